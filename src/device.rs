@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the open files share, alive until the last of them is closed, longer than the device.
+//!
+//! Two lifetimes: [`crate::driver::Data`] dies when the driver is unbound; a [`Device`] is counted
+//! by references, of which each open file and each interrupt handler has one. Nothing that a
+//! `Device` holds needs the PCI device to be there: the registers are revoked and the window is
+//! closed at unbind.
+//!
+//! Lock order, outermost first. There is no place that takes two of a line.
+//!
+//! 1. the device's lock (driver core), `mmap_lock` and the locks of areas
+//! 2. `misc_mtx`
+//! 3. the lock of [`Window`]
+//! 4. `i_mmap_rwsem`, page table locks (kernel)
+//!
+//! [`Events`] and the cursors of the files have spinlocks that are leaves, but for the locks inside
+//! of eventfds and wait queues. No user memory is touched under any of these locks.
+
+use kernel::{
+    io::Io,
+    pci,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        barrier::{
+            mb,
+            Write, //
+        },
+        Arc, //
+    }, //
+};
+
+use crate::{
+    abi::{
+        ioctl::{
+            Info,
+            ABI_VERSION,
+            BUS_ID_LEN,
+            CACHE_UC,
+            CACHE_WB,
+            CACHE_WC,
+            INFO_DOORBELL,
+            INFO_PEER_ID_OVERRIDDEN, //
+        },
+        regs::{
+            self,
+            Doorbell, //
+        }, //
+    },
+    cursor::FileId,
+    events::Events,
+    kapi::window::{
+        Cache,
+        Window, //
+    }, //
+};
+
+/// The registers, inaccessible once the device is unbound.
+pub(crate) type Registers = pci::DevresBar<{ regs::END }>;
+
+/// What was found out when the device was bound and does not change.
+pub(crate) struct Facts {
+    /// Peer ID that the device reports.
+    pub(crate) position: u32,
+    /// Peer ID that the administrator wants to be reported instead.
+    pub(crate) peer_override: Option<u32>,
+    /// Armed vectors, 0 if the device cannot interrupt.
+    pub(crate) vectors: usize,
+    /// Vectors of the MSI-X table.
+    pub(crate) vectors_offered: u32,
+    /// PCI revision.
+    pub(crate) revision: u8,
+    /// PCI subsystem vendor and device.
+    pub(crate) subsystem: (u16, u16),
+    /// PCI address with a NUL.
+    pub(crate) bus_id: [u8; BUS_ID_LEN],
+    /// Cache type of mappings of the memory.
+    pub(crate) cache: Cache,
+}
+
+/// A device as its open files see it.
+pub(crate) struct Device {
+    registers: Registers,
+    events: Arc<Events>,
+    window: Arc<Window>,
+    facts: Facts,
+    opens: Atomic<u64>,
+}
+
+impl Device {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        registers: Registers,
+        events: Arc<Events>,
+        window: Arc<Window>,
+        facts: Facts,
+    ) -> Self {
+        Self {
+            registers,
+            events,
+            window,
+            facts,
+            opens: Atomic::new(0),
+        }
+    }
+
+    /// The events.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The shared memory.
+    pub(crate) fn window(&self) -> &Arc<Window> {
+        &self.window
+    }
+
+    /// Cache type of mappings of the memory.
+    pub(crate) fn cache(&self) -> Cache {
+        self.facts.cache
+    }
+
+    /// Mask of the armed vectors.
+    pub(crate) fn armed(&self) -> u64 {
+        (1 << self.facts.vectors) - 1
+    }
+
+    /// A number for a new open file.
+    pub(crate) fn next_file(&self) -> FileId {
+        FileId(self.opens.fetch_add(1, Relaxed))
+    }
+
+    /// `ENODEV` once the device is gone.
+    pub(crate) fn check_alive(&self) -> Result {
+        if self.events.is_dead() {
+            return Err(ENODEV);
+        }
+        Ok(())
+    }
+
+    /// `EOPNOTSUPP` if the device can neither interrupt nor be rung.
+    pub(crate) fn check_doorbell(&self) -> Result {
+        if self.facts.vectors == 0 {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
+    /// Rings a peer; `ENODEV` once the device is gone. Does not sleep.
+    pub(crate) fn ring(&self, doorbell: Doorbell) -> Result {
+        let registers = self.registers.try_access().ok_or(ENODEV)?;
+        // Everything that this thread wrote to the shared memory goes before the doorbell, also if
+        // the memory is mapped write-combining, which the ordering inside of `writel` would not
+        // cover. The peer's half of this pair: its interrupt handler counts with Release, and its
+        // programs see the count with Acquire (`Events::interrupt`, `Events::seq`).
+        mb(Write);
+        registers.write32(doorbell.bits(), regs::DOORBELL);
+        Ok(())
+    }
+
+    /// Answers `GET_INFO`.
+    pub(crate) fn info(&self) -> Info {
+        let facts = &self.facts;
+        let mut flags = 0;
+        if facts.vectors > 0 {
+            flags |= INFO_DOORBELL;
+        }
+        if facts.peer_override.is_some() {
+            flags |= INFO_PEER_ID_OVERRIDDEN;
+        }
+        Info {
+            abi_version: ABI_VERSION,
+            flags,
+            shm_size: self.window.size(),
+            peer_id: self.peer_id(),
+            // CAST: At most 8.
+            vectors: facts.vectors as u32,
+            vectors_offered: facts.vectors_offered,
+            revision: facts.revision.into(),
+            subsystem_vendor: facts.subsystem.0,
+            subsystem_device: facts.subsystem.1,
+            cache: match facts.cache {
+                Cache::WriteBack => CACHE_WB,
+                Cache::WriteCombining => CACHE_WC,
+                Cache::Uncached => CACHE_UC,
+            },
+            // CAST: A small constant.
+            page_order: kernel::page::PAGE_SHIFT as u32,
+            generation: self.events.generation(),
+            bus_id: facts.bus_id,
+            reserved: [0; 8],
+        }
+    }
+
+    /// The peer ID to report.
+    pub(crate) fn peer_id(&self) -> u32 {
+        self.facts.peer_override.unwrap_or(self.facts.position)
+    }
+
+    /// The end of the device, called when it is unbound: no interrupt comes any more, no file can
+    /// be opened. Wakes everybody, then takes the memory away. May sleep.
+    pub(crate) fn close(&self) {
+        self.events.die();
+        self.window.close();
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PCI glue: which devices, what happens when one is bound and unbound.
+
+use kernel::{
+    device::{
+        Bound,
+        Core, //
+    },
+    io::Io,
+    page::PAGE_SIZE,
+    pci,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+use crate::{
+    abi::{
+        ioctl::BUS_ID_LEN,
+        pci::{
+            BAR_MEMORY,
+            BAR_REGISTERS,
+            DEVICE_ID, //
+        },
+        regs, //
+    },
+    device::{
+        Device,
+        Facts, //
+    },
+    events::Events,
+    file::File,
+    index::Index,
+    kapi::{
+        chardev,
+        pci::{
+            enable_managed,
+            msix_vectors, //
+        },
+        window::{
+            Memory,
+            Window, //
+        }, //
+    },
+    vectors::{
+        self,
+        Vectors, //
+    }, //
+};
+
+/// The driver.
+pub(crate) struct Ivshmem;
+
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Ivshmem as pci::Driver>::IdInfo,
+    [(
+        pci::DeviceId::from_id(pci::Vendor::REDHAT_QUMRANET, DEVICE_ID as u32),
+        ()
+    )]
+);
+
+/// What exists while a device is bound.
+///
+/// Fields are dropped in the order of their declaration, which is the order of the teardown: the
+/// node goes, so that nobody comes; interrupts end; everybody is woken and the memory is taken
+/// away; the number is free for the next device. The registers follow when the driver core releases
+/// what the device manages, and last of all the device is disabled.
+pub(crate) struct Data<'bound> {
+    _node: Pin<KBox<chardev::Registration<File>>>,
+    _vectors: Option<Vectors<'bound>>,
+    _end: End,
+    _index: Index,
+}
+
+/// Closes the device when it is dropped.
+struct End(Arc<Device>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl pci::Driver for Ivshmem {
+    type IdInfo = ();
+    type Data<'bound> = Data<'bound>;
+
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        enable_managed(pdev)?;
+        // Without this the device may not send its MSI-X messages.
+        pdev.set_master();
+
+        let window = Window::new(claim_memory(pdev)?)?;
+        let cache = window.cache().ok_or(ENODEV)?;
+        let registers = pdev.iomap_region_sized(BAR_REGISTERS, c"ivshmem_rs")?;
+        let position = registers.read32(regs::IV_POSITION);
+        let index = Index::take()?;
+        let events = Arc::pin_init(Events::new(), GFP_KERNEL)?;
+        let vectors = arm_vectors(pdev, &events);
+
+        let facts = Facts {
+            position,
+            peer_override: peer_override(),
+            vectors: vectors.as_ref().map_or(0, Vectors::len),
+            vectors_offered: msix_vectors(pdev),
+            revision: pdev.revision_id(),
+            subsystem: (pdev.subsystem_vendor_id(), pdev.subsystem_device_id()),
+            bus_id: bus_id(pdev),
+            cache,
+        };
+        let device = Device::new(registers.into_devres()?, events, window, facts);
+        let device = Arc::new(device, GFP_KERNEL)?;
+        // From here on a failure has to undo what the interrupts' and the window's users see.
+        let end = End(device.clone());
+
+        report(pdev, &index, &device);
+        let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;
+        let node = chardev::Registration::new(name, pdev.as_ref(), device);
+        Ok(Data {
+            _node: KBox::pin_init(node, GFP_KERNEL)?,
+            _vectors: vectors,
+            _end: end,
+            _index: index,
+        })
+    }
+}
+
+/// Claims the shared memory, or says why the device is of no use.
+fn claim_memory(pdev: &pci::Device<Bound>) -> Result<Memory> {
+    let size = pdev.resource_len(BAR_MEMORY)?;
+    if size == 0 {
+        dev_err!(
+            pdev,
+            "no shared memory: BAR2 is missing or was given no address\n"
+        );
+        return Err(ENODEV);
+    }
+    // CAST: `usize` is at most 64 bits wide.
+    if !size.is_power_of_two() || size < PAGE_SIZE as u64 {
+        dev_err!(
+            pdev,
+            "BAR2 has {} bytes: not a power of two of at least a page\n",
+            size
+        );
+        return Err(EINVAL);
+    }
+    Memory::claim(pdev, BAR_MEMORY, c"ivshmem_rs").inspect_err(|error| {
+        dev_err!(
+            pdev,
+            "cannot claim BAR2 ({:?}): is another driver using it?\n",
+            error
+        )
+    })
+}
+
+/// Arms the interrupt vectors; without any the memory is still of use.
+fn arm_vectors<'bound>(
+    pdev: &'bound pci::Device<Bound>,
+    events: &Arc<Events>,
+) -> Option<Vectors<'bound>> {
+    if msix_vectors(pdev) == 0 {
+        return None;
+    }
+    vectors::arm(pdev, events)
+        .inspect_err(|error| {
+            dev_warn!(
+                pdev,
+                "no interrupt vectors ({:?}): shared memory only\n",
+                error
+            )
+        })
+        .ok()
+}
+
+/// The peer ID that the module parameter asks for.
+fn peer_override() -> Option<u32> {
+    u32::try_from(crate::module_parameters::peer_id.value()).ok()
+}
+
+/// The PCI address as `GET_INFO` reports it.
+fn bus_id(pdev: &pci::Device<Bound>) -> [u8; BUS_ID_LEN] {
+    let dev: &kernel::device::Device<Bound> = pdev.as_ref();
+    let mut id = [0; BUS_ID_LEN];
+    // The last byte stays a NUL.
+    let room = id.iter_mut().take(BUS_ID_LEN - 1);
+    for (to, from) in room.zip(dev.name().to_bytes()) {
+        *to = *from;
+    }
+    id
+}
+
+/// One line in the kernel log that says what programs will find.
+fn report(pdev: &pci::Device<Bound>, index: &Index, device: &Device) {
+    let info = device.info();
+    let cache = device.cache();
+    if info.vectors == 0 {
+        dev_info!(
+            pdev,
+            "ivshmem{}: {} KiB of shared memory ({}), no doorbell\n",
+            index.get(),
+            info.shm_size / 1024,
+            cache.name()
+        );
+    } else {
+        dev_info!(
+            pdev,
+            "ivshmem{}: {} KiB of shared memory ({}), peer {}, {} of {} vectors\n",
+            index.get(),
+            info.shm_size / 1024,
+            cache.name(),
+            info.peer_id,
+            info.vectors,
+            info.vectors_offered
+        );
+    }
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What interrupts leave behind: a count for each vector, eventfds to signal, sleepers to wake.
+//!
+//! Each vector has a number `seq`, the interrupts since the driver bound; the interrupt handler adds
+//! one. Each open file has, in its [`Cursor`], the numbers that it has `seen`. A vector is pending
+//! on a file while the two differ, so that no file can take or lose another one's event.
+//!
+//! The interrupt handler works at most through all eventfds that are bound to its vector, of which
+//! a device has [`MAX_EVENTFDS`] over all vectors, and then wakes the sleepers. It takes one lock,
+//! under which no user can make anybody do more than that.
+//!
+//! Lock order: [`Events::bound`] > the lock of an eventfd. [`Cursor`]'s lock is a leaf.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Relaxed,
+            Release, //
+        },
+        new_spinlock_irq,
+        SpinLockIrq, //
+    }, //
+};
+
+use crate::{
+    abi::{
+        events::{
+            EVENT_PAGE_DEAD,
+            EVENT_PAGE_GENERATION,
+            EVENT_PAGE_SEQ, //
+        },
+        ioctl::MAX_EVENTFDS, //
+    },
+    cursor::{
+        Among,
+        Cursor,
+        FileId, //
+    },
+    kapi::{
+        eventfd::EventFd,
+        shared_page::SharedPage,
+        wait::{
+            new_wait_queue,
+            ready,
+            WaitQueue, //
+        }, //
+    }, //
+};
+
+/// An eventfd that open file `owner` bound to `vector`.
+struct Binding {
+    owner: FileId,
+    vector: usize,
+    eventfd: EventFd,
+}
+
+/// The bound eventfds of one device.
+struct Bound {
+    /// Allocated once with room for [`MAX_EVENTFDS`], so that nothing is allocated under the lock.
+    bindings: KVec<Binding>,
+    /// The device is gone and nothing can be bound any more.
+    dead: bool,
+}
+
+impl Bound {
+    fn position(&self, owner: FileId, vector: usize) -> Option<usize> {
+        self.bindings
+            .iter()
+            .position(|binding| binding.owner == owner && binding.vector == vector)
+    }
+}
+
+/// The events of one device; lives as long as the last open file.
+#[pin_data]
+pub(crate) struct Events {
+    /// `seq`, `dead` and `generation`, where programs can see them too.
+    page: SharedPage,
+    #[pin]
+    queue: WaitQueue,
+    #[pin]
+    bound: SpinLockIrq<Bound>,
+}
+
+impl Events {
+    /// Makes the events of a device that has not seen an interrupt yet.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            let page = SharedPage::new()?;
+            let bound = Bound {
+                bindings: KVec::with_capacity(MAX_EVENTFDS, GFP_KERNEL)?,
+                dead: false,
+            };
+            Ok(try_pin_init!(Self {
+                page,
+                queue <- new_wait_queue!(c"ivshmem_events"),
+                bound <- new_spinlock_irq!(bound, "ivshmem_bound"),
+            }))
+        })
+    }
+
+    /// The page that shows `seq`, `dead` and `generation` to programs.
+    pub(crate) fn page(&self) -> &SharedPage {
+        &self.page
+    }
+
+    /// Where threads and pollers wait for events and for the end.
+    pub(crate) fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    /// Interrupts of `vector` since the driver bound, 0 for a vector that cannot exist.
+    ///
+    /// What the peer wrote to the shared memory before it rang is visible after this: the load
+    /// pairs with the store in [`Events::interrupt`].
+    pub(crate) fn seq(&self, vector: usize) -> u64 {
+        self.page
+            .word64::<EVENT_PAGE_SEQ>(vector)
+            .map_or(0, |seq| seq.load(Acquire))
+    }
+
+    /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits. Hard interrupt.
+    pub(crate) fn interrupt(&self, vector: usize) {
+        let bound = self.bound.lock();
+        // The count changes under the lock, so that an eventfd that is bound at this moment is
+        // signalled either from here or because the vector is pending, and not twice.
+        if let Some(seq) = self.page.word64::<EVENT_PAGE_SEQ>(vector) {
+            // Only under the lock is this written. Release, for whoever sees the count shall see
+            // what the peer wrote before it rang.
+            seq.store(seq.load(Relaxed).wrapping_add(1), Release);
+        }
+        let hit = |binding: &&Binding| binding.vector == vector;
+        for binding in bound.bindings.iter().filter(hit) {
+            binding.eventfd.signal();
+        }
+        drop(bound);
+        self.queue.wake_all(ready::READ);
+    }
+
+    /// Whether the device is gone.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.page.word32::<EVENT_PAGE_DEAD>().load(Acquire) != 0
+    }
+
+    /// Number of resumes.
+    pub(crate) fn generation(&self) -> u32 {
+        self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
+    }
+
+    /// Tells everybody that the device is gone; no interrupt may come any more. May sleep.
+    pub(crate) fn die(&self) {
+        self.page.word32::<EVENT_PAGE_DEAD>().store(1, Release);
+        let mut bound = self.bound.lock();
+        bound.dead = true;
+        let bindings = core::mem::take(&mut bound.bindings);
+        drop(bound);
+        for binding in &bindings {
+            binding.eventfd.signal();
+        }
+        self.queue
+            .wake_all(ready::READ | ready::ERROR | ready::HANG_UP);
+    }
+
+    /// Binds `eventfd` to `vector` for the file of `cursor`, replacing what that file had bound
+    /// there, and signals it at once if the vector is pending on the file.
+    ///
+    /// `ENOSPC` if the device has [`MAX_EVENTFDS`] already, `ENODEV` once it is gone.
+    pub(crate) fn bind(&self, cursor: &Cursor, vector: usize, eventfd: EventFd) -> Result {
+        let owner = cursor.owner;
+        let binding = Binding {
+            owner,
+            vector,
+            eventfd,
+        };
+        let mut bound = self.bound.lock();
+        if bound.dead {
+            return Err(ENODEV);
+        }
+        let position = bound.position(owner, vector);
+        if position.is_none() && bound.bindings.len() >= MAX_EVENTFDS {
+            return Err(ENOSPC);
+        }
+        if cursor.pending(self, Among::Subscribed) & (1 << vector) != 0 {
+            binding.eventfd.signal();
+        }
+        let replaced = match position.and_then(|at| bound.bindings.get_mut(at)) {
+            Some(old) => Some(core::mem::replace(old, binding)),
+            None => {
+                // The limit was checked and the room allocated: this cannot fail.
+                let _ = bound.bindings.push_within_capacity(binding);
+                None
+            }
+        };
+        drop(bound);
+        // After the lock: it may be the last reference.
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Unbinds what the file `owner` has bound to `vector`, if anything.
+    pub(crate) fn unbind(&self, owner: FileId, vector: usize) {
+        let mut bound = self.bound.lock();
+        let removed = match bound.position(owner, vector) {
+            Some(at) => bound.bindings.remove(at).ok(),
+            None => None,
+        };
+        drop(bound);
+        // After the lock: it may be the last reference.
+        drop(removed);
+    }
+
+    /// Mask of the vectors to which the file `owner` has bound an eventfd.
+    pub(crate) fn bound_vectors(&self, owner: FileId) -> u64 {
+        let bound = self.bound.lock();
+        let own = bound.bindings.iter().filter(|b| b.owner == owner);
+        own.fold(0, |mask, binding| mask | 1 << binding.vector)
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel interfaces that the `kernel` crate of Linux 7.3 does not offer yet.
+//!
+//! All unsafe code of the module is below this file. Each item has the shape that it would have
+//! upstream, and goes away when upstream has it:
+//!
+//! | here | wraps | would be replaced by |
+//! |---|---|---|
+//! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
+//! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
+//! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
+//! | [`pci`] | managed enabling, MSI-X table size | methods of `kernel::pci::Device` |
+//! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
+//! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
+//! | [`window`] | device memory shown to programs by page faults | fault support in `kernel::mm::virt` |
+
+pub(crate) mod chardev;
+pub(crate) mod eventfd;
+pub(crate) mod irq;
+pub(crate) mod pci;
+pub(crate) mod shared_page;
+pub(crate) mod wait;
+pub(crate) mod window;

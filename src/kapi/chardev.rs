@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Misc devices with a name made at run time, data of their own, `poll` and `llseek`.
+//!
+//! The same structure as `kernel::miscdevice`, whose registrations have static names, no data for
+//! `open` to find, and no `poll`.
+//!
+//! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    container_of,
+    device,
+    error::to_result,
+    fs::File,
+    iov::IovIterDest,
+    mm::virt::VmaNew,
+    module::this_module,
+    prelude::*,
+    seq_file::SeqFile,
+    str::CString,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+
+use super::wait::PollTable;
+
+/// An open file of a character device.
+///
+/// All methods run in process context and may sleep.
+pub(crate) trait OpenFile: Send + Sync + Sized {
+    /// What the device gives to each file that is opened.
+    type Device: Send + Sync;
+
+    /// Makes the state of a new open file. The device cannot be deregistered meanwhile.
+    fn open(device: &Self::Device, file: &File) -> Result<Pin<KBox<Self>>>;
+
+    /// The last reference to the file is gone; nothing else runs on it any more.
+    fn release(this: Pin<KBox<Self>>, file: &File);
+
+    /// Reads into `to`; returns the number of bytes.
+    fn read(&self, file: &File, to: &mut IovIterDest<'_>) -> Result<usize>;
+
+    /// Registers with the queues that tell of readiness; returns what is ready now.
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32;
+
+    /// Size for `lseek`.
+    fn size(&self) -> i64;
+
+    /// Sets up a new mapping that begins at page `first_page` of the file.
+    fn mmap(&self, vma: &VmaNew, first_page: usize) -> Result;
+
+    /// Handles a command; 32-bit programs come here too, their pointers widened.
+    fn ioctl(&self, file: &File, command: u32, argument: usize) -> Result<isize>;
+
+    /// Writes lines for `/proc/PID/fdinfo/FD`.
+    fn show_fdinfo(&self, to: &SeqFile);
+}
+
+/// A registered misc device.
+///
+/// # Invariants
+///
+/// `inner` is registered from the initialisation to the drop; its name is `name`'s buffer.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration<T: OpenFile> {
+    name: CString,
+    device: T::Device,
+    #[pin]
+    inner: Opaque<bindings::miscdevice>,
+}
+
+// SAFETY: `misc_deregister` may be called by another thread than `misc_register`; the rest is
+// `Send`.
+unsafe impl<T: OpenFile> Send for Registration<T> {}
+
+// SAFETY: A shared reference gives access to `device` only, which is `Sync`.
+unsafe impl<T: OpenFile> Sync for Registration<T> {}
+
+impl<T: OpenFile> Registration<T> {
+    /// Registers `/dev/<name>` below `parent`; programs can open it before this returns.
+    pub(crate) fn new(
+        name: CString,
+        parent: &device::Device<device::Bound>,
+        device: T::Device,
+    ) -> impl PinInit<Self, Error> + use<'_, T> {
+        // CAST: `device::Device` is a transparent wrapper of `struct device`.
+        let parent = core::ptr::from_ref(parent)
+            .cast::<bindings::device>()
+            .cast_mut();
+        try_pin_init!(Self {
+            name,
+            device,
+            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
+                let misc = bindings::miscdevice {
+                    // CAST: A small positive constant.
+                    minor: bindings::MISC_DYNAMIC_MINOR as c_int,
+                    name: name.as_char_ptr(),
+                    fops: Operations::<T>::table(),
+                    parent,
+                    ..pin_init::zeroed()
+                };
+                // SAFETY: `slot` can be written to.
+                unsafe { slot.write(misc) };
+                // SAFETY: The device was just initialised. It is pinned and deregistered by the
+                // drop; the name's buffer, the table and the parent live longer.
+                to_result(unsafe { bindings::misc_register(slot) })
+            }),
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: OpenFile> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered by the type invariant.
+        unsafe { bindings::misc_deregister(self.inner.get()) };
+    }
+}
+
+/// The `struct file_operations` of a [`Registration<T>`].
+struct Operations<T: OpenFile>(PhantomData<T>);
+
+/// What `private_data` of an open file holds.
+type Private<T> = Pin<KBox<T>>;
+
+impl<T: OpenFile> Operations<T> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<crate::LocalModule>().as_ptr(),
+        open: Some(Self::open),
+        release: Some(Self::release),
+        read_iter: Some(Self::read_iter),
+        poll: Some(Self::poll),
+        llseek: Some(Self::llseek),
+        mmap: Some(Self::mmap),
+        unlocked_ioctl: Some(Self::ioctl),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: bindings::compat_ptr_ioctl,
+        show_fdinfo: Some(Self::show_fdinfo),
+        ..pin_init::zeroed()
+    };
+
+    const fn table() -> &'static bindings::file_operations {
+        &Self::TABLE
+    }
+
+    /// The state that [`Self::open`] attached to `file`.
+    ///
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`] and is not released while the result is in use.
+    unsafe fn state<'a>(file: *mut bindings::file) -> &'a T {
+        // SAFETY: The pointer is to a valid file.
+        let private = unsafe { (*file).private_data };
+        // SAFETY: `open` stored what `into_foreign` returned; only `release` takes it back.
+        let state: Pin<&'a T> = unsafe { Private::<T>::borrow(private) };
+        state.get_ref()
+    }
+
+    /// # Safety
+    ///
+    /// `file` is being opened by `misc_open()`, for a device that is a [`Registration<T>`].
+    unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: `misc_open()` stored the misc device here before it called us.
+        let misc = unsafe { (*file).private_data }.cast::<bindings::miscdevice>();
+        // SAFETY: Every device with this table is the `inner` of a `Registration<T>`.
+        let registration =
+            unsafe { container_of!(Opaque::cast_from(misc), Registration<T>, inner) };
+        // SAFETY: `misc_open()` holds `misc_mtx`, which `misc_deregister()` takes too: the
+        // registration stays until we return.
+        let device = unsafe { &(*registration).device };
+        // SAFETY: The file is valid for the call and nobody else knows it yet.
+        match T::open(device, unsafe { File::from_raw_file(file) }) {
+            Ok(state) => {
+                // SAFETY: The file is ours until we return.
+                unsafe { (*file).private_data = state.into_foreign() };
+                0
+            }
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`], and this is the last call on it.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The pointer is to a valid file.
+        let private = unsafe { (*file).private_data };
+        // SAFETY: `open` stored what `into_foreign` returned; nothing borrows it any more.
+        let state = unsafe { Private::<T>::from_foreign(private) };
+        // SAFETY: The file is valid for the call.
+        T::release(state, unsafe { File::from_raw_file(file) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `kiocb` is of a file opened by [`Self::open`]; `to` is an iterator to write to.
+    unsafe extern "C" fn read_iter(
+        kiocb: *mut bindings::kiocb,
+        to: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The request is valid for the call.
+        let file = unsafe { (*kiocb).ki_filp };
+        // SAFETY: As the caller promises.
+        let state = unsafe { Self::state(file) };
+        // SAFETY: The file is valid for the call; it has no position lock.
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: As the caller promises.
+        match state.read(file, unsafe { IovIterDest::from_raw(to) }) {
+            // CAST: A size of memory fits into `isize`.
+            Ok(bytes) => bytes as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`]; `table` is null or valid for the call.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: As the caller promises.
+        let state = unsafe { Self::state(file) };
+        // SAFETY: As the caller promises.
+        let table = unsafe { PollTable::from_raw(table) };
+        // SAFETY: The file is valid for the call.
+        state.poll(unsafe { File::from_raw_file(file) }, &table)
+    }
+
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`].
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: As the caller promises.
+        let size = unsafe { Self::state(file) }.size();
+        // SAFETY: The file is valid; the function checks the other arguments.
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, size) }
+    }
+
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`]; `vma` is being set up for it.
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: As the caller promises.
+        let state = unsafe { Self::state(file) };
+        // SAFETY: The area is being set up by this thread alone.
+        let first_page = unsafe { (*vma).vm_pgoff };
+        // SAFETY: As the caller promises.
+        match state.mmap(unsafe { VmaNew::from_raw(vma) }, first_page) {
+            Ok(()) => 0,
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`].
+    unsafe extern "C" fn ioctl(
+        file: *mut bindings::file,
+        command: c_uint,
+        argument: c_ulong,
+    ) -> c_long {
+        // SAFETY: As the caller promises.
+        let state = unsafe { Self::state(file) };
+        // SAFETY: The file is valid for the call.
+        match state.ioctl(unsafe { File::from_raw_file(file) }, command, argument) {
+            Ok(value) => value,
+            Err(error) => error.to_errno() as c_long,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `file` was opened by [`Self::open`]; `to` can be written to for the call.
+    unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: As the caller promises.
+        let state = unsafe { Self::state(file) };
+        // SAFETY: As the caller promises.
+        state.show_fdinfo(unsafe { SeqFile::from_raw(to) });
+    }
+}

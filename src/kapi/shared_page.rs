@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A page of kernel memory that programs can map read-only.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    alloc::flags::__GFP_ZERO,
+    bindings,
+    mm::virt::VmaNew,
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::atomic::Atomic, //
+};
+
+/// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
+///
+/// A mapping holds a reference of its own to the page and outlives this object.
+///
+/// # Invariants
+///
+/// `address` is the kernel's address of the whole of `page` for as long as `page` exists. All
+/// accesses to the page go through [`Atomic`].
+pub(crate) struct SharedPage {
+    page: Page,
+    address: NonNull<u8>,
+}
+
+// SAFETY: The page belongs to no thread and is accessed with atomics only.
+unsafe impl Send for SharedPage {}
+
+// SAFETY: As for `Send`.
+unsafe impl Sync for SharedPage {}
+
+impl SharedPage {
+    /// Allocates the page; may sleep.
+    pub(crate) fn new() -> Result<Self> {
+        let page = Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?;
+        // SAFETY: The page is valid. It was not allocated with `__GFP_HIGHMEM`, so this is its
+        // permanent address and there is nothing to unmap.
+        let address = unsafe { bindings::kmap_local_page(page.as_ptr()) };
+        let address = NonNull::new(address.cast()).ok_or(ENOMEM)?;
+        // INVARIANT: See above; nobody else knows the page yet.
+        Ok(Self { page, address })
+    }
+
+    /// The 64-bit word at byte `OFFSET`.
+    pub(crate) fn word64<const OFFSET: usize>(&self, index: usize) -> Option<&Atomic<u64>> {
+        const { assert!(OFFSET % 8 == 0) };
+        let offset = index.checked_mul(8)?.checked_add(OFFSET)?;
+        if offset > PAGE_SIZE - 8 {
+            return None;
+        }
+        // SAFETY: Within the page, as was checked.
+        let word = unsafe { self.address.add(offset) };
+        // SAFETY: The word is aligned and lives as long as `self`; by the type invariant, all
+        // accesses are atomic. Programs can only read.
+        Some(unsafe { Atomic::from_ptr(word.cast().as_ptr()) })
+    }
+
+    /// The 32-bit word at byte `OFFSET`.
+    pub(crate) fn word32<const OFFSET: usize>(&self) -> &Atomic<u32> {
+        const { assert!(OFFSET % 4 == 0 && OFFSET <= PAGE_SIZE - 4) };
+        // SAFETY: Within the page, as was asserted.
+        let word = unsafe { self.address.add(OFFSET) };
+        // SAFETY: As in `word64`.
+        unsafe { Atomic::from_ptr(word.cast().as_ptr()) }
+    }
+
+    /// Maps the page at the start of `vma`, read-only for good.
+    ///
+    /// `EACCES` if the mapping asks for write access, `EINVAL` if it is longer than the page.
+    pub(crate) fn map(&self, vma: &VmaNew) -> Result {
+        vma.try_clear_maywrite().map_err(|_| EACCES)?;
+        if vma.end() - vma.start() > PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        vma.set_dontexpand();
+        vma.set_dontdump();
+        vma.set_mixedmap().vm_insert_page(vma.start(), &self.page)
+    }
+}
