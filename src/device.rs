@@ -88,7 +88,8 @@ pub(crate) struct Device {
     events: Arc<Events>,
     window: Arc<Window>,
     facts: Facts,
-    opens: Atomic<u64>,
+    files: Atomic<u64>,
+    doorbells: Atomic<u64>,
 }
 
 impl Device {
@@ -104,7 +105,8 @@ impl Device {
             events,
             window,
             facts,
-            opens: Atomic::new(0),
+            files: Atomic::new(0),
+            doorbells: Atomic::new(0),
         }
     }
 
@@ -130,7 +132,7 @@ impl Device {
 
     /// A number for a new open file.
     pub(crate) fn next_file(&self) -> FileId {
-        FileId(self.opens.fetch_add(1, Relaxed))
+        FileId(self.files.fetch_add(1, Relaxed))
     }
 
     /// `ENODEV` once the device is gone.
@@ -158,7 +160,13 @@ impl Device {
         // programs see the count with Acquire (`Events::interrupt`, `Events::seq`).
         mb(Write);
         registers.write32(doorbell.bits(), regs::DOORBELL);
+        self.doorbells.add(1u64, Relaxed);
         Ok(())
+    }
+
+    /// Number of doorbells rung since the driver bound.
+    pub(crate) fn doorbells(&self) -> u64 {
+        self.doorbells.load(Relaxed)
     }
 
     /// Answers `GET_INFO`.

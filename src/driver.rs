@@ -43,6 +43,7 @@ use crate::{
             Window, //
         }, //
     },
+    stats::Stats,
     vectors::{
         self,
         Vectors, //
@@ -69,6 +70,7 @@ kernel::pci_device_table!(
 /// what the device manages, and last of all the device is disabled.
 pub(crate) struct Data<'bound> {
     _node: Pin<KBox<chardev::Registration<File>>>,
+    _stats: Stats,
     _vectors: Option<Vectors<'bound>>,
     _end: End,
     _index: Index,
@@ -122,9 +124,11 @@ impl pci::Driver for Ivshmem {
 
         report(pdev, &index, &device);
         let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;
+        let stats = Stats::new(&name, device.clone())?;
         let node = chardev::Registration::new(name, pdev.as_ref(), device);
         Ok(Data {
             _node: KBox::pin_init(node, GFP_KERNEL)?,
+            _stats: stats,
             _vectors: vectors,
             _end: end,
             _index: index,

@@ -211,6 +211,11 @@ impl Events {
         drop(removed);
     }
 
+    /// Number of eventfds that are bound.
+    pub(crate) fn eventfds(&self) -> usize {
+        self.bound.lock().bindings.len()
+    }
+
     /// Mask of the vectors to which the file `owner` has bound an eventfd.
     pub(crate) fn bound_vectors(&self, owner: FileId) -> u64 {
         let bound = self.bound.lock();

@@ -14,6 +14,7 @@ mod file;
 mod index;
 mod ioctl;
 mod kapi;
+mod stats;
 mod vectors;
 
 kernel::module_pci_driver! {

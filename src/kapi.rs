@@ -7,6 +7,7 @@
 //!
 //! | here | wraps | would be replaced by |
 //! |---|---|---|
+//! | [`area`] | the flags that all our mappings have | - |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
 //! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
@@ -15,6 +16,7 @@
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
 //! | [`window`] | device memory shown to programs by page faults | fault support in `kernel::mm::virt` |
 
+mod area;
 pub(crate) mod chardev;
 pub(crate) mod eventfd;
 pub(crate) mod irq;

@@ -16,6 +16,8 @@ use kernel::{
     sync::atomic::Atomic, //
 };
 
+use super::area;
+
 /// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
 ///
 /// A mapping holds a reference of its own to the page and outlives this object.
@@ -72,14 +74,14 @@ impl SharedPage {
 
     /// Maps the page at the start of `vma`, read-only for good.
     ///
-    /// `EACCES` if the mapping asks for write access, `EINVAL` if it is longer than the page.
+    /// `EACCES` if the mapping asks for write access or is executable, `EINVAL` if it is private or
+    /// longer than the page.
     pub(crate) fn map(&self, vma: &VmaNew) -> Result {
+        area::restrict(vma)?;
         vma.try_clear_maywrite().map_err(|_| EACCES)?;
         if vma.end() - vma.start() > PAGE_SIZE {
             return Err(EINVAL);
         }
-        vma.set_dontexpand();
-        vma.set_dontdump();
         vma.set_mixedmap().vm_insert_page(vma.start(), &self.page)
     }
 }

@@ -16,7 +16,13 @@ use kernel::{
     bindings,
     fs::File,
     prelude::*,
-    sync::LockClassKey,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        LockClassKey, //
+    },
     task::TASK_INTERRUPTIBLE,
     types::Opaque, //
 };
@@ -68,6 +74,7 @@ impl PollTable<'_> {
 pub(crate) struct WaitQueue {
     #[pin]
     head: Opaque<bindings::wait_queue_head>,
+    wake_ups: Atomic<u64>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -94,6 +101,7 @@ impl WaitQueue {
             head <- Opaque::ffi_init(|slot| unsafe {
                 bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr())
             }),
+            wake_ups: Atomic::new(0),
             _pin: PhantomPinned,
         })
     }
@@ -105,6 +113,11 @@ impl WaitQueue {
         let key = core::ptr::without_provenance_mut(readiness as usize);
         // SAFETY: The queue is initialised; 0 as a count means all.
         unsafe { bindings::__wake_up(self.head.get(), bindings::TASK_NORMAL, 0, key) };
+    }
+
+    /// Number of times that [`WaitQueue::wait`] slept and was woken, by whatever.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        self.wake_ups.load(Relaxed)
     }
 
     /// Makes the poller behind `table` a waiter of this queue.
@@ -157,6 +170,7 @@ impl WaitQueue {
                 // One last look: the condition may have come true together with the deadline.
                 break done().ok_or(ETIMEDOUT);
             }
+            self.wake_ups.add(1u64, Relaxed);
         };
         // SAFETY: As for `prepare_to_wait_event`.
         unsafe { bindings::finish_wait(self.head.get(), entry.get()) };

@@ -27,11 +27,17 @@ use kernel::{
     revocable::Revocable,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     },
     types::ForeignOwnable, //
 };
+
+use super::area;
 
 /// How the CPU caches accesses to the memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -263,6 +269,7 @@ pub(crate) struct Window {
     #[pin]
     memory: Revocable<Memory>,
     size: u64,
+    mappings: Atomic<usize>,
 }
 
 impl Window {
@@ -278,9 +285,20 @@ impl Window {
                 inner <- new_mutex!(inner, "ivshmem_window"),
                 memory <- Revocable::new(memory),
                 size,
+                mappings: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Number of open files that are attached.
+    pub(crate) fn opens(&self) -> usize {
+        self.inner.lock().nodes.iter().map(|node| node.opens).sum()
+    }
+
+    /// Number of mappings of the memory, parts that were split off counted by themselves.
+    pub(crate) fn mappings(&self) -> usize {
+        self.mappings.load(Relaxed)
     }
 
     /// Size of the memory in bytes, also after the window was closed.
@@ -340,22 +358,17 @@ impl Window {
 
     /// Makes `vma` show the memory at the file offset that it was created with.
     ///
-    /// The caller has checked that all of it lies within the memory. `EINVAL` for private and for
-    /// executable mappings. Read-only opens cannot map writable: `mmap` itself sees to that.
+    /// The caller has checked that all of it lies within the memory. `EINVAL` for private and
+    /// `EACCES` for executable mappings. Read-only files cannot be mapped writable: `mmap` itself
+    /// sees to that.
     pub(crate) fn map(self: &Arc<Self>, vma: &VmaNew) -> Result {
-        // Not VM_SHARED, which `mmap` clears for read-only opens. A private mapping would make the
-        // fault handler's `vmf_insert_pfn` a BUG.
-        if vma.flags() & flags::MAYSHARE == 0 {
-            return Err(EINVAL);
-        }
-        vma.try_clear_mayexec()?;
+        area::restrict(vma)?;
         vma.set_io();
-        vma.set_dontexpand();
-        vma.set_dontdump();
         let raw = vma.as_ptr();
         // SAFETY: The area is being set up and nobody else sees it. VM_PFNMAP goes with the fault
         // handler below, which gives out page frames only.
         unsafe { (*raw).__bindgen_anon_2.vm_flags |= flags::PFNMAP };
+        self.mappings.add(1usize, Relaxed);
         // SAFETY: As above. The reference is given back by `Area::close`.
         unsafe { (*raw).vm_private_data = self.clone().into_foreign() };
         // SAFETY: As above.
@@ -405,6 +418,7 @@ impl Area {
         let private = unsafe { (*vma).vm_private_data };
         // SAFETY: `map` stored an `Arc<Window>`; the original area still owns its reference.
         let window = unsafe { Arc::<Window>::borrow(private) };
+        window.mappings.add(1usize, Relaxed);
         core::mem::forget(Arc::from(window));
     }
 
@@ -417,7 +431,8 @@ impl Area {
         // SAFETY: The area is valid for the call.
         let private = unsafe { (*vma).vm_private_data };
         // SAFETY: `map` or `open` gave this area a reference, which is not used any more.
-        drop(unsafe { Arc::<Window>::from_foreign(private) });
+        let window = unsafe { Arc::<Window>::from_foreign(private) };
+        window.mappings.fetch_sub(1usize, Relaxed);
     }
 
     /// A page is touched that is not there. May sleep.
