@@ -53,9 +53,9 @@ use crate::{
     },
     cursor::FileId,
     events::Events,
-    kapi::window::{
-        Cache,
-        Window, //
+    kapi::{
+        route::Cache,
+        window::Window, //
     }, //
 };
 
@@ -78,8 +78,6 @@ pub(crate) struct Facts {
     pub(crate) subsystem: (u16, u16),
     /// PCI address with a NUL.
     pub(crate) bus_id: [u8; BUS_ID_LEN],
-    /// Cache type of mappings of the memory.
-    pub(crate) cache: Cache,
 }
 
 /// A device as its open files see it.
@@ -118,11 +116,6 @@ impl Device {
     /// The shared memory.
     pub(crate) fn window(&self) -> &Arc<Window> {
         &self.window
-    }
-
-    /// Cache type of mappings of the memory.
-    pub(crate) fn cache(&self) -> Cache {
-        self.facts.cache
     }
 
     /// Mask of the armed vectors.
@@ -190,13 +183,12 @@ impl Device {
             revision: facts.revision.into(),
             subsystem_vendor: facts.subsystem.0,
             subsystem_device: facts.subsystem.1,
-            cache: match facts.cache {
+            cache: match self.window.cache() {
                 Cache::WriteBack => CACHE_WB,
                 Cache::WriteCombining => CACHE_WC,
                 Cache::Uncached => CACHE_UC,
             },
-            // CAST: A small constant.
-            page_order: kernel::page::PAGE_SHIFT as u32,
+            page_order: self.window.page_order(),
             generation: self.events.generation(),
             bus_id: facts.bus_id,
             reserved: [0; 8],

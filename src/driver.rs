@@ -8,7 +8,6 @@ use kernel::{
         Core, //
     },
     io::Io,
-    page::PAGE_SIZE,
     pci,
     prelude::*,
     str::CString,
@@ -19,7 +18,6 @@ use crate::{
     abi::{
         ioctl::BUS_ID_LEN,
         pci::{
-            BAR_MEMORY,
             BAR_REGISTERS,
             DEVICE_ID, //
         },
@@ -38,11 +36,9 @@ use crate::{
             enable_managed,
             msix_vectors, //
         },
-        window::{
-            Memory,
-            Window, //
-        }, //
+        window::Window, //
     },
+    memory,
     stats::Stats,
     vectors::{
         self,
@@ -99,8 +95,7 @@ impl pci::Driver for Ivshmem {
         // Without this the device may not send its MSI-X messages.
         pdev.set_master();
 
-        let window = Window::new(claim_memory(pdev)?)?;
-        let cache = window.cache().ok_or(ENODEV)?;
+        let window = Window::new(memory::open(pdev)?)?;
         let registers = pdev.iomap_region_sized(BAR_REGISTERS, c"ivshmem_rs")?;
         let position = registers.read32(regs::IV_POSITION);
         let index = Index::take()?;
@@ -115,7 +110,6 @@ impl pci::Driver for Ivshmem {
             revision: pdev.revision_id(),
             subsystem: (pdev.subsystem_vendor_id(), pdev.subsystem_device_id()),
             bus_id: bus_id(pdev),
-            cache,
         };
         let device = Device::new(registers.into_devres()?, events, window, facts);
         let device = Arc::new(device, GFP_KERNEL)?;
@@ -134,34 +128,6 @@ impl pci::Driver for Ivshmem {
             _index: index,
         })
     }
-}
-
-/// Claims the shared memory, or says why the device is of no use.
-fn claim_memory(pdev: &pci::Device<Bound>) -> Result<Memory> {
-    let size = pdev.resource_len(BAR_MEMORY)?;
-    if size == 0 {
-        dev_err!(
-            pdev,
-            "no shared memory: BAR2 is missing or was given no address\n"
-        );
-        return Err(ENODEV);
-    }
-    // CAST: `usize` is at most 64 bits wide.
-    if !size.is_power_of_two() || size < PAGE_SIZE as u64 {
-        dev_err!(
-            pdev,
-            "BAR2 has {} bytes: not a power of two of at least a page\n",
-            size
-        );
-        return Err(EINVAL);
-    }
-    Memory::claim(pdev, BAR_MEMORY, c"ivshmem_rs").inspect_err(|error| {
-        dev_err!(
-            pdev,
-            "cannot claim BAR2 ({:?}): is another driver using it?\n",
-            error
-        )
-    })
 }
 
 /// Arms the interrupt vectors; without any the memory is still of use.
@@ -203,7 +169,7 @@ fn bus_id(pdev: &pci::Device<Bound>) -> [u8; BUS_ID_LEN] {
 /// One line in the kernel log that says what programs will find.
 fn report(pdev: &pci::Device<Bound>, index: &Index, device: &Device) {
     let info = device.info();
-    let cache = device.cache();
+    let cache = device.window().cache();
     if info.vectors == 0 {
         dev_info!(
             pdev,

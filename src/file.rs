@@ -173,7 +173,11 @@ impl OpenFile for File {
         seq_print!(to, "\nmask:\t{:x}\n", self.cursor.subscribed());
         let bound = self.device.events().bound_vectors(self.cursor.owner);
         seq_print!(to, "eventfds:\t{:x}\n", bound);
-        seq_print!(to, "cache:\t{}\n", self.device.cache().short_name());
-        seq_print!(to, "page_order:\t{}\n", self.device.info().page_order);
+        seq_print!(
+            to,
+            "cache:\t{}\n",
+            self.device.window().cache().short_name()
+        );
+        seq_print!(to, "page_order:\t{}\n", self.device.window().page_order());
     }
 }

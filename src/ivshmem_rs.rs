@@ -14,6 +14,7 @@ mod file;
 mod index;
 mod ioctl;
 mod kapi;
+mod memory;
 mod stats;
 mod vectors;
 
@@ -24,6 +25,10 @@ kernel::module_pci_driver! {
     description: "Inter-VM shared memory: memory, doorbells and events for programs",
     license: "GPL v2",
     params: {
+        cache: u32 {
+            default: 0,
+            description: "Cache type of the memory: 0 the best there is, 1 write-back, 2 write-combining, 3 uncached",
+        },
         peer_id: i32 {
             default: -1,
             description: "Peer ID to report instead of the device's (-1: the device's)",

@@ -8,19 +8,27 @@
 //! | here | wraps | would be replaced by |
 //! |---|---|---|
 //! | [`area`] | the flags that all our mappings have | - |
+//! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
+//! | [`frames`], [`pages`] | device memory as page frames, or with page structures | `kernel::mm` |
 //! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
 //! | [`pci`] | managed enabling, MSI-X table size | methods of `kernel::pci::Device` |
+//! | [`route`] | the interface of the two | - |
 //! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
 //! | [`window`] | device memory shown to programs by page faults | fault support in `kernel::mm::virt` |
 
 mod area;
+pub(crate) mod bar;
 pub(crate) mod chardev;
 pub(crate) mod eventfd;
+pub(crate) mod frames;
 pub(crate) mod irq;
+#[cfg(all(CONFIG_X86_64, CONFIG_ZONE_DEVICE))]
+pub(crate) mod pages;
 pub(crate) mod pci;
+pub(crate) mod route;
 pub(crate) mod shared_page;
 pub(crate) mod wait;
 pub(crate) mod window;

@@ -137,6 +137,8 @@ impl<T: OpenFile> Operations<T> {
         poll: Some(Self::poll),
         llseek: Some(Self::llseek),
         mmap: Some(Self::mmap),
+        #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+        get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         unlocked_ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
