@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# ivshmem_rs: the kernel module, its tests and its tools. `make help` lists the targets;
+# Documentation/building.rst explains how the kernel to build for is found.
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := modules
+
+SANDBOX := tools/sandbox
+ENTER := $(SANDBOX)/enter
+GUEST_CC := gcc-14
+GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include/uapi
+
+# What `tools/sandbox/info` says; empty when the sandbox is not prepared.
+sandbox_info = $(shell $(SANDBOX)/info 2>/dev/null | sed -n 's/^$(1)=//p')
+
+# --- Which kernel -----------------------------------------------------------------------------------------------------
+
+# KDIR if given; else the running kernel's build directory if it has Rust metadata; else the sandbox.
+running := /lib/modules/$(shell uname -r)/build
+ifeq ($(KDIR),)
+  override KDIR := $(if $(wildcard $(running)/rust/libkernel.rmeta),$(running),sandbox)
+endif
+
+ifneq ($(filter $(KDIR),sandbox $(call sandbox_info,KDIR)),)
+  kernel_needs := sandbox-ready
+  in_kernel := $(ENTER)
+  kdir = $(call sandbox_info,KDIR)
+  kernel_args := $(shell . $(SANDBOX)/versions && echo CC=$$KERNEL_CC)
+else
+  kernel_needs :=
+  in_kernel :=
+  kdir := $(KDIR)
+  kernel_args :=
+endif
+
+# The command line's KDIR is ours; kbuild gets its own arguments. $(1) is the directory for what it makes.
+kbuild = $(in_kernel) make -C $(kdir) $(kernel_args) M=$(CURDIR)/src MO=$(CURDIR)/$(1)
+
+# kbuild does not notice when it makes the same files for another kernel: the directory remembers for which.
+built_for = $(kdir) $(shell cat $(kdir)/include/config/kernel.release) $(shell stat -c %Y $(kdir)/rust/libkernel.rmeta)
+
+.PHONY: modules
+modules: module_dir = build/$(if $(CLIPPY),clippy,module)
+modules: kernel-accepted
+	@if [ "$$(cat $(module_dir)/kernel 2>&1)" != "$(built_for)" ]; then \
+		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; fi
+	+@$(call kbuild,$(module_dir)) modules
+
+.PHONY: kernel-accepted
+kernel-accepted: $(kernel_needs)
+	@$(in_kernel) tools/kdir-check $(kdir)
+
+# Installs what `make` built, for the kernel it was built for: `sudo make install` builds and prepares nothing as root.
+# Staged, because inside the sandbox /lib/modules is the sandbox's. The sandbox has no key to sign with. Kbuild warns
+# when it cannot call depmod, which is called here.
+.PHONY: install
+install: kdir = $(word 1,$(shell cat build/module/kernel 2>/dev/null))
+install: release = $(word 2,$(shell cat build/module/kernel 2>/dev/null))
+install: from_sandbox = $(wildcard $(kdir)/../root/usr)
+install: in_kernel = $(if $(from_sandbox),SANDBOX_ROOT=$(kdir)/../root $(ENTER))
+install: kernel_args = DEPMOD=true $(if $(from_sandbox),CONFIG_MODULE_SIG_ALL=)
+install:
+	@[ -e build/module/ivshmem_rs.ko ] || { echo "Nothing is built yet: run 'make' first." >&2; exit 1; }
+	@[ -n "$(INSTALL_MOD_PATH)" ] || [ -d /lib/modules/$(release) ] || { \
+		echo "The module was built for kernel $(release), which is not installed here. Build it with the KDIR of an" \
+			"installed kernel, or give INSTALL_MOD_PATH=DIR to put it below DIR." >&2; exit 1; }
+	+@stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
+		$(call kbuild,build/module) modules_install INSTALL_MOD_PATH="$$stage" \
+			2> >(grep -v "missing 'System.map' file. Skipping depmod" >&2); \
+		mkdir -p "$(INSTALL_MOD_PATH)/lib/modules/$(release)"; \
+		cp -R "$$stage/lib/modules/$(release)/updates" "$(INSTALL_MOD_PATH)/lib/modules/$(release)/"
+	@$(if $(INSTALL_MOD_PATH),$(in_kernel)) depmod --basedir "$(abspath $(INSTALL_MOD_PATH))/" $(release)
+
+# --- The sandbox ------------------------------------------------------------------------------------------------------
+
+.PHONY: sandbox sandbox-ready
+sandbox:
+	@$(SANDBOX)/prepare
+
+sandbox-ready:
+	@$(SANDBOX)/prepare --quiet
+
+# --- Programs for guests ----------------------------------------------------------------------------------------------
+
+samples := $(wildcard samples/*.c)
+selftests := $(wildcard tools/selftests/*.c)
+guest_headers := $(wildcard include/uapi/linux/*.h samples/*.h tools/selftests/*.h)
+guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
+	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
+vpath %.c samples tools/selftests
+
+.PHONY: guest
+guest: sandbox-ready $(guest_programs)
+
+build/guest/%: %.c $(guest_headers) | sandbox-ready
+	@mkdir -p $(@D)
+	$(ENTER) $(GUEST_CC) $(GUEST_CFLAGS) -o $@ $<
+
+build/guest32/%: %.c $(guest_headers) | sandbox-ready
+	@mkdir -p $(@D)
+	$(ENTER) $(GUEST_CC) -m32 $(GUEST_CFLAGS) -o $@ $<
+
+# --- Checks and tests -------------------------------------------------------------------------------------------------
+
+# Guests run the sandbox's kernel, so its module is what is tested.
+.PHONY: test
+test: guest
+	+@$(MAKE) modules KDIR=sandbox
+	cd tools && cargo test --workspace
+
+.PHONY: demo
+demo: guest
+	+@$(MAKE) modules KDIR=sandbox
+	cargo run --quiet --release --manifest-path tools/Cargo.toml --package vmbench --bin demo
+
+.PHONY: check
+check: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo
+	@echo "All checks passed."
+
+.PHONY: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo
+check-kdir:
+	@echo "CHECK   refusals of unfit kernels"
+	@tools/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
+check-kdir check-module check-clippy check-source: | build
+build:
+	@mkdir -p $@
+
+# Built from nothing, so that no warning is missed.
+check-module check-clippy: check-%: kernel-accepted
+	@echo "CHECK   module$(if $(filter clippy,$*), with clippy): no warning"
+	@rm -rf build/check-$*
+	+@$(call kbuild,build/check-$*) $(if $(filter clippy,$*),CLIPPY=1) modules >build/check-$*.log 2>&1 || \
+		{ cat build/check-$*.log; exit 1; }
+	@if grep -i warning build/check-$*.log; then echo "The build warns: see build/check-$*.log" >&2; exit 1; fi
+
+module_sources = $(shell find src -name '*.rs')
+check-rustfmt: sandbox-ready
+	@echo "CHECK   rustfmt, with the kernel's settings"
+	@$(ENTER) rustfmt --check --config-path $(call sandbox_info,KDIR)/.rustfmt.toml $(module_sources)
+
+check-source:
+	@echo "CHECK   unsafe code only in src/kapi, nothing unfinished"
+	@awk '{ code = $$0; sub("//.*", "", code) } \
+		code ~ /(^|[^_[:alnum:]])unsafe([^_[:alnum:]]|$$)/ { print FILENAME ":" FNR ": " $$0; found = 1 } \
+		END { exit found }' $(filter-out src/kapi.rs src/kapi/%,$(module_sources))
+	@! grep -rnE --include='*.rs' '\b(todo|unimplemented)!' src samples $(filter-out tools/target/,$(wildcard tools/*/))
+
+header := include/uapi/linux/ivshmem_rs.h
+warnings := -Wall -Wextra -Wpedantic -Werror -fsyntax-only
+check-header: sandbox-ready
+	@echo "CHECK   the header, alone, as C and C++, and its documentation"
+	@$(ENTER) gcc $(warnings) -std=c11 -x c $(header)
+	@$(ENTER) g++ $(warnings) -std=c++17 -x c++ $(header)
+	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(header)
+
+scripts := .ci/run tools/kdir-check tools/kdir-check.test \
+	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
+check-scripts: sandbox-ready
+	@echo "CHECK   shellcheck"
+	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools $(scripts)
+
+check-cargo:
+	@echo "CHECK   cargo fmt and clippy"
+	@cd tools && cargo fmt --all --check
+	@cd tools && cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+# --- Cleaning ---------------------------------------------------------------------------------------------------------
+
+.PHONY: clean distclean
+clean:
+	rm -rf build tools/target
+
+distclean: clean
+	$(SANDBOX)/prepare --remove
+
+# --- Help -------------------------------------------------------------------------------------------------------------
+
+.PHONY: help
+help:
+	@echo 'Targets:'
+	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
+	@echo '  install    install what was built, for its kernel, and run depmod (as root)'
+	@echo '  demo       two virtual machines that share memory, here and now'
+	@echo '  test       all tests: on the host and in virtual machines'
+	@echo '  check      compiler and clippy warnings, formatting, header, scripts'
+	@echo '  guest      the C samples and selftests, as static programs in build/guest'
+	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
+	@echo '  clean      remove what was built; distclean: the sandbox too'
+	@echo
+	@echo 'Variables:'
+	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
+	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
+	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
+	@echo '  INSTALL_MOD_PATH=DIR   install below DIR instead of /'
+	@echo
+	@echo 'Documentation/building.rst has more.'
