@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Where QEMU, the kernel and busybox are found.
+//!
+//! The environment decides first: `VMBENCH_QEMU` (a command and its first arguments, split at
+//! spaces), `VMBENCH_KERNEL` and `VMBENCH_BUSYBOX` (paths). What they leave open comes from the script
+//! `sandbox/info`, which prints one `KEY=VALUE` per line.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::{Error, Result};
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// The directory of the cargo workspace.
+pub(crate) fn workspace() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("a package has a parent directory")
+}
+
+/// The command that starts QEMU: a program and its first arguments.
+pub(crate) fn qemu() -> Result<Vec<String>> {
+    match std::env::var("VMBENCH_QEMU") {
+        Ok(command) => Ok(command.split_whitespace().map(str::to_string).collect()),
+        Err(_) => Ok(vec![info("ENTER", "VMBENCH_QEMU")?, QEMU.into()]),
+    }
+}
+
+/// The kernel image that guests boot unless they are given another.
+pub(crate) fn kernel() -> Result<PathBuf> {
+    path("VMLINUZ", "VMBENCH_KERNEL")
+}
+
+/// A statically linked busybox.
+pub(crate) fn busybox() -> Result<PathBuf> {
+    path("BUSYBOX", "VMBENCH_BUSYBOX")
+}
+
+fn path(key: &str, variable: &str) -> Result<PathBuf> {
+    match std::env::var_os(variable) {
+        Some(path) => Ok(path.into()),
+        None => Ok(info(key, variable)?.into()),
+    }
+}
+
+fn info(key: &str, variable: &str) -> Result<String> {
+    static INFO: OnceLock<std::result::Result<HashMap<String, String>, String>> = OnceLock::new();
+    let advice = || format!("run `make sandbox` once, or set {variable}");
+    let info = INFO
+        .get_or_init(ask)
+        .as_ref()
+        .map_err(|reason| Error::Setup(format!("{reason}; {}", advice())))?;
+    info.get(key)
+        .cloned()
+        .ok_or_else(|| Error::Setup(format!("sandbox/info does not print {key}; {}", advice())))
+}
+
+fn ask() -> std::result::Result<HashMap<String, String>, String> {
+    let script = workspace().join("sandbox/info");
+    let output = Command::new(&script)
+        .output()
+        .map_err(|error| format!("{}: {error}", script.display()))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{}: {}", script.display(), stderr.trim()));
+    }
+    Ok(parse(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn parse(text: &str) -> HashMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_may_hold_anything_but_a_newline() {
+        let info = parse("ENTER=unshare --mount sh x=1\nVMLINUZ=/a b\n\nnoise\n");
+        assert_eq!(info["ENTER"], "unshare --mount sh x=1");
+        assert_eq!(info["VMLINUZ"], "/a b");
+        assert_eq!(info.len(), 2);
+    }
+}
