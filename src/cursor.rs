@@ -5,8 +5,8 @@
 use kernel::{
     prelude::*,
     sync::{
-        new_spinlock,
-        SpinLock, //
+        new_spinlock_irq,
+        SpinLockIrq, //
     }, //
 };
 
@@ -15,7 +15,8 @@ use crate::{
         events::Event,
         pci::MAX_VECTORS, //
     },
-    events::Events, //
+    events::Events,
+    kapi::wait::ready, //
 };
 
 /// Tells the open files of a device apart; never used twice.
@@ -84,7 +85,8 @@ pub(crate) struct Cursor {
     /// The file.
     pub(crate) owner: FileId,
     #[pin]
-    state: SpinLock<State>,
+    // With interrupts off: `Events::bind` takes this lock under the one of the interrupt handler.
+    state: SpinLockIrq<State>,
 }
 
 impl Cursor {
@@ -96,7 +98,7 @@ impl Cursor {
         };
         pin_init!(Self {
             owner,
-            state <- new_spinlock!(state, "ivshmem_cursor"),
+            state <- new_spinlock_irq!(state, "ivshmem_cursor"),
         })
     }
 
@@ -145,13 +147,19 @@ impl Cursor {
         taken
     }
 
-    /// Makes events pending again that were taken but could not be delivered.
-    pub(crate) fn put_back(&self, events: &[Event]) {
+    /// Makes events pending again that were taken but could not be delivered, and wakes other
+    /// threads of the file: one that looked meanwhile saw nothing and went to sleep.
+    pub(crate) fn put_back(&self, events: &Events, undelivered: &[Event]) {
+        if undelivered.is_empty() {
+            return;
+        }
         let mut state = self.state.lock();
-        for event in events {
+        for event in undelivered {
             // Somebody else may have taken newer ones meanwhile: those stay seen.
             state.advance(event.vector, event.count.wrapping_neg());
         }
+        drop(state);
+        events.queue().wake_all(ready::READ);
     }
 }
 

@@ -3,7 +3,7 @@
 //! What the open files share, alive until the last of them is closed, longer than the device.
 //!
 //! Two lifetimes: [`crate::driver::Data`] dies when the driver is unbound; a [`Device`] is counted
-//! by references, of which each open file and each interrupt handler has one. Nothing that a
+//! by references, of which each open file has one; interrupt handlers have the [`Events`] only. Nothing that a
 //! `Device` holds needs the PCI device to be there: the registers are revoked and the window is
 //! closed at unbind.
 //!
@@ -14,8 +14,9 @@
 //! 3. the lock of [`Window`]
 //! 4. `i_mmap_rwsem`, page table locks (kernel)
 //!
-//! [`Events`] and the cursors of the files have spinlocks that are leaves, but for the locks inside
-//! of eventfds and wait queues. No user memory is touched under any of these locks.
+//! The spinlocks of [`Events`] and of the files' cursors (in this order, see `events.rs`) are taken
+//! with interrupts off, under none of the above and with none of them inside. No user memory is
+//! touched under any of these locks.
 
 use kernel::{
     io::Io,

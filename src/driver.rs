@@ -33,7 +33,7 @@ use crate::{
     kapi::{
         chardev,
         pci::{
-            enable_managed,
+            enable,
             msix_vectors, //
         },
         window::Window, //
@@ -91,7 +91,7 @@ impl pci::Driver for Ivshmem {
         pdev: &'bound pci::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
-        enable_managed(pdev)?;
+        enable(pdev)?;
         // Without this the device may not send its MSI-X messages.
         pdev.set_master();
 
@@ -104,7 +104,7 @@ impl pci::Driver for Ivshmem {
 
         let facts = Facts {
             position,
-            peer_override: peer_override(),
+            peer_override: peer_override(pdev),
             vectors: vectors.as_ref().map_or(0, Vectors::len),
             vectors_offered: msix_vectors(pdev),
             revision: pdev.revision_id(),
@@ -113,15 +113,17 @@ impl pci::Driver for Ivshmem {
         };
         let device = Device::new(registers.into_devres()?, events, window, facts);
         let device = Arc::new(device, GFP_KERNEL)?;
-        // From here on a failure has to undo what the interrupts' and the window's users see.
         let end = End(device.clone());
+        // After `end`, so that a failure below frees the vectors before it closes the device.
+        let vectors = vectors;
 
-        report(pdev, &index, &device);
         let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;
         let stats = Stats::new(&name, device.clone())?;
-        let node = chardev::Registration::new(name, pdev.as_ref(), device);
+        let node = chardev::Registration::new(name, pdev.as_ref(), device.clone());
+        let node = KBox::pin_init(node, GFP_KERNEL)?;
+        report(pdev, &index, &device);
         Ok(Data {
-            _node: KBox::pin_init(node, GFP_KERNEL)?,
+            _node: node,
             _stats: stats,
             _vectors: vectors,
             _end: end,
@@ -149,9 +151,22 @@ fn arm_vectors<'bound>(
         .ok()
 }
 
-/// The peer ID that the module parameter asks for.
-fn peer_override() -> Option<u32> {
-    u32::try_from(crate::module_parameters::peer_id.value()).ok()
+/// The peer ID that the module parameter asks for; it holds for all devices of this machine.
+fn peer_override(pdev: &pci::Device<Bound>) -> Option<u32> {
+    match u32::try_from(crate::module_parameters::peer_id.value()) {
+        Ok(id @ 0..=regs::MAX_PEER) => Some(id),
+        Ok(id) => {
+            dev_warn!(
+                pdev,
+                "peer_id={} ignored: peer IDs end at {}\n",
+                id,
+                regs::MAX_PEER
+            );
+            None
+        }
+        // Negative: no override.
+        Err(_) => None,
+    }
 }
 
 /// The PCI address as `GET_INFO` reports it.

@@ -7,10 +7,12 @@
 //! on a file while the two differ, so that no file can take or lose another one's event.
 //!
 //! The interrupt handler works at most through all eventfds that are bound to its vector, of which
-//! a device has [`MAX_EVENTFDS`] over all vectors, and then wakes the sleepers. It takes one lock,
-//! under which no user can make anybody do more than that.
+//! a device has [`MAX_EVENTFDS`] over all vectors, and then wakes the threads and pollers that wait.
+//! How many those are is bounded by what each user may have of processes and of epoll watches. The
+//! lock that the handler takes is held by others for at most one pass over the eventfds.
 //!
-//! Lock order: [`Events::bound`] > the lock of an eventfd. [`Cursor`]'s lock is a leaf.
+//! Lock order: `bound` > the lock of a [`Cursor`], the locks of an eventfd. The wait queue's lock is
+//! taken under none of them.
 
 use kernel::{
     prelude::*,
@@ -21,6 +23,7 @@ use kernel::{
             Release, //
         },
         new_spinlock_irq,
+        Arc,
         SpinLockIrq, //
     }, //
 };
@@ -77,7 +80,7 @@ impl Bound {
 #[pin_data]
 pub(crate) struct Events {
     /// `seq`, `dead` and `generation`, where programs can see them too.
-    page: SharedPage,
+    page: Arc<SharedPage>,
     #[pin]
     queue: WaitQueue,
     #[pin]
@@ -88,7 +91,7 @@ impl Events {
     /// Makes the events of a device that has not seen an interrupt yet.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
-            let page = SharedPage::new()?;
+            let page = Arc::new(SharedPage::new()?, GFP_KERNEL)?;
             let bound = Bound {
                 bindings: KVec::with_capacity(MAX_EVENTFDS, GFP_KERNEL)?,
                 dead: false,
@@ -102,7 +105,7 @@ impl Events {
     }
 
     /// The page that shows `seq`, `dead` and `generation` to programs.
-    pub(crate) fn page(&self) -> &SharedPage {
+    pub(crate) fn page(&self) -> &Arc<SharedPage> {
         &self.page
     }
 
@@ -149,7 +152,8 @@ impl Events {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
     }
 
-    /// Tells everybody that the device is gone; no interrupt may come any more. May sleep.
+    /// Tells everybody that the device is gone. The vectors were freed before, so that nothing is
+    /// counted after this. May sleep.
     pub(crate) fn die(&self) {
         self.page.word32::<EVENT_PAGE_DEAD>().store(1, Release);
         let mut bound = self.bound.lock();

@@ -116,8 +116,8 @@ impl OpenFile for File {
         let taken = self.next_events(room, file.flags() & flags::O_NONBLOCK != 0)?;
         let delivered = to.copy_to_iter(taken.records().as_bytes()) / RECORD;
         // A record that did not arrive whole counts as not delivered.
-        self.cursor
-            .put_back(taken.records().get(delivered..).unwrap_or(&[]));
+        let undelivered = taken.records().get(delivered..).unwrap_or(&[]);
+        self.cursor.put_back(self.device.events(), undelivered);
         if delivered == 0 {
             return Err(EFAULT);
         }

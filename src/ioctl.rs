@@ -8,6 +8,10 @@ use kernel::{
         file::flags, //
     },
     prelude::*,
+    sync::barrier::{
+        mb,
+        Read, //
+    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -40,7 +44,10 @@ use crate::{
         pci::MAX_VECTORS,
         regs::Doorbell, //
     },
-    cursor::Among,
+    cursor::{
+        Among,
+        Taken, //
+    },
     file::File,
     kapi::{
         eventfd::EventFd,
@@ -71,7 +78,7 @@ pub(crate) fn dispatch(
         SUBSCRIBE => subscribe(this, copy_in(argument)?),
         SET_EVENTFD => set_eventfd(this, copy_in(argument)?),
         ACRN_SET_EVENTFD => acrn_set_eventfd(this, copy_in(argument)?),
-        _ => copy_out(argument, &wait(this, copy_in(argument)?)?),
+        _ => wait(this, argument),
     }
 }
 
@@ -179,7 +186,8 @@ fn armed_vector(this: &File, vector: u32) -> Result<usize> {
     Ok(vector)
 }
 
-fn wait(this: &File, args: Wait) -> Result<Wait> {
+fn wait(this: &File, argument: usize) -> Result<isize> {
+    let args: Wait = copy_in(argument)?;
     this.device().check_doorbell()?;
     if args.flags & !WAIT_WORD != 0 || args.vectors & !this.device().armed() != 0 {
         return Err(EINVAL);
@@ -192,36 +200,39 @@ fn wait(this: &File, args: Wait) -> Result<Wait> {
         ..=-1 => Limit::Never,
         ns => Limit::Nanoseconds(ns),
     };
-    let vectors = if args.flags & WAIT_WORD != 0 {
+    let taken = if args.flags & WAIT_WORD != 0 {
         wait_word(this, &args, among, limit)
     } else {
         wait_event(this, among, limit)
     };
     // Never restarted: the time limit would begin anew.
-    let vectors = vectors.map_err(|e| if e == ERESTARTSYS { EINTR } else { e })?;
-    Ok(Wait { vectors, ..args })
+    let taken = taken.map_err(|e| if e == ERESTARTSYS { EINTR } else { e })?;
+    let vectors = taken.vectors();
+    copy_out(argument, &Wait { vectors, ..args }).inspect_err(|_| {
+        this.cursor()
+            .put_back(this.device().events(), taken.records());
+    })
 }
 
-/// Sleeps until a vector is pending; returns those that were and marks them seen.
-fn wait_event(this: &File, among: Among, limit: Limit) -> Result<u64> {
+/// Sleeps until a vector is pending; takes the events of those that are.
+fn wait_event(this: &File, among: Among, limit: Limit) -> Result<Taken> {
     let events = this.device().events();
     events.queue().wait(limit, || {
         if events.is_dead() {
             return Some(Err(ENODEV));
         }
-        match this.cursor().take(events, among, MAX_VECTORS).vectors() {
-            0 => None,
-            vectors => Some(Ok(vectors)),
-        }
+        let taken = this.cursor().take(events, among, MAX_VECTORS);
+        (!taken.records().is_empty()).then_some(Ok(taken))
     })?
 }
 
-/// Sleeps while a word of the shared memory has the value that the caller saw.
+/// Sleeps while a word of the shared memory has the value that the caller saw; takes the events that
+/// arrived meanwhile.
 ///
 /// No wake-up is lost between the caller's look and the sleep: `WaitQueue::wait` tests the word
 /// when this thread is in the queue already. A peer writes the word first and rings afterwards, so
 /// that either the test sees the new word, or the interrupt comes after the test and wakes.
-fn wait_word(this: &File, args: &Wait, among: Among, limit: Limit) -> Result<u64> {
+fn wait_word(this: &File, args: &Wait, among: Among, limit: Limit) -> Result<Taken> {
     let device = this.device();
     let events = device.events();
     device.window().word(args.offset)?;
@@ -231,7 +242,11 @@ fn wait_word(this: &File, args: &Wait, among: Among, limit: Limit) -> Result<u64
         }
         match device.window().word(args.offset) {
             Ok(word) if word == args.value => None,
-            Ok(_) => Some(Ok(this.cursor().take(events, among, MAX_VECTORS).vectors())),
+            Ok(_) => {
+                // What the peer wrote before the word is read after it.
+                mb(Read);
+                Some(Ok(this.cursor().take(events, among, MAX_VECTORS)))
+            }
             Err(error) => Some(Err(error)),
         }
     })?

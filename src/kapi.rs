@@ -7,17 +7,17 @@
 //!
 //! | here | wraps | would be replaced by |
 //! |---|---|---|
-//! | [`area`] | the flags that all our mappings have | - |
+//! | [`area`] | flags and page faults of mappings | fault support in `kernel::mm::virt` |
 //! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
 //! | [`frames`], [`pages`] | device memory as page frames, or with page structures | `kernel::mm` |
 //! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
-//! | [`pci`] | managed enabling, MSI-X table size | methods of `kernel::pci::Device` |
+//! | [`pci`] | enabling that is undone, MSI-X table size | methods of `kernel::pci::Device` |
 //! | [`route`] | the interface of the two | - |
 //! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
-//! | [`window`] | device memory shown to programs by page faults | fault support in `kernel::mm::virt` |
+//! | [`window`] | device memory that is shown, and taken away again | - |
 
 mod area;
 pub(crate) mod bar;

@@ -1,14 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all mappings of the device have in common.
+//! What all mappings of the device have in common: flags, and page faults answered by an object.
+
+use core::marker::PhantomData;
 
 use kernel::{
+    bindings,
     mm::virt::{
         flags,
         VmaNew, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    types::ForeignOwnable, //
 };
+
+use super::route::Order;
+
+/// An object whose pages areas show. Each area owns a reference to it.
+pub(super) trait Pager: Send + Sync + Sized + 'static {
+    /// There is one more area.
+    fn opened(&self) {}
+
+    /// There is one area less.
+    fn closed(&self) {}
+
+    /// Puts a page of `order` in place, or says why not. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// `vmf` describes a fault in an area that [`attach`] gave to this object.
+    unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t;
+}
 
 /// Makes `vma` a mapping that is shared, not executable, not in core dumps and cannot grow.
 ///
@@ -23,4 +49,103 @@ pub(super) fn restrict(vma: &VmaNew) -> Result {
     vma.set_dontexpand();
     vma.set_dontdump();
     Ok(())
+}
+
+/// Lets `pager` answer the page faults of `vma`.
+pub(super) fn attach<T: Pager>(vma: &VmaNew, pager: Arc<T>) {
+    pager.opened();
+    let raw = vma.as_ptr();
+    // SAFETY: The area is being set up and nobody else sees it. The reference is given back by
+    // `Operations::close`.
+    unsafe { (*raw).vm_private_data = pager.into_foreign() };
+    // SAFETY: As above.
+    unsafe { (*raw).vm_ops = Operations::<T>::table() };
+}
+
+/// The `struct vm_operations_struct` of an area that has a pager.
+struct Operations<T: Pager>(PhantomData<T>);
+
+impl<T: Pager> Operations<T> {
+    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(Self::open),
+        close: Some(Self::close),
+        fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
+        ..pin_init::zeroed()
+    };
+
+    const fn table() -> &'static bindings::vm_operations_struct {
+        &Self::TABLE
+    }
+
+    /// The pager of an area.
+    ///
+    /// # Safety
+    ///
+    /// `vma` has these operations and is not closed while the result is in use.
+    unsafe fn pager<'a>(vma: *mut bindings::vm_area_struct) -> ArcBorrow<'a, T> {
+        // SAFETY: The area is valid, as the caller promises.
+        let private = unsafe { (*vma).vm_private_data };
+        // SAFETY: The area owns a reference, which `attach` or `open` gave it.
+        unsafe { Arc::<T>::borrow(private) }
+    }
+
+    /// A copy of the area was made: by fork, by a split, by mremap.
+    ///
+    /// # Safety
+    ///
+    /// `vma` has these operations.
+    unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: As the caller promises; the original still owns its reference.
+        let pager = unsafe { Self::pager(vma) };
+        pager.opened();
+        core::mem::forget(Arc::from(pager));
+    }
+
+    /// The area goes away.
+    ///
+    /// # Safety
+    ///
+    /// `vma` has these operations, and this is the last call for it.
+    unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: The area is valid for the call.
+        let private = unsafe { (*vma).vm_private_data };
+        // SAFETY: `attach` or `open` gave this area a reference, which is not used any more.
+        unsafe { Arc::<T>::from_foreign(private) }.closed();
+    }
+
+    /// A page is touched that is not there.
+    ///
+    /// # Safety
+    ///
+    /// `vmf` describes a fault in an area with these operations.
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: As the caller promises.
+        unsafe { Self::answer(vmf, Order::PAGE) }
+    }
+
+    /// A page is touched where a page of 2^`order` pages would fit into the tables.
+    ///
+    /// # Safety
+    ///
+    /// `vmf` describes a fault in an area with these operations.
+    unsafe extern "C" fn huge_fault(
+        vmf: *mut bindings::vm_fault,
+        order: c_uint,
+    ) -> bindings::vm_fault_t {
+        // SAFETY: As the caller promises.
+        unsafe { Self::answer(vmf, Order(order)) }
+    }
+
+    /// # Safety
+    ///
+    /// `vmf` describes a fault in an area with these operations.
+    unsafe fn answer(vmf: *mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
+        // SAFETY: The description is valid for the call, and this thread's.
+        let vmf = unsafe { &mut *vmf };
+        // SAFETY: The area is locked by the page fault.
+        let pager = unsafe { Self::pager(vmf.__bindgen_anon_1.vma) };
+        // SAFETY: As the caller promises.
+        unsafe { pager.fault(vmf, order) }
+    }
 }

@@ -11,9 +11,10 @@ use kernel::{
         Core,
         DeviceContext, //
     },
-    error::to_result,
+    devres,
     pci::Device,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 /// The C view of `pdev`.
@@ -24,12 +25,31 @@ pub(super) fn as_raw<Ctx: DeviceContext>(pdev: &Device<Ctx>) -> *mut bindings::p
         .cast_mut()
 }
 
-/// Enables the device until it is unbound; disabling comes after every other managed resource.
+/// A device that answers to accesses of its memory; dropping it disables the device.
 ///
-/// `pci::Device::enable_device_mem` has no counterpart that would disable the device again.
-pub(crate) fn enable_managed(pdev: &Device<Core<'_>>) -> Result {
-    // SAFETY: `pdev` is a valid device that is being bound.
-    to_result(unsafe { bindings::pcim_enable_device(as_raw(pdev)) })
+/// # Invariants
+///
+/// The device was enabled once more for this object.
+struct Enabled(ARef<Device>);
+
+impl Drop for Enabled {
+    fn drop(&mut self) {
+        // SAFETY: Enabled by the type invariant.
+        unsafe { bindings::pci_disable_device(as_raw(&*self.0)) };
+    }
+}
+
+/// Enables the device until it is unbound; disabling comes after what is managed later than this.
+///
+/// `pci::Device::enable_device_mem` has no counterpart that would disable the device again, and
+/// `pcim_enable_device` would also free the interrupt vectors, of which `IrqVectorRegistration`
+/// takes care.
+pub(crate) fn enable(pdev: &Device<Core<'_>>) -> Result {
+    pdev.enable_device_mem()?;
+    // INVARIANT: Enabled just now.
+    let enabled = Enabled(pdev.into());
+    let pdev: &Device<Bound> = pdev;
+    devres::register(pdev.as_ref(), enabled, GFP_KERNEL)
 }
 
 /// Number of vectors in the MSI-X table, 0 if the device has no MSI-X capability.

@@ -13,14 +13,21 @@ use kernel::{
         PAGE_SIZE, //
     },
     prelude::*,
-    sync::atomic::Atomic, //
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    }, //
 };
 
-use super::area;
+use super::{
+    area::{
+        self,
+        Pager, //
+    },
+    route::Order, //
+};
 
 /// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
-///
-/// A mapping holds a reference of its own to the page and outlives this object.
 ///
 /// # Invariants
 ///
@@ -72,16 +79,29 @@ impl SharedPage {
         unsafe { Atomic::from_ptr(word.cast().as_ptr()) }
     }
 
-    /// Maps the page at the start of `vma`, read-only for good.
+    /// Lets `vma` show the page, read-only for good.
     ///
-    /// `EACCES` if the mapping asks for write access or is executable, `EINVAL` if it is private or
-    /// longer than the page.
-    pub(crate) fn map(&self, vma: &VmaNew) -> Result {
+    /// The area holds a reference to this object, so that the page stays readable for as long as it
+    /// is mapped. `EACCES` if the mapping asks for write access or is executable, `EINVAL` if it is
+    /// private or longer than the page.
+    pub(crate) fn map(self: &Arc<Self>, vma: &VmaNew) -> Result {
         area::restrict(vma)?;
         vma.try_clear_maywrite().map_err(|_| EACCES)?;
         if vma.end() - vma.start() > PAGE_SIZE {
             return Err(EINVAL);
         }
-        vma.set_mixedmap().vm_insert_page(vma.start(), &self.page)
+        area::attach(vma, self.clone());
+        Ok(())
+    }
+}
+
+impl Pager for SharedPage {
+    unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
+        if order != Order::PAGE {
+            return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+        }
+        // SAFETY: The fault is valid and its area shared, one page long and never writable. The page
+        // is valid; the mapping takes a reference to it.
+        unsafe { bindings::vmf_insert_page_mkwrite(vmf, self.page.as_ptr(), false) }
     }
 }

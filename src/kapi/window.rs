@@ -25,14 +25,15 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        ArcBorrow,
         Mutex, //
-    },
-    types::ForeignOwnable, //
+    }, //
 };
 
 use super::{
-    area,
+    area::{
+        self,
+        Pager, //
+    },
     route::{
         Cache,
         Fault,
@@ -251,21 +252,21 @@ impl Window {
     pub(crate) fn map(self: &Arc<Self>, vma: &VmaNew) -> Result {
         area::restrict(vma)?;
         self.inner.lock().route.as_ref().ok_or(ENODEV)?.prepare(vma);
-        self.mappings.add(1usize, Relaxed);
-        let raw = vma.as_ptr();
-        // SAFETY: The area is being set up and nobody else sees it. The reference is given back by
-        // `Area::close`.
-        unsafe { (*raw).vm_private_data = self.clone().into_foreign() };
-        // SAFETY: As above.
-        unsafe { (*raw).vm_ops = &Area::OPERATIONS };
+        area::attach(vma, self.clone());
         Ok(())
     }
+}
 
-    /// Answers a page fault: SIGBUS if the window is closed.
-    ///
-    /// # Safety
-    ///
-    /// `vmf` describes a fault in an area that [`Window::map`] of this window set up.
+impl Pager for Window {
+    fn opened(&self) {
+        self.mappings.add(1usize, Relaxed);
+    }
+
+    fn closed(&self) {
+        self.mappings.fetch_sub(1usize, Relaxed);
+    }
+
+    /// SIGBUS if the window is closed.
     unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
         // CAST: Both are 64 bits wide.
         let offset = (vmf.__bindgen_anon_1.pgoff as u64) << PAGE_SHIFT;
@@ -284,90 +285,5 @@ impl PinnedDrop for Window {
     fn drop(self: Pin<&mut Self>) {
         // A window that nobody closed, as the device was not bound to the end.
         self.close();
-    }
-}
-
-/// The operations of an area that [`Window::map`] set up.
-struct Area;
-
-impl Area {
-    const OPERATIONS: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        open: Some(Self::open),
-        close: Some(Self::close),
-        fault: Some(Self::fault),
-        huge_fault: Some(Self::huge_fault),
-        ..pin_init::zeroed()
-    };
-
-    /// The window of an area.
-    ///
-    /// # Safety
-    ///
-    /// `vma` has these operations and is not closed while the result is in use.
-    unsafe fn window<'a>(vma: *mut bindings::vm_area_struct) -> ArcBorrow<'a, Window> {
-        // SAFETY: The area is valid, as the caller promises.
-        let private = unsafe { (*vma).vm_private_data };
-        // SAFETY: The area owns a reference, which `map` or `open` gave it.
-        unsafe { Arc::<Window>::borrow(private) }
-    }
-
-    /// A copy of the area was made: by fork, by a split, by mremap.
-    ///
-    /// # Safety
-    ///
-    /// `vma` has these operations.
-    unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: As the caller promises; the original still owns the reference.
-        let window = unsafe { Self::window(vma) };
-        window.mappings.add(1usize, Relaxed);
-        core::mem::forget(Arc::from(window));
-    }
-
-    /// The area goes away.
-    ///
-    /// # Safety
-    ///
-    /// `vma` has these operations, and this is the last call for it.
-    unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: The area is valid for the call.
-        let private = unsafe { (*vma).vm_private_data };
-        // SAFETY: `map` or `open` gave this area a reference, which is not used any more.
-        let window = unsafe { Arc::<Window>::from_foreign(private) };
-        window.mappings.fetch_sub(1usize, Relaxed);
-    }
-
-    /// A page is touched that is not there. May sleep.
-    ///
-    /// # Safety
-    ///
-    /// `vmf` describes a fault in an area with these operations.
-    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: As the caller promises.
-        unsafe { Self::answer(vmf, Order::PAGE) }
-    }
-
-    /// A page is touched where a page of 2^`order` pages would fit into the tables. May sleep.
-    ///
-    /// # Safety
-    ///
-    /// `vmf` describes a fault in an area with these operations.
-    unsafe extern "C" fn huge_fault(
-        vmf: *mut bindings::vm_fault,
-        order: c_uint,
-    ) -> bindings::vm_fault_t {
-        // SAFETY: As the caller promises.
-        unsafe { Self::answer(vmf, Order(order)) }
-    }
-
-    /// # Safety
-    ///
-    /// `vmf` describes a fault in an area with these operations.
-    unsafe fn answer(vmf: *mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
-        // SAFETY: The description is valid for the call, and this thread's.
-        let vmf = unsafe { &mut *vmf };
-        // SAFETY: The area is locked by the page fault.
-        let window = unsafe { Self::window(vmf.__bindgen_anon_1.vma) };
-        // SAFETY: As the caller promises.
-        unsafe { window.fault(vmf, order) }
     }
 }

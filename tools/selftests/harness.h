@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * A small test harness. TEST(name) { ... } defines a case; the program runs its cases in the order
+ * of the file, each in a process group of its own with a time limit, and reports them as KTAP
+ * version 1. EXPECT_* notes a failure and goes on, ASSERT_* ends the case, SKIP() leaves it.
+ *
+ *	prog			run all cases
+ *	prog NAME...		run these
+ *	prog --list		print the names, one per line, without touching any device
+ *
+ * Exit status: 0 all passed, 1 something failed, 2 wrong usage, 4 nothing could be tested.
+ * IVSHMEM_TIME_SCALE multiplies every time limit, for slow kernels and emulators.
+ *
+ * Include this first: it defines the feature macros.
+ */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#endif
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TEST_EXIT_FAIL	1
+#define TEST_EXIT_USAGE	2
+#define TEST_EXIT_SKIP	4
+
+/* Seconds that a case may take, before scaling. */
+#define TEST_SECONDS	120
+
+/* Seconds that a killed case may take to die before the whole program gives up. */
+#define TEST_DIE_SECONDS	20
+
+struct test_case {
+	const char *name;
+	void (*run)(void);
+	int seconds;
+	int line;
+	struct test_case *next;
+};
+
+/* Shared by all processes of a case, so that a failure anywhere counts. */
+struct test_shared {
+	unsigned int failures;
+	char skip[160];
+};
+
+static struct test_case *test_cases;
+static struct test_shared *test_shared;
+static volatile sig_atomic_t test_pid;
+static volatile sig_atomic_t test_expired;
+static char test_last_words[256];
+
+/* Cases register from constructors, whose order is the compiler's business: sort by line. */
+static inline void test_register(struct test_case *new)
+{
+	struct test_case **at = &test_cases;
+
+	while (*at && (*at)->line < new->line)
+		at = &(*at)->next;
+	new->next = *at;
+	*at = new;
+}
+
+#define TEST(name)	TEST_LIMIT(name, TEST_SECONDS)
+
+#define TEST_LIMIT(name, seconds)						\
+	static void test_##name(void);						\
+	static struct test_case case_##name = {					\
+		#name, test_##name, seconds, __LINE__, NULL };			\
+	__attribute__((constructor)) static void register_##name(void)		\
+	{									\
+		test_register(&case_##name);					\
+	}									\
+	static void test_##name(void)
+
+/* What time limits are multiplied with. */
+static inline int test_scale(void)
+{
+	const char *text = getenv("IVSHMEM_TIME_SCALE");
+	int scale = text ? atoi(text) : 1;
+
+	return scale > 0 ? scale : 1;
+}
+
+static inline const char *test_errno_name(int number)
+{
+#ifdef __GLIBC__
+	const char *name = strerrorname_np(number);
+
+	return name ? name : "no error";
+#else
+	return strerror(number);
+#endif
+}
+
+/* Ends this process of the case; what failed has been noted before. */
+static inline void test_stop(void)
+{
+	fflush(stdout);
+	_exit(TEST_EXIT_FAIL);
+}
+
+__attribute__((format(printf, 3, 4)))
+static inline void test_fail(const char *file, int line, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	printf("# %s:%d: %s\n", file, line, text);
+	__atomic_fetch_add(&test_shared->failures, 1, __ATOMIC_RELAXED);
+}
+
+static inline bool test_true(const char *file, int line, const char *text, bool value)
+{
+	if (!value)
+		test_fail(file, line, "not true: %s", text);
+	return value;
+}
+
+static inline bool test_eq(const char *file, int line, long long want, const char *text,
+			   long long got)
+{
+	if (want != got)
+		test_fail(file, line, "%s is %lld (%#llx), should be %lld (%#llx)", text, got, got,
+			  want, want);
+	return want == got;
+}
+
+static inline long test_ok(const char *file, int line, const char *text, long result)
+{
+	if (result == -1)
+		test_fail(file, line, "%s failed: %s", text, test_errno_name(errno));
+	return result;
+}
+
+static inline bool test_errno(const char *file, int line, int want, const char *text, long result)
+{
+	int error = errno;
+
+	if (result != -1)
+		test_fail(file, line, "%s returned %ld, should fail with %s", text, result,
+			  test_errno_name(want));
+	else if (error != want)
+		test_fail(file, line, "%s failed with %s, should fail with %s", text,
+			  test_errno_name(error), test_errno_name(want));
+	return result == -1 && error == want;
+}
+
+#define EXPECT_TRUE(cond)	test_true(__FILE__, __LINE__, #cond, (cond))
+#define EXPECT_EQ(want, got)	test_eq(__FILE__, __LINE__, (long long)(want), #got, (long long)(got))
+/* The call returns anything but -1. */
+#define EXPECT_OK(call)		test_ok(__FILE__, __LINE__, #call, (long)(call))
+/* The call returns -1 and sets this errno. */
+#define EXPECT_ERRNO(want, call) test_errno(__FILE__, __LINE__, want, #call, (long)(call))
+
+#define ASSERT_TRUE(cond)	do { if (!EXPECT_TRUE(cond)) test_stop(); } while (0)
+#define ASSERT_EQ(want, got)	do { if (!EXPECT_EQ(want, got)) test_stop(); } while (0)
+#define ASSERT_ERRNO(want, call) do { if (!EXPECT_ERRNO(want, call)) test_stop(); } while (0)
+/* Has the value of the call. */
+#define ASSERT_OK(call) ({							\
+	long result_ = EXPECT_OK(call);						\
+	if (result_ == -1)							\
+		test_stop();							\
+	result_; })
+
+/* Leaves the case: what it needs is not there. */
+#define SKIP(...) do {								\
+	snprintf(test_shared->skip, sizeof(test_shared->skip), __VA_ARGS__);	\
+	fflush(stdout);								\
+	_exit(TEST_EXIT_SKIP);							\
+} while (0)
+
+/* Waits for a child of a case and checks that it ended well. */
+static inline void test_join_child(pid_t pid)
+{
+	int status = 0;
+
+	ASSERT_OK(waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/* The first expiry kills the case, the second means that it cannot be killed. */
+static inline void test_on_alarm(int signal)
+{
+	(void)signal;
+	if (test_expired) {
+		/* Only what a signal handler may call: the text was made before. */
+		if (write(STDOUT_FILENO, test_last_words, strlen(test_last_words)) < 0)
+			_exit(TEST_EXIT_FAIL);
+		_exit(TEST_EXIT_FAIL);
+	}
+	test_expired = 1;
+	kill(-test_pid, SIGKILL);
+	alarm(TEST_DIE_SECONDS);
+}
+
+/* Runs case @number in a child and returns its wait status. */
+static inline int test_run_child(const struct test_case *test, unsigned int number)
+{
+	int status = 0;
+	pid_t pid;
+
+	memset(test_shared, 0, sizeof(*test_shared));
+	test_expired = 0;
+	snprintf(test_last_words, sizeof(test_last_words),
+		 "not ok %u %s # TIMEOUT and cannot be killed\nBail out!\n", number, test->name);
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0) {
+		printf("Bail out! fork: %s\n", strerror(errno));
+		exit(TEST_EXIT_FAIL);
+	}
+	if (pid == 0) {
+		setpgid(0, 0);
+		signal(SIGALRM, SIG_DFL);
+		test->run();
+		fflush(stdout);
+		_exit(0);
+	}
+	setpgid(pid, pid);
+	test_pid = pid;
+	alarm(test->seconds * test_scale());
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	alarm(0);
+	/* Children that the case left behind would disturb the next one. */
+	kill(-pid, SIGKILL);
+	return status;
+}
+
+/* Reports one case; returns its exit status in the sense of TEST_EXIT_*. */
+static inline int test_report(const struct test_case *test, unsigned int number, int status)
+{
+	if (test_expired) {
+		printf("not ok %u %s # TIMEOUT %d s\n", number, test->name,
+		       test->seconds * test_scale());
+		return TEST_EXIT_FAIL;
+	}
+	if (WIFSIGNALED(status))
+		printf("# killed by signal %d (%s)\n", WTERMSIG(status),
+		       strsignal(WTERMSIG(status)));
+	if (test_shared->failures || !WIFEXITED(status) ||
+	    (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != TEST_EXIT_SKIP)) {
+		printf("not ok %u %s\n", number, test->name);
+		return TEST_EXIT_FAIL;
+	}
+	if (WEXITSTATUS(status) == TEST_EXIT_SKIP) {
+		printf("ok %u %s # SKIP %s\n", number, test->name, test_shared->skip);
+		return TEST_EXIT_SKIP;
+	}
+	printf("ok %u %s\n", number, test->name);
+	return 0;
+}
+
+static inline bool test_selected(const struct test_case *test, char **names)
+{
+	if (!*names)
+		return true;
+	for (; *names; names++)
+		if (!strcmp(*names, test->name))
+			return true;
+	return false;
+}
+
+static inline bool test_known(const char *name)
+{
+	for (const struct test_case *test = test_cases; test; test = test->next)
+		if (!strcmp(name, test->name))
+			return true;
+	return false;
+}
+
+/* Handles --list and wrong names; returns -1 if the program goes on. */
+static inline int test_arguments(char **names)
+{
+	if (names[0] && !strcmp(names[0], "--list")) {
+		for (const struct test_case *test = test_cases; test; test = test->next)
+			puts(test->name);
+		return 0;
+	}
+	for (; *names; names++) {
+		if (!test_known(*names)) {
+			fprintf(stderr, "no case '%s'; --list prints the names\n", *names);
+			return TEST_EXIT_USAGE;
+		}
+	}
+	return -1;
+}
+
+static inline void test_share(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+	test_shared = mmap(NULL, sizeof(*test_shared), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (test_shared == MAP_FAILED) {
+		perror("cannot start");
+		exit(TEST_EXIT_FAIL);
+	}
+}
+
+/* Runs @run in this process, without a report; for modes of a program that are not cases. */
+static inline int test_alone(void (*run)(void))
+{
+	test_share();
+	run();
+	return test_shared->failures ? TEST_EXIT_FAIL : 0;
+}
+
+/*
+ * Runs the program. Without the device node at @path everything is skipped. @prepare runs once
+ * before the first case and @after_each after each case, in the parent; either may be NULL.
+ */
+static inline int test_main_around(char **argv, const char *path, void (*prepare)(void),
+				   void (*after_each)(void))
+{
+	struct sigaction action = { .sa_handler = test_on_alarm, .sa_flags = SA_RESTART };
+	unsigned int plan = 0, number = 0, passed = 0, failed = 0;
+	char **names = argv[0] ? argv + 1 : argv;
+	int done = test_arguments(names);
+
+	if (done >= 0)
+		return done;
+	test_share();
+	puts("KTAP version 1");
+	if (!path || access(path, F_OK) != 0) {
+		printf("1..0 # SKIP no device node %s\n", path ? path : "named");
+		return TEST_EXIT_SKIP;
+	}
+	sigaction(SIGALRM, &action, NULL);
+	if (prepare)
+		prepare();
+	for (const struct test_case *test = test_cases; test; test = test->next)
+		plan += test_selected(test, names);
+	printf("1..%u\n", plan);
+	for (const struct test_case *test = test_cases; test; test = test->next) {
+		int status;
+
+		if (!test_selected(test, names))
+			continue;
+		number++;
+		status = test_report(test, number, test_run_child(test, number));
+		passed += status == 0;
+		failed += status == TEST_EXIT_FAIL;
+		if (after_each)
+			after_each();
+	}
+	printf("# Totals: pass:%u fail:%u skip:%u\n", passed, failed, plan - passed - failed);
+	if (failed)
+		return TEST_EXIT_FAIL;
+	return passed ? 0 : TEST_EXIT_SKIP;
+}
+
+static inline int test_main(char **argv, const char *path)
+{
+	return test_main_around(argv, path, NULL, NULL);
+}
+
+#endif /* HARNESS_H */

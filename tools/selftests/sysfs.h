@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Reading PCI attributes, and binding and unbinding the driver through sysfs.
+ */
+#ifndef SYSFS_H
+#define SYSFS_H
+
+#include "device.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#define DRIVER_DIR	"/sys/bus/pci/drivers/ivshmem_rs"
+
+/* Opens an attribute of the PCI device @bus_id for reading. */
+static inline int open_attribute(const char *bus_id, const char *attribute)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bus_id, attribute);
+	return (int)ASSERT_OK(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+/* Reads an attribute as text and returns its length. */
+static inline size_t read_attribute(const char *bus_id, const char *attribute, char *text,
+				    size_t room)
+{
+	int fd = open_attribute(bus_id, attribute);
+	ssize_t bytes = ASSERT_OK(read(fd, text, room - 1));
+
+	close(fd);
+	text[bytes] = '\0';
+	return bytes;
+}
+
+/* An attribute that is one number, such as "0x1af4". */
+static inline unsigned long attribute_number(const char *bus_id, const char *attribute)
+{
+	char text[64];
+
+	read_attribute(bus_id, attribute, text, sizeof(text));
+	return strtoul(text, NULL, 0);
+}
+
+/* Writes @bus_id to the driver's "bind" or "unbind"; 0, or -1 with errno. */
+static inline int driver_write(const char *attribute, const char *bus_id)
+{
+	char path[128];
+	ssize_t bytes;
+	int fd, error;
+
+	snprintf(path, sizeof(path), DRIVER_DIR "/%s", attribute);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	bytes = write(fd, bus_id, strlen(bus_id));
+	error = errno;
+	close(fd);
+	errno = error;
+	return bytes == (ssize_t)strlen(bus_id) ? 0 : -1;
+}
+
+static inline int driver_unbind(const char *bus_id)
+{
+	return driver_write("unbind", bus_id);
+}
+
+static inline int driver_bind(const char *bus_id)
+{
+	return driver_write("bind", bus_id);
+}
+
+/* The PCI address behind the node @path, from sysfs alone. */
+static inline void node_bus_id(const char *path, char bus_id[IVSHMEM_BUS_ID_LEN])
+{
+	char link[PATH_MAX], target[PATH_MAX], name[64];
+	ssize_t bytes;
+
+	snprintf(name, sizeof(name), "%s", path);
+	snprintf(link, sizeof(link), "/sys/class/misc/%s/device", basename(name));
+	bytes = ASSERT_OK(readlink(link, target, sizeof(target) - 1));
+	target[bytes] = '\0';
+	snprintf(bus_id, IVSHMEM_BUS_ID_LEN, "%.15s", basename(target));
+}
+
+#endif /* SYSFS_H */
