@@ -115,7 +115,7 @@ test: guest
 .PHONY: demo
 demo: guest
 	+@$(MAKE) modules KDIR=sandbox
-	cargo run --quiet --release --manifest-path tools/Cargo.toml --package vmbench --bin demo
+	cd tools && cargo run --quiet --package demo
 
 .PHONY: check
 check: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo

@@ -101,6 +101,7 @@ impl Server {
                 Ok((text, next)) => self.host.send(&Reply::Log { id, next }, text.as_bytes()),
                 Err(error) => self.host.answer(id, Err(format!("/dev/kmsg: {error}"))),
             },
+            Request::Nudge => {}
             Request::PowerOff => init::power_off(),
         }
     }

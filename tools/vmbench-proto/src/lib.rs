@@ -74,6 +74,8 @@ pub enum Request {
         /// The first record wanted; 0 is the first record since boot.
         since: u64,
     },
+    /// Do nothing. Not answered: that it arrives is all that it is for.
+    Nudge,
     /// Power the guest off. Not answered: the port closes.
     PowerOff,
 }

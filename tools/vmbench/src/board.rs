@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub complaints_closed: bool,
     pub agent_ready: bool,
     pub agent_closed: bool,
+    /// Callers that wait for the agent right now.
+    pub waiting: usize,
     /// Answers by request, until they are fetched.
     pub replies: HashMap<u64, (Reply, Vec<u8>)>,
     /// Commands that somebody here still holds.
@@ -67,10 +69,12 @@ impl Board {
         limit: Duration,
         mut probe: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Missed> {
+        self.lock().waiting += 1;
         let found = self.wait_until(limit, |state| match probe(state) {
             Some(found) => Some(Ok(found)),
             None => state.agent_closed.then_some(Err(Missed::Closed)),
         });
+        self.lock().waiting -= 1;
         found.unwrap_or(Err(Missed::TimedOut))
     }
 

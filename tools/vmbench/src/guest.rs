@@ -16,6 +16,7 @@ use crate::builder::Builder;
 use crate::command::{Command, Output};
 use crate::exit::{self, Exit, EXIT_LIMIT};
 use crate::machine::{self, Machine};
+use crate::nudge;
 use crate::process::Child;
 use crate::qmp::{Connection, Qmp};
 use crate::splat::{self, Splat};
@@ -41,7 +42,7 @@ pub struct Guest {
     process: Mutex<Child>,
     pid: u32,
     board: Arc<Board>,
-    port: Mutex<UnixStream>,
+    port: Arc<Mutex<UnixStream>>,
     monitor: Connection,
     next_id: AtomicU64,
     command_limit: Duration,
@@ -84,12 +85,13 @@ impl Guest {
             pid: process.id(),
             process: Mutex::new(process),
             board,
-            port: Mutex::new(agent),
+            port: Arc::new(Mutex::new(agent)),
             monitor,
             next_id: AtomicU64::new(0),
             command_limit: builder.command_limit,
             answer_limit: builder.answer_limit,
         };
+        nudge::start(&guest.board, &guest.port);
         guest.wait_for_agent(builder)?;
         Ok(guest)
     }

@@ -50,6 +50,7 @@ mod exit;
 mod guest;
 mod initramfs;
 mod machine;
+mod nudge;
 mod process;
 mod qmp;
 mod region;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * IVSHMEM_WAIT_WORD sleeps until a word of the shared memory changes, like a futex between machines:
+ * a change and its doorbell cannot fall between the look at the word and the sleep.
+ *
+ *	wait_word		a child process makes the change, to be tried alone
+ *	wait_word -w		waits for another machine, where you run: wait_word PEER
+ *	wait_word PEER		changes the word and rings that peer
+ *
+ * The one who changes the word writes first and rings afterwards.
+ */
+#include "sample.h"
+
+#include <sys/wait.h>
+
+#define WORD_AT		8192	/* byte offset in the shared memory */
+#define VECTOR		0
+
+/* How long to wait for the child. */
+#define LIMIT_NS	10000000000ll
+
+static void change_and_ring(const struct sample *sample, uint32_t *word, uint32_t peer)
+{
+	__atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
+	sample_ring(sample, peer, VECTOR);
+}
+
+int main(int argc, char **argv)
+{
+	static const char help[] = "wait_word [-d DEVICE] [-w] [PEER]";
+	struct sample sample = sample_start(argc, argv, help);
+	struct ivshmem_wait wait = { .offset = WORD_AT, .flags = IVSHMEM_WAIT_WORD };
+	uint32_t *word;
+	char *end = "";
+
+	if (sample.argc > 1 || (sample.wait && sample.argc))
+		sample_help(help, SAMPLE_USAGE);
+	sample_need_vectors(&sample, VECTOR + 1);
+	word = (uint32_t *)((char *)sample_map(&sample, WORD_AT + 4096) + WORD_AT);
+	if (sample.argc == 1) {
+		uint32_t peer = strtoul(sample.argv[0], &end, 10);
+
+		if (*end || end == sample.argv[0])
+			errx(SAMPLE_USAGE, "'%s' is not a peer ID", sample.argv[0]);
+		change_and_ring(&sample, word, peer);
+		return 0;
+	}
+
+	/* What the word is now; sleep only while it stays like that. */
+	wait.value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	wait.timeout_ns = sample.wait ? -1 : LIMIT_NS;
+	if (sample.wait) {
+		printf("this is peer %u, waiting while the word is %u\n", sample.info.peer_id,
+		       wait.value);
+	} else if (fork() == 0) {
+		change_and_ring(&sample, word, sample.info.peer_id);
+		_exit(0);
+	}
+	if (ioctl(sample.fd, IVSHMEM_WAIT, &wait) != 0)
+		err(1, "IVSHMEM_WAIT");
+	printf("the word was %u and is %u now\n", wait.value,
+	       __atomic_load_n(word, __ATOMIC_ACQUIRE));
+	return 0;
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The option of `acrn-dm`: what is taken, and the message for everything that is not.
+
+use ivshmem_acrn::slot::{parse_all, Slot};
+use ivshmem_acrn::Provider;
+
+fn slot(text: &str) -> Slot {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn message(text: &str) -> String {
+    text.parse::<Slot>().expect_err(text).to_string()
+}
+
+#[test]
+fn the_tutorial_s_lines() {
+    let vm1 = slot("6,ivshmem,dm:/test,2");
+    assert_eq!(vm1.bdf.to_string(), "00:06.0");
+    assert_eq!(
+        (vm1.provider, vm1.full_name()),
+        (Provider::DeviceModel, "dm:/test".into())
+    );
+    assert_eq!((vm1.size.mib(), vm1.region_id), (2, 0));
+    let vm2 = slot("5,ivshmem,hv:/shm_region_0,2");
+    assert_eq!(vm2.full_name(), "hv:/shm_region_0");
+}
+
+#[test]
+fn slots_have_three_forms_and_three_separators() {
+    for (text, bdf) in [
+        ("5", "00:05.0"),
+        ("31:7", "00:1f.7"),
+        ("5.1", "00:05.1"),
+        ("0/6/1", "00:06.1"),
+        ("1:6:0", "01:06.0"),
+    ] {
+        assert_eq!(
+            slot(&format!("{text},ivshmem,dm:/a,2")).bdf.to_string(),
+            bdf
+        );
+    }
+    for text in [
+        "32,ivshmem,dm:/a,2",
+        "5:8,ivshmem,dm:/a,2",
+        "x,ivshmem,dm:/a,2",
+        "5",
+    ] {
+        assert_eq!(
+            message(text),
+            format!("Invalid PCI slot info field \"{text}\"")
+        );
+    }
+}
+
+#[test]
+fn a_slot_is_used_once() {
+    let error = parse_all(["6,ivshmem,dm:/a,2", "6:0,ivshmem,dm:/b,2"]).unwrap_err();
+    assert_eq!(error.to_string(), "pci slot 6:0 already occupied!");
+    assert_eq!(
+        parse_all(["6,ivshmem,dm:/a,2", "6:1,ivshmem,dm:/b,2"])
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn each_rule_has_acrn_s_message() {
+    let size = |mib| {
+        format!("Invalid shared memory size {mib}, the size range is [2MB,512MB], the unit is megabyte and the value must be a power of 2")
+    };
+    let cases = [
+        (
+            "6,ivshmen,dm:/a,2",
+            "pci slot 6:0: unknown device \"ivshmen\"".into(),
+        ),
+        (
+            "6,ivshmem,a,2",
+            "the ivshmem memory prefix name is incorrect".into(),
+        ),
+        (
+            "6,ivshmem",
+            "the ivshmem memory prefix name is incorrect".into(),
+        ),
+        (
+            "6,ivshmem,dm:/a",
+            "the shared memory size is incorrect, ".into(),
+        ),
+        (
+            "6,ivshmem,dm:/a,M2",
+            "the shared memory size is incorrect, M2".into(),
+        ),
+        ("6,ivshmem,dm:/a,1", size(1)),
+        ("6,ivshmem,dm:/a,3", size(3)),
+        ("6,ivshmem,dm:/a,1024", size(1024)),
+        ("6,ivshmem,dm:/a,0x200", size(0)),
+        (
+            "6,ivshmem,dm:/a b,2",
+            "Name must be between 1-27 characters and contain only letters, digits and \"_\"."
+                .into(),
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(message(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn numbers_as_acrn_dm_reads_them() {
+    assert_eq!(slot("6,ivshmem,dm:/a,2M").size.mib(), 2);
+    assert_eq!(slot("6,ivshmem,dm:/a,4098").size.mib(), 2);
+    assert_eq!(slot("6,ivshmem,dm:/a,2,4660").region_id, 0x1234);
+    assert_eq!(slot("6,ivshmem,dm:/a,2,65537").region_id, 1);
+    let hex = slot("6,ivshmem,dm:/a,2,0x1000");
+    assert_eq!((hex.region_id, hex.warning), (0, None));
+    let none = slot("6,ivshmem,dm:/a,2,x");
+    assert_eq!(
+        none.warning.unwrap(),
+        "shared memory region ID is incorrect, x, 0 will used."
+    );
+}

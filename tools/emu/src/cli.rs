@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{value_parser, Arg, ArgAction, ArgMatches, Command, ValueEnum};
+use ivshmem_model::flavour::{AcrnDm, AcrnHv};
+
+const AFTER_HELP: &str = "\
+EXAMPLES
+  The HV-land example of ACRN's tutorial: prints one QEMU command line for VM0 and one for VM2, and serves them.
+      ivshmem-emu --region 'hv:/shm_region_0, 2, 0:2' --vm 2 -s 5,ivshmem,hv:/shm_region_0,2
+
+  Its DM-land example, with the machines started too:
+      ivshmem-emu --launch --vm 1 -s 6,ivshmem,dm:/test,2 --vm 2 -s 5,ivshmem,dm:/test,2 -- \\
+          -machine q35 -m 512 -nographic -drive file=vm{vm}.img,if=virtio
+
+EXIT STATUS
+  0  ended by SIGINT or SIGTERM; with --launch: all machines ended with 0
+  1  the configuration is wrong, something failed, or a machine ended with another status
+  2  wrong usage";
+
+/// Which release of ACRN the devices are those of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Release {
+    /// 3.3 and later: the region ID is the subsystem ID.
+    #[value(name = "3.3")]
+    V3_3,
+    /// 2.4 to 3.2: IVPosition reads 0 once the guest has mapped it.
+    #[value(name = "2.4")]
+    V2_4,
+    /// 2.3: as 2.4, and BAR0 has 4096 bytes.
+    #[value(name = "2.3")]
+    V2_3,
+}
+
+impl Release {
+    /// The hypervisor's device.
+    pub fn hv(self) -> AcrnHv {
+        match self {
+            Self::V3_3 => AcrnHv::V3_3,
+            Self::V2_4 => AcrnHv::V2_4,
+            Self::V2_3 => AcrnHv::V2_3,
+        }
+    }
+
+    /// The device model's device.
+    pub fn dm(self, ovmf: bool) -> AcrnDm {
+        let release = match self {
+            Self::V3_3 => AcrnDm::V3_3,
+            _ => AcrnDm::V2_0,
+        };
+        AcrnDm { ovmf, ..release }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub struct Options {
+    /// Regions in text form.
+    pub regions: Vec<String>,
+    /// A scenario file.
+    pub scenario: Option<PathBuf>,
+    /// Virtual machines' options of `acrn-dm`, in the order given.
+    pub slots: Vec<(u16, String)>,
+    /// ACRN's release.
+    pub release: Release,
+    /// Whether the machines boot with OVMF.
+    pub ovmf: bool,
+    /// Where the sockets go.
+    pub socket_dir: Option<PathBuf>,
+    /// Where dm-land regions are kept.
+    pub shm_dir: PathBuf,
+    /// Where to record what happens.
+    pub record: Option<PathBuf>,
+    /// Whether to start the machines.
+    pub launch: bool,
+    /// The command that starts QEMU, in words.
+    pub qemu: Vec<String>,
+    /// Further arguments for each QEMU.
+    pub qemu_args: Vec<String>,
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
+    let path =
+        |id: &'static str, name: &'static str| value(id, name).value_parser(value_parser!(PathBuf));
+    Command::new("ivshmem-emu")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("ACRN's shared memory regions for virtual machines of QEMU (10.1 or later)")
+        .after_help(AFTER_HELP)
+        .arg(value("region", "REGION").action(ArgAction::Append).help(
+            "A region in ACRN's text form, such as 'hv:/shm_region_0, 2, 0:2': name, MB, virtual machines. Can be given several times",
+        ))
+        .arg(path("scenario", "FILE").conflicts_with("region").help(
+            "A scenario: ACRN's XML of any release, or TOML with the same fields",
+        ))
+        .arg(value("vm", "ID").action(ArgAction::Append).value_parser(value_parser!(u16)).help(
+            "The virtual machine that the options -s after this one belong to",
+        ))
+        .arg(Arg::new("slot").short('s').value_name("SLOT,ivshmem,NAME,MB[,ID]").action(ArgAction::Append).help(
+            "A device, as acrn-dm takes it. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
+        ))
+        .arg(value("release", "RELEASE").value_parser(value_parser!(Release)).default_value("3.3").help(
+            "The release of ACRN whose devices these are",
+        ))
+        .arg(Arg::new("ovmf").long("ovmf").action(ArgAction::SetTrue).help(
+            "The machines boot with OVMF: acrn-dm then makes the memory of dm-land regions prefetchable",
+        ))
+        .arg(path("socket-dir", "DIR").help(
+            "Where to put the sockets [default: a new directory, removed at the end]",
+        ))
+        .arg(path("shm-dir", "DIR").default_value("/dev/shm").help(
+            "Where dm-land regions are kept. As with ACRN, nobody ever removes them",
+        ))
+        .arg(path("record", "FILE").help(
+            "Append what guests do to configuration space, registers and doorbells, one line each",
+        ))
+        .arg(Arg::new("launch").long("launch").action(ArgAction::SetTrue).help(
+            "Start the machines, show what they write, and end when they have ended. Without it, only print how to start them",
+        ))
+        .arg(value("qemu", "COMMAND").default_value("qemu-system-x86_64").help(
+            "The command that starts QEMU, split at spaces",
+        ))
+        .arg(Arg::new("qemu-args").value_name("QEMU-ARGUMENT").last(true).action(ArgAction::Append).help(
+            "Further arguments for each QEMU; '{vm}' becomes the virtual machine's ID",
+        ))
+}
+
+impl Options {
+    /// Reads the command line; ends the program on wrong usage and after help.
+    pub fn parse() -> Self {
+        let mut command = command();
+        let matches = command.get_matches_mut();
+        Self::from_matches(&matches).unwrap_or_else(|message| {
+            command
+                .error(clap::error::ErrorKind::MissingRequiredArgument, message)
+                .exit()
+        })
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Result<Self, &'static str> {
+        let strings = |id: &str| -> Vec<String> {
+            let values = matches.get_many::<String>(id).into_iter().flatten();
+            values.cloned().collect()
+        };
+        let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+        let options = Self {
+            regions: strings("region"),
+            scenario: path("scenario"),
+            slots: slots(matches)?,
+            release: *matches.get_one("release").unwrap_or(&Release::V3_3),
+            ovmf: matches.get_flag("ovmf"),
+            socket_dir: path("socket-dir"),
+            shm_dir: path("shm-dir").unwrap_or_default(),
+            record: path("record"),
+            launch: matches.get_flag("launch"),
+            qemu: strings("qemu")
+                .iter()
+                .flat_map(|words| words.split_whitespace())
+                .map(str::to_string)
+                .collect(),
+            qemu_args: strings("qemu-args"),
+        };
+        match options.regions.is_empty() && options.scenario.is_none() && options.slots.is_empty() {
+            true => Err("give at least one --region, a --scenario, or a -s after --vm"),
+            false => Ok(options),
+        }
+    }
+}
+
+/// Each `-s` with the `--vm` before it.
+fn slots(matches: &ArgMatches) -> Result<Vec<(u16, String)>, &'static str> {
+    let vms: Vec<(usize, u16)> = match (matches.indices_of("vm"), matches.get_many("vm")) {
+        (Some(indices), Some(values)) => indices.zip(values.copied()).collect(),
+        _ => Vec::new(),
+    };
+    let (Some(indices), Some(values)) = (matches.indices_of("slot"), matches.get_many("slot"))
+    else {
+        return Ok(Vec::new());
+    };
+    let owner = |index: usize| vms.iter().rev().find(|(at, _)| *at < index);
+    indices
+        .zip(values)
+        .map(|(index, text): (usize, &String)| match owner(index) {
+            Some((_, vm)) => Ok((*vm, text.clone())),
+            None => Err("say with --vm which virtual machine a -s belongs to, before the -s"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Options, &'static str> {
+        let args = ["ivshmem-emu"].iter().chain(args);
+        Options::from_matches(&command().get_matches_from(args))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn slots_belong_to_the_machine_before_them() {
+        let options = parse(&["--vm", "1", "-s", "a", "-s", "b", "--vm", "2", "-s", "c"]).unwrap();
+        let expected = [(1, "a"), (1, "b"), (2, "c")].map(|(vm, text)| (vm, text.to_string()));
+        assert_eq!(options.slots, expected);
+        assert!(parse(&["-s", "a", "--vm", "1"])
+            .unwrap_err()
+            .contains("--vm"));
+    }
+
+    #[test]
+    fn nothing_to_do_is_wrong_usage() {
+        assert!(parse(&[]).unwrap_err().contains("--region"));
+        assert!(parse(&["--vm", "1"]).unwrap_err().contains("--region"));
+    }
+
+    #[test]
+    fn arguments_for_qemu() {
+        let options = parse(&["--region", "r", "--qemu", "a b", "--", "-m", "{vm}"]).unwrap();
+        assert_eq!(options.qemu, ["a", "b"]);
+        assert_eq!(options.qemu_args, ["-m", "{vm}"]);
+    }
+}

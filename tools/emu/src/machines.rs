@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The QEMUs: their command lines, and their execution.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+
+use crate::cli::Options;
+use crate::world::Seat;
+
+/// One QEMU's words.
+#[derive(Debug)]
+pub struct Machine {
+    /// The virtual machine.
+    pub vm: u16,
+    /// The command and its arguments.
+    pub words: Vec<String>,
+}
+
+/// A machine for each virtual machine that has a device.
+pub fn machines(seats: &[Seat], options: &Options) -> Vec<Machine> {
+    let mut by_vm = BTreeMap::<u16, Vec<&Seat>>::new();
+    for seat in seats {
+        by_vm.entry(seat.vm).or_default().push(seat);
+    }
+    by_vm
+        .into_iter()
+        .map(|(vm, seats)| {
+            let id = vm.to_string();
+            let mut words = options.qemu.clone();
+            words.extend(options.qemu_args.iter().map(|arg| arg.replace("{vm}", &id)));
+            for seat in &seats {
+                words.extend(["-device".into(), device(seat, &seats)]);
+            }
+            Machine { vm, words }
+        })
+        .collect()
+}
+
+/// QEMU's device for a seat, at its address.
+fn device(seat: &Seat, of_vm: &[&Seat]) -> String {
+    let bdf = seat.bdf;
+    let shares = |other: &&&Seat| other.bdf.device == bdf.device && other.bdf != bdf;
+    let several = match bdf.function == 0 && of_vm.iter().any(|other| shares(&other)) {
+        true => r#""multifunction":true,"#,
+        false => "",
+    };
+    let address = format!(
+        r#"{{"addr":"{:02x}.{}",{several}"#,
+        bdf.device, bdf.function
+    );
+    seat.endpoint.qemu_device().replacen('{', &address, 1)
+}
+
+impl Machine {
+    /// The words as a shell would need them.
+    pub fn shell_line(&self) -> String {
+        let words: Vec<String> = self.words.iter().map(|word| quote(word)).collect();
+        words.join(" ")
+    }
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// Starts all machines, shows what they write with their names before it, and blocks until all have ended.
+/// True if all ended with the exit status 0.
+///
+/// A machine that outlives this process is ended by itself.
+pub fn run(machines: &[Machine]) -> Result<bool> {
+    let mut running = Vec::new();
+    for machine in machines {
+        running.push((machine.vm, start(machine)?));
+    }
+    let mut good = true;
+    for (vm, (mut child, readers)) in running {
+        let status = child.wait()?;
+        for reader in readers {
+            // It ends with the pipe; that it panicked would have been seen.
+            let _ = reader.join();
+        }
+        if !status.success() {
+            eprintln!("[VM{vm}] QEMU ended with {status}");
+            good = false;
+        }
+    }
+    Ok(good)
+}
+
+type Readers = [JoinHandle<()>; 2];
+
+fn start(machine: &Machine) -> Result<(Child, Readers)> {
+    let mut child = Command::new(&machine.words[0])
+        .args(&machine.words[1..])
+        .args(["-run-with", "exit-with-parent=on"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| {
+            format!(
+                "cannot start {}: install QEMU 11.1 or later, or name it with --qemu",
+                machine.words[0]
+            )
+        })?;
+    let name = format!("[VM{}] ", machine.vm);
+    let out = child.stdout.take().context("no pipe")?;
+    let err = child.stderr.take().context("no pipe")?;
+    let readers = [
+        pass_on(out, name.clone(), std::io::stdout()),
+        pass_on(err, name, std::io::stderr()),
+    ];
+    Ok((child, readers))
+}
+
+/// Copies lines with a name before each. What cannot be written is not worth stopping a machine for.
+fn pass_on(
+    pipe: impl Read + Send + 'static,
+    name: String,
+    mut to: impl Write + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut lines = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line);
+            let _ = writeln!(to, "{name}{}", text.trim_end_matches(['\r', '\n']));
+            line.clear();
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(quote("-m"), "-m");
+        assert_eq!(quote(r#"{"a":"b"}"#), r#"'{"a":"b"}'"#);
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+}

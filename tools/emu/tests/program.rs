@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The program as users run it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// Runs the program until it fails, and returns its exit code and what it wrote to standard error.
+fn failure(args: &[&str]) -> (i32, String) {
+    let output: Output = program(args).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), errors.trim_end().into())
+}
+
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ivshmem-emu"));
+    command.args(args).env_remove("RUST_LOG");
+    command
+}
+
+/// A server that is ready: its machines' command lines. Dropping it kills it.
+struct Served {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Served {
+    fn start(args: &[&str], machines: usize) -> Self {
+        let mut child = program(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let lines = (0..machines).map(|_| {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            line.trim_end().to_string()
+        });
+        let lines = lines.collect();
+        Self { child, lines }
+    }
+
+    /// Ends it by SIGTERM; its exit code and standard error.
+    fn stop(mut self) -> (i32, String) {
+        let kill = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(kill.unwrap().success());
+        let mut errors = String::new();
+        let mut pipe = self.child.stderr.take().unwrap();
+        pipe.read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), errors)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Both fail only if it has been stopped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_tutorial_s_hv_land_example() {
+    let sockets = TempDir::new().unwrap();
+    let served = Served::start(
+        &[
+            "--region",
+            "hv:/shm_region_0, 2, 0:2",
+            "--vm",
+            "2",
+            "-s",
+            "5,ivshmem,hv:/shm_region_0,2",
+            "--socket-dir",
+            text(sockets.path()),
+            "--",
+            "-m",
+            "512",
+            "-drive",
+            "file=vm{vm}.img",
+        ],
+        2,
+    );
+    let socket = |vm| sockets.path().join(format!("vm{vm}-hv-shm_region_0"));
+    // VM0 is pre-launched: nobody says where its device goes.
+    for (line, vm, address) in [(0, 0, "08.0"), (1, 2, "05.0")] {
+        let device = format!(
+            r#"'{{"addr":"{address}","driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}'"#,
+            socket(vm).display()
+        );
+        assert_eq!(
+            served.lines[line],
+            format!("qemu-system-x86_64 -m 512 -drive file=vm{vm}.img -device {device}")
+        );
+    }
+    UnixStream::connect(socket(0)).unwrap();
+    let (code, _) = served.stop();
+    assert_eq!(code, 0);
+    assert!(!socket(0).exists() && !socket(2).exists());
+}
+
+#[test]
+fn dm_land_memory_is_a_file_that_stays() {
+    let shm = TempDir::new().unwrap();
+    let path = shm.path().join("test");
+    let args = ["--vm", "1", "-s", "6,ivshmem,dm:/test,2", "--vm", "2", "-s"];
+    let args: Vec<&str> = args
+        .into_iter()
+        .chain(["5,ivshmem,dm:/test,2", "--shm-dir", text(shm.path())])
+        .collect();
+    let (code, errors) = Served::start(&args, 2).stop();
+    assert_eq!(code, 0);
+    for line in ["VM1 00:06.0 dm:/test ", "VM2 00:05.0 dm:/test "] {
+        assert!(errors.contains(line), "{errors}");
+    }
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!(metadata.len(), 2 << 20);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777,
+        0o600
+    );
+    // The next one finds what the last one left.
+    std::fs::write(&path, vec![7; 2 << 20]).unwrap();
+    assert_eq!(Served::start(&args, 2).stop().0, 0);
+    assert_eq!(std::fs::read(&path).unwrap(), vec![7; 2 << 20]);
+    std::fs::write(&path, "small").unwrap();
+    let (code, errors) = failure(&args);
+    assert_eq!(code, 1);
+    assert_eq!(
+        errors,
+        format!("ivshmem-emu: region dm:/test: shm size is different, cur 2097152, creator 5 (if nobody uses {}, remove it)", path.display())
+    );
+}
+
+#[test]
+fn a_device_model_without_its_directory() {
+    let args = [
+        "--vm",
+        "1",
+        "-s",
+        "6,ivshmem,dm:/test,2",
+        "--shm-dir",
+        "/nonexistent",
+    ];
+    assert_eq!(
+        failure(&args),
+        (1, "ivshmem-emu: region dm:/test: failed to get test status, error No such file or directory (os error 2)".into())
+    );
+}
+
+#[test]
+fn options_that_do_not_fit() {
+    let region = "hv:/a, 2, 0:2";
+    let ioctl = "ACRN_IOCTL_CREATE_VDEV ioctl() returned an error: Invalid argument";
+    let hv = |slots: &[&str], with_region: bool| {
+        let mut args = Vec::new();
+        if with_region {
+            args.extend(["--region", region]);
+        }
+        args.extend(slots);
+        let (code, errors) = failure(&args);
+        assert_eq!(code, 1);
+        errors
+    };
+    let unknown = hv(&["--vm", "2", "-s", "5,ivshmem,hv:/b,2"], true);
+    assert!(
+        unknown.starts_with(&format!(
+            "ivshmem-emu: virtual machine 2: {ioctl} (no region hv:/b"
+        )),
+        "{unknown}"
+    );
+    let size = hv(&["--vm", "2", "-s", "5,ivshmem,hv:/a,4"], true);
+    assert!(
+        size.contains(&format!(
+            "{ioctl} (hv:/a is configured with 2 MB, not 4 MB)"
+        )),
+        "{size}"
+    );
+    let member = hv(&["--vm", "1", "-s", "5,ivshmem,hv:/a,2"], true);
+    assert!(
+        member.contains("does not name virtual machine 1"),
+        "{member}"
+    );
+    let sizes = hv(
+        &[
+            "--vm",
+            "1",
+            "-s",
+            "5,ivshmem,dm:/a,2",
+            "--vm",
+            "2",
+            "-s",
+            "5,ivshmem,dm:/a,4",
+        ],
+        false,
+    );
+    assert!(
+        sizes.contains("shm size is different, cur 4194304, creator 2097152"),
+        "{sizes}"
+    );
+    let slot = hv(
+        &[
+            "--vm",
+            "1",
+            "-s",
+            "6,ivshmem,dm:/a,2",
+            "-s",
+            "6,ivshmem,dm:/b,2",
+        ],
+        false,
+    );
+    assert!(
+        slot.ends_with("virtual machine 1: pci slot 6:0 already occupied!"),
+        "{slot}"
+    );
+    let automatic = hv(&["--vm", "2", "-s", "8,ivshmem,dm:/b,2"], true);
+    assert!(
+        automatic.contains("pci slot 8:0 already occupied! (hv:/a and dm:/b are both at 00:08.0)"),
+        "{automatic}"
+    );
+    let function = hv(&["--vm", "1", "-s", "6:1,ivshmem,dm:/b,2"], false);
+    assert!(function.contains("nothing is at 00:06.0"), "{function}");
+    let bus = hv(&["--vm", "1", "-s", "1:6:0,ivshmem,dm:/b,2"], false);
+    assert!(bus.contains("is not on bus 0"), "{bus}");
+    let id = hv(&["--vm", "16", "-s", "6,ivshmem,dm:/b,2"], false);
+    assert!(id.contains("ACRN's IDs are below 16"), "{id}");
+}
+
+#[test]
+fn scenario_files() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("scenario.toml");
+    std::fs::write(
+        &path,
+        r#"vm = [{ id = 0, name = "A" }, { id = 1, name = "B" }]
+           [[region]]
+           name = "r"
+           vms = [{ name = "A", vbdf = "00:04.0" }, { name = "B", vbdf = "00:04.0" }]
+           [[region]]
+           name = "s"
+           vms = [{ name = "A", vbdf = "00:04.1" }, { name = "B" }]"#,
+    )
+    .unwrap();
+    let served = Served::start(&["--scenario", text(&path)], 2);
+    assert!(served.lines[0].contains(r#"{"addr":"04.0","multifunction":true,"#));
+    assert!(served.lines[0].contains(r#"{"addr":"04.1","driver""#));
+    assert!(served.lines[1].contains(r#"{"addr":"04.0","driver""#));
+    std::fs::write(directory.path().join("bad.xml"), "<IVSHMEM>").unwrap();
+    let (code, errors) = failure(&["--scenario", text(&directory.path().join("bad.xml"))]);
+    assert_eq!(code, 1);
+    assert!(errors.contains("bad.xml: scenario: "), "{errors}");
+}
+
+#[test]
+fn wrong_usage() {
+    let (code, errors) = failure(&[]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("give at least one --region"), "{errors}");
+}
+
+#[test]
+fn launched_machines_speak_with_their_names_and_decide_the_exit_code() {
+    let shm = TempDir::new().unwrap();
+    let launch = |script: &str| {
+        let args = [
+            "--launch",
+            "--shm-dir",
+            text(shm.path()),
+            "--vm",
+            "1",
+            "-s",
+            "6,ivshmem,dm:/t,2",
+        ];
+        let mut command = program(&args);
+        command.args([
+            "--vm",
+            "2",
+            "-s",
+            "5,ivshmem,dm:/t,2",
+            "--qemu",
+            "sh -c",
+            "--",
+            script,
+        ]);
+        command.output().unwrap()
+    };
+    // The shell takes the place of QEMU; what it is told is its first argument.
+    let good = launch("echo I am {vm}");
+    assert_eq!(good.status.code(), Some(0));
+    let text = String::from_utf8(good.stdout).unwrap();
+    assert!(
+        text.contains("[VM1] I am 1\n") && text.contains("[VM2] I am 2\n"),
+        "{text}"
+    );
+    let bad = launch("exit {vm}");
+    assert_eq!(bad.status.code(), Some(1));
+    let errors = String::from_utf8(bad.stderr).unwrap();
+    assert!(
+        errors.contains("[VM2] QEMU ended with exit status: 2"),
+        "{errors}"
+    );
+}

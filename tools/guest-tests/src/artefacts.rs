@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Where the built module and the guest programs are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The directory of the checkout.
+fn checkout() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .ancestors()
+        .nth(2)
+        .expect("the package is two directories below the checkout")
+}
+
+/// The width of a guest program's pointers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// Built with `-m64`.
+    Bits64,
+    /// Built with `-m32`.
+    Bits32,
+}
+
+/// The kernel module.
+pub fn module() -> Result<PathBuf, String> {
+    existing(checkout().join("build/module/ivshmem_rs.ko"))
+}
+
+/// The command that runs another with the sandbox's programs.
+pub fn enter() -> PathBuf {
+    checkout().join("tools/sandbox/enter")
+}
+
+/// A C program for guests, by the name of its source file.
+pub fn program(name: &str, width: Width) -> Result<PathBuf, String> {
+    let directory = match width {
+        Width::Bits64 => "build/guest",
+        Width::Bits32 => "build/guest32",
+    };
+    existing(checkout().join(directory).join(name))
+}
+
+/// The names of a guest program's cases, as it lists them itself.
+pub fn cases(program: &Path) -> Result<Vec<String>, String> {
+    let output = Command::new(program)
+        .arg("--list")
+        .output()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("{} --list: {}", program.display(), output.status));
+    }
+    let names = String::from_utf8_lossy(&output.stdout);
+    let names: Vec<_> = names.lines().map(str::to_string).collect();
+    match names.is_empty() {
+        true => Err(format!("{} lists no cases", program.display())),
+        false => Ok(names),
+    }
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf, String> {
+    match path.exists() {
+        true => Ok(path),
+        false => Err(format!("{} is not built: run `make test`", path.display())),
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The guest tests: real kernels, real QEMU, real server. One named case each.
+
+mod guests {
+    pub mod acrn;
+    pub mod alone;
+    pub mod load;
+    pub mod pair;
+    pub mod trio;
+    pub mod unplug;
+}
+
+use libtest_mimic::{Arguments, Trial};
+
+type Cases = fn() -> Result<Vec<Trial>, String>;
+
+/// The sets of cases, each with its set-up of guests.
+const SETS: [(&str, Cases); 6] = [
+    ("load", guests::load::cases),
+    ("alone", guests::alone::cases),
+    ("unplug", guests::unplug::cases),
+    ("pair", guests::pair::cases),
+    ("trio", guests::trio::cases),
+    ("acrn", guests::acrn::cases),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Guests are many threads already; cases of one lab take turns anyway.
+    arguments.test_threads.get_or_insert(1);
+    let trials = SETS.iter().flat_map(|(name, cases)| {
+        // What keeps a set from being listed must be seen as a failure, not as a smaller number.
+        cases().unwrap_or_else(|reason| vec![Trial::test(*name, move || Err(reason.into()))])
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Two guests of two processors each on one region.
+
+use std::time::Duration;
+
+use guest_tests::artefacts::{self, Width};
+use guest_tests::lab::{Fleet, Lab};
+use libtest_mimic::{Failed, Trial};
+use vmbench::{boot_all, Device, Guest, Region};
+
+const PROGRAMS: [&str; 3] = ["pair", "order", "loss"];
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+pub fn cases() -> Result<Vec<Trial>, String> {
+    let module = artefacts::module()?;
+    let mut builder = Guest::builder().cpus(2).module(module);
+    for name in PROGRAMS {
+        let program = artefacts::program(name, Width::Bits64)?;
+        builder = builder.file(program, format!("/test/{name}"));
+    }
+    let lab = Lab::new(move || {
+        let region = Region::start(1 << 20, 8)?;
+        let guest = builder.clone().device(Device::doorbell(&region));
+        let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;
+        Ok(Fleet {
+            guests,
+            world: Box::new(region),
+        })
+    });
+    Ok(vec![
+        lab.trial("pair::10000_doorbells_both_ways_with_data", |fleet| {
+            both(
+                fleet,
+                &["/test/pair", "0", "10000"],
+                &["/test/pair", "1", "10000"],
+            )
+        }),
+        lab.trial("pair::data_is_visible_before_its_doorbell", |fleet| {
+            both(fleet, &["/test/order", "0"], &["/test/order", "1"])
+        }),
+        lab.trial("pair::no_event_is_lost_or_stolen_in_30_s", |fleet| {
+            both(
+                fleet,
+                &["/test/loss", "listen"],
+                &["/test/loss", "ring", "30"],
+            )
+        }),
+    ])
+}
+
+/// Runs one command in each guest at the same time; both must succeed.
+fn both(fleet: &Fleet, a: &[&str], b: &[&str]) -> Result<(), Failed> {
+    let a = fleet.guests[0].command(a.to_vec()).limit(LIMIT).spawn()?;
+    let b = fleet.guests[1].command(b.to_vec()).limit(LIMIT).spawn()?;
+    let (a, b) = (a.wait()?, b.wait()?);
+    a.check()?;
+    b.check()?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Devices that come and go through QEMU's monitor while programs use them.
+
+use std::time::Duration;
+
+use guest_tests::artefacts::{self, Width};
+use guest_tests::lab::{Fleet, Lab};
+use libtest_mimic::{Failed, Trial};
+use serde_json::json;
+use vmbench::{Guest, Memory, Region};
+
+const SIZE: u64 = 1 << 20;
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub fn cases() -> Result<Vec<Trial>, String> {
+    let builder = Guest::builder()
+        .cpus(2)
+        .root_ports(2)
+        .module(artefacts::module()?)
+        .file(
+            artefacts::program("removal", Width::Bits64)?,
+            "/test/removal",
+        );
+    let lab = Lab::new(move || {
+        let memory = Memory::anonymous(SIZE)?;
+        let guest = builder.clone().memory_object("plain", &memory).boot()?;
+        Ok(Fleet {
+            guests: vec![guest],
+            world: Box::new(()),
+        })
+    });
+    Ok(vec![
+        lab.trial("unplug::doorbell_open_mapped_and_waited_for", doorbell),
+        lab.trial("unplug::doorbell_comes_back", doorbell),
+        lab.trial("unplug::plain_comes_and_goes", plain),
+    ])
+}
+
+/// Waits until the node is there.
+fn wait_for_node(guest: &Guest) -> Result<(), Failed> {
+    guest
+        .shell("until [ -c /dev/ivshmem0 ]; do sleep 0.1; done")?
+        .check()?;
+    Ok(())
+}
+
+fn doorbell(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    // A device that leaves ends its connection: a region of its own for each.
+    let region = Region::start(SIZE, 8)?;
+    let address = json!({"type": "unix", "data": {"path": region.socket()}});
+    let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
+    guest
+        .qmp()
+        .execute("chardev-add", json!({"id": "hot", "backend": backend}))?;
+    guest.qmp().execute(
+        "device_add",
+        json!({"driver": "ivshmem-doorbell", "id": "device", "bus": "port0", "chardev": "hot", "vectors": 8}),
+    )?;
+    wait_for_node(guest)?;
+    let mut user = guest
+        .command(["/test/removal", "--wait-for-unplug"])
+        .spawn()?;
+    user.wait_for_output("ready", LIMIT)?;
+    guest.qmp().unplug("device", LIMIT)?;
+    user.wait()?.check()?;
+    guest
+        .qmp()
+        .execute("chardev-remove", json!({"id": "hot"}))?;
+    guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
+    Ok(())
+}
+
+fn plain(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    guest.qmp().execute(
+        "device_add",
+        json!({"driver": "ivshmem-plain", "id": "device", "bus": "port1", "memdev": "plain"}),
+    )?;
+    wait_for_node(guest)?;
+    let log = guest.kernel_log()?;
+    if !log.contains("no doorbell") {
+        return Err(format!("the driver does not say that there is no doorbell:\n{log}").into());
+    }
+    guest.qmp().unplug("device", LIMIT)?;
+    guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
+    Ok(())
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The model against QEMU's own devices, access by access.
+//!
+//! `IVSHMEM_DIFFERENTIAL_STEPS` sets the number of steps of each run (default 10,000), and
+//! `IVSHMEM_DIFFERENTIAL_SEED` the seed (default 1).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use ivshmem_model::{flavour, Event, Region};
+use ivshmem_qtest::{difference, InModel, InQemu, Limits, Qemu, Script};
+use ivshmem_vfio_user::{Backing, Host};
+
+const SIZE: u64 = 1 << 20;
+const SLOT: u8 = 4;
+const VECTORS: u16 = 8;
+
+fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect(variable),
+        Err(_) => default,
+    }
+}
+
+fn start(args: &[String]) -> InQemu {
+    InQemu {
+        qemu: Qemu::start("pc", args).unwrap(),
+        slot: SLOT,
+    }
+}
+
+/// A virtual machine with the ID 0, alone in its region.
+fn model(flavour: flavour::Qemu) -> InModel<Vec<u8>> {
+    let mut region = Region::new(flavour, vec![0; SIZE as usize]);
+    region.attach(0).unwrap();
+    InModel::new(region, 0)
+}
+
+/// Counts what becomes of the rings from now on.
+fn count_outcomes(model: &mut InModel<Vec<u8>>) -> Arc<Mutex<BTreeMap<String, u32>>> {
+    let outcomes: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
+    let counted = Arc::clone(&outcomes);
+    model.region.observe(move |event| {
+        if let Event::Ring { outcome, .. } = event {
+            *counted
+                .lock()
+                .unwrap()
+                .entry(outcome.to_string())
+                .or_default() += 1;
+        }
+    });
+    outcomes
+}
+
+/// Runs a script on both and fails with the steps that led to the first difference.
+fn compare(mut qemu: InQemu, mut model: InModel<Vec<u8>>, limits: Limits) {
+    let steps = number("IVSHMEM_DIFFERENTIAL_STEPS", 10_000) as usize;
+    let mut script = Script::new(number("IVSHMEM_DIFFERENTIAL_SEED", 1), limits);
+    let found = difference(&mut script, steps, &mut qemu, &mut model).unwrap();
+    if let Some(difference) = found {
+        panic!("{difference}");
+    }
+}
+
+#[test]
+fn plain_equals_the_model() {
+    let qemu = start(&[
+        "-object".into(),
+        format!("memory-backend-memfd,id=hm,share=on,size={SIZE}"),
+        "-device".into(),
+        format!("ivshmem-plain,memdev=hm,addr={SLOT}"),
+    ]);
+    let limits = Limits {
+        bars: [256, 0, SIZE],
+        vectors: 0,
+        everything: true,
+    };
+    compare(qemu, model(flavour::Qemu::plain()), limits);
+}
+
+#[test]
+fn doorbell_equals_the_model() {
+    // The first client of a server gets the peer ID 0.
+    let server = vmbench::Region::start(SIZE, VECTORS).unwrap();
+    let mut qemu = start(&[
+        "-chardev".into(),
+        format!("socket,id=server,path={}", server.socket().display()),
+        "-device".into(),
+        format!("ivshmem-doorbell,chardev=server,vectors={VECTORS},addr={SLOT}"),
+    ]);
+    // The device's own event descriptors come after it is there.
+    qemu.qemu.settle().unwrap();
+    let limits = Limits {
+        bars: [256, 4096, SIZE],
+        vectors: VECTORS,
+        everything: true,
+    };
+    let mut model = model(flavour::Qemu::doorbell(VECTORS).unwrap());
+    let outcomes = count_outcomes(&mut model);
+    compare(qemu, model, limits);
+    // The script would prove little if no ring ever arrived.
+    let outcomes = outcomes.lock().unwrap();
+    for outcome in [
+        "sent",
+        "pending",
+        "lost: MSI-X is off",
+        "lost: no such peer",
+    ] {
+        let rings = outcomes.get(outcome).copied().unwrap_or(0);
+        assert!(rings > 20, "{rings} rings were {outcome}: {outcomes:?}");
+    }
+}
+
+/// The model in QEMU against the model alone. BARs, the command register and the MSI-X table are QEMU's own
+/// here, so the rest of configuration space and the pending bits are left out.
+#[test]
+fn the_model_in_qemu_equals_the_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let flavour = flavour::Qemu::doorbell(VECTORS).unwrap();
+    let host = Host::new(Region::new(
+        flavour,
+        Backing::anonymous("differential", SIZE).unwrap(),
+    ));
+    let endpoint = host.listen(0, &directory.path().join("vm0")).unwrap();
+    let device = endpoint
+        .qemu_device()
+        .replacen('{', &format!("{{\"addr\":\"{SLOT}\","), 1);
+    let qemu = start(&["-device".into(), device]);
+    let limits = Limits {
+        bars: [256, 4096, SIZE],
+        vectors: VECTORS,
+        everything: false,
+    };
+    compare(qemu, model(flavour), limits);
+}

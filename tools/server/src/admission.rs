@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Who is let in.
+
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ivshmem_protocol::{JoinError, PeerId};
+use rustix::io::Errno;
+use tracing::{debug, warn};
+
+use crate::access::Denial;
+use crate::client::{has_hung_up, refuse, Client};
+use crate::door::Door;
+use crate::doorbells::Doorbells;
+use crate::journal::Record;
+use crate::names;
+use crate::poller::{Interest, Poller, Token};
+use crate::region::{Common, Region};
+use crate::roster::ConnectionId;
+use crate::Server;
+
+/// Why a client is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error("cannot create its eventfds: {0}")]
+    Eventfd(Errno),
+    #[error("cannot number its eventfds: {0}")]
+    Number(std::io::Error),
+    #[error("cannot wait for it: {0}")]
+    Poller(Errno),
+}
+
+impl Server {
+    /// Lets in, or refuses, whoever came through a door.
+    pub(crate) fn receive(&mut self, index: usize, socket: OwnedFd) {
+        // Nobody else need hear of a client that came and went, and no ID is spent on it.
+        if has_hung_up(&socket) {
+            debug!("a client connected and left at once");
+            return;
+        }
+        let number = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let door = &self.doors[index];
+        let mut common = Common {
+            poller: &self.poller,
+            ledger: &mut self.ledger,
+        };
+        let kept = names::connection(number, &door.name);
+        // First of all, as a client whose connection were closed now would get no answer.
+        common.ledger.keep(&kept, &[socket.as_fd()]);
+        let region = &mut self.regions[door.region];
+        if let Err((refusal, socket)) = admit(region, &mut common, door, number, socket) {
+            warn!("{}: refusing a client: {refusal}", door.name);
+            region.counters.refused += 1;
+            refuse(&socket);
+            common.ledger.drop_kept(&kept);
+        }
+    }
+
+    /// Lets in, or refuses, a client that another server accepted but said nothing to.
+    pub(crate) fn readmit(&mut self, door: &str, socket: OwnedFd) {
+        match self.doors.iter().position(|found| found.name == door) {
+            Some(index) => self.receive(index, socket),
+            None => refuse(&socket),
+        }
+    }
+}
+
+/// What has to be there before a client can become a member.
+struct Place {
+    id: PeerId,
+    fixed: Option<PeerId>,
+    vectors: NonZeroU16,
+    /// `None` if there are some from another client that had the same fixed ID.
+    doorbells: Option<Doorbells>,
+    /// The kernel's numbers of the eventfds.
+    numbers: Vec<u64>,
+}
+
+fn admit(
+    region: &mut Region,
+    common: &mut Common<'_>,
+    door: &Door,
+    number: ConnectionId,
+    socket: OwnedFd,
+) -> Result<(), (Refusal, OwnedFd)> {
+    let prepared = region
+        .config
+        .access
+        .check(socket.as_fd())
+        .map_err(Refusal::from)
+        .and_then(|credentials| {
+            let place = prepare(region, common, door)?;
+            watch(common.poller, &socket, number)?;
+            Ok((credentials, place))
+        });
+    let (credentials, place) = match prepared {
+        Ok(prepared) => prepared,
+        Err(refusal) => return Err((refusal, socket)),
+    };
+    let peer = door.peer.map(|index| &region.config.peers[index]);
+    let client = Client {
+        socket,
+        interest: Interest::READ,
+        door: door.name.clone(),
+        credentials,
+        read_only: peer.is_some_and(|peer| peer.read_only),
+    };
+    if let Some(doorbells) = place.doorbells {
+        let name = names::doorbells(&region.config.name, place.id);
+        common.ledger.keep(&name, &doorbells.fds());
+        region.doorbells.insert(place.id, doorbells);
+    }
+    let record = Record::Joined {
+        number,
+        region: region.config.name.clone(),
+        fixed: place.fixed,
+        vectors: place.vectors,
+        doorbells: place.numbers,
+    };
+    common.ledger.record(|| record);
+    region
+        .enter(common, number, place.fixed, place.vectors, client)
+        .map_err(|(error, socket)| (error.into(), socket))
+}
+
+/// Makes sure that there is a place for a client, and eventfds.
+fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<Place, Refusal> {
+    let Some(peer) = door.peer.map(|index| region.config.peers[index].clone()) else {
+        let id = region.roster.membership().next_id()?;
+        return with_doorbells(id, None, region.vectors);
+    };
+    let id = PeerId::from(peer.id);
+    // A virtual machine may be back before its end was noticed.
+    if let Some(number) = region.roster.connection_of(id) {
+        let old = region.clients.get(&number);
+        if old.is_some_and(|client| has_hung_up(&client.socket)) {
+            region.remove(common, number, "its successor is there");
+        }
+    }
+    region.roster.membership().check_fixed(id)?;
+    let Some(doorbells) = region.doorbells.get(&id) else {
+        let vectors = NonZeroU16::new(peer.vectors.unwrap_or(region.config.vectors));
+        return with_doorbells(id, Some(id), vectors.unwrap_or(region.vectors));
+    };
+    // What was meant for the one before is of no use for this one.
+    doorbells.silence();
+    let count = u16::try_from(doorbells.len()).ok();
+    Ok(Place {
+        id,
+        fixed: Some(id),
+        vectors: count.and_then(NonZeroU16::new).unwrap_or(region.vectors),
+        doorbells: None,
+        numbers: doorbells.numbers().map_err(Refusal::Number)?,
+    })
+}
+
+fn with_doorbells(
+    id: PeerId,
+    fixed: Option<PeerId>,
+    vectors: NonZeroU16,
+) -> Result<Place, Refusal> {
+    let doorbells = Doorbells::new(vectors).map_err(Refusal::Eventfd)?;
+    Ok(Place {
+        id,
+        fixed,
+        vectors,
+        numbers: doorbells.numbers().map_err(Refusal::Number)?,
+        doorbells: Some(doorbells),
+    })
+}
+
+/// Waits for what a client sends, and for its end.
+fn watch(poller: &Poller, socket: &OwnedFd, number: ConnectionId) -> Result<(), Refusal> {
+    poller
+        .add(socket, Token::Client(number), Interest::READ)
+        .map_err(Refusal::Poller)
+}

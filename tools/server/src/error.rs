@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Why a server does not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use ivshmem_protocol::{PeerId, ReserveError};
+
+use crate::{RegionConfig, RegionSize};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// [`RegionConfig::vectors`] or `PeerConfig::vectors` is out of range.
+    #[error("{0} vectors are not possible, choose {first} to {last}",
+        first = RegionConfig::VECTORS.start(), last = RegionConfig::VECTORS.end())]
+    Vectors(u16),
+    /// [`RegionConfig::max_peers`] is out of range.
+    #[error("{0} peers are not possible, choose {first} to {last}",
+        first = RegionConfig::MAX_PEERS.start(), last = RegionConfig::MAX_PEERS.end())]
+    MaxPeers(u32),
+    /// There is nothing to serve.
+    #[error("there is no region; give --socket-path, or a [[region]] in the configuration")]
+    NoRegion,
+    /// A name has characters that it cannot have.
+    #[error("{0:?} is no name: use 1 to 64 letters, digits, - and _")]
+    Name(String),
+    /// A region has a name that means something else among descriptors.
+    #[error("a region cannot be called {0}, as descriptors are; choose another name")]
+    ReservedName(String),
+    /// Two regions, or two peers of one region, have the same name.
+    #[error("the name {0} is used twice")]
+    SameName(String),
+    /// Two peers of one region have the same ID.
+    #[error("the ID {0} is used twice in one region")]
+    SameId(u16),
+    /// There are fewer places than peers with a fixed ID.
+    #[error("{0} peers have a fixed ID, but there are only {1} places; raise max-peers")]
+    TooManyFixed(usize, u32),
+    /// A fixed ID is not free.
+    #[error("region {0}: the ID cannot be fixed: {1}")]
+    FixedId(String, #[source] ReserveError),
+    /// The number of vectors of a fixed ID cannot change.
+    #[error(
+        "region {region}: ID {id} has had {had} vectors, and cannot get {wanted} as long as \
+        clients know of it; restart the server without taking over"
+    )]
+    FixedVectors {
+        /// The region.
+        region: String,
+        /// The fixed ID.
+        id: PeerId,
+        /// Vectors that it has.
+        had: usize,
+        /// Vectors that it should have.
+        wanted: u16,
+    },
+    /// No socket was given for this region or peer.
+    #[error("{0} has no socket: give it a socket-path, or pass a listening socket of that name")]
+    NoSocket(String),
+    /// What was passed in is not a listening UNIX stream socket.
+    #[error("the descriptor for {0} is not a listening UNIX stream socket")]
+    NotListening(String),
+    /// A listening socket was passed in that has no use.
+    #[error("a socket was passed in as {0}, but no region or peer has that name")]
+    Unused(String),
+    /// Huge pages are for a memfd only.
+    #[error("huge pages need memory from a memfd; for a file, choose one in a hugetlbfs mount")]
+    HugePagesOfFile,
+    /// The size is less than one huge page.
+    #[error("a memory of {0} is smaller than one of its huge pages")]
+    SmallerThanPage(RegionSize),
+    /// The memory could not be allocated.
+    #[error(
+        "cannot allocate {0}: {1}; for huge pages, see nr_hugepages in /sys/kernel/mm/hugepages"
+    )]
+    NoMemory(RegionSize, #[source] io::Error),
+    /// The file that is to be used again has another size.
+    #[error("{0} has {1} bytes instead of {2}; choose that size, or remove it if nobody uses it")]
+    KeptSize(PathBuf, u64, RegionSize),
+    /// The memory of the server before this one has another size.
+    #[error(
+        "the memory of region {region} has {found} bytes and cannot become {wanted}: keep the \
+        size, or restart the server without taking over"
+    )]
+    InheritedSize {
+        /// The region.
+        region: String,
+        /// Its size in bytes.
+        found: u64,
+        /// The size that it should have.
+        wanted: RegionSize,
+    },
+    /// The server before this one had a region that is not in the configuration.
+    #[error(
+        "region {0} has clients but is not in the configuration; add it, or restart the \
+        server without taking over"
+    )]
+    LostRegion(String),
+    /// What the server before this one left cannot be understood.
+    #[error("cannot take over from the server before: {0}")]
+    Inheritance(String),
+    /// The file for the memory exists.
+    #[error("{0} exists; remove it if nobody uses it, choose another, or use it by --keep-memory")]
+    MemoryExists(PathBuf),
+    /// The file for the memory cannot be created or resized.
+    #[error("cannot create the memory in {0}: {1}")]
+    MemoryFile(PathBuf, #[source] io::Error),
+    /// Another server holds the lock file of the socket.
+    #[error("another server uses {0}; stop it or choose another socket path")]
+    Locked(PathBuf),
+    /// A program without a lock file accepts connections on the socket.
+    #[error("another program listens on {0}; stop it or choose another socket path")]
+    InUse(PathBuf),
+    /// Something else than a socket is in the place of the socket.
+    #[error("{0} exists and is not a socket; choose another socket path")]
+    NotASocket(PathBuf),
+    /// The path is longer than the address of a socket can be.
+    #[error("{0} is too long for the path of a socket, which has at most 107 bytes")]
+    PathTooLong(PathBuf),
+    /// A step on the way to a listening socket failed.
+    #[error("cannot {action} {path}: {source}")]
+    Path {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The system has no more of something.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+pub(crate) fn system(action: &'static str) -> impl Fn(Errno) -> BindError {
+    move |errno| BindError::System {
+        action,
+        source: errno.into(),
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! How a running server gives everything to a successor that asks for it.
+//!
+//! The successor connects to a socket of its predecessor, which is for processes of the same
+//! user only. It is sent packets of one name and the descriptors of this name each, and one
+//! empty name at the end. When it has everything in place, it answers with one byte, and the
+//! predecessor ends. Until then nothing is lost if either of them fails: the predecessor goes
+//! on.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use crate::estate;
+use crate::inheritance::Inheritance;
+use crate::journal::Journal;
+use crate::listener::Listener;
+use crate::names;
+use crate::server::snapshot;
+use crate::sys;
+use crate::Server;
+
+/// How long either side waits for the other. Clients wait with them.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Descriptors that one packet can carry. The kernel would take 253.
+const AT_ONCE: usize = 250;
+
+/// Length of a packet in bytes: a name, filled up with zeros. No name is that long.
+const PACKET: usize = 256;
+
+/// A server that takes over from another one.
+#[derive(Debug)]
+pub struct TakeOver(OwnedFd);
+
+impl TakeOver {
+    /// Asks the server whose hand-over socket is at `path` for all that it has.
+    ///
+    /// # Errors
+    ///
+    /// There is no such server, or it does not answer within 10 seconds.
+    pub fn ask(path: &Path) -> io::Result<(Self, Inheritance)> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        be_patient(&socket)?;
+        net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let mut inheritance = Inheritance::default();
+        loop {
+            let (name, fds) = receive(&socket)?;
+            if name.is_empty() {
+                return Ok((Self(socket), inheritance));
+            }
+            for fd in fds {
+                inheritance.push(name.clone(), fd);
+            }
+            answer(&socket)?;
+        }
+    }
+
+    /// Tells the other server that it may end, and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// It went before it could be told.
+    pub fn finish(self) -> io::Result<()> {
+        answer(&self.0)?;
+        // It says nothing any more, but closes the connection.
+        while net::recv(&self.0, &mut [0; 1], RecvFlags::empty()) == Err(Errno::INTR) {}
+        Ok(())
+    }
+}
+
+/// Gives everything to whoever has connected to `listener`. Returns whether it has it.
+pub(crate) fn give(listener: &Listener, server: &Server) -> io::Result<bool> {
+    let Some(socket) = listener.accept()? else {
+        return Ok(false);
+    };
+    let who = sys::credentials(socket.as_fd())?;
+    if who.uid != rustix::process::geteuid().as_raw() && who.uid != 0 {
+        return Err(io::Error::other(format!("user {} may not", who.uid)));
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    be_patient(&socket)?;
+    let state = snapshot(&server.regions, server.next_connection)?;
+    let journal = Journal::new(&state)?;
+    send(&socket, &names::journal(1), &[journal.as_fd()])?;
+    for (name, fds) in estate::of(server) {
+        for fds in fds.chunks(AT_ONCE) {
+            send(&socket, &name, fds)?;
+        }
+    }
+    send(&socket, "", &[])?;
+    Ok(true)
+}
+
+fn be_patient(socket: &OwnedFd) -> io::Result<()> {
+    set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))?;
+    Ok(set_socket_timeout(socket, Timeout::Send, Some(PATIENCE))?)
+}
+
+/// Sends a packet and waits for the answer, so that no more than one packet of descriptors is
+/// under way, which the kernel limits.
+fn send(socket: &OwnedFd, name: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut packet = [0; PACKET];
+    packet[..name.len()].copy_from_slice(name.as_bytes());
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        let fits = ancillary.push(SendAncillaryMessage::ScmRights(fds));
+        debug_assert!(fits);
+    }
+    let sent = net::sendmsg(
+        socket,
+        &[IoSlice::new(&packet)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
+    let answered = net::recv(socket, &mut [0; 1], RecvFlags::empty())?.1;
+    if sent != PACKET || answered != 1 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<(String, Vec<OwnedFd>)> {
+    let mut packet = [0; PACKET];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut packet)];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
+    let received = net::recvmsg(socket, &mut parts, &mut ancillary, flags)?;
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        let text = "no room for descriptors; raise the limit of open files (ulimit -Hn)";
+        return Err(io::Error::other(text));
+    }
+    if received.bytes != PACKET {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let name: Vec<u8> = packet.into_iter().take_while(|byte| *byte != 0).collect();
+    let name = String::from_utf8(name).map_err(io::Error::other)?;
+    Ok((name, fds))
+}
+
+fn answer(socket: &OwnedFd) -> io::Result<()> {
+    net::send(socket, &[0], SendFlags::NOSIGNAL)?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Server that gives virtual machines a common ivshmem region.
+//!
+//! Every QEMU that is started with
+//!
+//! ```text
+//! -chardev socket,id=ivshmem,path=/run/ivshmem.sock
+//! -device ivshmem-doorbell,chardev=ivshmem,vectors=8
+//! ```
+//!
+//! connects to the server and gets from it the memory that all of them share, a number of its
+//! own, and the eventfds by which they interrupt each other. Any other program can take part
+//! in the same way; [`ivshmem_protocol`] has what it needs.
+//!
+//! # What the server warrants
+//!
+//! * The memory never changes its size: it is a sealed memfd, unless a file is asked for.
+//! * All clients have the same number of vectors, [`Config::vectors`]. It must be at least the
+//!   `vectors=` of every QEMU: one that gets fewer aborts when its guest unmasks a vector for
+//!   which there is no eventfd. More than `vectors=` does no harm but for a line in QEMU's log.
+//! * No ID is used twice, because QEMU does not survive that. After 65536 clients have joined,
+//!   the server must be restarted.
+//! * A client that cannot be served is refused by a protocol version that nobody speaks. QEMU
+//!   then reports an error; had the server just closed the connection, QEMU would hang.
+//! * No client holds up the server or other clients. Messages for one that does not read wait
+//!   in a bounded queue. One that sends something, which the protocol does not allow, is
+//!   dropped.
+//! * When the server ends, the memory and the interrupts of the clients go on working, but
+//!   nobody can join any more and nobody hears of those who leave. There is no way for a
+//!   running QEMU to connect to a new server.
+//!
+//! The server sees neither what the clients write nor when they interrupt each other.
+//!
+//! # Embedding it
+//!
+//! The server runs in any thread of any program:
+//!
+//! ```
+//! use ivshmem_server::{RegionConfig, Server};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let socket_path = directory.path().join("ivshmem.sock");
+//! let server = Server::bind(RegionConfig::new(socket_path))?;
+//! let stop = server.stop_trigger();
+//! let thread = std::thread::spawn(move || server.run(|_| ()));
+//! // Clients can connect from here on.
+//! stop.fire();
+//! thread.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It logs through [`tracing`] and leaves signals and resource limits to the program;
+//! [`Config::descriptors`] says how many file descriptors it may need.
+
+mod access;
+mod admission;
+mod client;
+mod config;
+mod door;
+mod doorbells;
+mod error;
+mod estate;
+mod hand_over;
+mod inheritance;
+mod journal;
+mod ledger;
+mod legacy;
+mod listener;
+mod lock;
+mod memory;
+mod names;
+mod poller;
+mod region;
+mod report;
+mod roster;
+mod server;
+mod size;
+mod startup;
+mod status;
+mod store;
+mod sys;
+mod trigger;
+mod witness;
+
+pub use access::{parse_group, parse_user, Access, ParseOwnerError, DEFAULT_SOCKET_MODE};
+pub use config::{
+    Config, PeerConfig, RegionConfig, DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
+    MAX_VECTORS,
+};
+pub use error::BindError;
+pub use hand_over::TakeOver;
+pub use inheritance::Inheritance;
+pub use memory::{HugePages, MemorySource, ParseMemoryError};
+pub use report::{Counters, PeerReport, RegionReport, Report};
+pub use server::Server;
+pub use size::{ParseSizeError, RegionSize};
+pub use store::ServiceManager;
+pub use sys::inherit;
+pub use trigger::Trigger;

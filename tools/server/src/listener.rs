@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Sockets that clients and others connect to.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tracing::{info, warn};
+
+use crate::error::system;
+use crate::lock::Lock;
+use crate::BindError;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Device and inode of a file.
+type Identity = (u64, u64);
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: OwnedFd,
+    /// What to remove at the end; `None` if it is the business of who made the socket.
+    place: Option<Place>,
+}
+
+/// A socket in the file system that this program made. It and its lock file are removed when
+/// the value is dropped.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// The file that was created, until it is removed.
+    identity: Option<Identity>,
+    /// Dropped, and with it released, after the socket was removed.
+    lock: Lock,
+    /// Whether the files are ours to remove, and not still those of another server.
+    owned: bool,
+}
+
+impl Listener {
+    /// Listens at `path`, in place of a socket that a dead server left there.
+    pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, BindError> {
+        let address = address(path)?;
+        let lock = Lock::take(path)?;
+        remove_stale(path, &address)?;
+        let socket = unix_socket().map_err(system("create a socket"))?;
+        net::bind(&socket, &address).map_err(|errno| failed("create", path)(errno.into()))?;
+        let place = Place {
+            path: path.to_owned(),
+            identity: Some(identity(path).map_err(failed("look at", path))?),
+            lock,
+            owned: true,
+        };
+        let listener = Self {
+            socket,
+            place: Some(place),
+        };
+        // Nobody can connect before the socket listens, so nobody gets in by the mode that the
+        // umask left.
+        if group.is_some() {
+            chown(path, None, group).map_err(failed("set the group of", path))?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .map_err(failed("set the mode of", path))?;
+        net::listen(&listener.socket, BACKLOG)
+            .map_err(|errno| failed("listen on", path)(errno.into()))?;
+        Ok(listener)
+    }
+
+    /// Uses a listening socket that somebody else made and takes care of.
+    pub(crate) fn given(name: &str, socket: OwnedFd) -> Result<Self, BindError> {
+        let listens = sockopt::socket_acceptconn(&socket) == Ok(true)
+            && sockopt::socket_type(&socket) == Ok(SocketType::STREAM)
+            && sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX);
+        if !listens {
+            return Err(BindError::NotListening(name.to_owned()));
+        }
+        // So that accepting does not wait for a client that has gone again.
+        rustix::io::ioctl_fionbio(&socket, true).map_err(system("set up a socket"))?;
+        Ok(Self {
+            socket,
+            place: None,
+        })
+    }
+
+    /// Uses the socket at `path` that a server before this one made, and the lock that goes
+    /// with it. `None` if the socket is at another path. The files stay when the value is
+    /// dropped before they are [owned](Self::own).
+    pub(crate) fn adopt(
+        path: &Path,
+        socket: OwnedFd,
+        lock: Option<OwnedFd>,
+    ) -> Result<Option<Self>, BindError> {
+        let found = net::getsockname(&socket).map_err(system("look at a socket"))?;
+        if SocketAddrUnix::try_from(found) != Ok(address(path)?) {
+            return Ok(None);
+        }
+        let lock = match lock {
+            Some(lock) => Lock::adopt(path, lock),
+            None => Lock::take(path)?,
+        };
+        let mut listener = Self::given(&path.display().to_string(), socket)?;
+        listener.place = Some(Place {
+            path: path.to_owned(),
+            identity: identity(path).ok(),
+            lock,
+            owned: false,
+        });
+        Ok(Some(listener))
+    }
+
+    /// The lock of the place of the socket, if it is ours.
+    pub(crate) fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.place.as_ref().map(|place| place.lock.as_fd())
+    }
+
+    /// Takes care of the files from now on.
+    pub(crate) fn own(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.owned = true;
+        }
+    }
+
+    /// Leaves the files to a successor.
+    pub(crate) fn abandon(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.owned = false;
+        }
+    }
+
+    /// Takes a connection that waits; `None` if there is none.
+    pub(crate) fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
+        loop {
+            match net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Removes the socket from the file system, so that nobody else connects. Connections that
+    /// wait can still be accepted.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.remove_socket();
+        }
+    }
+}
+
+impl Place {
+    fn remove_socket(&mut self) {
+        let Some(ours) = self.identity.take() else {
+            return;
+        };
+        // Somebody may have put another file in its place.
+        if identity(&self.path).is_ok_and(|found| found == ours) {
+            if let Err(error) = fs::remove_file(&self.path) {
+                warn!("cannot remove {}: {error}", self.path.display());
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.owned {
+            self.remove_socket();
+        } else {
+            self.lock.abandon();
+        }
+    }
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix, BindError> {
+    SocketAddrUnix::new(path).map_err(|errno| match errno {
+        Errno::NAMETOOLONG => BindError::PathTooLong(path.to_owned()),
+        errno => failed("use", path)(errno.into()),
+    })
+}
+
+fn unix_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// Removes the socket that a dead server left at `path`, if there is one.
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at", path)(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(BindError::NotASocket(path.to_owned()));
+    }
+    let probe = unix_socket().map_err(system("create a socket"))?;
+    match net::connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => {
+            info!("removing {}, on which nobody listens", path.display());
+            fs::remove_file(path).map_err(failed("remove", path))
+        }
+        // A full backlog means that somebody listens, too.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(BindError::InUse(path.to_owned())),
+        Err(errno) => Err(failed("connect to", path)(errno.into())),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {
+    let path = path.to_owned();
+    move |source| BindError::Path {
+        action,
+        path,
+        source,
+    }
+}

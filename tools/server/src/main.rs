@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The `ivshmem-server` program: command line, log, signals and limits around the library.
+
+mod cli;
+mod file;
+mod limits;
+mod ready;
+
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use anyhow::{bail, Context};
+use clap::{CommandFactory, Parser};
+use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOver, Trigger};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+use crate::cli::Cli;
+use crate::ready::{inherited, PidFile, ReadyFd};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = if cli.print_capabilities {
+        print_capabilities()
+    } else if let Some(shell) = cli.print_completions {
+        clap_complete::generate(
+            shell,
+            &mut Cli::command(),
+            "ivshmem-server",
+            &mut io::stdout(),
+        );
+        Ok(())
+    } else {
+        serve(&cli)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(cli: &Cli) -> anyhow::Result<()> {
+    if cli.has_no_socket() && std::env::var_os("LISTEN_FDS").is_none() {
+        let text = "one of --socket-path, --fd and --config is needed, or a socket from systemd";
+        let kind = clap::error::ErrorKind::MissingRequiredArgument;
+        Cli::command().error(kind, text).exit();
+    }
+    // First of all, before any descriptor is opened that could have one of the numbers.
+    let ready = cli.ready_fd.map(ReadyFd::inherit).transpose()?;
+    let mut inheritance =
+        Inheritance::from_environment().context("cannot take what systemd passes")?;
+    if let Some(fd) = cli.region.fd {
+        inheritance.push(ivshmem_server::DEFAULT_REGION, inherited("--fd", fd)?);
+    }
+    tracing_subscriber::fmt()
+        .with_max_level(cli.log_level())
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    let config = configuration(cli)?;
+    limits::raise_descriptor_limit(config.descriptors());
+    let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
+    let take_over = match &cli.take_over {
+        None => None,
+        Some(path) => {
+            let (take_over, everything) = TakeOver::ask(path)
+                .with_context(|| format!("cannot take over by {}", path.display()))?;
+            inheritance = everything;
+            Some(take_over)
+        }
+    };
+    let server = Server::start(config, inheritance, store(cli)?)?;
+    on_signals(&[SIGTERM, SIGINT], &server.stop_trigger())?;
+    on_signals(&[SIGUSR1], &server.report_trigger())?;
+    let _pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
+    if let Some(take_over) = take_over {
+        take_over
+            .finish()
+            .context("the server before this one went away")?;
+    }
+    if let Some(ready) = ready {
+        ready
+            .notify()
+            .context("cannot write to the descriptor of --ready-fd")?;
+    }
+    if let Some(manager) = &manager {
+        let text = "READY=1\nSTATUS=Serving clients\n";
+        manager.notify(text).context("cannot tell NOTIFY_SOCKET")?;
+    }
+    server.run(print_report).context("cannot wait for events")?;
+    if let Some(manager) = &manager {
+        // Whoever listens may have gone first, which does not matter now.
+        let _ = manager.notify("STOPPING=1\n");
+    }
+    Ok(())
+}
+
+fn configuration(cli: &Cli) -> anyhow::Result<Config> {
+    let mut config = match &cli.config {
+        Some(path) => file::read(path)?,
+        None => cli.config(),
+    };
+    config.status_socket = cli.status_socket.clone().or(config.status_socket);
+    config.hand_over = cli.hand_over.clone().or(config.hand_over);
+    Ok(config)
+}
+
+/// The service manager that is to keep everything for a successor, if there is to be one.
+fn store(cli: &Cli) -> anyhow::Result<Option<ServiceManager>> {
+    if !cli.fd_store {
+        return Ok(None);
+    }
+    let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
+    if manager.is_none() {
+        bail!("--fd-store needs a service manager: run as a systemd service, Type=notify");
+    }
+    Ok(manager)
+}
+
+fn on_signals(signals: &[i32], trigger: &Trigger) -> anyhow::Result<()> {
+    for signal in signals {
+        let fd = trigger.as_fd().try_clone_to_owned()?;
+        signal_hook::low_level::pipe::register(*signal, fd)
+            .with_context(|| format!("cannot handle signal {signal}"))?;
+    }
+    Ok(())
+}
+
+fn print_report(report: &Report) {
+    // Nobody may be there to read it.
+    let _ = write!(io::stderr(), "{report}");
+}
+
+fn print_capabilities() -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&cli::capabilities())?;
+    writeln!(io::stdout(), "{text}").context("cannot write to the standard output")
+}

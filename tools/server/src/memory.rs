@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The memory that clients share.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
+use tracing::warn;
+
+use crate::error::{system, BindError};
+use crate::RegionConfig;
+
+/// Where POSIX shared memory objects are.
+const SHM_DIRECTORY: &str = "/dev/shm";
+
+/// Where the shared memory comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemorySource {
+    /// Anonymous memory that no client can resize. It lives as long as the server or any
+    /// client.
+    Memfd,
+    /// A POSIX shared memory object of this name, as by `shm_open()`. Otherwise as a file.
+    Shm(String),
+    /// A file that the server creates, with mode 0600, and removes when it ends. It must not
+    /// exist yet, as it may be the memory of somebody else. If a directory is named, the file
+    /// has no name and ends with its last user. It can be opened by name, but any client can
+    /// truncate it, which kills the others.
+    File(PathBuf),
+}
+
+/// Size of huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePages {
+    /// 2 MiB.
+    Size2M,
+    /// 1 GiB.
+    Size1G,
+}
+
+/// A text that is no [`MemorySource`] or [`HugePages`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct ParseMemoryError(&'static str);
+
+impl FromStr for MemorySource {
+    type Err = ParseMemoryError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "memfd" {
+            return Ok(Self::Memfd);
+        }
+        match text.split_once(':') {
+            Some(("path", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            // As for shm_open(): one slash in front, which adds nothing, and none elsewhere.
+            Some(("shm", name)) => match name.strip_prefix('/').unwrap_or(name) {
+                "" | "." | ".." => Err(ParseMemoryError("a name after shm:")),
+                name if name.contains('/') => Err(ParseMemoryError("a name without / after shm:")),
+                name => Ok(Self::Shm(name.to_owned())),
+            },
+            _ => Err(ParseMemoryError("memfd, shm:NAME or path:FILE")),
+        }
+    }
+}
+
+impl fmt::Display for MemorySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memfd => f.write_str("memfd"),
+            Self::Shm(name) => write!(f, "shm:{name}"),
+            Self::File(path) => write!(f, "path:{}", path.display()),
+        }
+    }
+}
+
+impl HugePages {
+    /// The size in bytes.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Size2M => 2 << 20,
+            Self::Size1G => 1 << 30,
+        }
+    }
+
+    const fn flags(self) -> MemfdFlags {
+        match self {
+            Self::Size2M => MemfdFlags::HUGETLB.union(MemfdFlags::HUGE_2MB),
+            Self::Size1G => MemfdFlags::HUGETLB.union(MemfdFlags::HUGE_1GB),
+        }
+    }
+}
+
+impl FromStr for HugePages {
+    type Err = ParseMemoryError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "2M" => Ok(Self::Size2M),
+            "1G" => Ok(Self::Size1G),
+            _ => Err(ParseMemoryError("2M or 1G")),
+        }
+    }
+}
+
+/// Shared memory of the right size.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    fd: OwnedFd,
+    /// The same, for those who may only read, once there was one.
+    read_only: Option<OwnedFd>,
+    /// File to remove at the end.
+    created: Option<PathBuf>,
+    /// Whether the file is ours to remove, and not still that of another server.
+    owned: bool,
+}
+
+impl Memory {
+    pub(crate) fn create(config: &RegionConfig) -> Result<Self, BindError> {
+        if let Some(pages) = config.huge_pages {
+            if config.memory != MemorySource::Memfd {
+                return Err(BindError::HugePagesOfFile);
+            }
+            if config.size.bytes() < pages.bytes() {
+                return Err(BindError::SmallerThanPage(config.size));
+            }
+        }
+        let memory = match file_of(&config.memory) {
+            None => memfd(config)?,
+            Some(path) => file(&path, config)?,
+        };
+        // Without pages of its own, hugetlb memory kills whoever touches it when there are none.
+        if config.prealloc || config.huge_pages.is_some() {
+            fs::fallocate(&memory.fd, FallocateFlags::empty(), 0, config.size.bytes())
+                .map_err(|errno| BindError::NoMemory(config.size, errno.into()))?;
+        }
+        Ok(memory)
+    }
+
+    /// The memory that a server before this one created. Its file stays when the value is
+    /// dropped before it is [owned](Self::own).
+    pub(crate) fn adopt(fd: OwnedFd, config: &RegionConfig) -> Result<Self, BindError> {
+        let found = fs::fstat(&fd).map_err(system("look at the inherited memory"))?;
+        if found.st_size as u64 != config.size.bytes() {
+            return Err(BindError::InheritedSize {
+                region: config.name.clone(),
+                found: found.st_size as u64,
+                wanted: config.size,
+            });
+        }
+        Ok(Self {
+            fd,
+            read_only: None,
+            created: file_of(&config.memory).filter(|path| removable(path, config)),
+            owned: false,
+        })
+    }
+
+    /// The memory for clients that may only read it.
+    pub(crate) fn read_only(&mut self) -> Result<BorrowedFd<'_>, Errno> {
+        if self.read_only.is_none() {
+            let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+            let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            self.read_only = Some(fd);
+        }
+        // It was just set if it was not there.
+        Ok(self.read_only.as_ref().unwrap_or(&self.fd).as_fd())
+    }
+
+    /// Takes care of the file from now on.
+    pub(crate) fn own(&mut self) {
+        self.owned = true;
+    }
+
+    /// Leaves the file to a successor.
+    pub(crate) fn abandon(&mut self) {
+        self.owned = false;
+    }
+}
+
+fn file_of(source: &MemorySource) -> Option<PathBuf> {
+    match source {
+        MemorySource::Memfd => None,
+        MemorySource::Shm(name) => Some(Path::new(SHM_DIRECTORY).join(name)),
+        MemorySource::File(path) => Some(path.clone()),
+    }
+}
+
+fn removable(path: &Path, config: &RegionConfig) -> bool {
+    !config.keep_memory && !path.is_dir()
+}
+
+fn memfd(config: &RegionConfig) -> Result<Memory, BindError> {
+    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if let Some(pages) = config.huge_pages {
+        flags |= pages.flags();
+    }
+    let fd = fs::memfd_create("ivshmem", flags).map_err(system("create a memfd"))?;
+    fs::ftruncate(&fd, config.size.bytes()).map_err(system("set the size of the memfd"))?;
+    // Those who may only read it must not be able to open it again to write.
+    fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of the memfd"))?;
+    // A client that shrank the memory would kill every virtual machine that touches it.
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fs::fcntl_add_seals(&fd, seals).map_err(system("seal the memfd"))?;
+    Ok(Memory {
+        fd,
+        read_only: None,
+        created: None,
+        owned: true,
+    })
+}
+
+fn file(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
+    let failed = |errno: Errno| BindError::MemoryFile(path.to_owned(), errno.into());
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let opened = if path.is_dir() {
+        fs::open(path, flags | OFlags::TMPFILE, mode)
+    } else {
+        fs::open(path, flags | OFlags::CREATE | OFlags::EXCL, mode)
+    };
+    let fd = match opened {
+        Err(Errno::EXIST) if config.keep_memory => return kept(path, config),
+        Err(Errno::EXIST) => return Err(BindError::MemoryExists(path.to_owned())),
+        opened => opened.map_err(failed)?,
+    };
+    // From here on, the file is removed when something fails.
+    let mut memory = Memory {
+        fd,
+        read_only: None,
+        created: (!path.is_dir()).then(|| path.to_owned()),
+        owned: true,
+    };
+    fs::ftruncate(&memory.fd, config.size.bytes()).map_err(failed)?;
+    if config.keep_memory {
+        memory.created = None;
+    }
+    Ok(memory)
+}
+
+/// Memory of an earlier server, which is used as it is. Its size is never changed, as somebody
+/// may have mapped it.
+fn kept(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
+    let failed = |errno: Errno| BindError::MemoryFile(path.to_owned(), errno.into());
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let found = fs::fstat(&fd).map_err(failed)?.st_size as u64;
+    if found != config.size.bytes() {
+        return Err(BindError::KeptSize(path.to_owned(), found, config.size));
+    }
+    Ok(Memory {
+        fd,
+        read_only: None,
+        created: None,
+        owned: true,
+    })
+}
+
+impl AsFd for Memory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(path) = self.created.as_ref().filter(|_| self.owned) {
+            if let Err(error) = std::fs::remove_file(path) {
+                warn!("cannot remove {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RegionSize;
+
+    fn config(memory: MemorySource) -> RegionConfig {
+        let mut config = RegionConfig::new("unused");
+        config.size = RegionSize::MIN;
+        config.memory = memory;
+        config
+    }
+
+    #[test]
+    fn sources() {
+        assert_eq!("memfd".parse(), Ok(MemorySource::Memfd));
+        let file = MemorySource::File("/dev/shm/x".into());
+        assert_eq!("path:/dev/shm/x".parse(), Ok(file));
+        for text in ["shm:x", "shm:/x"] {
+            assert_eq!(text.parse(), Ok(MemorySource::Shm("x".into())));
+        }
+        for text in [
+            "",
+            "path:",
+            "shm:",
+            "shm:/",
+            "shm:a/b",
+            "shm:..",
+            "/dev/shm/x",
+        ] {
+            assert!(text.parse::<MemorySource>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn file_is_created_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        let mut config = config(MemorySource::File(path.clone()));
+        config.prealloc = true;
+        let memory = Memory::create(&config).unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!(found.len(), RegionSize::MIN.bytes());
+        assert!(std::os::unix::fs::MetadataExt::blocks(&found) > 0);
+        drop(memory);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn file_of_somebody_else_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        std::fs::write(&path, "precious").unwrap();
+        let mut config = config(MemorySource::File(path.clone()));
+        let error = Memory::create(&config).unwrap_err();
+        assert!(matches!(error, BindError::MemoryExists(_)), "{error}");
+        config.keep_memory = true;
+        let error = Memory::create(&config).unwrap_err();
+        assert!(matches!(error, BindError::KeptSize(..)), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn file_is_kept_and_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        let mut config = config(MemorySource::File(path.clone()));
+        config.keep_memory = true;
+        let memory = Memory::create(&config).unwrap();
+        rustix::io::pwrite(&memory, b"hello", 0).unwrap();
+        drop(memory);
+        let memory = Memory::create(&config).unwrap();
+        let mut found = [0; 5];
+        rustix::io::pread(&memory, &mut found, 0).unwrap();
+        assert_eq!(&found, b"hello");
+    }
+
+    #[test]
+    fn file_in_a_directory_has_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(MemorySource::File(directory.path().to_owned()));
+        let memory = Memory::create(&config).unwrap();
+        assert_eq!(
+            fs::fstat(&memory).unwrap().st_size as u64,
+            RegionSize::MIN.bytes()
+        );
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn huge_pages_are_for_large_memfds() {
+        let mut config = config(MemorySource::Memfd);
+        config.huge_pages = Some(HugePages::Size2M);
+        let error = Memory::create(&config).unwrap_err();
+        assert!(matches!(error, BindError::SmallerThanPage(_)), "{error}");
+        config.memory = MemorySource::Shm("ivshmem-never".into());
+        let error = Memory::create(&config).unwrap_err();
+        assert!(matches!(error, BindError::HugePagesOfFile), "{error}");
+    }
+}

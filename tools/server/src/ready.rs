@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Notices for whoever started the server: that clients can connect, and what its number is.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// A descriptor that was inherited to write the notice to.
+#[derive(Debug)]
+pub struct ReadyFd(File);
+
+impl ReadyFd {
+    /// Takes over the inherited descriptor `fd`.
+    ///
+    /// To be called once, and before the program opens anything.
+    pub fn inherit(fd: RawFd) -> anyhow::Result<Self> {
+        inherited("--ready-fd", fd).map(|fd| Self(fd.into()))
+    }
+
+    /// Writes the notice, and closes the descriptor.
+    pub fn notify(mut self) -> io::Result<()> {
+        self.0.write_all(b"READY=1\n")
+    }
+}
+
+/// Takes over a descriptor that an option names.
+pub fn inherited(option: &str, fd: RawFd) -> anyhow::Result<OwnedFd> {
+    ivshmem_server::inherit(fd)
+        .with_context(|| format!("{option} {fd} is not an open file descriptor"))
+}
+
+/// A file with the process ID, which is removed when the value is dropped.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes the file, in place of one that may be there.
+    pub fn write(path: &Path) -> anyhow::Result<Self> {
+        fs::write(path, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write the process ID to {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // A successor may have written its own, or somebody removed it.
+        let ours = format!("{}\n", std::process::id());
+        if fs::read_to_string(&self.0).is_ok_and(|text| text == ours) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The server: one thread that waits for events and handles them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{eventfd, EventfdFlags};
+use rustix::io::Errno;
+use tracing::{error, info, warn};
+
+use crate::client::refuse;
+use crate::door::Door;
+use crate::hand_over;
+use crate::journal::Snapshot;
+use crate::ledger::Ledger;
+use crate::listener::Listener;
+use crate::poller::{Interest, Poller, Ready, Token};
+use crate::region::{Common, Region};
+use crate::report::{RegionReport, Report};
+use crate::roster::{ConnectionId, Roster};
+use crate::status::StatusSocket;
+use crate::trigger::{self, Trigger};
+
+/// Time after which something is tried again that failed for want of memory or descriptors.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Connections accepted at a time, so that clients that leave are not kept waiting by clients
+/// that come.
+const ACCEPT_BATCH: usize = 64;
+
+/// A server that listens. Dropping it removes its sockets and closes all connections.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) poller: Poller,
+    pub(crate) doors: Vec<Door>,
+    /// Whether the doors are not waited for, as accepting failed.
+    pub(crate) paused: bool,
+    /// Descriptor that is given up to accept, and refuse, a client when there is no other.
+    pub(crate) reserve: Option<OwnedFd>,
+    pub(crate) stop: Trigger,
+    pub(crate) report: Trigger,
+    /// Readable when the server is to end. The poller watches it for as long as it is open.
+    pub(crate) stopped: OwnedFd,
+    /// Readable when a report is wanted.
+    pub(crate) asked: OwnedFd,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) status: Option<StatusSocket>,
+    pub(crate) hand_over: Option<Listener>,
+    pub(crate) ledger: Ledger,
+    pub(crate) next_connection: u64,
+}
+
+/// Why a server ends.
+enum End {
+    Stopped,
+    Succeeded,
+}
+
+impl Server {
+    /// A trigger that ends [`run`](Self::run).
+    pub fn stop_trigger(&self) -> Trigger {
+        self.stop.clone()
+    }
+
+    /// A trigger that has [`run`](Self::run) make a report.
+    pub fn report_trigger(&self) -> Trigger {
+        self.report.clone()
+    }
+
+    /// How the server stands.
+    pub fn report(&self) -> Report {
+        report(&self.regions, &self.ledger)
+    }
+
+    /// Serves clients until it is told to stop, or a successor has taken over. Then removes the
+    /// sockets and closes all connections, unless there is or may be a successor. Clients that
+    /// still wait to be accepted are refused, or left to the successor.
+    ///
+    /// `on_report` is called with a report each time that the [trigger](Self::report_trigger)
+    /// for it is used.
+    ///
+    /// # Errors
+    ///
+    /// Waiting for events failed, which no client can bring about. The end is as clean as
+    /// otherwise.
+    pub fn run(mut self, mut on_report: impl FnMut(&Report)) -> io::Result<()> {
+        let result = self.serve(&mut on_report);
+        match result {
+            Ok(End::Succeeded) => {
+                info!("a successor has taken over");
+                self.abandon();
+            }
+            _ if self.ledger.is_on() => {
+                info!("stopped; the service manager has all that a successor needs");
+                self.abandon();
+            }
+            _ => self.shut_down(),
+        }
+        result.map(drop)
+    }
+
+    fn serve(&mut self, on_report: &mut impl FnMut(&Report)) -> io::Result<End> {
+        self.settle();
+        loop {
+            let starved = self.regions.iter().any(Region::is_starved);
+            let retry = self.paused || starved;
+            let ready = self.poller.wait(retry.then_some(RETRY))?;
+            if retry {
+                self.regions.iter_mut().for_each(Region::retry_starved);
+                self.resume_accepting();
+            }
+            let has = |token| ready.iter().any(|event| event.token == token);
+            if has(Token::Stop) {
+                return Ok(End::Stopped);
+            }
+            if has(Token::Report) {
+                trigger::clear(&self.asked);
+                on_report(&self.report());
+            }
+            self.handle(&ready);
+            self.settle();
+            if has(Token::HandOverDoor) && self.hand_over() {
+                return Ok(End::Succeeded);
+            }
+        }
+    }
+
+    fn handle(&mut self, ready: &[Ready]) {
+        let mut common = Common {
+            poller: &self.poller,
+            ledger: &mut self.ledger,
+        };
+        // Those who leave first: they make room for those who come.
+        for event in ready {
+            match event.token {
+                Token::Client(number) => {
+                    for region in &mut self.regions {
+                        region.handle(&mut common, number, *event);
+                    }
+                }
+                Token::Witness => common.ledger.ask_witness(),
+                Token::StatusReader(number) => {
+                    if let Some(status) = &mut self.status {
+                        status.go_on(number);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for event in ready {
+            match event.token {
+                Token::Door(index) => self.accept(index),
+                Token::StatusDoor => {
+                    if let Some(status) = &mut self.status {
+                        let report = || report(&self.regions, &self.ledger);
+                        status.accept(&self.poller, report);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends all that can be sent.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut common = Common {
+                poller: &self.poller,
+                ledger: &mut self.ledger,
+            };
+            for region in &mut self.regions {
+                region.settle(&mut common);
+            }
+            let readers = self.ledger.take_readers();
+            if readers.is_empty() {
+                break;
+            }
+            for number in readers {
+                self.regions
+                    .iter_mut()
+                    .for_each(|region| region.touch(number));
+            }
+        }
+        if self.ledger.is_long() {
+            self.renew_ledger();
+        }
+    }
+
+    fn renew_ledger(&mut self) {
+        match snapshot(&self.regions, self.next_connection) {
+            Ok(snapshot) => self.ledger.renew(&snapshot, sockets(&self.regions)),
+            Err(error) => return error!("cannot renew the journal: {error}"),
+        }
+        self.watch_witness();
+        // The new witness knows nothing of what clients have read meanwhile.
+        for region in &mut self.regions {
+            let all: Vec<_> = region.clients.keys().copied().collect();
+            all.into_iter().for_each(|number| region.touch(number));
+        }
+    }
+
+    /// Waits for the witness.
+    pub(crate) fn watch_witness(&self) {
+        if let Some(witness) = self.ledger.witness() {
+            if let Err(errno) = self.poller.add(witness, Token::Witness, Interest::READ) {
+                error!("cannot wait for the witness, clients may wait for ever: {errno}");
+            }
+        }
+    }
+
+    fn accept(&mut self, index: usize) {
+        for _ in 0..ACCEPT_BATCH {
+            match self.doors[index].listener.accept() {
+                Ok(Some(socket)) => self.receive(index, socket),
+                Ok(None) => return,
+                Err(Errno::MFILE | Errno::NFILE) => match self.refuse_by_reserve(index) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(errno) => return self.pause_accepting(errno),
+                },
+                Err(errno) => return self.pause_accepting(errno),
+            }
+        }
+    }
+
+    /// Refuses the next client by use of the reserved descriptor. Returns whether one waited,
+    /// which accepting does not tell when there is no descriptor.
+    fn refuse_by_reserve(&mut self, index: usize) -> Result<bool, Errno> {
+        self.reserve = None;
+        let door = &self.doors[index];
+        let accepted = door.listener.accept();
+        if let Ok(Some(socket)) = &accepted {
+            warn!("refusing a client: too many open files; raise the limit (ulimit -Hn)");
+            self.regions[door.region].counters.refused += 1;
+            refuse(socket);
+        }
+        let waited = accepted.map(|socket| socket.is_some());
+        // Without it, the next attempt fails, and accepting pauses.
+        self.reserve = spare_descriptor().ok();
+        waited
+    }
+
+    fn pause_accepting(&mut self, errno: Errno) {
+        warn!("cannot accept clients, trying again: {errno}");
+        // If this fails, a door stays ready, and the server busy until accepting works.
+        self.paused = self.watch_doors(Interest::NONE).is_ok();
+    }
+
+    fn resume_accepting(&mut self) {
+        if self.paused {
+            self.reserve = self.reserve.take().or_else(|| spare_descriptor().ok());
+            self.paused = self.watch_doors(Interest::READ).is_err();
+        }
+    }
+
+    fn watch_doors(&self, interest: Interest) -> Result<(), Errno> {
+        self.doors.iter().enumerate().try_for_each(|(index, door)| {
+            self.poller
+                .modify(&door.listener, Token::Door(index), interest)
+        })
+    }
+
+    /// Gives everything to a successor, if one asks for it. Returns whether it has it.
+    fn hand_over(&mut self) -> bool {
+        let Some(listener) = &self.hand_over else {
+            return false;
+        };
+        match hand_over::give(listener, self) {
+            Ok(given) => given,
+            Err(error) => {
+                warn!("a successor did not take over: {error}");
+                false
+            }
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.doors
+            .iter_mut()
+            .for_each(|door| door.listener.withdraw());
+        self.reserve = None;
+        // A client that has connected waits for an answer, and its QEMU would not cope with
+        // the end of the stream.
+        for door in &self.doors {
+            while let Ok(Some(socket)) = door.listener.accept() {
+                refuse(&socket);
+            }
+        }
+        let mut common = Common {
+            poller: &self.poller,
+            ledger: &mut self.ledger,
+        };
+        for region in &mut self.regions {
+            region.finish(&mut common);
+        }
+        info!("stopped");
+    }
+
+    /// Takes care of all files from now on.
+    pub(crate) fn own(&mut self) {
+        self.listeners_mut().for_each(Listener::own);
+        self.regions
+            .iter_mut()
+            .for_each(|region| region.memory.own());
+    }
+
+    /// Leaves all files to a successor.
+    fn abandon(&mut self) {
+        self.listeners_mut().for_each(Listener::abandon);
+        self.regions
+            .iter_mut()
+            .for_each(|region| region.memory.abandon());
+    }
+
+    fn listeners_mut(&mut self) -> impl Iterator<Item = &mut Listener> {
+        let doors = self.doors.iter_mut().map(|door| &mut door.listener);
+        let status = self.status.iter_mut().map(|status| &mut status.listener);
+        doors.chain(status).chain(&mut self.hand_over)
+    }
+}
+
+/// What a successor has to know.
+pub(crate) fn snapshot(regions: &[Region], next: u64) -> io::Result<Snapshot<&Roster>> {
+    let mut snapshot = Snapshot::new(next);
+    for region in regions {
+        let name = region.config.name.clone();
+        snapshot.regions.insert(name, region.snapshot()?);
+    }
+    Ok(snapshot)
+}
+
+/// All connections.
+pub(crate) fn sockets(regions: &[Region]) -> impl Iterator<Item = (ConnectionId, BorrowedFd<'_>)> {
+    let clients = regions.iter().flat_map(|region| &region.clients);
+    clients.map(|(number, client)| (*number, client.socket.as_fd()))
+}
+
+fn report(regions: &[Region], ledger: &Ledger) -> Report {
+    Report {
+        kind: "ivshmem-server",
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        successor: ledger.is_on(),
+        regions: regions.iter().map(RegionReport::new).collect(),
+    }
+}
+
+pub(crate) fn spare_descriptor() -> Result<OwnedFd, Errno> {
+    eventfd(0, EventfdFlags::CLOEXEC)
+}

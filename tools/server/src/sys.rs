@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! System calls and descriptors for which there is no safe interface.
+#![allow(unsafe_code)] // Each call is wrapped right here, so that the rest needs none.
+
+use std::fs;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{fcntl_setfd, FdFlags};
+
+/// Who is at the other end of a UNIX socket, as of the time of its `connect()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// `None` if the process is in a PID namespace of which ours is no ancestor.
+    pub pid: Option<u32>,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Credentials {
+    /// Of somebody about whom the kernel does not tell.
+    pub(crate) const UNKNOWN: Self = Self {
+        pid: None,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+}
+
+/// Asks the kernel who is at the other end. It may have passed the socket on since.
+pub(crate) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: The pointers are to two live variables, and `length` is the size of the first.
+    // Every bit pattern that the kernel writes there is a valid `ucred`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Credentials {
+        pid: u32::try_from(found.pid).ok().filter(|pid| *pid != 0),
+        uid: found.uid,
+        gid: found.gid,
+    })
+}
+
+/// Asks the kernel for the supplementary groups of who is at the other end.
+pub(crate) fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let room = groups.len() * size_of::<libc::gid_t>();
+        let mut length = room as libc::socklen_t;
+        // SAFETY: `groups` is writable for `length` bytes, and `length` is a live variable.
+        // Every bit pattern is a valid `gid_t`.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let needed = length as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(needed);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // The kernel says how much room it needs when there is too little.
+        if error.raw_os_error() != Some(libc::ERANGE) || needed <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(needed, 0);
+    }
+}
+
+/// Whether the other end has not read everything that was sent to it.
+pub(crate) fn has_unread(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one `int`, for which the pointer is valid.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(unread != 0)
+}
+
+/// Takes over a descriptor that this process inherited under a number that somebody told it.
+///
+/// Only for `main()` and what it calls before anything else: the number must not be one that
+/// this process opened itself, nor be taken over twice.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        let text = "the standard streams cannot be used for it";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    fs::symlink_metadata(format!("/proc/self/fd/{number}"))
+        .map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: The descriptor is open, as was just seen, and not one of the standard streams.
+    // Nothing in this process owns it, as the caller warrants.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn other_end_is_this_process() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let found = credentials(ours.as_fd()).unwrap();
+        assert_eq!(found.pid, Some(std::process::id()));
+        assert_eq!(found.uid, rustix::process::getuid().as_raw());
+        assert_eq!(found.gid, rustix::process::getgid().as_raw());
+        let mut groups = supplementary_groups(ours.as_fd()).unwrap();
+        groups.sort_unstable();
+        let mut expected: Vec<_> = rustix::process::getgroups()
+            .unwrap()
+            .iter()
+            .map(|group| group.as_raw())
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(groups, expected);
+    }
+
+    #[test]
+    fn what_is_read_is_not_unread() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        assert!(!has_unread(ours.as_fd()).unwrap());
+        ours.write_all(b"12").unwrap();
+        assert!(has_unread(ours.as_fd()).unwrap());
+        theirs.read_exact(&mut [0]).unwrap();
+        assert!(has_unread(ours.as_fd()).unwrap());
+        theirs.read_exact(&mut [0]).unwrap();
+        assert!(!has_unread(ours.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn standard_streams_and_closed_numbers_are_not_inherited() {
+        for number in [-1, 0, 1, 2, 1 << 20] {
+            assert!(inherit(number).is_err(), "{number}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The server as its clients and its operator see it.
+
+#![expect(dead_code, reason = "what the hand-over cases will use")]
+
+mod access;
+mod activation;
+mod client;
+mod endurance;
+mod fixed;
+mod handshake;
+mod interrupts;
+mod kill;
+mod manager;
+mod program;
+mod refusal;
+mod server;
+mod socket;
+mod status;
+mod succession;

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! The program: options, output, signals, exit status.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::fs::fstat;
+use rustix::process::Signal;
+
+use crate::client::{Connection, News, Peer};
+use crate::server::{Running, PROGRAM};
+
+fn run(args: &[&str]) -> Output {
+    Command::new(PROGRAM).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn options_arrive() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let args = ["--size", "64K", "--vectors", "3", "--max-peers", "2"];
+    let _server = Running::start(&path, &args);
+    let mut first = Peer::join(&path, 3);
+    assert_eq!(fstat(&first.memory).unwrap().st_size, 64 << 10);
+    let _second = Peer::join(&path, 3);
+    for _ in 0..3 {
+        assert_eq!(first.news(), News::Vector(1));
+    }
+    let third = Connection::open(&path);
+    assert!(matches!(third.receive(), Some((-1, None))));
+}
+
+#[test]
+fn signals_end_it_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let memory = directory.path().join("memory");
+        let source = format!("path:{}", memory.display());
+        let server = Running::start(&path, &["--memory", &source]);
+        let peer = Peer::join(&path, 8);
+        assert!(memory.exists());
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(peer.connection.receive().is_none());
+        let left = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(left, 0);
+    }
+}
+
+#[test]
+fn failures_say_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let _server = Running::start(&path, &[]);
+    let in_use = run(&["--socket-path", path.to_str().unwrap()]);
+    assert_eq!(in_use.status.code(), Some(1));
+    assert!(stderr(&in_use).contains("another server uses"));
+
+    let missing = Path::new("missing/socket");
+    let missing = run(&["--socket-path", missing.to_str().unwrap()]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("cannot open the lock file missing/socket.lock"));
+
+    let no_fd = run(&["--socket-path", "x", "--ready-fd", "99"]);
+    assert_eq!(no_fd.status.code(), Some(1));
+    assert!(stderr(&no_fd).contains("--ready-fd 99 is not an open"));
+}
+
+#[test]
+fn wrong_usage() {
+    let cases: &[&[&str]] = &[
+        &[],
+        &["--socket-path"],
+        &["--socket-path", "x", "--size", "3M"],
+        &["--socket-path", "x", "--vectors", "0"],
+        &["--socket-path", "x", "--vectors", "257"],
+        &["--socket-path", "x", "--max-peers", "65537"],
+        &["--socket-path", "x", "--memory", "shm:a/b"],
+        &["--socket-path", "x", "--socket-mode", "rw"],
+        &["--socket-path", "x", "--ready-fd", "1"],
+        &["--socket-path", "x", "--log-level", "loud"],
+        &["--bogus"],
+    ];
+    for args in cases {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).starts_with("error: "), "{args:?}");
+    }
+}
+
+#[test]
+fn capabilities_are_json() {
+    let output = run(&["--print-capabilities"]);
+    assert!(output.status.success() && output.stderr.is_empty());
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["type"], "ivshmem-server");
+    assert_eq!(found["protocol-version"], 0);
+    assert_eq!(found["limits"]["vectors"]["max"], 256);
+    assert_eq!(found["limits"]["size"]["min"], 4096);
+}
+
+#[test]
+fn help_names_every_option() {
+    let output = run(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for option in [
+        "--socket-path <PATH>",
+        "--size <SIZE>",
+        "--vectors <N>",
+        "--max-peers <N>",
+        "--memory <SOURCE>",
+        "--socket-mode <MODE>",
+        "--log-level <LEVEL>",
+        "--ready-fd <FD>",
+        "--print-capabilities",
+        "Exit status:",
+    ] {
+        assert!(text.contains(option), "{option}");
+    }
+}

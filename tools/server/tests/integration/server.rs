@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Servers to test: one in this process, one as the real program.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+
+use ivshmem_server::{RegionConfig, Server, Trigger};
+use rustix::process::{kill_process, Pid, Signal};
+use tempfile::TempDir;
+
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmem-server");
+
+/// A server in a thread of this process, which ends with the value.
+pub struct Embedded {
+    pub path: PathBuf,
+    pub stop: Trigger,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    _directory: TempDir,
+}
+
+impl Embedded {
+    pub fn start(vectors: u16, max_peers: u32) -> Self {
+        Self::configured(|config| {
+            config.vectors = vectors;
+            config.max_peers = max_peers;
+        })
+    }
+
+    /// Starts a server of one region, whose configuration is changed first. Sockets can be
+    /// placed beside its own.
+    pub fn configured(change: impl FnOnce(&mut RegionConfig)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut config = RegionConfig::new(&path);
+        change(&mut config);
+        let server = Server::bind(config).unwrap();
+        let stop = server.stop_trigger();
+        Self {
+            path,
+            stop,
+            thread: Some(std::thread::spawn(move || server.run(|_| ()))),
+            _directory: directory,
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop.fire();
+        let result = self.thread.take().unwrap().join();
+        if !std::thread::panicking() {
+            result.unwrap().unwrap();
+        }
+    }
+}
+
+/// The program, running, with clients welcome. It is killed if it still runs at the end.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts the program on the socket `path`, after these shell commands.
+    pub fn start_after(setup: &str, path: &Path, args: &[&str]) -> Self {
+        // The descriptor of the notice is a pipe to us, and no other copy of it stays open.
+        let script = format!("{setup}\nexec \"$0\" \"$@\" --ready-fd 3 3>&1 1>&2");
+        let mut child = Command::new("sh")
+            .args([OsStr::new("-c"), script.as_ref(), PROGRAM.as_ref()])
+            .args([OsStr::new("--socket-path"), path.as_ref()])
+            .args(["--log-level", "error"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut notice = String::new();
+        let mut pipe = child.stdout.take().unwrap();
+        pipe.read_to_string(&mut notice).unwrap();
+        assert_eq!(notice, "READY=1\n");
+        Self { child }
+    }
+
+    pub fn start(path: &Path, args: &[&str]) -> Self {
+        Self::start_after("", path, args)
+    }
+
+    /// A program that was started by somebody else.
+    pub fn adopt(child: Child) -> Self {
+        Self { child }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Number of open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(path).unwrap().count()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails if the program has ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! vfio-user's requests as calls of the model.
+
+use std::fs::File;
+use std::io;
+
+use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX};
+use ivshmem_model::{PeerId, Width};
+use tracing::{debug, warn};
+use vfio_bindings::bindings::vfio::{
+    VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+};
+use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
+
+use crate::Host;
+
+/// One virtual machine's side of a region. No method ever returns an error: see the crate's documentation.
+pub(crate) struct Backend {
+    host: Host,
+    peer: PeerId,
+    attached: bool,
+}
+
+/// The widest access of at most `bytes` (not 0) bytes and at most `limit`.
+fn widest(bytes: usize, limit: usize) -> usize {
+    let bytes = bytes.min(limit);
+    1 << bytes.ilog2()
+}
+
+impl Backend {
+    pub fn new(host: Host, peer: PeerId) -> Self {
+        Self {
+            host,
+            peer,
+            attached: false,
+        }
+    }
+
+    /// Attaches the virtual machine at its first request: `Server::run` does not say when somebody has
+    /// connected.
+    fn attach(&mut self) {
+        if !self.attached {
+            self.attached = true;
+            if let Err(error) = self.host.with(|model| model.attach(self.peer)) {
+                warn!("{error}");
+            }
+        }
+    }
+
+    fn read(&self, region: u32, offset: u64, width: Width) -> u64 {
+        self.host.with(|model| match region {
+            VFIO_PCI_CONFIG_REGION_INDEX => match u16::try_from(offset) {
+                Ok(offset) => model.config_read(self.peer, offset, width).into(),
+                Err(_) => width.ones(),
+            },
+            bar => model.bar_read(self.peer, bar as usize, offset, width),
+        })
+    }
+
+    fn write(&self, region: u32, offset: u64, width: Width, value: u64) {
+        self.host.with(|model| match region {
+            VFIO_PCI_CONFIG_REGION_INDEX => {
+                if let Ok(offset) = u16::try_from(offset) {
+                    // CAST: Configuration accesses are cut to 32 bits.
+                    model.config_write(self.peer, offset, width, value as u32);
+                }
+            }
+            bar => model.bar_write(self.peer, bar as usize, offset, width, value),
+        });
+    }
+}
+
+/// Widest access that a region takes, in bytes.
+fn limit(region: u32) -> usize {
+    match region {
+        VFIO_PCI_CONFIG_REGION_INDEX => 4,
+        _ => 8,
+    }
+}
+
+impl ServerBackend for Backend {
+    fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.attach();
+        let mut done = 0;
+        while done < data.len() {
+            let bytes = widest(data.len() - done, limit(region));
+            // CAST: An offset in a buffer.
+            let at = offset.wrapping_add(done as u64);
+            let width = Width::from_bytes(bytes).unwrap_or(Width::U8);
+            let value = self.read(region, at, width).to_le_bytes();
+            data[done..done + bytes].copy_from_slice(&value[..bytes]);
+            done += bytes;
+        }
+        Ok(())
+    }
+
+    fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.attach();
+        let mut done = 0;
+        while done < data.len() {
+            let bytes = widest(data.len() - done, limit(region));
+            // CAST: An offset in a buffer.
+            let at = offset.wrapping_add(done as u64);
+            let width = Width::from_bytes(bytes).unwrap_or(Width::U8);
+            let mut value = [0; 8];
+            value[..bytes].copy_from_slice(&data[done..done + bytes]);
+            self.write(region, at, width, u64::from_le_bytes(value));
+            done += bytes;
+        }
+        Ok(())
+    }
+
+    /// QEMU's first request. The device does not touch the guest's memory.
+    fn dma_map(
+        &mut self,
+        _flags: DmaMapFlags,
+        _offset: u64,
+        _address: u64,
+        _size: u64,
+        _fd: Option<File>,
+    ) -> io::Result<()> {
+        self.attach();
+        Ok(())
+    }
+
+    fn dma_unmap(&mut self, _flags: DmaUnmapFlags, _address: u64, _size: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset(&mut self) -> io::Result<()> {
+        self.attach();
+        self.host.with(|model| model.reset(self.peer));
+        Ok(())
+    }
+
+    /// Event descriptors for vectors `start` to `start + count`; those without one lose theirs, and a
+    /// count of 0 takes all.
+    fn set_irqs(
+        &mut self,
+        index: u32,
+        flags: u32,
+        start: u32,
+        count: u32,
+        fds: Vec<File>,
+    ) -> io::Result<()> {
+        debug!(index, flags, start, count, fds = fds.len(), "set_irqs");
+        if index != VFIO_PCI_MSIX_IRQ_INDEX || flags & VFIO_IRQ_SET_ACTION_TRIGGER == 0 {
+            return Ok(());
+        }
+        let peer = self.peer;
+        let vectors = self.host.with(|model| {
+            let msix = model.device(peer).and_then(|device| device.msix.as_ref());
+            msix.map_or(0, |msix| msix.vectors())
+        });
+        let range = match count {
+            0 => 0..vectors,
+            _ => {
+                let first = u16::try_from(start).unwrap_or(vectors);
+                let len = u16::try_from(count).unwrap_or(vectors);
+                first..first.saturating_add(len).min(vectors)
+            }
+        };
+        let mut fds = fds.into_iter();
+        range.for_each(|vector| self.host.set_event(peer, vector, fds.next()));
+        Ok(())
+    }
+}
+
+// The regions' numbers are those of the BARs.
+const _: () = assert!(BAR_MSIX == 1 && BAR_MEMORY == 2);

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The socket of one virtual machine.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread;
+
+use ivshmem_model::PeerId;
+use rustix::net::{shutdown, Shutdown};
+use tracing::{info, warn};
+use vfio_user::Server;
+
+use crate::backend::Backend;
+use crate::{layout, Host};
+
+/// A socket on which QEMU finds the device of one virtual machine. Dropping it closes and removes the socket; a
+/// QEMU that is connected keeps its device until it ends.
+#[derive(Debug)]
+pub struct Endpoint {
+    path: PathBuf,
+    listener: UnixListener,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Endpoint {
+    pub(crate) fn start(host: Host, peer: PeerId, path: &Path) -> io::Result<Self> {
+        // The device is created once to see what it looks like, and that the region takes it.
+        let (regions, interrupts) = host.with(|region| {
+            region.attach(peer).map_err(io::Error::other)?;
+            let layout = region.device(peer).map(|function| {
+                let regions = layout::regions(function, host.memory());
+                (regions, layout::interrupts(function))
+            });
+            region.detach(peer);
+            layout.ok_or_else(|| io::Error::other("the device vanished"))
+        })?;
+        let listener = bind(path)?;
+        let served = OwnedFd::from(listener.try_clone()?);
+        let server = Server::from_owned_fd(served, true, interrupts, regions);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        thread::Builder::new()
+            .name(format!("vm{peer}"))
+            .spawn(move || serve(&server, &host, peer, &stop))?;
+        Ok(Self {
+            path: path.into(),
+            listener,
+            stopping,
+        })
+    }
+
+    /// The path of the socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The value of QEMU's option `-device` that connects to the socket, in QEMU's JSON.
+    pub fn qemu_device(&self) -> String {
+        format!(
+            r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}"#,
+            json_escape(&self.path.display().to_string())
+        )
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        // Wakes the thread that accepts. Both can only fail if somebody has removed things already.
+        let _ = shutdown(&self.listener, Shutdown::Both);
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn json_escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// Makes a socket, in place of one that nobody listens on any more.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let stale = || {
+        UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && stale() => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        result => result,
+    }
+}
+
+/// Serves one QEMU after the other until the socket is closed.
+fn serve(server: &Server, host: &Host, peer: PeerId, stopping: &AtomicBool) {
+    while !stopping.load(Ordering::Relaxed) {
+        let mut backend = Backend::new(host.clone(), peer);
+        let result = catch_unwind(AssertUnwindSafe(|| server.run(&mut backend)));
+        host.detach(peer);
+        match result {
+            Ok(Ok(())) => info!("virtual machine {peer} has gone"),
+            Ok(Err(_)) if stopping.load(Ordering::Relaxed) => {}
+            Ok(Err(error)) => warn!("virtual machine {peer}: {error}"),
+            Err(_) => warn!("virtual machine {peer} sent a malformed message and was disconnected"),
+        }
+    }
+}

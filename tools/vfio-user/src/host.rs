@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A region of the model, shared by the threads that serve its virtual machines.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ivshmem_abi::pci::BAR_MSIX;
+use ivshmem_model::flavour::{Outcome, Ring};
+use ivshmem_model::{PeerId, Region, Width};
+use tracing::{debug, error};
+
+use crate::{Backing, Endpoint};
+
+/// Bytes of an MSI-X table entry, and of what stands before its mask bit.
+const ENTRY: u64 = 16;
+const ENTRY_CONTROL: u64 = 12;
+
+/// A region whose virtual machines are QEMUs. Clones are the same region.
+///
+/// Calls block for as long as another thread is in the region, which is microseconds.
+#[derive(Clone, Debug)]
+pub struct Host {
+    state: Arc<Mutex<State>>,
+    memory: Backing,
+}
+
+#[derive(Debug)]
+struct State {
+    region: Region<Backing>,
+    /// Event descriptors that QEMU gave, by virtual machine and vector.
+    events: BTreeMap<(PeerId, u16), File>,
+}
+
+impl Host {
+    /// A host for a region to which nobody is attached.
+    pub fn new(region: Region<Backing>) -> Self {
+        Self {
+            memory: region.memory().clone(),
+            state: Arc::new(Mutex::new(State {
+                region,
+                events: BTreeMap::new(),
+            })),
+        }
+    }
+
+    /// Listens for the QEMU of a virtual machine at a socket path, and serves one after the other.
+    ///
+    /// The virtual machine is attached to the region while its QEMU is connected. A socket that nobody
+    /// listens on is replaced.
+    pub fn listen(&self, peer: PeerId, path: &Path) -> io::Result<Endpoint> {
+        Endpoint::start(self.clone(), peer, path)
+    }
+
+    /// Does something with the region, and delivers the interrupts that follow from it.
+    pub fn with<R>(&self, action: impl FnOnce(&mut Region<Backing>) -> R) -> R {
+        let mut state = self.lock();
+        let result = action(&mut state.region);
+        state.deliver();
+        result
+    }
+
+    /// Rings a doorbell as if the virtual machine `from` had.
+    pub fn ring(&self, from: PeerId, to: PeerId, vector: u16) -> Outcome {
+        self.with(|region| region.ring(from, Ring { peer: to, vector }))
+    }
+
+    /// Sets or clears the mask bit of a vector in the model's own table, which is what rings look at.
+    ///
+    /// QEMU says only when a guest unmasks a vector for the first time. A test that needs the loss of a ring during
+    /// a later mask states it with this.
+    pub fn mask(&self, peer: PeerId, vector: u16, masked: bool) {
+        let control = u64::from(vector) * ENTRY + ENTRY_CONTROL;
+        self.with(|region| {
+            region.bar_write(
+                peer,
+                BAR_MSIX as usize,
+                control,
+                Width::U32,
+                u64::from(masked),
+            );
+        });
+    }
+
+    pub(crate) fn memory(&self) -> &Backing {
+        &self.memory
+    }
+
+    /// QEMU gives an event descriptor for a vector, or takes it away.
+    pub(crate) fn set_event(&self, peer: PeerId, vector: u16, event: Option<File>) {
+        let installed = event.is_some();
+        {
+            let mut state = self.lock();
+            match event {
+                Some(event) => state.events.insert((peer, vector), event),
+                None => state.events.remove(&(peer, vector)),
+            };
+        }
+        // The guest's table is QEMU's; this is all that is known of its mask bit.
+        self.mask(peer, vector, !installed);
+    }
+
+    /// The virtual machine has gone, with its event descriptors.
+    pub(crate) fn detach(&self, peer: PeerId) {
+        let mut state = self.lock();
+        state.region.detach(peer);
+        state.events.retain(|(owner, _), _| *owner != peer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in one thread leaves a region that is as consistent as any guest can make it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn deliver(&mut self) {
+        while let Some(interrupt) = self.region.next_interrupt() {
+            let (peer, vector) = (interrupt.peer, interrupt.vector);
+            match self.events.get_mut(&(peer, vector)) {
+                Some(event) => {
+                    if let Err(reason) = event.write_all(&1u64.to_ne_bytes()) {
+                        error!("cannot interrupt virtual machine {peer}: {reason}");
+                    }
+                }
+                None => debug!("virtual machine {peer} has no event for vector {vector}"),
+            }
+        }
+    }
+}
