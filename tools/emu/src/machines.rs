@@ -41,7 +41,8 @@ pub fn machines(seats: &[Seat], options: &Options) -> Vec<Machine> {
         .collect()
 }
 
-/// QEMU's device for a seat, at its address.
+/// QEMU's device for a seat, at its address. It has no ROM: QEMU would warn about the one that ACRN's hv-land device
+/// seems to have, because software can write its ROM address register.
 fn device(seat: &Seat, of_vm: &[&Seat]) -> String {
     let bdf = seat.bdf;
     let shares = |other: &&&Seat| other.bdf.device == bdf.device && other.bdf != bdf;
@@ -50,7 +51,7 @@ fn device(seat: &Seat, of_vm: &[&Seat]) -> String {
         false => "",
     };
     let address = format!(
-        r#"{{"addr":"{:02x}.{}",{several}"#,
+        r#"{{"addr":"{:02x}.{}","rombar":0,{several}"#,
         bdf.device, bdf.function
     );
     seat.endpoint.qemu_device().replacen('{', &address, 1)

@@ -95,7 +95,7 @@ fn the_tutorial_s_hv_land_example() {
     // VM0 is pre-launched: nobody says where its device goes.
     for (line, vm, address) in [(0, 0, "08.0"), (1, 2, "05.0")] {
         let device = format!(
-            r#"'{{"addr":"{address}","driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}'"#,
+            r#"'{{"addr":"{address}","rombar":0,"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}'"#,
             socket(vm).display()
         );
         assert_eq!(
@@ -252,9 +252,9 @@ fn scenario_files() {
     )
     .unwrap();
     let served = Served::start(&["--scenario", text(&path)], 2);
-    assert!(served.lines[0].contains(r#"{"addr":"04.0","multifunction":true,"#));
-    assert!(served.lines[0].contains(r#"{"addr":"04.1","driver""#));
-    assert!(served.lines[1].contains(r#"{"addr":"04.0","driver""#));
+    assert!(served.lines[0].contains(r#"{"addr":"04.0","rombar":0,"multifunction":true,"#));
+    assert!(served.lines[0].contains(r#"{"addr":"04.1","rombar":0,"driver""#));
+    assert!(served.lines[1].contains(r#"{"addr":"04.0","rombar":0,"driver""#));
     std::fs::write(directory.path().join("bad.xml"), "<IVSHMEM>").unwrap();
     let (code, errors) = failure(&["--scenario", text(&directory.path().join("bad.xml"))]);
     assert_eq!(code, 1);

@@ -37,11 +37,6 @@ enum Refusal {
 impl Server {
     /// Lets in, or refuses, whoever came through a door.
     pub(crate) fn receive(&mut self, index: usize, socket: OwnedFd) {
-        // Nobody else need hear of a client that came and went, and no ID is spent on it.
-        if has_hung_up(&socket) {
-            debug!("a client connected and left at once");
-            return;
-        }
         let number = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let door = &self.doors[index];
@@ -50,8 +45,14 @@ impl Server {
             ledger: &mut self.ledger,
         };
         let kept = names::connection(number, &door.name);
-        // First of all, as a client whose connection were closed now would get no answer.
+        // First of all: if the server were killed before, the client would get no answer.
         common.ledger.keep(&kept, &[socket.as_fd()]);
+        // Nobody else need hear of a client that came and went, and no ID is spent on it.
+        if has_hung_up(&socket) {
+            debug!("a client connected and left at once");
+            common.ledger.drop_kept(&kept);
+            return;
+        }
         let region = &mut self.regions[door.region];
         if let Err((refusal, socket)) = admit(region, &mut common, door, number, socket) {
             warn!("{}: refusing a client: {refusal}", door.name);

@@ -17,7 +17,7 @@ use crate::BindError;
 /// What the server before this one left behind.
 #[derive(Debug, Default)]
 pub(crate) struct Legacy {
-    /// Highest generation of a journal that was seen, 0 if there was none.
+    /// Highest generation that was seen, 0 if there was none.
     pub generation: u64,
     /// Number that the next connection gets.
     pub next_connection: u64,
@@ -30,6 +30,7 @@ impl Legacy {
     /// Reads the latest journal, and finds out what became of the message that was being sent.
     pub(crate) fn read(inheritance: &mut Inheritance) -> Result<Self, BindError> {
         let mut legacy = Self::default();
+        let mut latest = 0;
         for name in inheritance.names() {
             if let Some((number, door)) = names::parse_connection(&name) {
                 let socket = inheritance.take(&name);
@@ -37,18 +38,22 @@ impl Legacy {
                 legacy.sockets.extend(entry);
             }
             if let Some(generation) = names::parse_journal(&name) {
-                legacy.generation = legacy.generation.max(generation);
+                latest = latest.max(generation);
             }
+            // A server that was killed while it began a generation leaves a witness only. It
+            // must not be taken for that of a generation to come.
+            let witness = names::parse_witness(&name).unwrap_or(0);
+            legacy.generation = legacy.generation.max(witness).max(latest);
         }
-        if legacy.generation == 0 {
+        if latest == 0 {
             if !legacy.sockets.is_empty() {
                 return Err(refused("it kept connections, but no journal"));
             }
             return Ok(legacy);
         }
-        let journal = inheritance.take(&names::journal(legacy.generation));
+        let journal = inheritance.take(&names::journal(latest));
         let journal = journal.ok_or_else(|| refused("the journal is missing"))?;
-        let witness = inheritance.take(&names::witness(legacy.generation));
+        let witness = inheritance.take(&names::witness(latest));
         let (mut snapshot, records) = journal::read(journal.as_fd()).map_err(refused)?;
         let doubtful = replay(&mut snapshot, records).map_err(refused)?;
         legacy.next_connection = snapshot.next_connection;

@@ -73,8 +73,17 @@ pub(crate) fn witness(generation: u64) -> String {
 
 /// Generation of a journal of this name.
 pub(crate) fn parse_journal(name: &str) -> Option<u64> {
-    let (kind, generation) = name.split_once('.')?;
-    (kind == JOURNAL).then(|| generation.parse().ok())?
+    parse_generation(JOURNAL, name)
+}
+
+/// Generation of a witness of this name.
+pub(crate) fn parse_witness(name: &str) -> Option<u64> {
+    parse_generation(WITNESS, name)
+}
+
+fn parse_generation(kind: &str, name: &str) -> Option<u64> {
+    let (found, generation) = name.split_once('.')?;
+    (found == kind).then(|| generation.parse().ok())?
 }
 
 /// Whether this is the name of something that a server made, and not of a socket that the
@@ -99,6 +108,7 @@ mod tests {
         let name = connection(number, &door("frames", Some("vm1")));
         assert_eq!(parse_connection(&name), Some((number, "frames.vm1")));
         assert_eq!(parse_journal(&journal(3)), Some(3));
+        assert_eq!(parse_witness(&witness(4)), Some(4));
         for name in ["", "frames", "journal", "journal.x", "witness.3"] {
             assert_eq!(parse_journal(name), None, "{name}");
             assert_eq!(parse_connection(name), None, "{name}");

@@ -6,8 +6,9 @@ use ivshmem_abi::pci::BAR_MEMORY;
 use ivshmem_model::Function;
 use vfio_bindings::bindings::vfio::{
     vfio_region_info, vfio_region_sparse_mmap_area, VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_INFO_NORESIZE,
-    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS,
-    VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
+    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_ERR_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+    VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS, VFIO_REGION_INFO_FLAG_MMAP,
+    VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
 };
 use vfio_user::{IrqInfo, ServerRegion, SparseArea};
 
@@ -59,7 +60,7 @@ fn shared(index: u32, size: u64, memory: &Backing) -> ServerRegion {
     region
 }
 
-/// All interrupts that vfio has numbers for; only MSI-X exists, if that.
+/// All interrupts that vfio has numbers for; of those that interrupt the guest only MSI-X exists, if that.
 pub(crate) fn interrupts(function: &Function) -> Vec<IrqInfo> {
     let vectors = function.msix.as_ref().map_or(0, |msix| msix.vectors());
     (0..VFIO_PCI_NUM_IRQS)
@@ -68,6 +69,8 @@ pub(crate) fn interrupts(function: &Function) -> Vec<IrqInfo> {
             flags: VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
             count: match index {
                 VFIO_PCI_MSIX_IRQ_INDEX => vectors.into(),
+                // Never signalled; without it QEMU warns that it cannot learn of errors.
+                VFIO_PCI_ERR_IRQ_INDEX => 1,
                 _ => 0,
             },
         })

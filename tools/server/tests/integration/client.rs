@@ -101,7 +101,10 @@ pub enum News {
 impl Peer {
     /// Connects to a server, of which is known how many vectors it gives to each client.
     pub fn join(path: &Path, vectors: usize) -> Self {
-        Self::greeted(Connection::open(path), vectors)
+        let peer = Self::greeted(Connection::open(path), vectors);
+        // As nobody else leaves meanwhile, nobody was told of in part.
+        assert!(peer.others.values().all(|fds| fds.len() == vectors));
+        peer
     }
 
     /// Reads the greeting, which ends with the client's own vectors.
@@ -137,7 +140,6 @@ impl Peer {
         while peer.own.len() < vectors {
             peer.news();
         }
-        assert!(peer.others.values().all(|fds| fds.len() == vectors));
         peer
     }
 

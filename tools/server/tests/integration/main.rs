@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The server as its clients and its operator see it.
 
-#![expect(dead_code, reason = "what the hand-over cases will use")]
-
 mod access;
 mod activation;
 mod client;

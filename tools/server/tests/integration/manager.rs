@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
@@ -56,6 +56,16 @@ impl Manager {
 
     /// Starts the program with all that is kept.
     pub fn spawn(&self, args: &[&str]) -> Running {
+        Running::adopt(self.command(args).spawn().unwrap())
+    }
+
+    /// Runs the program, which is to fail. Returns how it ended and what it said.
+    pub fn fail(&self, args: &[&str]) -> (ExitStatus, String) {
+        let output = self.command(args).output().unwrap();
+        (output.status, String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let kept = self.kept.lock().unwrap();
         let beyond = FIRST + i32::try_from(kept.len()).unwrap();
         let fds: Vec<OwnedFd> = kept
@@ -86,7 +96,7 @@ impl Manager {
         };
         // SAFETY: The closure makes system calls only, and allocates nothing if they succeed.
         unsafe { command.pre_exec(place) };
-        Running::adopt(command.spawn().unwrap())
+        command
     }
 
     /// Starts the program and waits until it is ready.

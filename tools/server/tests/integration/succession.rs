@@ -1,1 +1,220 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! Servers that follow one another, without the clients noticing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::fs::fstat;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::client::{raise_descriptor_limit, Connection, News, Peer};
+use crate::manager::Manager;
+use crate::server::{Running, PROGRAM};
+
+const VECTORS: usize = 2;
+
+struct Place {
+    directory: TempDir,
+    path: PathBuf,
+    socket: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        Self {
+            socket: format!("--socket-path={}", path.display()),
+            path,
+            directory,
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    fn left(&self) -> usize {
+        std::fs::read_dir(self.directory.path()).unwrap().count()
+    }
+}
+
+/// Two clients that know each other.
+fn couple(place: &Place) -> (Peer, Peer) {
+    let mut first = Peer::join(&place.path, VECTORS);
+    let second = Peer::join(&place.path, VECTORS);
+    first.wait_for(second.id);
+    (first, second)
+}
+
+/// Clients of the server before, and one that comes, find each other.
+fn check_all(place: &Place, first: &mut Peer, second: &mut Peer) {
+    let third = Peer::join(&place.path, VECTORS);
+    assert_eq!(third.id, 2);
+    for old in [&mut *first, second] {
+        old.wait_for(third.id);
+        old.check_rings(&third);
+        third.check_rings(old);
+        let inodes = [old, &third].map(|peer| fstat(&peer.memory).unwrap().st_ino);
+        assert_eq!(inodes[0], inodes[1]);
+    }
+    first.check_rings(second);
+    drop(third);
+    assert_eq!(first.news(), News::Left(2));
+    assert_eq!(second.news(), News::Left(2));
+}
+
+#[test]
+fn successor_takes_over_by_itself() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let memory = format!("--memory=path:{}", place.file("memory"));
+    let common = ["--vectors=2", "--hand-over", &hand_over, &memory];
+    let old = Running::start(&place.path, &common);
+    let (mut first, mut second) = couple(&place);
+    let files = place.left();
+    let args = [&common[..], &["--take-over", &hand_over]].concat();
+    let new = Running::start(&place.path, &args);
+    assert_eq!(old.wait().code(), Some(0));
+    assert_eq!(place.left(), files);
+    check_all(&place, &mut first, &mut second);
+    // The successor can have one, too, and the last one cleans up.
+    let newer = Running::start(&place.path, &args);
+    assert_eq!(new.wait().code(), Some(0));
+    first.check_rings(&second);
+    newer.signal(Signal::TERM);
+    assert_eq!(newer.wait().code(), Some(0));
+    assert_eq!(place.left(), 0);
+}
+
+#[test]
+fn messages_that_wait_go_over() {
+    const OTHERS: u16 = 200;
+    raise_descriptor_limit();
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let common = ["--vectors=2", "--max-peers=300", "--hand-over", &hand_over];
+    let old = Running::start(&place.path, &common);
+    // It reads nothing, so that more waits for it than its socket takes.
+    let sleeper = Connection::open(&place.path);
+    let mut others: Vec<_> = (0..OTHERS)
+        .map(|_| {
+            let mut other = Peer::join(&place.path, VECTORS);
+            other.others.clear();
+            other
+        })
+        .collect();
+    let args = [&common[..], &["--take-over", &hand_over]].concat();
+    let _new = Running::start(&place.path, &args);
+    assert_eq!(old.wait().code(), Some(0));
+    // One whose announcement waits still, and one who was announced.
+    let gone = [others.pop().unwrap().id, others.remove(0).id];
+    let last = Peer::join(&place.path, VECTORS);
+    let mut sleeper = Peer::greeted(sleeper, VECTORS);
+    sleeper.wait_for(last.id);
+    assert!(gone.iter().all(|id| !sleeper.others.contains_key(id)));
+    assert_eq!(sleeper.others.len(), others.len() + 1);
+    others.iter().for_each(|other| sleeper.check_rings(other));
+    sleeper.check_rings(&last);
+}
+
+#[test]
+fn successor_that_fails_does_no_harm() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let common = ["--vectors=2", "--hand-over", &hand_over];
+    let mut old = Running::start(&place.path, &common);
+    let (mut first, mut second) = couple(&place);
+    let failed = Command::new(PROGRAM)
+        .args([&place.socket, "--size=64M", "--take-over", &hand_over])
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let text = String::from_utf8(failed.stderr).unwrap();
+    assert!(text.contains("cannot become 64M"), "{text}");
+    assert!(old.is_running());
+    check_all(&place, &mut first, &mut second);
+}
+
+#[test]
+fn nobody_to_take_over_from() {
+    let place = Place::new();
+    let output = Command::new(PROGRAM)
+        .args([&place.socket, "--take-over", &place.file("nothing")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot take over by"), "{text}");
+}
+
+#[test]
+fn restart_by_a_service_manager() {
+    let place = Place::new();
+    let manager = Manager::new(&place.directory.path().join("notify"));
+    let args = ["--fd-store", "--vectors=2", &place.socket];
+    let mut server = manager.start(&args);
+    let (mut first, mut second) = couple(&place);
+    for signal in [Signal::TERM, Signal::KILL, Signal::TERM] {
+        server.signal(signal);
+        server.wait();
+        manager.catch_up();
+        let names = manager.names();
+        assert_eq!(
+            names.iter().filter(|n| n.starts_with("journal.")).count(),
+            1
+        );
+        assert_eq!(
+            names
+                .iter()
+                .filter(|n| n.starts_with("connection."))
+                .count(),
+            2
+        );
+        server = manager.start(&args);
+    }
+    check_all(&place, &mut first, &mut second);
+    // What is kept is what is needed: per client a socket and its eventfds.
+    drop((first, second));
+    let last = Peer::join(&place.path, VECTORS);
+    server.signal(Signal::TERM);
+    server.wait();
+    manager.catch_up();
+    let names = manager.names();
+    let expected = [
+        "connection.3.ivshmem",
+        "doorbells.ivshmem.3",
+        "doorbells.ivshmem.3",
+    ];
+    assert_eq!(&names[..3], expected, "{names:?}");
+    assert_eq!(names.len(), expected.len() + 5, "{names:?}");
+    drop(last);
+}
+
+#[test]
+fn client_that_goes_while_there_is_no_server() {
+    let place = Place::new();
+    let manager = Manager::new(&place.directory.path().join("notify"));
+    let args = ["--fd-store", "--vectors=2", &place.socket];
+    let server = manager.start(&args);
+    let (mut first, second) = couple(&place);
+    server.signal(Signal::KILL);
+    server.wait();
+    manager.catch_up();
+    drop(second);
+    let _server = manager.start(&args);
+    assert_eq!(first.news(), News::Left(1));
+}
+
+#[test]
+fn store_needs_a_manager() {
+    let output = Command::new(PROGRAM)
+        .args(["--fd-store", "--socket-path=x"])
+        .env_remove("NOTIFY_SOCKET")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("needs a service manager"), "{text}");
+}
