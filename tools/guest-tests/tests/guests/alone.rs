@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 use vmbench::{Device, Guest, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "info",
     "ring",
     "read",
@@ -26,6 +26,7 @@ const PROGRAMS: [&str; 13] = [
     "removal",
     "rebind",
     "race",
+    "storm",
 ];
 
 const SIZE: u64 = 1 << 20;

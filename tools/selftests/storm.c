@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * A storm: both CPUs ring this very device as fast as they can, on a vector with as many eventfds as
+ * a device may have. Who waits for another vector is served all the same, and so is who wants
+ * something else from the machine. The measured times are printed.
+ */
+#include "sleeper.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#define STORM_VECTOR	0
+#define CALM_VECTOR	1
+#define SAMPLES		100
+
+/* What nobody may wait longer for, before scaling: a storm costs time slices, not an answer. */
+#define PATIENCE_NS	2000000000ll
+
+static volatile bool storm_over;
+
+/* One CPU of the storm; the result is the number of rings. */
+static void *storm(void *cpu)
+{
+	struct ivshmem_ring ring = { .vector = STORM_VECTOR };
+	int fd = dev_open(O_RDWR);
+	cpu_set_t set;
+	long rings = 0;
+
+	CPU_ZERO(&set);
+	CPU_SET((long)cpu, &set);
+	ASSERT_EQ(0, pthread_setaffinity_np(pthread_self(), sizeof(set), &set));
+	ring.peer = dev_info(fd).peer_id;
+	for (; !storm_over; rings++)
+		ASSERT_OK(ioctl(fd, IVSHMEM_RING, &ring));
+	close(fd);
+	return (void *)rings;
+}
+
+static void storm_start(pthread_t *threads, long cpus)
+{
+	for (long cpu = 0; cpu < cpus; cpu++)
+		ASSERT_EQ(0, pthread_create(&threads[cpu], NULL, storm, (void *)cpu));
+}
+
+static long storm_end(const pthread_t *threads, long cpus)
+{
+	long rings = 0;
+
+	storm_over = true;
+	for (long cpu = 0; cpu < cpus; cpu++) {
+		void *result;
+
+		ASSERT_EQ(0, pthread_join(threads[cpu], &result));
+		rings += (long)result;
+	}
+	return rings;
+}
+
+/* Binds eventfds to the storm's vector until the device has no room for more; returns how many. */
+static unsigned int bind_all(void)
+{
+	int eventfd_number = (int)ASSERT_OK(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+
+	for (unsigned int n = 0;; n++) {
+		struct ivshmem_eventfd bind = { .vector = STORM_VECTOR, .fd = eventfd_number };
+
+		if (ioctl(dev_open(O_RDWR), IVSHMEM_SET_EVENTFD, &bind) == 0)
+			continue;
+		ASSERT_EQ(ENOSPC, errno);
+		return n;
+	}
+}
+
+static int compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Prints the median and the longest of the times, and checks the longest. */
+static void report(const char *what, int64_t *times, size_t n)
+{
+	qsort(times, n, sizeof(*times), compare);
+	printf("# %s: median %lld us, longest %lld us of %zu\n", what,
+	       (long long)times[n / 2] / 1000, (long long)times[n - 1] / 1000, n);
+	EXPECT_TRUE(times[n - 1] < PATIENCE_NS * test_scale());
+}
+
+/* The time from a ring to the return of another opener's read() that slept. */
+static int64_t ring_to_read(int fd)
+{
+	struct ivshmem_event event;
+	struct sleeper sleeper = { .call = sleeper_read, .fd = fd, .argument = &event };
+	int64_t start;
+
+	sleeper_start(&sleeper, SYS_read);
+	start = now_ns();
+	ring_self(fd, CALM_VECTOR);
+	sleeper_join(&sleeper);
+	EXPECT_EQ(sizeof(event), sleeper.result);
+	EXPECT_EQ(CALM_VECTOR, event.vector);
+	return now_ns() - start;
+}
+
+static void measure_openers(const char *what)
+{
+	int64_t times[SAMPLES];
+	int fd = dev_open(O_RDWR);
+
+	ASSERT_OK(subscribe(fd, 1 << CALM_VECTOR));
+	for (size_t i = 0; i < SAMPLES; i++)
+		times[i] = ring_to_read(fd);
+	close(fd);
+	report(what, times, SAMPLES);
+}
+
+static void measure_shell(const char *what)
+{
+	int64_t times[SAMPLES / 10];
+
+	for (size_t i = 0; i < SAMPLES / 10; i++) {
+		int64_t start = now_ns();
+
+		ASSERT_EQ(0, system("/bin/sh -c 'exit 0'"));
+		times[i] = now_ns() - start;
+	}
+	report(what, times, SAMPLES / 10);
+}
+
+TEST(leaves_other_openers_and_the_shell_their_turn)
+{
+	long cpus = ASSERT_OK(sysconf(_SC_NPROCESSORS_ONLN));
+	pthread_t threads[cpus];
+	int64_t start;
+	long rings;
+
+	dev_open_with(O_RDWR, 2);
+	measure_openers("ring to read, calm");
+	measure_shell("shell, calm");
+	printf("# %u eventfds bound\n", bind_all());
+	start = now_ns();
+	storm_start(threads, cpus);
+	measure_openers("ring to read, storm");
+	measure_shell("shell, storm");
+	rings = storm_end(threads, cpus);
+	printf("# %ld CPUs rang %ld times in %lld ms\n", cpus, rings,
+	       (long long)(now_ns() - start) / 1000000);
+	EXPECT_TRUE(rings > SAMPLES);
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
+	return test_main(argv, dev_path());
+}
