@@ -15,7 +15,11 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 
 use crate::Host;
 
-/// One virtual machine's side of a region. No method ever returns an error: see the crate's documentation.
+/// Most bytes of one access: what `vfio_user` tells the client as `max_data_xfer_size`.
+const MAX_TRANSFER: usize = 1 << 20;
+
+/// One virtual machine's side of a region. No method returns an error for what QEMU may ask: see the crate's
+/// documentation.
 pub(crate) struct Backend {
     host: Host,
     peer: PeerId,
@@ -79,8 +83,18 @@ fn limit(region: u32) -> usize {
     }
 }
 
+fn check_length(data: &[u8]) -> io::Result<()> {
+    match data.len() <= MAX_TRANSFER {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "an access is longer than a message may be",
+        )),
+    }
+}
+
 impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        check_length(data)?;
         self.attach();
         let mut done = 0;
         while done < data.len() {
@@ -96,6 +110,7 @@ impl ServerBackend for Backend {
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        check_length(data)?;
         self.attach();
         let mut done = 0;
         while done < data.len() {

@@ -35,8 +35,11 @@
 //!
 //! - A BAR's descriptor is sent only with a list of mappable areas: BAR2 gets one area that is all of it.
 //! - Any error but "invalid input" is answered with the error number 0, which QEMU takes for success, and what
-//!   remains of the message is taken for the next one: no access here ever fails.
+//!   remains of the message is taken for the next one: no access here fails, except one of more than 1 MiB, which no
+//!   client may send.
 //! - It panics on a malformed version message: the thread that serves a connection catches that and goes on.
+//! - It allocates as many bytes as an access says, up to 4 GiB, before anything here can look: whoever can connect to a
+//!   socket can make the server run out of memory. Keep the sockets where only the QEMUs' user can connect.
 //! - `Server::run` serves one connection: it is called again for the next QEMU.
 //! - `Server::new` refuses a path that exists, also if it is left over from a dead server: the socket is
 //!   made here.

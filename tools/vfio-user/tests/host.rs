@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The adapter without a QEMU: a client of the same protocol in its place.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ivshmem_model::config::{offset, MSIX_ENABLE};
+use ivshmem_model::flavour::AcrnHv;
+use ivshmem_model::Region;
+use ivshmem_vfio_user::{Backing, Endpoint, Host};
+use rustix::event::{eventfd, EventfdFlags};
+use tempfile::TempDir;
+use vfio_user::Client;
+
+const SIZE: u64 = 2 << 20;
+const CONFIG: u32 = 7;
+const MSIX: u32 = 2;
+/// `DATA_EVENTFD | ACTION_TRIGGER`, and `DATA_NONE | ACTION_TRIGGER`.
+const GIVE: u32 = 0x24;
+const NONE: u32 = 0x21;
+
+struct World {
+    host: Host,
+    endpoint: Endpoint,
+    directory: TempDir,
+}
+
+fn world() -> World {
+    let memory = Backing::anonymous("test", SIZE).unwrap();
+    let host = Host::new(Region::new(AcrnHv::V3_3, memory));
+    let directory = TempDir::new().unwrap();
+    let endpoint = host.listen(2, &directory.path().join("vm2")).unwrap();
+    World {
+        host,
+        endpoint,
+        directory,
+    }
+}
+
+fn connect(path: &Path) -> Client {
+    Client::new(path).unwrap()
+}
+
+fn word(client: &mut Client, region: u32, at: u64) -> u32 {
+    let mut bytes = [0; 4];
+    client.region_read(region, at, &mut bytes).unwrap();
+    u32::from_le_bytes(bytes)
+}
+
+/// Blocks until nobody is attached: the end of a connection is noticed in another thread.
+fn until_empty(host: &Host) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while host.with(|region| region.peers().count()) > 0 {
+        assert!(Instant::now() < limit, "the machine is never gone");
+        std::thread::yield_now();
+    }
+}
+
+fn enable_msix(client: &mut Client) {
+    let control = MSIX_ENABLE.to_le_bytes();
+    client
+        .region_write(CONFIG, offset::MSIX_CONTROL.into(), &control)
+        .unwrap();
+}
+
+#[test]
+fn the_device_as_qemu_sees_it() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let sizes = [0, 1, 2, 6, 7].map(|index| client.region(index).unwrap().size);
+    assert_eq!(sizes, [256, 4096, SIZE, 0, 256]);
+    assert_eq!(client.get_irq_info(MSIX).unwrap().count, 8);
+    assert_eq!(client.get_irq_info(0).unwrap().count, 0);
+    // All of configuration space in one read, as QEMU does first.
+    let mut config = [0; 256];
+    client.region_read(CONFIG, 0, &mut config).unwrap();
+    assert_eq!(config[..4], [0xf4, 0x1a, 0x10, 0x11]);
+    assert_eq!(word(&mut client, 0, 8), 2);
+}
+
+#[test]
+fn the_memory_s_descriptor_is_handed_out() {
+    let world = world();
+    let client = connect(world.endpoint.path());
+    let shared = client.region(2).unwrap().file_offset.as_ref().unwrap();
+    let mut file = shared.file().try_clone().unwrap();
+    file.write_all(b"from the machine").unwrap();
+    let mut seen = [0; 16];
+    world
+        .host
+        .with(|region| ivshmem_model::Memory::read(region.memory(), 0, &mut seen));
+    assert_eq!(&seen, b"from the machine");
+}
+
+#[test]
+fn accesses_of_any_length_have_an_answer() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    for region in 0..9 {
+        for len in 1..20 {
+            let mut bytes = vec![0; len];
+            for at in [0, 1, 250, u64::from(u32::MAX), u64::MAX - 3] {
+                client.region_write(region, at, &bytes).unwrap();
+                client.region_read(region, at, &mut bytes).unwrap();
+            }
+        }
+    }
+    assert_eq!(word(&mut client, 0, 8), 2);
+}
+
+#[test]
+fn rings_arrive_while_an_event_is_given() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+    let count = || {
+        let mut bytes = [0; 8];
+        (&event)
+            .read(&mut bytes)
+            .map_or(0, |_| u64::from_ne_bytes(bytes))
+    };
+    let ring = |vector| world.host.ring(0, 2, vector).to_string();
+    assert_eq!(
+        ring(3),
+        "lost: no such peer",
+        "nothing was asked of the device yet"
+    );
+    enable_msix(&mut client);
+    assert_eq!(ring(3), "lost: the vector is masked");
+    client
+        .set_irqs(MSIX, GIVE, 3, 1, &[event.as_raw_fd()])
+        .unwrap();
+    assert_eq!(count(), 0, "a lost ring does not come back");
+    assert_eq!(ring(3), "sent");
+    assert_eq!(ring(4), "lost: the vector is masked");
+    assert_eq!(count(), 1);
+    // By the register, as a guest does.
+    client
+        .region_write(0, 12, &(2 << 16 | 3_u32).to_le_bytes())
+        .unwrap();
+    assert_eq!(count(), 1);
+    world.host.mask(2, 3, true);
+    assert_eq!(ring(3), "lost: the vector is masked");
+    world.host.mask(2, 3, false);
+    assert_eq!(ring(3), "sent");
+    assert_eq!(count(), 1);
+    client.set_irqs(MSIX, NONE, 0, 0, &[]).unwrap();
+    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(count(), 0);
+}
+
+#[test]
+fn one_machine_after_the_other() {
+    let world = world();
+    for _ in 0..3 {
+        let mut client = connect(world.endpoint.path());
+        enable_msix(&mut client);
+        let event = File::from(eventfd(0, EventfdFlags::empty()).unwrap());
+        client
+            .set_irqs(MSIX, GIVE, 0, 1, &[event.as_raw_fd()])
+            .unwrap();
+        assert_eq!(world.host.ring(0, 2, 0).to_string(), "sent");
+        client.shutdown().unwrap();
+        until_empty(&world.host);
+        assert_eq!(world.host.ring(0, 2, 0).to_string(), "lost: no such peer");
+    }
+}
+
+#[test]
+fn a_reset_is_a_new_device() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    client.region_write(0, 0, &7_u32.to_le_bytes()).unwrap();
+    assert_eq!(word(&mut client, 0, 0), 7);
+    client.reset().unwrap();
+    assert_eq!(word(&mut client, 0, 0), 0);
+}
+
+#[test]
+fn sockets_come_and_go() {
+    let world = world();
+    let path: PathBuf = world.endpoint.path().into();
+    assert!(
+        world.host.listen(2, &path).is_err(),
+        "somebody listens there"
+    );
+    drop(world.endpoint);
+    assert!(!path.exists());
+    // A listener that was killed leaves its socket.
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let again = world.host.listen(2, &path).unwrap();
+    assert_eq!(word(&mut connect(&path), 0, 8), 2);
+    drop(again);
+    let file = world.directory.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    assert!(world.host.listen(2, &file).is_err());
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+}
+
+#[test]
+fn a_machine_that_the_region_cannot_have() {
+    let world = world();
+    let path = world.directory.path().join("vm16");
+    let error = world.host.listen(16, &path).unwrap_err();
+    assert_eq!(error.to_string(), "16 is no peer ID of this kind of device");
+    assert!(!path.exists());
+}
+
+#[test]
+fn paths_become_json() {
+    let world = world();
+    let path = world.directory.path().join("a\"b\\c");
+    let endpoint = world.host.listen(3, &path).unwrap();
+    assert!(endpoint.qemu_device().ends_with(r#"/a\"b\\c"}}"#));
+}
