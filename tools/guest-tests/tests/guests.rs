@@ -3,6 +3,7 @@
 //! The guest tests: real kernels, real QEMU, real server. One named case each.
 
 mod guests {
+    pub mod acrn;
     pub mod alone;
     pub mod load;
     pub mod pair;
@@ -15,12 +16,13 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 5] = [
+const SETS: [(&str, Cases); 6] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
     ("pair", guests::pair::cases),
     ("trio", guests::trio::cases),
+    ("acrn", guests::acrn::cases),
 ];
 
 fn main() {
