@@ -3,10 +3,6 @@
 
 use std::os::fd::OwnedFd;
 
-use ivshmem_server::RegionSize;
-use rustix::fs::{fstat, ftruncate};
-use rustix::io::Errno;
-
 use crate::client::{Connection, News, Peer};
 use crate::server::Embedded;
 
@@ -85,21 +81,4 @@ fn ids_are_not_used_twice() {
         drop(other);
         assert_eq!(witness.news(), News::Left(id));
     }
-}
-
-#[test]
-fn memory_is_the_same_and_cannot_be_resized() {
-    let server = Embedded::start(1, 2);
-    let first = Peer::join(&server.path, 1);
-    let second = Peer::join(&server.path, 1);
-    let stats = [&first, &second].map(|peer| fstat(&peer.memory).unwrap());
-    assert_eq!(stats[0].st_ino, stats[1].st_ino);
-    assert_eq!(stats[0].st_size as u64, RegionSize::DEFAULT.bytes());
-    for size in [0, 4096, RegionSize::DEFAULT.bytes() * 2] {
-        assert_eq!(ftruncate(&first.memory, size), Err(Errno::PERM));
-    }
-    assert_eq!(rustix::io::pwrite(&first.memory, b"hello", 4096), Ok(5));
-    let mut found = [0; 5];
-    assert_eq!(rustix::io::pread(&second.memory, &mut found, 4096), Ok(5));
-    assert_eq!(&found, b"hello");
 }

@@ -4,7 +4,6 @@
 mod access;
 mod activation;
 mod client;
-mod endurance;
 mod fixed;
 mod handshake;
 mod interrupts;
@@ -16,3 +15,4 @@ mod server;
 mod socket;
 mod status;
 mod succession;
+mod weaknesses;

@@ -39,22 +39,6 @@ fn waiting_while_the_server_ends() {
 }
 
 #[test]
-fn client_that_left_before_it_was_served() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("socket");
-    let server = Server::bind(RegionConfig::new(&path)).unwrap();
-    for _ in 0..3 {
-        drop(Connection::open(&path));
-    }
-    let stop = server.stop_trigger();
-    let thread = std::thread::spawn(move || server.run(|_| ()));
-    // No ID was spent on them.
-    assert_eq!(Peer::join(&path, 8).id, 0);
-    stop.fire();
-    thread.join().unwrap().unwrap();
-}
-
-#[test]
 fn client_that_sends() {
     let server = Embedded::start(2, 3);
     let mut witness = Peer::join(&server.path, 2);

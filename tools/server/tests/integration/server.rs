@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ivshmem_server::{RegionConfig, Server, Trigger};
 use rustix::process::{kill_process, Pid, Signal};
@@ -109,6 +110,14 @@ impl Running {
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.child.id());
         std::fs::read_dir(path).unwrap().count()
+    }
+
+    /// Time that the program has spent on processors.
+    pub fn cpu_time(&self) -> Duration {
+        let path = format!("/proc/{}/schedstat", self.child.id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let nanoseconds = text.split(' ').next().unwrap();
+        Duration::from_nanos(nanoseconds.parse().unwrap())
     }
 }
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Who gets the socket, and what is left of it.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 use ivshmem_server::{BindError, MemorySource, RegionConfig, Server};
-use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::client::Peer;
-use crate::server::{Embedded, Running};
+use crate::server::Embedded;
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -71,20 +69,6 @@ fn what_is_not_a_socket_is_left_alone() {
 }
 
 #[test]
-fn stale_socket_is_taken_over() {
-    let (directory, path) = place();
-    let server = Running::start(&path, &[]);
-    server.signal(Signal::KILL);
-    assert!(!server.wait().success());
-    assert!(path.exists(), "a killed server cannot clean up");
-    let server = Running::start(&path, &[]);
-    assert_eq!(Peer::join(&path, 8).id, 0);
-    server.signal(Signal::TERM);
-    assert_eq!(server.wait().code(), Some(0));
-    assert!(is_empty(directory.path()));
-}
-
-#[test]
 fn server_that_never_ran_leaves_nothing() {
     let (directory, path) = place();
     let mut config = RegionConfig::new(&path);
@@ -101,18 +85,6 @@ fn file_in_the_place_of_the_socket_is_left_alone() {
     std::fs::write(&path, "precious").unwrap();
     drop(server);
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
-}
-
-#[test]
-fn mode_is_as_asked_for() {
-    for mode in [0o600, 0o666] {
-        let (_directory, path) = place();
-        let mut config = RegionConfig::new(&path);
-        config.access.socket_mode = mode;
-        let _server = Server::bind(config).unwrap();
-        let found = path.metadata().unwrap().permissions().mode();
-        assert_eq!(found & 0o777, mode);
-    }
 }
 
 #[test]
