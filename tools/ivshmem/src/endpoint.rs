@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A device together with all of its memory.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::{Access, AccessError, Device, Doorbell, Error, Info, Mapping, Memory, Result, Waiter};
+
+/// How often a device without a doorbell looks at the memory.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A guest's end: an open device and its memory, mapped whole.
+///
+/// On a device without a doorbell [`Waiter::wait_word`] looks at the word once in a millisecond, and all
+/// else that needs a doorbell gives [`Error::NoDoorbell`].
+#[derive(Debug)]
+pub struct Endpoint {
+    device: Device,
+    mapping: Mapping,
+    info: Info,
+}
+
+impl Endpoint {
+    /// Opens a node for reading and writing, and maps its memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Device::open`] and [`Device::map`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::of(Device::open(path)?)
+    }
+
+    /// Maps the memory of a device that is open for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Device::map`].
+    pub fn of(device: Device) -> Result<Self> {
+        Ok(Self {
+            mapping: device.map(Access::ReadWrite)?,
+            info: device.info()?,
+            device,
+        })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What the driver said of the device when it was opened.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The memory.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    fn poll_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
+        let begin = Instant::now();
+        while self.mapping.load32(offset, Ordering::Relaxed)? == value {
+            // Touching the memory of a device that is gone would kill us; this tells in time, mostly.
+            self.device.info()?;
+            let left = timeout.map_or(POLL_INTERVAL, |limit| limit.saturating_sub(begin.elapsed()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            std::thread::sleep(left.min(POLL_INTERVAL));
+        }
+        Ok(true)
+    }
+}
+
+impl Doorbell for Endpoint {
+    fn peer_id(&self) -> u32 {
+        self.info.peer_id
+    }
+
+    fn vectors(&self) -> u32 {
+        self.info.vectors
+    }
+
+    fn ring(&self, peer: u32, vector: u32) -> Result<()> {
+        self.device.ring(peer, vector)
+    }
+}
+
+impl Waiter for Endpoint {
+    fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
+        self.device.wait(vectors, timeout)
+    }
+
+    fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
+        match self.device.wait_word(offset, value, timeout) {
+            Err(Error::NoDoorbell) => self.poll_word(offset, value, timeout),
+            other => other,
+        }
+    }
+}
+
+impl Memory for Endpoint {
+    fn size(&self) -> u64 {
+        self.mapping.size()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> std::result::Result<(), AccessError> {
+        self.mapping.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8]) -> std::result::Result<(), AccessError> {
+        self.mapping.write(offset, from)
+    }
+
+    fn load32(&self, offset: u64, order: Ordering) -> std::result::Result<u32, AccessError> {
+        self.mapping.load32(offset, order)
+    }
+
+    fn store32(
+        &self,
+        offset: u64,
+        value: u32,
+        order: Ordering,
+    ) -> std::result::Result<(), AccessError> {
+        self.mapping.store32(offset, value, order)
+    }
+
+    fn compare_exchange32(
+        &self,
+        offset: u64,
+        current: u32,
+        new: u32,
+    ) -> std::result::Result<std::result::Result<u32, u32>, AccessError> {
+        self.mapping.compare_exchange32(offset, current, new)
+    }
+
+    fn fetch_add32(&self, offset: u64, add: u32) -> std::result::Result<u32, AccessError> {
+        self.mapping.fetch_add32(offset, add)
+    }
+
+    fn load64(&self, offset: u64, order: Ordering) -> std::result::Result<u64, AccessError> {
+        self.mapping.load64(offset, order)
+    }
+
+    fn store64(
+        &self,
+        offset: u64,
+        value: u64,
+        order: Ordering,
+    ) -> std::result::Result<(), AccessError> {
+        self.mapping.store64(offset, value, order)
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What a guest and a host process have in common: memory, a way to ring, a way to sleep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Memory, Result};
+
+/// A way to interrupt other peers.
+pub trait Doorbell {
+    /// The ID by which others ring this end. 0 is a real ID.
+    fn peer_id(&self) -> u32;
+
+    /// Vectors by which this end can be rung; 0 if it cannot be, and cannot ring either.
+    fn vectors(&self) -> u32;
+
+    /// Rings vector `vector` of peer `peer`; oneself is allowed. What this thread wrote to the shared
+    /// memory before is visible to who wakes. Success does not mean that anybody heard it. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument), [`Error::NoDoorbell`](crate::Error::NoDoorbell),
+    /// [`Error::Gone`](crate::Error::Gone).
+    fn ring(&self, peer: u32, vector: u32) -> Result<()>;
+}
+
+/// A way to sleep until something happens.
+///
+/// Times are measured on `CLOCK_MONOTONIC`. `None` waits for ever, and zero only looks.
+pub trait Waiter {
+    /// Sleeps until a vector of the mask `vectors` was rung; 0 stands for all. Returns the vectors that
+    /// were, as a mask, and forgets their rings; 0 if the time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::Gone`](crate::Error::Gone),
+    /// [`Error::NoDoorbell`](crate::Error::NoDoorbell), [`Error::Argument`](crate::Error::Argument).
+    fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64>;
+
+    /// Sleeps while the aligned 32-bit word at byte `offset` of the memory is `value`. Whoever changes it
+    /// has to ring this end, on any vector. Returns whether the word differs; `false` if the time is over.
+    ///
+    /// Load the word again, with acquire order, before reading what it guards.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait), and [`Error::Access`](crate::Error::Access).
+    fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool>;
+}
+
+/// All that is needed to talk to other peers: what channels are built on.
+pub trait Link: Memory + Doorbell + Waiter {}
+
+impl<T: Memory + Doorbell + Waiter + ?Sized> Link for T {}
+
+macro_rules! forward_link {
+    ($(<$T:ident> for $holder:ty),+) => {$(
+        impl<$T: Doorbell + ?Sized> Doorbell for $holder {
+            fn peer_id(&self) -> u32 {
+                (**self).peer_id()
+            }
+            fn vectors(&self) -> u32 {
+                (**self).vectors()
+            }
+            fn ring(&self, peer: u32, vector: u32) -> Result<()> {
+                (**self).ring(peer, vector)
+            }
+        }
+
+        impl<$T: Waiter + ?Sized> Waiter for $holder {
+            fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
+                (**self).wait(vectors, timeout)
+            }
+            fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
+                (**self).wait_word(offset, value, timeout)
+            }
+        }
+    )+};
+}
+
+forward_link!(<T> for &T, <T> for Arc<T>);

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Access to memory that others change, without ever forming a reference into it.
+
+use std::sync::atomic::{fence, Ordering};
+use std::sync::Arc;
+
+/// Why an access to shared memory was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// It would leave the memory.
+    #[error("bytes {offset} to {offset}+{len} are not inside of the {size} bytes of memory")]
+    OutOfBounds {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+        /// Size of the memory.
+        size: u64,
+    },
+    /// An atomic access at an offset that is no multiple of its width.
+    #[error("offset {offset} is not a multiple of {width}")]
+    Misaligned {
+        /// First byte.
+        offset: u64,
+        /// Width in bytes.
+        width: u64,
+    },
+    /// The memory is mapped for reading only.
+    #[error("the memory is mapped for reading only")]
+    ReadOnly,
+}
+
+/// Memory that other machines or processes read and write at the same time.
+///
+/// Offsets and lengths are in bytes. Numbers are in the CPU's byte order. Every access is checked; one that
+/// is refused has no effect.
+///
+/// Copies are not atomic as a whole and order nothing. The atomic operations order as those of
+/// [`std::sync::atomic`] do, also on memory that is mapped write-combining: a
+/// [`Release`](Ordering::Release) store comes after all earlier copies.
+pub trait Memory {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+
+    /// Copies `into.len()` bytes out of the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::OutOfBounds`].
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError>;
+
+    /// Copies `from` into the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::OutOfBounds`], [`AccessError::ReadOnly`].
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError>;
+
+    /// Loads an aligned 32-bit word. `order` is Relaxed, Acquire or SeqCst; others panic, as in std.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::OutOfBounds`], [`AccessError::Misaligned`].
+    fn load32(&self, offset: u64, order: Ordering) -> Result<u32, AccessError>;
+
+    /// Stores an aligned 32-bit word. `order` is Relaxed, Release or SeqCst; others panic, as in std.
+    ///
+    /// # Errors
+    ///
+    /// All of [`AccessError`].
+    fn store32(&self, offset: u64, value: u32, order: Ordering) -> Result<(), AccessError>;
+
+    /// Replaces an aligned 32-bit word by `new` if it is `current`, in one step that is sequentially
+    /// consistent. `Ok(Err(value))` is what was there instead.
+    ///
+    /// Between machines this needs memory that is mapped write-back.
+    ///
+    /// # Errors
+    ///
+    /// All of [`AccessError`].
+    fn compare_exchange32(
+        &self,
+        offset: u64,
+        current: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>, AccessError>;
+
+    /// Adds to an aligned 32-bit word, wrapping, in one step that is sequentially consistent. Returns what
+    /// was there before.
+    ///
+    /// Between machines this needs memory that is mapped write-back.
+    ///
+    /// # Errors
+    ///
+    /// All of [`AccessError`].
+    fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, AccessError>;
+
+    /// Loads an aligned 64-bit word; see [`load32`](Self::load32).
+    ///
+    /// # Errors
+    ///
+    /// As [`load32`](Self::load32).
+    fn load64(&self, offset: u64, order: Ordering) -> Result<u64, AccessError>;
+
+    /// Stores an aligned 64-bit word; see [`store32`](Self::store32).
+    ///
+    /// # Errors
+    ///
+    /// As [`store32`](Self::store32).
+    fn store64(&self, offset: u64, value: u64, order: Ordering) -> Result<(), AccessError>;
+
+    /// A full barrier: stores before it are visible before loads after it are made.
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The first byte of an access as an index, if all of it is inside.
+///
+/// # Errors
+///
+/// [`AccessError::OutOfBounds`].
+pub(crate) fn check_range(offset: u64, len: usize, size: usize) -> Result<usize, AccessError> {
+    usize::try_from(offset)
+        .ok()
+        .filter(|start| start.checked_add(len).is_some_and(|end| end <= size))
+        .ok_or(AccessError::OutOfBounds {
+            offset,
+            len: len as u64,
+            size: size as u64,
+        })
+}
+
+/// As [`check_range`], for an atomic access of `width` bytes.
+pub(crate) fn check_word(offset: u64, width: usize, size: usize) -> Result<usize, AccessError> {
+    let start = check_range(offset, width, size)?;
+    if start % width != 0 {
+        return Err(AccessError::Misaligned {
+            offset,
+            width: width as u64,
+        });
+    }
+    Ok(start)
+}
+
+macro_rules! forward_memory {
+    ($(<$T:ident> for $holder:ty),+) => {$(
+        impl<$T: Memory + ?Sized> Memory for $holder {
+            fn size(&self) -> u64 {
+                (**self).size()
+            }
+            fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
+                (**self).read(offset, into)
+            }
+            fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
+                (**self).write(offset, from)
+            }
+            fn load32(&self, offset: u64, order: Ordering) -> Result<u32, AccessError> {
+                (**self).load32(offset, order)
+            }
+            fn store32(&self, offset: u64, value: u32, order: Ordering) -> Result<(), AccessError> {
+                (**self).store32(offset, value, order)
+            }
+            fn compare_exchange32(
+                &self,
+                offset: u64,
+                current: u32,
+                new: u32,
+            ) -> Result<Result<u32, u32>, AccessError> {
+                (**self).compare_exchange32(offset, current, new)
+            }
+            fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, AccessError> {
+                (**self).fetch_add32(offset, add)
+            }
+            fn load64(&self, offset: u64, order: Ordering) -> Result<u64, AccessError> {
+                (**self).load64(offset, order)
+            }
+            fn store64(&self, offset: u64, value: u64, order: Ordering) -> Result<(), AccessError> {
+                (**self).store64(offset, value, order)
+            }
+            fn fence(&self) {
+                (**self).fence()
+            }
+        }
+    )+};
+}
+
+forward_memory!(<T> for &T, <T> for Arc<T>);

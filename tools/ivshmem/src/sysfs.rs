@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Which devices there are, bound to the driver or not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ivshmem_abi::pci::{BAR_MEMORY, DEVICE_ID, VENDOR_ID};
+
+/// A PCI function that is an ivshmem device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Function {
+    /// PCI address, such as `0000:00:04.0`.
+    pub bus_id: String,
+    /// The name of the driver that is bound to it, `None` if there is none.
+    pub driver: Option<String>,
+    /// N of `/dev/ivshmemN`; `None` unless this project's driver is bound.
+    pub number: Option<u32>,
+    /// PCI subsystem vendor and device.
+    pub subsystem: (u16, u16),
+    /// Size of the shared memory in bytes, 0 if the device has none.
+    pub size: u64,
+}
+
+impl Function {
+    /// Its node, if this project's driver is bound.
+    pub fn node(&self) -> Option<PathBuf> {
+        let number = self.number?;
+        Some(format!("/dev/ivshmem{number}").into())
+    }
+}
+
+/// The kernel's view of the devices of this machine.
+#[derive(Clone, Debug)]
+pub struct Sysfs(PathBuf);
+
+impl Default for Sysfs {
+    /// The one in `/sys`.
+    fn default() -> Self {
+        Self::at("/sys")
+    }
+}
+
+impl Sysfs {
+    /// A copy that lies elsewhere.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// All ivshmem devices, by PCI address. Those that go away meanwhile are left out.
+    pub fn functions(&self) -> Vec<Function> {
+        let Ok(entries) = fs::read_dir(self.0.join("bus/pci/devices")) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| function(&entry.path()))
+            .collect();
+        found.sort_by(|a, b| a.bus_id.cmp(&b.bus_id));
+        found
+    }
+}
+
+fn function(directory: &Path) -> Option<Function> {
+    let id = |name: &str| number(&fs::read_to_string(directory.join(name)).ok()?);
+    if (id("vendor")?, id("device")?) != (VENDOR_ID.into(), DEVICE_ID.into()) {
+        return None;
+    }
+    let short = |name: &str| u16::try_from(id(name)?).ok();
+    let driver = fs::read_link(directory.join("driver")).ok();
+    Some(Function {
+        bus_id: directory.file_name()?.to_str()?.into(),
+        driver: driver.and_then(|path| Some(path.file_name()?.to_str()?.into())),
+        number: node_number(directory),
+        subsystem: (short("subsystem_vendor")?, short("subsystem_device")?),
+        size: memory_size(&fs::read_to_string(directory.join("resource")).ok()?),
+    })
+}
+
+/// The node is a child of the device: `misc/ivshmemN`.
+fn node_number(directory: &Path) -> Option<u32> {
+    let mut entries = fs::read_dir(directory.join("misc")).ok()?.flatten();
+    entries.find_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix("ivshmem")?.parse().ok()
+    })
+}
+
+/// The n-th line of `resource` is the n-th BAR: first byte, last byte, flags.
+fn memory_size(resource: &str) -> u64 {
+    let size = |line: &str| {
+        let mut words = line.split_whitespace().map(number);
+        let (first, last) = (words.next()??, words.next()??);
+        (last > first).then(|| last - first + 1)
+    };
+    let line = resource.lines().nth(BAR_MEMORY as usize);
+    line.and_then(size).unwrap_or(0)
+}
+
+/// A number as sysfs writes those of PCI: `0x1af4`.
+fn number(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const RESOURCE: &str = "0x00000000febd1000 0x00000000febd10ff 0x0000000000040200\n\
+        0x00000000febd2000 0x00000000febd2fff 0x0000000000040200\n\
+        0x0000000fc0000000 0x0000000fc3ffffff 0x000000000014220c\n";
+
+    fn device(root: &Path, bus_id: &str, ids: [&str; 4]) -> PathBuf {
+        let directory = root.join("bus/pci/devices").join(bus_id);
+        fs::create_dir_all(&directory).unwrap();
+        let names = ["vendor", "device", "subsystem_vendor", "subsystem_device"];
+        for (name, id) in names.iter().zip(ids) {
+            fs::write(directory.join(name), format!("{id}\n")).unwrap();
+        }
+        fs::write(directory.join("resource"), RESOURCE).unwrap();
+        directory
+    }
+
+    #[test]
+    fn bound_and_unbound_devices_are_found_and_others_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let ours = ["0x1af4", "0x1110", "0x8086", "0x0002"];
+        device(root.path(), "0000:00:05.0", ours);
+        let bound = device(root.path(), "0000:00:04.0", ours);
+        device(
+            root.path(),
+            "0000:00:03.0",
+            ["0x1af4", "0x1000", "0x1af4", "0x0001"],
+        );
+        symlink("../../bus/pci/drivers/ivshmem_rs", bound.join("driver")).unwrap();
+        fs::create_dir_all(bound.join("misc/ivshmem12")).unwrap();
+
+        let found = Sysfs::at(root.path()).functions();
+        let ids: Vec<_> = found.iter().map(|f| f.bus_id.as_str()).collect();
+        assert_eq!(ids, ["0000:00:04.0", "0000:00:05.0"]);
+        assert_eq!(found[0].driver.as_deref(), Some("ivshmem_rs"));
+        assert_eq!(found[0].node(), Some("/dev/ivshmem12".into()));
+        assert_eq!(found[0].subsystem, (0x8086, 2));
+        assert_eq!(found[0].size, 64 << 20);
+        assert_eq!((&found[1].driver, found[1].node()), (&None, None));
+    }
+
+    #[test]
+    fn no_sysfs_is_no_device() {
+        assert!(Sysfs::at("/nonexistent").functions().is_empty());
+    }
+}
