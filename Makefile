@@ -12,7 +12,7 @@ SHELL := /bin/bash
 SANDBOX := tools/sandbox
 ENTER := $(SANDBOX)/enter
 GUEST_CC := gcc-14
-GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include/uapi
+GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
 # What `tools/sandbox/info` says; empty when the sandbox is not prepared.
 sandbox_info = $(shell $(SANDBOX)/info 2>/dev/null | sed -n 's/^$(1)=//p')
@@ -75,6 +75,17 @@ install:
 		cp -R "$$stage/lib/modules/$(release)/updates" "$(INSTALL_MOD_PATH)/lib/modules/$(release)/"
 	@$(if $(INSTALL_MOD_PATH),$(in_kernel)) depmod --basedir "$(abspath $(INSTALL_MOD_PATH))/" $(release)
 
+# The headers that programs in C and C++ are compiled with, and what tells pkg-config of them.
+PREFIX ?= /usr/local
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' tools/Cargo.toml)
+.PHONY: install-headers
+install-headers: prefix = $(DESTDIR)$(PREFIX)
+install-headers:
+	install -D -m 0644 -t $(prefix)/include include/libivshmem.h
+	install -D -m 0644 -t $(prefix)/include/linux include/uapi/linux/ivshmem_rs.h
+	@mkdir -p $(prefix)/share/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' include/libivshmem.pc.in >$(prefix)/share/pkgconfig/libivshmem.pc
+
 # --- The sandbox ------------------------------------------------------------------------------------------------------
 
 .PHONY: sandbox sandbox-ready
@@ -88,7 +99,7 @@ sandbox-ready:
 
 samples := $(wildcard samples/*.c)
 selftests := $(wildcard tools/selftests/*.c)
-guest_headers := $(wildcard include/uapi/linux/*.h samples/*.h tools/selftests/*.h)
+guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
 vpath %.c samples tools/selftests
@@ -149,13 +160,15 @@ check-source:
 		END { exit found }' $(filter-out src/kapi.rs src/kapi/%,$(module_sources))
 	@! grep -rnE --include='*.rs' '\b(todo|unimplemented)!' src samples $(filter-out tools/target/,$(wildcard tools/*/))
 
-header := include/uapi/linux/ivshmem_rs.h
-warnings := -Wall -Wextra -Wpedantic -Werror -fsyntax-only
+headers := include/uapi/linux/ivshmem_rs.h include/libivshmem.h
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only -I include/uapi -D_FILE_OFFSET_BITS=64
 check-header: sandbox-ready
-	@echo "CHECK   the header, alone, as C and C++, and its documentation"
-	@$(ENTER) gcc $(warnings) -std=c11 -x c $(header)
-	@$(ENTER) g++ $(warnings) -std=c++17 -x c++ $(header)
-	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(header)
+	@echo "CHECK   the headers, alone, as C and C++, for 64 and 32 bits, and their documentation"
+	@for header in $(headers); do for width in 64 32; do \
+		for std in c99 c11 c23; do $(ENTER) gcc -m$$width $(warnings) -std=$$std -x c $$header; done; \
+		for std in c++11 c++17 c++23; do $(ENTER) g++ -m$$width $(warnings) -std=$$std -x c++ $$header; done; \
+	done; done
+	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
 scripts := .ci/run tools/kdir-check tools/kdir-check.test \
 	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
@@ -184,6 +197,7 @@ help:
 	@echo 'Targets:'
 	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
 	@echo '  install    install what was built, for its kernel, and run depmod (as root)'
+	@echo '  install-headers  the headers for C and C++, below PREFIX (/usr/local) and DESTDIR'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts'

@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 use vmbench::{Device, Guest, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "info",
     "ring",
     "read",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 14] = [
     "rebind",
     "race",
     "storm",
+    "library",
 ];
 
 const SIZE: u64 = 1 << 20;
