@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::{Access, AccessError, Device, Doorbell, Error, Info, Mapping, Memory, Result, Waiter};
+use crate::{
+    forward_memory, Access, Device, Doorbell, Error, Info, Mapping, Memory, Result, Waiter,
+};
 
 /// How often a device without a doorbell looks at the memory.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -102,55 +104,4 @@ impl Waiter for Endpoint {
     }
 }
 
-impl Memory for Endpoint {
-    fn size(&self) -> u64 {
-        self.mapping.size()
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> std::result::Result<(), AccessError> {
-        self.mapping.read(offset, into)
-    }
-
-    fn write(&self, offset: u64, from: &[u8]) -> std::result::Result<(), AccessError> {
-        self.mapping.write(offset, from)
-    }
-
-    fn load32(&self, offset: u64, order: Ordering) -> std::result::Result<u32, AccessError> {
-        self.mapping.load32(offset, order)
-    }
-
-    fn store32(
-        &self,
-        offset: u64,
-        value: u32,
-        order: Ordering,
-    ) -> std::result::Result<(), AccessError> {
-        self.mapping.store32(offset, value, order)
-    }
-
-    fn compare_exchange32(
-        &self,
-        offset: u64,
-        current: u32,
-        new: u32,
-    ) -> std::result::Result<std::result::Result<u32, u32>, AccessError> {
-        self.mapping.compare_exchange32(offset, current, new)
-    }
-
-    fn fetch_add32(&self, offset: u64, add: u32) -> std::result::Result<u32, AccessError> {
-        self.mapping.fetch_add32(offset, add)
-    }
-
-    fn load64(&self, offset: u64, order: Ordering) -> std::result::Result<u64, AccessError> {
-        self.mapping.load64(offset, order)
-    }
-
-    fn store64(
-        &self,
-        offset: u64,
-        value: u64,
-        order: Ordering,
-    ) -> std::result::Result<(), AccessError> {
-        self.mapping.store64(offset, value, order)
-    }
-}
+forward_memory!({} Endpoint, Endpoint::mapping);

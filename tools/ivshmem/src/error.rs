@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::AccessError;
 
 /// The result of this crate's functions.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed. Each message ends with what helps, where there is something.
 #[derive(Debug, thiserror::Error)]

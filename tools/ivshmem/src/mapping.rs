@@ -85,7 +85,7 @@ impl Mapping {
         self
     }
 
-    fn writable(&self) -> std::result::Result<(), AccessError> {
+    fn writable(&self) -> Result<(), AccessError> {
         match self.access {
             Access::ReadWrite => Ok(()),
             Access::ReadOnly => Err(AccessError::ReadOnly),
@@ -108,13 +108,13 @@ impl Mapping {
         unsafe { AtomicU8::from_ptr(self.start.as_ptr().wrapping_add(index)) }
     }
 
-    fn word32(&self, offset: u64) -> std::result::Result<&AtomicU32, AccessError> {
+    fn word32(&self, offset: u64) -> Result<&AtomicU32, AccessError> {
         let index = check_word(offset, size_of::<u32>(), self.len)?;
         // SAFETY: In the mapping and aligned, as was just checked; otherwise as in `byte`.
         Ok(unsafe { AtomicU32::from_ptr(self.start.as_ptr().wrapping_add(index).cast()) })
     }
 
-    fn word64(&self, offset: u64) -> std::result::Result<&AtomicU64, AccessError> {
+    fn word64(&self, offset: u64) -> Result<&AtomicU64, AccessError> {
         let index = check_word(offset, WORD, self.len)?;
         Ok(self.aligned(index))
     }
@@ -149,7 +149,7 @@ impl Memory for Mapping {
         self.len as u64
     }
 
-    fn read(&self, offset: u64, into: &mut [u8]) -> std::result::Result<(), AccessError> {
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
         let start = check_range(offset, into.len(), self.len)?;
         let (before, words) = split(start, into.len());
         let (first, rest) = into.split_at_mut(before);
@@ -169,7 +169,7 @@ impl Memory for Mapping {
         Ok(())
     }
 
-    fn write(&self, offset: u64, from: &[u8]) -> std::result::Result<(), AccessError> {
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
         self.writable()?;
         let start = check_range(offset, from.len(), self.len)?;
         let (before, words) = split(start, from.len());
@@ -190,16 +190,11 @@ impl Memory for Mapping {
         Ok(())
     }
 
-    fn load32(&self, offset: u64, order: Ordering) -> std::result::Result<u32, AccessError> {
+    fn load32(&self, offset: u64, order: Ordering) -> Result<u32, AccessError> {
         Ok(self.word32(offset)?.load(order))
     }
 
-    fn store32(
-        &self,
-        offset: u64,
-        value: u32,
-        order: Ordering,
-    ) -> std::result::Result<(), AccessError> {
+    fn store32(&self, offset: u64, value: u32, order: Ordering) -> Result<(), AccessError> {
         self.writable()?;
         let word = self.word32(offset)?;
         self.before_store(order);
@@ -212,30 +207,25 @@ impl Memory for Mapping {
         offset: u64,
         current: u32,
         new: u32,
-    ) -> std::result::Result<std::result::Result<u32, u32>, AccessError> {
+    ) -> Result<Result<u32, u32>, AccessError> {
         self.writable()?;
         let word = self.word32(offset)?;
         self.before_store(Ordering::SeqCst);
         Ok(word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
     }
 
-    fn fetch_add32(&self, offset: u64, add: u32) -> std::result::Result<u32, AccessError> {
+    fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, AccessError> {
         self.writable()?;
         let word = self.word32(offset)?;
         self.before_store(Ordering::SeqCst);
         Ok(word.fetch_add(add, Ordering::SeqCst))
     }
 
-    fn load64(&self, offset: u64, order: Ordering) -> std::result::Result<u64, AccessError> {
+    fn load64(&self, offset: u64, order: Ordering) -> Result<u64, AccessError> {
         Ok(self.word64(offset)?.load(order))
     }
 
-    fn store64(
-        &self,
-        offset: u64,
-        value: u64,
-        order: Ordering,
-    ) -> std::result::Result<(), AccessError> {
+    fn store64(&self, offset: u64, value: u64, order: Ordering) -> Result<(), AccessError> {
         self.writable()?;
         let word = self.word64(offset)?;
         self.before_store(order);

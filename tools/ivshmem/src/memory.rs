@@ -2,6 +2,7 @@
 
 //! Access to memory that others change, without ever forming a reference into it.
 
+use std::ops::Deref;
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
 
@@ -144,46 +145,82 @@ pub(crate) fn check_word(offset: u64, width: usize, size: usize) -> Result<usize
     Ok(start)
 }
 
+/// Implements [`Memory`] for a type that holds or refers to one: generic parameters in braces, the type, and
+/// the function that gets from it to the memory.
+///
+/// ```
+/// struct Area {
+///     mapping: ivshmem::Mapping,
+/// }
+///
+/// impl Area {
+///     fn mapping(&self) -> &ivshmem::Mapping {
+///         &self.mapping
+///     }
+/// }
+///
+/// ivshmem::forward_memory!({} Area, Area::mapping);
+/// ```
+#[macro_export]
 macro_rules! forward_memory {
-    ($(<$T:ident> for $holder:ty),+) => {$(
-        impl<$T: Memory + ?Sized> Memory for $holder {
+    ({$($generics:tt)*} $holder:ty, $memory:path) => {
+        impl<$($generics)*> $crate::Memory for $holder {
             fn size(&self) -> u64 {
-                (**self).size()
+                $memory(self).size()
             }
-            fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
-                (**self).read(offset, into)
+            fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), $crate::AccessError> {
+                $memory(self).read(offset, into)
             }
-            fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
-                (**self).write(offset, from)
+            fn write(&self, offset: u64, from: &[u8]) -> Result<(), $crate::AccessError> {
+                $memory(self).write(offset, from)
             }
-            fn load32(&self, offset: u64, order: Ordering) -> Result<u32, AccessError> {
-                (**self).load32(offset, order)
+            fn load32(
+                &self,
+                offset: u64,
+                order: ::std::sync::atomic::Ordering,
+            ) -> Result<u32, $crate::AccessError> {
+                $memory(self).load32(offset, order)
             }
-            fn store32(&self, offset: u64, value: u32, order: Ordering) -> Result<(), AccessError> {
-                (**self).store32(offset, value, order)
+            fn store32(
+                &self,
+                offset: u64,
+                value: u32,
+                order: ::std::sync::atomic::Ordering,
+            ) -> Result<(), $crate::AccessError> {
+                $memory(self).store32(offset, value, order)
             }
             fn compare_exchange32(
                 &self,
                 offset: u64,
                 current: u32,
                 new: u32,
-            ) -> Result<Result<u32, u32>, AccessError> {
-                (**self).compare_exchange32(offset, current, new)
+            ) -> Result<Result<u32, u32>, $crate::AccessError> {
+                $memory(self).compare_exchange32(offset, current, new)
             }
-            fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, AccessError> {
-                (**self).fetch_add32(offset, add)
+            fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, $crate::AccessError> {
+                $memory(self).fetch_add32(offset, add)
             }
-            fn load64(&self, offset: u64, order: Ordering) -> Result<u64, AccessError> {
-                (**self).load64(offset, order)
+            fn load64(
+                &self,
+                offset: u64,
+                order: ::std::sync::atomic::Ordering,
+            ) -> Result<u64, $crate::AccessError> {
+                $memory(self).load64(offset, order)
             }
-            fn store64(&self, offset: u64, value: u64, order: Ordering) -> Result<(), AccessError> {
-                (**self).store64(offset, value, order)
+            fn store64(
+                &self,
+                offset: u64,
+                value: u64,
+                order: ::std::sync::atomic::Ordering,
+            ) -> Result<(), $crate::AccessError> {
+                $memory(self).store64(offset, value, order)
             }
             fn fence(&self) {
-                (**self).fence()
+                $memory(self).fence()
             }
         }
-    )+};
+    };
 }
 
-forward_memory!(<T> for &T, <T> for Arc<T>);
+forward_memory!({T: Memory + ?Sized} &T, Deref::deref);
+forward_memory!({T: Memory + ?Sized} Arc<T>, Deref::deref);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Doorbells: eventfds that processes which need not be friendly share with us.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
+use rustix::io::{preadv2, Errno, ReadWriteFlags};
+
+/// The position that stands for "as `read` does" in `preadv2`.
+const NO_POSITION: u64 = u64::MAX;
+
+/// One vector of one peer. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Eventfd(Arc<OwnedFd>);
+
+impl Eventfd {
+    /// Takes over what the server sent. The flag belongs to all who share the eventfd; this is what QEMU
+    /// sets it to as well, so that nobody blocks on a full counter.
+    pub fn adopt(fd: OwnedFd) -> Result<Self, Errno> {
+        let flags = fcntl_getfl(&fd)?;
+        fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(fd)))
+    }
+
+    /// Adds 1, so that the owner is woken. A counter that is full says that the owner was rung and has not
+    /// looked, which is as good.
+    pub fn ring(&self) -> Result<(), Errno> {
+        // Not left to O_NONBLOCK alone, which others can clear.
+        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec::default()))?;
+        if !fds[0].revents().contains(PollFlags::OUT) {
+            return Ok(());
+        }
+        match rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the counter, 0 if it was not rung. Never blocks, whatever others have done to O_NONBLOCK.
+    pub fn take(&self) -> Result<u64, Errno> {
+        let mut count = [0; 8];
+        let mut parts = [IoSliceMut::new(&mut count)];
+        match preadv2(&self.0, &mut parts, NO_POSITION, ReadWriteFlags::NOWAIT) {
+            Ok(8) => Ok(u64::from_ne_bytes(count)),
+            Ok(_) | Err(Errno::AGAIN) | Err(Errno::INTR) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Eventfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{eventfd, EventfdFlags};
+
+    use super::*;
+
+    fn shared() -> (Eventfd, OwnedFd) {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let theirs = fd.try_clone().unwrap();
+        (Eventfd::adopt(fd).unwrap(), theirs)
+    }
+
+    /// What a hostile peer does to make others block.
+    fn clear_nonblock(fd: &OwnedFd) {
+        let flags = fcntl_getfl(fd).unwrap();
+        fcntl_setfl(fd, flags - OFlags::NONBLOCK).unwrap();
+    }
+
+    #[test]
+    fn rings_are_counted_and_taken_once() {
+        let (ours, _theirs) = shared();
+        assert_eq!(ours.take(), Ok(0));
+        ours.ring().unwrap();
+        ours.ring().unwrap();
+        assert_eq!(ours.take(), Ok(2));
+        assert_eq!(ours.take(), Ok(0));
+    }
+
+    // These two would hang if they were wrong.
+    #[test]
+    fn taking_never_blocks() {
+        let (ours, theirs) = shared();
+        clear_nonblock(&theirs);
+        assert_eq!(ours.take(), Ok(0));
+    }
+
+    #[test]
+    fn ringing_a_full_counter_never_blocks() {
+        let (ours, theirs) = shared();
+        clear_nonblock(&theirs);
+        let full = (u64::MAX - 1).to_ne_bytes();
+        rustix::io::write(&theirs, &full).unwrap();
+        ours.ring().unwrap();
+        assert_eq!(ours.take(), Ok(u64::MAX - 1));
+    }
+}

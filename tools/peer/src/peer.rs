@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A peer: joins, maps, rings, is rung.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ivshmem::{
+    forward_memory, Access, Doorbell, Error, Mapping, Memory, Result, Waiter, MAX_PEER,
+    MAX_RING_VECTOR,
+};
+use ivshmem_protocol::{Event, PeerId};
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::fs::{fcntl_get_seals, fstat, SealFlags};
+use rustix::io::Errno;
+
+use crate::connection::{Connection, Failure};
+use crate::eventfd::Eventfd;
+use crate::listener;
+use crate::state::{Board, Members, Server};
+use crate::JoinError;
+
+/// How long a server may take to greet if nothing else is said.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to join.
+#[derive(Clone, Debug)]
+pub struct Options {
+    patience: Duration,
+    vectors: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            patience: DEFAULT_PATIENCE,
+            vectors: 1,
+        }
+    }
+}
+
+impl Options {
+    /// How long the server may take to greet. Default: [`DEFAULT_PATIENCE`].
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Joining is complete when this many of our own vectors have arrived; the protocol does not tell how
+    /// many there will be. Default: 1. 0 for servers without interrupts.
+    pub fn vectors(mut self, vectors: u32) -> Self {
+        self.vectors = vectors;
+        self
+    }
+
+    /// Connects to the server that listens at `path`, and blocks until the greeting is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join(&self, path: impl AsRef<Path>) -> Result<Peer, JoinError> {
+        let path = path.as_ref();
+        let socket = UnixStream::connect(path).map_err(|source| JoinError::Connect {
+            path: path.into(),
+            source,
+        })?;
+        self.join_over(socket)
+    }
+
+    /// As [`join`](Self::join), over a socket that is connected to a server, from which nothing has been
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join_over(&self, socket: UnixStream) -> Result<Peer, JoinError> {
+        let begin = Instant::now();
+        let left = || self.patience.saturating_sub(begin.elapsed());
+        let mut connection = Connection::new(socket);
+        let (id, memory) = greeting(&mut connection, left).map_err(|error| self.explain(error))?;
+        let peer = Peer::start(id, memory, connection)?;
+        let complete = |own: usize| own >= self.vectors as usize;
+        let arrived = peer.board.wait(Some(left()), |state| {
+            let lost = matches!(state.server, Server::Lost(_));
+            (complete(state.own.len()) || lost).then_some(complete(state.own.len()))
+        });
+        match arrived {
+            Some(true) => Ok(peer),
+            _ => Err(JoinError::NoAnswer(self.patience)),
+        }
+    }
+
+    fn explain(&self, error: Greeting) -> JoinError {
+        match error {
+            Greeting::Late => JoinError::NoAnswer(self.patience),
+            Greeting::Failed(Failure::Protocol(error)) => error.into(),
+            Greeting::Failed(Failure::Closed) => {
+                ivshmem_protocol::DecodeError::ClosedInHandshake.into()
+            }
+            Greeting::Failed(Failure::Io(error)) => {
+                JoinError::io("cannot read from the server")(error)
+            }
+        }
+    }
+}
+
+/// Why there was no greeting.
+enum Greeting {
+    Late,
+    Failed(Failure),
+}
+
+/// Reads up to the memory, which comes after the ID.
+fn greeting(
+    connection: &mut Connection,
+    left: impl Fn() -> Duration,
+) -> Result<(PeerId, OwnedFd), Greeting> {
+    let mut own = None;
+    loop {
+        match connection.receive().map_err(Greeting::Failed)? {
+            Some(Event::OwnId(id)) => own = Some(id),
+            Some(Event::SharedMemory(memory)) => {
+                let id = own.expect("the decoder lets the memory through only after the ID");
+                return Ok((id, memory));
+            }
+            Some(_) => {}
+            None => wait_readable(connection, left())?,
+        }
+    }
+}
+
+fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting> {
+    let limit = Timespec::try_from(left).unwrap_or(Timespec {
+        tv_sec: i64::MAX,
+        tv_nsec: 0,
+    });
+    let mut fds = [PollFd::from_borrowed_fd(connection.as_fd(), PollFlags::IN)];
+    match poll(&mut fds, Some(&limit)) {
+        Ok(0) => Err(Greeting::Late),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(Greeting::Failed(Failure::Io(error.into()))),
+    }
+}
+
+/// A host process's end: memory and doorbells, as an [`Endpoint`](ivshmem::Endpoint) is in a guest.
+///
+/// A thread of its own reads what the server says and counts our rings. Threads that wait are all woken
+/// by each ring; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals.
+/// Dropping it leaves.
+#[derive(Debug)]
+pub struct Peer {
+    id: u32,
+    mapping: Mapping,
+    sealed: bool,
+    board: Arc<Board>,
+    stop: Eventfd,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Peer {
+    /// Connects to the server that listens at `path`, and blocks until the greeting is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join(path: impl AsRef<Path>) -> Result<Self, JoinError> {
+        Options::default().join(path)
+    }
+
+    fn start(id: PeerId, memory: OwnedFd, connection: Connection) -> Result<Self, JoinError> {
+        let mapping = map(&memory)?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .and_then(Eventfd::adopt)
+            .map_err(JoinError::io("cannot make an eventfd"))?;
+        let board = Arc::new(Board::new());
+        let listener = {
+            let (board, stop) = (Arc::clone(&board), stop.clone());
+            std::thread::Builder::new()
+                .name("ivshmem-peer".into())
+                .spawn(move || listener::run(connection, &board, &stop))
+                .map_err(JoinError::io("cannot start a thread"))?
+        };
+        Ok(Self {
+            id: id.get().into(),
+            mapping,
+            sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
+            board,
+            stop,
+            listener: Some(listener),
+        })
+    }
+
+    /// The memory.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Whether nobody can shrink the memory, which would raise SIGBUS here.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Who is there, as far as the server has told. Does not block.
+    pub fn members(&self) -> Members {
+        self.board.lock().members()
+    }
+
+    /// Blocks until the members are of another version than `version`, or the time is over; `None` waits for
+    /// ever. Returns who is there then.
+    pub fn wait_members(&self, version: u64, timeout: Option<Duration>) -> Members {
+        self.board
+            .wait(timeout, |state| {
+                (state.version != version).then(|| state.members())
+            })
+            .unwrap_or_else(|| self.members())
+    }
+
+    /// How it stands with the server. Does not block.
+    pub fn server(&self) -> Server {
+        self.board.lock().server.clone()
+    }
+
+    /// Rings since we joined of our vector `vector`, at least; `None` if it is not ours. Waits do not change
+    /// it.
+    pub fn rings(&self, vector: u32) -> Option<u64> {
+        let state = self.board.lock();
+        Some(state.own.get(usize::try_from(vector).ok()?)?.rings)
+    }
+
+    /// Rings as [`Doorbell::ring`] does, and returns whether there is such a peer and vector.
+    ///
+    /// # Errors
+    ///
+    /// As [`Doorbell::ring`].
+    pub fn try_ring(&self, peer: u32, vector: u32) -> Result<bool> {
+        if peer > MAX_PEER || vector > MAX_RING_VECTOR {
+            return Err(Error::Argument(format!(
+                "vector {vector} of peer {peer} is above the highest ones, {MAX_RING_VECTOR} of {MAX_PEER}"
+            )));
+        }
+        let Some(eventfd) = self.doorbell(peer, vector) else {
+            return Ok(false);
+        };
+        // Everything written to the memory comes before the system call's own effect.
+        self.mapping.fence();
+        eventfd
+            .ring()
+            .map_err(|error| Error::io(error, "cannot write to a doorbell"))?;
+        Ok(true)
+    }
+
+    fn doorbell(&self, peer: u32, vector: u32) -> Option<Eventfd> {
+        let vector = usize::try_from(vector).ok()?;
+        let state = self.board.lock();
+        if peer == self.id {
+            return Some(state.own.get(vector)?.eventfd.clone());
+        }
+        Some(state.others.get(&peer)?.get(vector)?.clone())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let rung = self.stop.ring();
+        debug_assert_eq!(rung, Ok(()));
+        if let Some(listener) = self.listener.take() {
+            // It does not panic; if it did, there is nobody to tell.
+            let _ = listener.join();
+        }
+    }
+}
+
+fn map(memory: &OwnedFd) -> Result<Mapping, JoinError> {
+    let size = fstat(memory)
+        .map_err(JoinError::io("cannot ask for the size of the memory"))?
+        .st_size;
+    let bad = || JoinError::MemorySize(u64::try_from(size).unwrap_or(0));
+    let page = rustix::param::page_size();
+    let len = usize::try_from(size)
+        .ok()
+        .filter(|len| *len > 0 && len % page == 0);
+    Ok(Mapping::of(
+        memory,
+        0,
+        len.ok_or_else(bad)?,
+        Access::ReadWrite,
+    )?)
+}
+
+forward_memory!({} Peer, Peer::mapping);
+
+impl Doorbell for Peer {
+    fn peer_id(&self) -> u32 {
+        self.id
+    }
+
+    fn vectors(&self) -> u32 {
+        u32::try_from(self.board.lock().own.len()).unwrap_or(u32::MAX)
+    }
+
+    fn ring(&self, peer: u32, vector: u32) -> Result<()> {
+        self.try_ring(peer, vector).map(|_| ())
+    }
+}
+
+impl Waiter for Peer {
+    fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
+        let pending = self.board.wait(timeout, |state| {
+            Some(state.take(vectors)).filter(|p| *p != 0)
+        });
+        Ok(pending.unwrap_or(0))
+    }
+
+    fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
+        let differs = self.board.wait(timeout, |_| {
+            match self.mapping.load32(offset, Ordering::Acquire) {
+                Ok(word) if word == value => None,
+                Ok(_) => Some(Ok(true)),
+                Err(error) => Some(Err(error.into())),
+            }
+        });
+        differs.unwrap_or(Ok(false))
+    }
+}
