@@ -5,6 +5,10 @@ use alloc::collections::VecDeque;
 
 use crate::{PeerId, ServerMessage, HANDSHAKE_MESSAGES, MESSAGE_LEN};
 
+/// Room in an empty queue, in messages. A greeting may have taken hundreds of times that, which
+/// its client will not need again if it reads.
+const ROOM_WHEN_EMPTY: usize = 32;
+
 /// More messages wait for a client than there can be; it has to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {0} messages wait for the client")]
@@ -150,6 +154,9 @@ impl Outbox {
         if self.sent == MESSAGE_LEN {
             self.sent = 0;
             self.queue.pop_front();
+            if self.queue.is_empty() {
+                self.queue.shrink_to(ROOM_WHEN_EMPTY);
+            }
         }
     }
 }
@@ -235,6 +242,14 @@ mod tests {
         outbox.advance(7);
         outbox.advance(MESSAGE_LEN);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn memory_of_a_greeting_is_given_back() {
+        let mut outbox = Outbox::new(1000);
+        outbox.extend(&vectors(PEER, 1000)).unwrap();
+        (0..1000).for_each(|_| outbox.advance(MESSAGE_LEN));
+        assert!(outbox.is_empty() && outbox.queue.capacity() <= ROOM_WHEN_EMPTY);
     }
 
     #[test]

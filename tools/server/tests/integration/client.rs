@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::net::{
     recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
 };
@@ -20,6 +21,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A number and the descriptor that came with it.
 pub type Received = (i64, Option<OwnedFd>);
+
+/// The same, as it was sent.
+pub type Bytes = ([u8; 8], Option<OwnedFd>);
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -34,13 +38,30 @@ impl Connection {
 
     /// The next eight bytes and the descriptor that came with them; `None` at the end of the
     /// stream.
-    pub fn receive_bytes(&self) -> Option<([u8; 8], Option<OwnedFd>)> {
+    pub fn receive_bytes(&self) -> Option<Bytes> {
+        self.receive_with(RecvFlags::empty())
+            .expect("the server does not send what it has to")
+    }
+
+    /// The next message if it is there already. The stream must not have ended.
+    pub fn try_receive(&self) -> Option<Received> {
+        match self.receive_with(RecvFlags::DONTWAIT) {
+            Ok(message) => {
+                let (bytes, fd) = message.expect("the server closed the connection");
+                Some((i64::from_le_bytes(bytes), fd))
+            }
+            Err(Errno::AGAIN) => None,
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+
+    fn receive_with(&self, flags: RecvFlags) -> Result<Option<Bytes>, Errno> {
         let mut bytes = [0; 8];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let result = recvmsg(&self.0, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC);
-        let result = result.expect("the server does not send what it has to");
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let result = recvmsg(&self.0, &mut parts, &mut ancillary, flags)?;
         assert!(!result.flags.contains(ReturnFlags::CTRUNC));
         let mut fds: Vec<OwnedFd> = Vec::new();
         for message in ancillary.drain() {
@@ -51,8 +72,8 @@ impl Connection {
         }
         assert!(fds.len() <= 1, "{} descriptors with one message", fds.len());
         match result.bytes {
-            0 => None,
-            8 => Some((bytes, fds.pop())),
+            0 => Ok(None),
+            8 => Ok(Some((bytes, fds.pop()))),
             other => panic!("{other} bytes instead of a whole message"),
         }
     }
@@ -70,6 +91,12 @@ impl Connection {
 
     pub fn send(&self, bytes: &[u8]) {
         rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL).unwrap();
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

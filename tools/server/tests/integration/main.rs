@@ -4,6 +4,7 @@
 mod access;
 mod activation;
 mod client;
+mod crowd;
 mod fixed;
 mod handshake;
 mod interrupts;

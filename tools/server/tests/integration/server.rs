@@ -112,6 +112,15 @@ impl Running {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// The most physical memory that the program has had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib: u64 = peak.unwrap().trim_end_matches("kB").trim().parse().unwrap();
+        kib << 10
+    }
+
     /// Time that the program has spent on processors.
     pub fn cpu_time(&self) -> Duration {
         let path = format!("/proc/{}/schedstat", self.child.id());

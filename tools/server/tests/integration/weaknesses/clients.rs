@@ -134,7 +134,7 @@ fn w04_signals_lose_no_message() {
 #[test]
 fn w13_cost_of_a_message_does_not_grow_with_the_clients() {
     const STEP: u32 = 40;
-    const MANY: u32 = 400;
+    const MANY: u32 = 240;
     raise_descriptor_limit();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
@@ -155,8 +155,8 @@ fn w13_cost_of_a_message_does_not_grow_with_the_clients() {
     let few = join_up_to(2 * STEP);
     join_up_to(MANY - STEP);
     let many = join_up_to(MANY);
-    // The factor allows for a busy machine; a search through all would take ten times as long.
-    assert!(many < 4 * few, "{few:?} each at first, {many:?} at last");
+    // With a busy machine allowed for.
+    assert!(many < 3 * few, "{few:?} each at first, {many:?} at last");
 }
 
 /// Its client cannot share a process with anything. Any process can be a client by
