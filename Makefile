@@ -54,16 +54,30 @@ modules: kernel-accepted
 kernel-accepted: $(kernel_needs)
 	@$(in_kernel) tools/kdir-check $(kdir)
 
-# Installs what `make` built, for the kernel it was built for: `sudo make install` builds and prepares nothing as root.
-# Staged, because inside the sandbox /lib/modules is the sandbox's. The sandbox has no key to sign with. Kbuild warns
-# when it cannot call depmod, which is called here.
-.PHONY: install
-install: kdir = $(word 1,$(shell cat build/module/kernel 2>/dev/null))
-install: release = $(word 2,$(shell cat build/module/kernel 2>/dev/null))
-install: from_sandbox = $(wildcard $(kdir)/../root/usr)
-install: in_kernel = $(if $(from_sandbox),SANDBOX_ROOT=$(kdir)/../root $(ENTER))
-install: kernel_args = DEPMOD=true $(if $(from_sandbox),CONFIG_MODULE_SIG_ALL=)
-install:
+# --- Installing -------------------------------------------------------------------------------------------------------
+
+# `sudo make install` builds and prepares nothing as root: it installs what is built. Programs are optional, for a guest
+# needs none.
+PREFIX ?= /usr/local
+prefix = $(DESTDIR)$(PREFIX)
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' tools/Cargo.toml)
+programs := ivshmem-server
+
+.PHONY: install install-module install-system install-headers install-programs programs
+install: install-module install-system install-headers
+	+@if [ -e tools/target/release/$(firstword $(programs)) ]; then $(MAKE) install-programs; \
+		else echo "The host's programs are not built, so not installed: see 'make programs'."; fi
+
+# For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
+# sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
+# makes a package of it has to call it where that is installed.
+install-module: INSTALL_MOD_PATH ?= $(DESTDIR)
+install-module: kdir = $(word 1,$(shell cat build/module/kernel 2>/dev/null))
+install-module: release = $(word 2,$(shell cat build/module/kernel 2>/dev/null))
+install-module: from_sandbox = $(wildcard $(kdir)/../root/usr)
+install-module: in_kernel = $(if $(from_sandbox),SANDBOX_ROOT=$(kdir)/../root $(ENTER))
+install-module: kernel_args = DEPMOD=true $(if $(from_sandbox),CONFIG_MODULE_SIG_ALL=)
+install-module:
 	@[ -e build/module/ivshmem_rs.ko ] || { echo "Nothing is built yet: run 'make' first." >&2; exit 1; }
 	@[ -n "$(INSTALL_MOD_PATH)" ] || [ -d /lib/modules/$(release) ] || { \
 		echo "The module was built for kernel $(release), which is not installed here. Build it with the KDIR of an" \
@@ -73,18 +87,28 @@ install:
 			2> >(grep -v "missing 'System.map' file. Skipping depmod" >&2); \
 		mkdir -p "$(INSTALL_MOD_PATH)/lib/modules/$(release)"; \
 		cp -R "$$stage/lib/modules/$(release)/updates" "$(INSTALL_MOD_PATH)/lib/modules/$(release)/"
-	@$(if $(INSTALL_MOD_PATH),$(in_kernel)) depmod --basedir "$(abspath $(INSTALL_MOD_PATH))/" $(release)
+	@$(if $(DESTDIR),,$(if $(INSTALL_MOD_PATH),$(in_kernel)) depmod --basedir "$(abspath $(INSTALL_MOD_PATH))/" $(release))
+
+# Who may use the node. In the running system it holds for devices that come from now on.
+install-system:
+	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/60-ivshmem.rules
+	install -D -m 0644 dist/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
+	install -D -m 0644 dist/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
 
 # The headers that programs in C and C++ are compiled with, and what tells pkg-config of them.
-PREFIX ?= /usr/local
-version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' tools/Cargo.toml)
-.PHONY: install-headers
-install-headers: prefix = $(DESTDIR)$(PREFIX)
 install-headers:
 	install -D -m 0644 -t $(prefix)/include include/libivshmem.h
 	install -D -m 0644 -t $(prefix)/include/linux include/uapi/linux/ivshmem_rs.h
 	@mkdir -p $(prefix)/share/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' include/libivshmem.pc.in >$(prefix)/share/pkgconfig/libivshmem.pc
+
+programs:
+	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
+
+install-programs:
+	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
 
 # --- The sandbox ------------------------------------------------------------------------------------------------------
 
@@ -196,8 +220,9 @@ distclean: clean
 help:
 	@echo 'Targets:'
 	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
-	@echo '  install    install what was built, for its kernel, and run depmod (as root)'
-	@echo '  install-headers  the headers for C and C++, below PREFIX (/usr/local) and DESTDIR'
+	@echo '  programs   the programs for the host, in tools/target/release'
+	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
+	@echo '             headers, programs; install-module, -system, -headers, -programs: one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts'
@@ -209,6 +234,7 @@ help:
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
 	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
-	@echo '  INSTALL_MOD_PATH=DIR   install below DIR instead of /'
+	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'
+	@echo '  INSTALL_MOD_PATH=DIR      install the module below DIR instead of / or DESTDIR'
 	@echo
 	@echo 'Documentation/building.rst has more.'
