@@ -121,12 +121,12 @@ sandbox-ready:
 
 # --- Programs for guests ----------------------------------------------------------------------------------------------
 
-samples := $(wildcard samples/*.c)
+samples := $(wildcard samples/*.c samples/acrn/*.c)
 selftests := $(wildcard tools/selftests/*.c)
 guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
-vpath %.c samples tools/selftests
+vpath %.c samples samples/acrn tools/selftests
 
 .PHONY: guest
 guest: sandbox-ready $(guest_programs)
