@@ -195,6 +195,7 @@ check-header: sandbox-ready
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
 scripts := .ci/run tools/kdir-check tools/kdir-check.test \
+	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"

@@ -9,6 +9,7 @@
 mod doorbells;
 mod life;
 mod memory;
+mod scripts;
 mod world;
 
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     let mut trials = memory::cases(&lab);
     trials.extend(doorbells::cases(&lab)?);
     trials.extend(life::cases(&lab, builder));
+    trials.extend(scripts::cases());
     Ok(trials)
 }
 
