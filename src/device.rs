@@ -19,6 +19,7 @@
 //! touched under any of these locks.
 
 use kernel::{
+    fs,
     io::Io,
     pci,
     prelude::*,
@@ -45,7 +46,8 @@ use crate::{
             CACHE_WB,
             CACHE_WC,
             INFO_DOORBELL,
-            INFO_PEER_ID_OVERRIDDEN, //
+            INFO_PEER_ID_OVERRIDDEN,
+            INFO_REGISTERS_MAPPABLE, //
         },
         regs::{
             self,
@@ -86,6 +88,7 @@ pub(crate) struct Device {
     registers: Registers,
     events: Arc<Events>,
     window: Arc<Window>,
+    register_page: Option<Arc<Window>>,
     facts: Facts,
     files: Atomic<u64>,
     doorbells: Atomic<u64>,
@@ -97,12 +100,14 @@ impl Device {
         registers: Registers,
         events: Arc<Events>,
         window: Arc<Window>,
+        register_page: Option<Arc<Window>>,
         facts: Facts,
     ) -> Self {
         Self {
             registers,
             events,
             window,
+            register_page,
             facts,
             files: Atomic::new(0),
             doorbells: Atomic::new(0),
@@ -117,6 +122,29 @@ impl Device {
     /// The shared memory.
     pub(crate) fn window(&self) -> &Arc<Window> {
         &self.window
+    }
+
+    /// The page of the registers; `None` if programs may not map it.
+    pub(crate) fn register_page(&self) -> Option<&Arc<Window>> {
+        self.register_page.as_ref()
+    }
+
+    /// Remembers an open file, so that its mappings are found when the device goes. `ENODEV` once it
+    /// is gone.
+    pub(crate) fn attach(&self, file: &fs::File) -> Result {
+        self.window.attach(file)?;
+        match &self.register_page {
+            Some(page) => page.attach(file).inspect_err(|_| self.window.detach(file)),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets an open file that was attached; its mappings are gone.
+    pub(crate) fn detach(&self, file: &fs::File) {
+        self.window.detach(file);
+        if let Some(page) = &self.register_page {
+            page.detach(file);
+        }
     }
 
     /// Mask of the armed vectors.
@@ -173,6 +201,9 @@ impl Device {
         if facts.peer_override.is_some() {
             flags |= INFO_PEER_ID_OVERRIDDEN;
         }
+        if self.register_page.is_some() {
+            flags |= INFO_REGISTERS_MAPPABLE;
+        }
         Info {
             abi_version: ABI_VERSION,
             flags,
@@ -201,10 +232,19 @@ impl Device {
         self.facts.peer_override.unwrap_or(self.facts.position)
     }
 
+    /// The machine slept, and the device works again. Nothing has to be written to it: the PCI core
+    /// has brought back the vectors, and the interrupt mask means nothing with MSI-X.
+    pub(crate) fn resume(&self) {
+        self.events.resume(self.facts.vectors);
+    }
+
     /// The end of the device, called when it is unbound: no interrupt comes any more, no file can
     /// be opened. Wakes everybody, then takes the memory away. May sleep.
     pub(crate) fn close(&self) {
         self.events.die();
         self.window.close();
+        if let Some(page) = &self.register_page {
+            page.close();
+        }
     }
 }

@@ -17,6 +17,7 @@ use kernel::{
 use crate::{
     abi::{
         ioctl::BUS_ID_LEN,
+        mmap::Region,
         pci::{
             BAR_REGISTERS,
             DEVICE_ID, //
@@ -36,6 +37,7 @@ use crate::{
             enable,
             msix_vectors, //
         },
+        pm::Resume,
         window::Window, //
     },
     memory,
@@ -68,7 +70,7 @@ pub(crate) struct Data<'bound> {
     _node: Pin<KBox<chardev::Registration<File>>>,
     _stats: Stats,
     _vectors: Option<Vectors<'bound>>,
-    _end: End,
+    end: End,
     _index: Index,
 }
 
@@ -95,8 +97,12 @@ impl pci::Driver for Ivshmem {
         // Without this the device may not send its MSI-X messages.
         pdev.set_master();
 
-        let window = Window::new(memory::open(pdev)?)?;
+        let window = Window::new(memory::open(pdev)?, Region::Memory.file_offset(0))?;
         let registers = pdev.iomap_region_sized(BAR_REGISTERS, c"ivshmem_rs")?;
+        let register_page = match memory::open_registers(pdev)? {
+            Some(route) => Some(Window::new(route, Region::Registers.file_offset(0))?),
+            None => None,
+        };
         let position = registers.read32(regs::IV_POSITION);
         let index = Index::take()?;
         let events = Arc::pin_init(Events::new(), GFP_KERNEL)?;
@@ -111,7 +117,8 @@ impl pci::Driver for Ivshmem {
             subsystem: (pdev.subsystem_vendor_id(), pdev.subsystem_device_id()),
             bus_id: bus_id(pdev),
         };
-        let device = Device::new(registers.into_devres()?, events, window, facts);
+        let registers = registers.into_devres()?;
+        let device = Device::new(registers, events, window, register_page, facts);
         let device = Arc::new(device, GFP_KERNEL)?;
         let end = End(device.clone());
         // After `end`, so that a failure below frees the vectors before it closes the device.
@@ -126,9 +133,15 @@ impl pci::Driver for Ivshmem {
             _node: node,
             _stats: stats,
             _vectors: vectors,
-            _end: end,
+            end,
             _index: index,
         })
+    }
+}
+
+impl Resume for Ivshmem {
+    fn resume(data: Pin<&Data<'_>>) {
+        data.end.0.resume();
     }
 }
 

@@ -3,7 +3,7 @@
 //! What interrupts leave behind: a count for each vector, eventfds to signal, sleepers to wake.
 //!
 //! Each vector has a number `seq`, the interrupts since the driver bound; the interrupt handler adds
-//! one. Each open file has, in its [`Cursor`], the numbers that it has `seen`. A vector is pending
+//! one, and so does each resume. Each open file has, in its [`Cursor`], the numbers that it has `seen`. A vector is pending
 //! on a file while the two differ, so that no file can take or lose another one's event.
 //!
 //! The interrupt handler works at most through all eventfds that are bound to its vector, of which
@@ -124,7 +124,7 @@ impl Events {
             .map_or(0, |seq| seq.load(Acquire))
     }
 
-    /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits. Hard interrupt.
+    /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits. Any context.
     pub(crate) fn interrupt(&self, vector: usize) {
         let bound = self.bound.lock();
         // The count changes under the lock, so that an eventfd that is bound at this moment is
@@ -150,6 +150,18 @@ impl Events {
     /// Number of resumes.
     pub(crate) fn generation(&self) -> u32 {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
+    }
+
+    /// Tells everybody that the machine slept, during which rings were lost: the generation goes up,
+    /// and each of the `vectors` counts as rung once, so that whoever waits, in whatever way, looks at
+    /// the memory again. Called under the device's lock, after which programs run again.
+    pub(crate) fn resume(&self, vectors: usize) {
+        let generation = self.page.word32::<EVENT_PAGE_GENERATION>();
+        // Only here is this written. Who sees the events below sees the new generation.
+        generation.store(generation.load(Relaxed).wrapping_add(1), Relaxed);
+        for vector in 0..vectors {
+            self.interrupt(vector);
+        }
     }
 
     /// Tells everybody that the device is gone. The vectors were freed before, so that nothing is

@@ -95,7 +95,7 @@ impl OpenFile for File {
             }),
             GFP_KERNEL,
         )?;
-        device.window().attach(file)?;
+        device.attach(file)?;
         Ok(this)
     }
 
@@ -103,7 +103,7 @@ impl OpenFile for File {
         for vector in 0..MAX_VECTORS {
             this.device.events().unbind(this.cursor.owner, vector);
         }
-        this.device.window().detach(file);
+        this.device.detach(file);
     }
 
     fn read(&self, file: &fs::File, to: &mut IovIterDest<'_>) -> Result<usize> {
@@ -155,7 +155,11 @@ impl OpenFile for File {
                 self.device.window().map(vma)
             }
             Region::Events if stretch.offset() == 0 => self.device.events().page().map(vma),
-            Region::Registers => Err(EACCES),
+            Region::Registers => match self.device.register_page() {
+                Some(page) if stretch.fits(page.size()) => page.map(vma),
+                Some(_) => Err(EINVAL),
+                None => Err(EACCES),
+            },
             Region::Memory | Region::Events => Err(EINVAL),
         }
     }

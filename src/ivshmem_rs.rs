@@ -18,7 +18,8 @@ mod memory;
 mod stats;
 mod vectors;
 
-kernel::module_pci_driver! {
+// `kernel::module_pci_driver!`, with an adapter that knows of suspending.
+kernel::module_driver!(<T>, kapi::pm::Adapter<T>, {
     type: driver::Ivshmem,
     name: "ivshmem_rs",
     authors: ["The ivshmem-rs developers"],
@@ -29,9 +30,13 @@ kernel::module_pci_driver! {
             default: 0,
             description: "Cache type of the memory: 0 the best there is, 1 write-back, 2 write-combining, 3 uncached",
         },
+        map_registers: bool {
+            default: false,
+            description: "Let programs map the register page (0: no, 1: where it holds nothing else)",
+        },
         peer_id: i32 {
             default: -1,
             description: "Peer ID to report instead of the device's (-1: the device's)",
         },
     },
-}
+});

@@ -14,6 +14,7 @@
 //! | [`frames`], [`pages`] | device memory as page frames, or with page structures | `kernel::mm` |
 //! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
 //! | [`pci`] | enabling that is undone, MSI-X table size | methods of `kernel::pci::Device` |
+//! | [`pm`] | a driver's callback at resume | a method of `kernel::pci::Driver` |
 //! | [`route`] | the interface of the two | - |
 //! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
@@ -28,6 +29,7 @@ pub(crate) mod irq;
 #[cfg(all(CONFIG_X86_64, CONFIG_ZONE_DEVICE))]
 pub(crate) mod pages;
 pub(crate) mod pci;
+pub(crate) mod pm;
 pub(crate) mod route;
 pub(crate) mod shared_page;
 pub(crate) mod wait;

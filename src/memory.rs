@@ -6,6 +6,8 @@
 //! only where the firmware's MTRRs do not say "uncached" over the BAR. Where they do, page-backed
 //! memory is write-back all the same, if the BAR is a multiple of 2 MiB. What is left is
 //! write-combining, and uncached at last.
+//!
+//! The page of the registers has one way only: uncached, and only if nothing else lies in it.
 
 use kernel::{
     device::Bound,
@@ -22,7 +24,10 @@ use crate::{
             CACHE_WB,
             CACHE_WC, //
         },
-        pci::BAR_MEMORY, //
+        pci::{
+            BAR_MEMORY,
+            BAR_REGISTERS, //
+        }, //
     },
     kapi::{
         bar::Claim,
@@ -64,6 +69,26 @@ pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<KBox<dyn Route>> {
         other => {
             dev_err!(pdev, "cache={} is not 0, 1, 2 or 3\n", other);
             Err(EINVAL)
+        }
+    }
+}
+
+/// The page of the registers, for programs, if the administrator allows it and the page holds nothing
+/// else. The caller has claimed the registers, and keeps them for longer than the result.
+pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Result<Option<KBox<dyn Route>>> {
+    if !crate::module_parameters::map_registers.value() {
+        return Ok(None);
+    }
+    match Claim::page_of(pdev, BAR_REGISTERS, c"ivshmem_rs") {
+        Ok(page) => exactly(pdev, Arc::new(page, GFP_KERNEL)?, Cache::Uncached).map(Some),
+        Err(_) => {
+            dev_warn!(
+                pdev,
+                "map_registers=1 ignored: BAR0's page holds something else; \
+                 pci=resource_alignment=12@{} on the kernel's command line gives it a page of its own\n",
+                pdev.as_ref().name()
+            );
+            Ok(None)
         }
     }
 }

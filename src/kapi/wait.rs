@@ -23,7 +23,10 @@ use kernel::{
         },
         LockClassKey, //
     },
-    task::TASK_INTERRUPTIBLE,
+    task::{
+        TASK_FREEZABLE,
+        TASK_INTERRUPTIBLE, //
+    },
     types::Opaque, //
 };
 
@@ -130,7 +133,9 @@ impl WaitQueue {
     /// Sleeps until `done` returns something; it is called before each sleep and at the end.
     ///
     /// `done` runs while the thread is about to sleep: it must not sleep itself. `ETIMEDOUT` when
-    /// the limit is over, `ERESTARTSYS` for a signal. Process context only.
+    /// the limit is over, `ERESTARTSYS` for a signal. Process context only, with no lock held: the
+    /// thread sleeps on while the machine is suspended, where the signal that freezes others would
+    /// end calls that are not restarted.
     ///
     /// A wake-up cannot fall between the test and the sleep: `prepare_to_wait_event` puts the
     /// thread into the queue, under the queue's lock, before `done` looks. Whoever makes the
@@ -157,7 +162,7 @@ impl WaitQueue {
                 bindings::prepare_to_wait_event(
                     self.head.get(),
                     entry.get(),
-                    TASK_INTERRUPTIBLE, //
+                    TASK_INTERRUPTIBLE | TASK_FREEZABLE,
                 )
             };
             if let Some(result) = done() {

@@ -138,6 +138,7 @@ pub(crate) struct Window {
     inner: Mutex<Inner>,
     #[pin]
     view: Revocable<View>,
+    base: u64,
     size: u64,
     cache: Cache,
     page_order: u32,
@@ -145,8 +146,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Opens a window on the memory of `route`. Byte 0 of the memory is byte 0 of the file.
-    pub(crate) fn new(route: KBox<dyn Route>) -> Result<Arc<Self>> {
+    /// Opens a window on the memory of `route`. Byte 0 of the memory is byte `base` of the file.
+    pub(crate) fn new(route: KBox<dyn Route>, base: u64) -> Result<Arc<Self>> {
         let (size, cache) = (route.size(), route.cache());
         let page_order = route.largest().log2();
         // INVARIANT: The route keeps its mapping until it is dropped.
@@ -162,6 +163,7 @@ impl Window {
             pin_init!(Self {
                 inner <- new_mutex!(inner, "ivshmem_window"),
                 view <- Revocable::new(view),
+                base,
                 size,
                 cache,
                 page_order,
@@ -227,8 +229,8 @@ impl Window {
         let mut inner = self.inner.lock();
         let route = inner.route.take();
         for node in &inner.nodes {
-            // CAST: A BAR's size is far below 2^63.
-            node.zap(0, self.size as i64);
+            // CAST: File offsets are below 2^63.
+            node.zap(self.base as i64, self.size as i64);
         }
         drop(inner);
         // Waits for an RCU grace period: for readers of words, and for `gup_fast`, which looks up
@@ -269,7 +271,9 @@ impl Pager for Window {
     /// SIGBUS if the window is closed.
     unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
         // CAST: Both are 64 bits wide.
-        let offset = (vmf.__bindgen_anon_1.pgoff as u64) << PAGE_SHIFT;
+        let at = (vmf.__bindgen_anon_1.pgoff as u64) << PAGE_SHIFT;
+        // An offset below the window wraps, and is past its end.
+        let offset = at.wrapping_sub(self.base);
         // Held until the page is in: `close` may not come between the test and the insertion.
         let inner = self.inner.lock();
         match &inner.route {

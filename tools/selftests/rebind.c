@@ -6,8 +6,8 @@
  *	IVSHMEM_MODULE_ARGS	its parameters; none if unset
  */
 #include "sysfs.h"
+#include "sigbus.h"
 
-#include <setjmp.h>
 #include <sys/syscall.h>
 
 #define MODULE_NAME	"ivshmem_rs"
@@ -19,7 +19,6 @@
 #define TOUCHES		20000
 
 static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-static sigjmp_buf touch_failed;
 
 static int insert_module(void)
 {
@@ -127,11 +126,6 @@ TEST(a_file_of_a_removed_device_keeps_the_module)
 	EXPECT_OK(open(dev_path(), O_RDWR | O_CLOEXEC));
 }
 
-static void on_sigbus(int signal)
-{
-	siglongjmp(touch_failed, signal);
-}
-
 /* The call worked, or failed only because the device is away. */
 static bool fine_or_gone(const char *what, long result)
 {
@@ -182,9 +176,7 @@ struct stress {
 
 static void use_until_stop(struct stress *stress, int user)
 {
-	struct sigaction action = { .sa_handler = on_sigbus };
-
-	ASSERT_OK(sigaction(SIGBUS, &action, NULL));
+	catch_sigbus();
 	while (!__atomic_load_n(&stress->stop, __ATOMIC_RELAXED))
 		if (use_device())
 			__atomic_fetch_add(&stress->turns[user], 1, __ATOMIC_RELAXED);

@@ -10,8 +10,8 @@
  */
 #include "sleeper.h"
 #include "sysfs.h"
+#include "sigbus.h"
 
-#include <setjmp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -20,7 +20,6 @@
 #define UNPLUG_SECONDS	120
 
 static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-static sigjmp_buf touch_failed;
 
 static void remember_bus_id(void)
 {
@@ -37,23 +36,6 @@ static void bind_again(void)
 static void remove_device(void)
 {
 	ASSERT_OK(driver_unbind(device_bus_id));
-}
-
-static void on_sigbus(int signal)
-{
-	siglongjmp(touch_failed, signal);
-}
-
-/* Whether touching the word ends in SIGBUS. */
-static bool is_gone(const volatile uint32_t *word)
-{
-	struct sigaction action = { .sa_handler = on_sigbus };
-
-	ASSERT_OK(sigaction(SIGBUS, &action, NULL));
-	if (sigsetjmp(touch_failed, 1))
-		return true;
-	(void)*word;
-	return false;
 }
 
 static volatile uint32_t *map_words(int fd)

@@ -7,6 +7,8 @@ mod guests {
     pub mod alone;
     pub mod load;
     pub mod pair;
+    pub mod registers;
+    pub mod suspend;
     pub mod trio;
     pub mod unplug;
 }
@@ -16,10 +18,12 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 6] = [
+const SETS: [(&str, Cases); 8] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
+    ("registers", guests::registers::cases),
+    ("suspend", guests::suspend::cases),
     ("pair", guests::pair::cases),
     ("trio", guests::trio::cases),
     ("acrn", guests::acrn::cases),
