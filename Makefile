@@ -153,7 +153,7 @@ demo: guest
 	cd tools && cargo run --quiet --package demo
 
 .PHONY: check
-check: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo
+check: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo check-docs
 	@echo "All checks passed."
 
 .PHONY: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo
@@ -194,7 +194,7 @@ check-header: sandbox-ready
 	done; done
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
-scripts := .ci/run tools/kdir-check tools/kdir-check.test \
+scripts := .ci/run tools/docs/enter tools/kdir-check tools/kdir-check.test \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready
@@ -206,6 +206,20 @@ check-cargo:
 	@cd tools && cargo fmt --all --check
 	@cd tools && cargo clippy --quiet --workspace --all-targets -- -D warnings
 
+# --- Documentation ---------------------------------------------------------------------------------------------------
+
+sphinx = tools/docs/enter sphinx-build --quiet --fail-on-warning --keep-going --nitpicky
+.PHONY: docs
+docs: | sandbox-ready
+	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
+	@echo "build/docs/index.html"
+
+# Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
+.PHONY: check-docs
+check-docs: docs
+	@echo "CHECK   documentation: Sphinx and rustdoc without a warning"
+	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
+
 # --- Cleaning ---------------------------------------------------------------------------------------------------------
 
 .PHONY: clean distclean
@@ -213,6 +227,7 @@ clean:
 	rm -rf build tools/target
 
 distclean: clean
+	tools/docs/enter --remove
 	$(SANDBOX)/prepare --remove
 
 # --- Help -------------------------------------------------------------------------------------------------------------
@@ -227,6 +242,7 @@ help:
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts'
+	@echo '  docs       the manuals as HTML, in build/docs'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
 	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
 	@echo '  clean      remove what was built; distclean: the sandbox too'

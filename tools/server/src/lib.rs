@@ -15,7 +15,7 @@
 //! # What the server warrants
 //!
 //! * The memory never changes its size: it is a sealed memfd, unless a file is asked for.
-//! * All clients have the same number of vectors, [`Config::vectors`]. It must be at least the
+//! * All clients have the same number of vectors, [`RegionConfig::vectors`]. It must be at least the
 //!   `vectors=` of every QEMU: one that gets fewer aborts when its guest unmasks a vector for
 //!   which there is no eventfd. More than `vectors=` does no harm but for a line in QEMU's log.
 //! * No ID is used twice, because QEMU does not survive that. After 65536 clients have joined,
