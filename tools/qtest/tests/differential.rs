@@ -2,7 +2,7 @@
 
 //! The model against QEMU's own devices, access by access.
 //!
-//! `IVSHMEM_DIFFERENTIAL_STEPS` sets the number of steps of each run (default 10,000), and
+//! `IVSHMEM_DIFFERENTIAL_STEPS` sets the number of steps of each run (default 100,000), and
 //! `IVSHMEM_DIFFERENTIAL_SEED` the seed (default 1).
 
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ fn count_outcomes(model: &mut InModel<Vec<u8>>) -> Arc<Mutex<BTreeMap<String, u3
 
 /// Runs a script on both and fails with the steps that led to the first difference.
 fn compare(mut qemu: InQemu, mut model: InModel<Vec<u8>>, limits: Limits) {
-    let steps = number("IVSHMEM_DIFFERENTIAL_STEPS", 10_000) as usize;
+    let steps = number("IVSHMEM_DIFFERENTIAL_STEPS", 100_000) as usize;
     let mut script = Script::new(number("IVSHMEM_DIFFERENTIAL_SEED", 1), limits);
     let found = difference(&mut script, steps, &mut qemu, &mut model).unwrap();
     if let Some(difference) = found {
