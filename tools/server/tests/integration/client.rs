@@ -55,6 +55,12 @@ impl Connection {
         }
     }
 
+    /// The next message if there is one; for clients that may have been dropped meanwhile.
+    pub fn look(&self) -> Option<Received> {
+        let (bytes, fd) = self.receive_with(RecvFlags::DONTWAIT).ok()??;
+        Some((i64::from_le_bytes(bytes), fd))
+    }
+
     fn receive_with(&self, flags: RecvFlags) -> Result<Option<Bytes>, Errno> {
         let mut bytes = [0; 8];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
@@ -90,7 +96,15 @@ impl Connection {
     }
 
     pub fn send(&self, bytes: &[u8]) {
-        rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL).unwrap();
+        self.try_send(bytes).unwrap();
+    }
+
+    pub fn try_send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    pub fn socket(&self) -> &UnixStream {
+        &self.0
     }
 }
 

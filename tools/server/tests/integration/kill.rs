@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::client::{raise_descriptor_limit, ring, rung, Connection, Peer};
+use crate::dice::Dice;
 use crate::manager::Manager;
 use crate::server::Running;
 
@@ -63,16 +64,6 @@ fn member(mut peer: Peer, last: Arc<AtomicUsize>) -> JoinHandle<Peer> {
         }
         peer.news();
     })
-}
-
-/// Numbers that look random, the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn up_to(&mut self, limit: Duration) -> Duration {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1);
-        limit.mul_f64((self.0 >> 33) as f64 / (1u64 << 31) as f64)
-    }
 }
 
 struct Stage {
@@ -146,7 +137,7 @@ fn at_random_points_of_joins() {
         for _ in 0..JOINERS {
             scope.spawn(|| joiners.run(&stage.path));
         }
-        let mut dice = Dice(kills as u64);
+        let mut dice = Dice::new(kills as u64);
         for round in 0..kills {
             // Every third one is killed before it is ready.
             if round % 3 != 0 {

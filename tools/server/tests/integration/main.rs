@@ -3,8 +3,10 @@
 
 mod access;
 mod activation;
+mod chaos;
 mod client;
 mod crowd;
+mod dice;
 mod fixed;
 mod handshake;
 mod interrupts;
