@@ -107,8 +107,23 @@ install-headers:
 programs:
 	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
 
-install-programs:
+install-programs: install-server-files
 	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
+
+# What a distribution ships beside the server.
+server := tools/target/release/ivshmem-server
+.PHONY: install-server-files
+install-server-files:
+	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard tools/server/dist/*.service tools/server/dist/*.socket)
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-server@.service
+	install -D -m 0644 tools/server/dist/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
+	install -D -m 0644 tools/server/dist/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs tools/server/dist/example.toml
+	@cd $(prefix)/share && mkdir -p man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d
+	$(server) --print-man-page >$(prefix)/share/man/man8/ivshmem-server.8
+	$(server) --print-completions bash >$(prefix)/share/bash-completion/completions/ivshmem-server
+	$(server) --print-completions zsh >$(prefix)/share/zsh/site-functions/_ivshmem-server
+	$(server) --print-completions fish >$(prefix)/share/fish/vendor_completions.d/ivshmem-server.fish
 
 # --- The sandbox ------------------------------------------------------------------------------------------------------
 

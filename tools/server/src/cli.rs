@@ -95,6 +95,10 @@ pub struct Cli {
     /// Print a file that makes a shell complete these options, and exit
     #[arg(long, value_name = "SHELL", group = "print")]
     pub print_completions: Option<Shell>,
+
+    /// Print the manual page, ivshmem-server(8), and exit
+    #[arg(long, group = "print")]
+    pub print_man_page: bool,
 }
 
 /// Options for one region.

@@ -4,6 +4,7 @@
 mod cli;
 mod file;
 mod limits;
+mod man;
 mod ready;
 
 use std::io::{self, IsTerminal, Write};
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
             &mut io::stdout(),
         );
         Ok(())
+    } else if cli.print_man_page {
+        man::print(&mut io::stdout()).context("cannot write to the standard output")
     } else {
         serve(&cli)
     };

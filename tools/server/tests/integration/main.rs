@@ -12,6 +12,7 @@ mod handshake;
 mod interrupts;
 mod kill;
 mod manager;
+mod packaging;
 mod program;
 mod refusal;
 mod server;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What a distribution ships beside the program.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::server::PROGRAM;
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("dist")
+        .join(name)
+}
+
+fn print(option: &str) -> String {
+    let output = Command::new(PROGRAM).arg(option).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a program that not every machine has; `None` if this one has not.
+fn run(command: &mut Command, input: &str) -> Option<Output> {
+    let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = streams.stderr(Stdio::piped()).spawn().ok()?;
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    Some(child.wait_with_output().unwrap())
+}
+
+#[track_caller]
+fn assert_no_complaint(output: Option<Output>) {
+    if let Some(output) = output {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && complaint.is_empty(),
+            "{complaint}"
+        );
+    }
+}
+
+#[test]
+fn units_are_right() {
+    let directory = tempfile::tempdir().unwrap();
+    for kind in ["service", "socket"] {
+        let text = std::fs::read_to_string(shipped(&format!("ivshmem-server@.{kind}"))).unwrap();
+        // What is started has to be there.
+        let text = text.replace("/usr/bin/ivshmem-server", PROGRAM);
+        std::fs::write(
+            directory.path().join(format!("ivshmem-server@.{kind}")),
+            text,
+        )
+        .unwrap();
+    }
+    let unit = directory.path().join("ivshmem-server@example.service");
+    let verify = ["verify", "--man=no", unit.to_str().unwrap()];
+    assert_no_complaint(run(Command::new("systemd-analyze").args(verify), ""));
+    let users = shipped("ivshmem-server.sysusers");
+    let mut command = Command::new("systemd-sysusers");
+    // It says what it would do.
+    let output = run(command.arg("--dry-run").arg(users), "");
+    assert!(output.is_none_or(|output| output.status.success()));
+}
+
+#[test]
+fn example_is_a_configuration() {
+    let output = Command::new(PROGRAM)
+        .arg("--config")
+        .arg(shipped("example.toml"))
+        .env("LISTEN_FDS", "0")
+        .output()
+        .unwrap();
+    // It is understood: all that is missing is the socket, or the directory of the others.
+    let text = String::from_utf8(output.stderr).unwrap();
+    let expected = ["example has no socket", "/run/ivshmem"];
+    assert!(
+        expected.iter().any(|expected| text.contains(expected)),
+        "{text}"
+    );
+    assert!(!text.contains("example.toml"), "{text}");
+}
+
+#[test]
+fn man_page_renders() {
+    let page = print("--print-man-page");
+    for section in [
+        "SYNOPSIS",
+        "OPTIONS",
+        "SIGNALS",
+        "EXIT STATUS",
+        "SUCCESSION",
+    ] {
+        assert!(page
+            .lines()
+            .any(|line| line.starts_with(".SH") && line.contains(section)));
+    }
+    for option in ["socket\\-path", "take\\-over", "allow\\-uid"] {
+        assert!(page.contains(option), "{option}");
+    }
+    let mut groff = Command::new("groff");
+    assert_no_complaint(run(groff.args(["-man", "-Tutf8", "-ww", "-z"]), &page));
+}
+
+#[test]
+fn completions_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let text = print(&format!("--print-completions={shell}"));
+        assert!(text.contains("socket-path"), "{shell}");
+    }
+    let script = print("--print-completions=bash");
+    assert_no_complaint(run(Command::new("bash").arg("-n"), &script));
+}
