@@ -7,3 +7,4 @@
 
 pub mod artefacts;
 pub mod lab;
+pub mod page_table;

@@ -5,6 +5,7 @@
 mod guests {
     pub mod acrn;
     pub mod alone;
+    pub mod cache;
     pub mod load;
     pub mod pair;
     pub mod registers;
@@ -18,12 +19,13 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 8] = [
+const SETS: [(&str, Cases); 9] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
     ("registers", guests::registers::cases),
     ("suspend", guests::suspend::cases),
+    ("cache", guests::cache::cases),
     ("pair", guests::pair::cases),
     ("trio", guests::trio::cases),
     ("acrn", guests::acrn::cases),

@@ -39,6 +39,16 @@ pub(crate) fn busybox() -> Result<PathBuf> {
     path("BUSYBOX", "VMBENCH_BUSYBOX")
 }
 
+/// A module of the kernel that guests boot by default, such as `drivers/block/virtio_blk`; `None` if
+/// `VMBENCH_KERNEL` names another kernel, which is taken to have it built in.
+pub fn kernel_module(name: &str) -> Result<Option<PathBuf>> {
+    if std::env::var_os("VMBENCH_KERNEL").is_some() {
+        return Ok(None);
+    }
+    let directory = PathBuf::from(info("MODULES_DIR", "VMBENCH_KERNEL")?);
+    Ok(Some(directory.join(format!("kernel/{name}.ko.xz"))))
+}
+
 fn path(key: &str, variable: &str) -> Result<PathBuf> {
     match std::env::var_os(variable) {
         Some(path) => Ok(path.into()),
