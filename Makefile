@@ -61,7 +61,7 @@ kernel-accepted: $(kernel_needs)
 PREFIX ?= /usr/local
 prefix = $(DESTDIR)$(PREFIX)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' tools/Cargo.toml)
-programs := ivshmem-server
+programs := ivshmem-server ivshmem-emu
 
 .PHONY: install install-module install-system install-headers install-programs programs
 install: install-module install-system install-headers

@@ -2,22 +2,24 @@
 
 //! The command line.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
 use ivshmem_model::flavour::{AcrnDm, AcrnHv};
 
-const AFTER_HELP: &str = "\
-EXAMPLES
-  The HV-land example of ACRN's tutorial: prints one QEMU command line for VM0 and one for VM2, and serves them.
+const EXAMPLES: &str = "  The HV-land example of ACRN's tutorial: prints one QEMU command line for VM0 and one for VM2, and serves them.
       ivshmem-emu --region 'hv:/shm_region_0, 2, 0:2' --vm 2 -s 5,ivshmem,hv:/shm_region_0,2
 
   Its DM-land example, with the machines started too:
       ivshmem-emu --launch --vm 1 -s 6,ivshmem,dm:/test,2 --vm 2 -s 5,ivshmem,dm:/test,2 -- \\
-          -machine q35 -m 512 -nographic -drive file=vm{vm}.img,if=virtio
+          -machine q35 -m 512 -nographic -drive file=vm{vm}.img,if=virtio";
 
-EXIT STATUS
-  0  ended by SIGINT or SIGTERM; with --launch: all machines ended with 0
+const EXIT_STATUS: &str =
+    "  0  ended by SIGINT or SIGTERM; with --launch: all machines ended with 0
   1  the configuration is wrong, something failed, or a machine ended with another status
   2  wrong usage";
 
@@ -90,7 +92,7 @@ pub fn command() -> Command {
     Command::new("ivshmem-emu")
         .version(env!("CARGO_PKG_VERSION"))
         .about("ACRN's shared memory regions for virtual machines of QEMU (10.1 or later)")
-        .after_help(AFTER_HELP)
+        .after_help(format!("EXAMPLES\n{EXAMPLES}\n\nEXIT STATUS\n{EXIT_STATUS}"))
         .arg(value("region", "REGION").action(ArgAction::Append).help(
             "A region in ACRN's text form, such as 'hv:/shm_region_0, 2, 0:2': name, MB, virtual machines. Can be given several times",
         ))
@@ -124,19 +126,61 @@ pub fn command() -> Command {
         .arg(value("qemu", "COMMAND").default_value("qemu-system-x86_64").help(
             "The command that starts QEMU, split at spaces",
         ))
+        .arg(value("print-completions", "SHELL").value_parser(value_parser!(Shell)).exclusive(true).help(
+            "Print a file that makes a shell complete these options, and exit",
+        ))
+        .arg(Arg::new("print-man-page").long("print-man-page").action(ArgAction::SetTrue).exclusive(true).help(
+            "Print the manual page, and exit",
+        ))
         .arg(Arg::new("qemu-args").value_name("QEMU-ARGUMENT").last(true).action(ArgAction::Append).help(
             "Further arguments for each QEMU; '{vm}' becomes the virtual machine's ID",
         ))
 }
 
+/// Writes the manual page.
+fn man_page(out: &mut dyn Write) -> io::Result<()> {
+    // What stands after the options would become one paragraph: it has lines and columns of its own.
+    let page = Man::new(command().after_help(""));
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    page.render_options_section(out)?;
+    for (title, text) in [("EXAMPLES", EXAMPLES), ("EXIT STATUS", EXIT_STATUS)] {
+        let text = text.replace('\\', "\\e").replace('-', "\\-");
+        writeln!(out, ".SH \"{title}\"\n.nf\n{text}\n.fi")?;
+    }
+    Ok(())
+}
+
+/// Writes what the command line asks to print, if it does.
+fn print(matches: &ArgMatches, out: &mut dyn Write) -> io::Result<bool> {
+    if let Some(shell) = matches.get_one::<Shell>("print-completions") {
+        let mut file = Vec::new();
+        clap_complete::generate(*shell, &mut command(), "ivshmem-emu", &mut file);
+        out.write_all(&file)?;
+        return Ok(true);
+    }
+    let page = matches.get_flag("print-man-page");
+    if page {
+        man_page(out)?;
+    }
+    Ok(page)
+}
+
 impl Options {
-    /// Reads the command line; ends the program on wrong usage and after help.
+    /// Reads the command line; ends the program on wrong usage and after what it only has to print.
     pub fn parse() -> Self {
         let mut command = command();
         let matches = command.get_matches_mut();
+        match print(&matches, &mut io::stdout()) {
+            Ok(true) => std::process::exit(0),
+            Ok(false) => {}
+            Err(error) => command.error(ErrorKind::Io, error).exit(),
+        }
         Self::from_matches(&matches).unwrap_or_else(|message| {
             command
-                .error(clap::error::ErrorKind::MissingRequiredArgument, message)
+                .error(ErrorKind::MissingRequiredArgument, message)
                 .exit()
         })
     }

@@ -30,7 +30,11 @@ struct Served {
 
 impl Served {
     fn start(args: &[&str], machines: usize) -> Self {
-        let mut child = program(args)
+        Self::spawn(&mut program(args), machines)
+    }
+
+    fn spawn(command: &mut Command, machines: usize) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -259,6 +263,53 @@ fn scenario_files() {
     let (code, errors) = failure(&["--scenario", text(&directory.path().join("bad.xml"))]);
     assert_eq!(code, 1);
     assert!(errors.contains("bad.xml: scenario: "), "{errors}");
+}
+
+/// What `--record` writes, and what the log says of the same ring.
+#[test]
+fn everything_that_guests_do_is_recorded() {
+    let directory = TempDir::new().unwrap();
+    let record = directory.path().join("record");
+    let sockets = text(directory.path());
+    let args = ["--region", "hv:/r, 2, 0:2", "--socket-dir", sockets];
+    let mut command = program(&args);
+    command.args(["--record", text(&record)]);
+    let served = Served::spawn(command.env("RUST_LOG", "debug,vfio_user=off"), 2);
+    let mut guest = vfio_user::Client::new(&directory.path().join("vm2-hv-r")).unwrap();
+    let (position, doorbell) = (8, 12);
+    guest.region_read(0, position, &mut [0; 4]).unwrap();
+    guest
+        .region_write(0, doorbell, &5_u32.to_le_bytes())
+        .unwrap();
+    let lines = std::fs::read_to_string(&record).unwrap();
+    let expected = [
+        "hv:/r 2 attached",
+        "hv:/r 2 read bar0+0x8/4 0x2",
+        "hv:/r 2 write bar0+0xc/4 0x5",
+        "hv:/r 2 ring 0.5 lost: no such peer",
+    ];
+    let lines: Vec<&str> = lines.lines().collect();
+    // Before, the server has made and dropped each device once, to see what it looks like.
+    assert_eq!(lines[lines.len() - 4..], expected);
+    let (_, log) = served.stop();
+    assert!(log.contains("2 ring 0.5 lost: no such peer"), "{log}");
+    assert!(!log.contains("read bar0"), "{log}");
+}
+
+#[test]
+fn manual_page_and_completions() {
+    let printed = |args: &[&str]| {
+        let output = program(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let page = printed(&["--print-man-page"]);
+    assert!(page.contains(".TH ivshmem-emu 1"), "{page}");
+    for section in ["SYNOPSIS", "OPTIONS", "\"EXAMPLES\"", "\"EXIT STATUS\""] {
+        assert!(page.contains(&format!("\n.SH {section}\n")), "{page}");
+    }
+    let completions = printed(&["--print-completions", "bash"]);
+    assert!(completions.contains("--shm-dir"), "{completions}");
 }
 
 #[test]
