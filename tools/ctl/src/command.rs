@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The commands, one module each.
+
+pub mod completions;
+pub mod doctor;
+pub mod dump;
+pub mod info;
+pub mod launch;
+pub mod list;
+pub mod load;
+pub mod manual;
+pub mod monitor;
+pub mod peek;
+pub mod peer;
+pub mod poke;
+pub mod ring;
+pub mod server;
+pub mod wait;

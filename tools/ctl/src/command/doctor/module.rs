@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The kernel module, and what it is built with.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::finding::{Finding, State};
+use super::Patient;
+
+/// The driver's name, which is the module's too.
+pub const DRIVER: &str = "ivshmem_rs";
+
+/// How to get the module into the running kernel.
+const BUILD: &str =
+    "in a checkout of ivshmem-rs: make && sudo make install && sudo modprobe ivshmem_rs";
+
+pub fn findings(patient: &Patient) -> Vec<Finding> {
+    let loaded = loaded(patient);
+    let built = loaded.state == State::Good || installed(patient, &patient.release);
+    let mut findings = vec![loaded];
+    // Who has a module needs no headers.
+    if !built {
+        findings.push(headers(patient));
+    }
+    findings
+}
+
+fn loaded(patient: &Patient) -> Finding {
+    const CHECK: &str = "module";
+    if patient.root.join("sys/module").join(DRIVER).exists() {
+        return Finding::good(CHECK, "the module ivshmem_rs is loaded");
+    }
+    let release = &patient.release;
+    if installed(patient, release) {
+        return Finding::problem(
+            CHECK,
+            format!(
+                "the module ivshmem_rs is installed for this kernel ({release}), but not loaded"
+            ),
+            "sudo modprobe ivshmem_rs",
+        );
+    }
+    match other_release(patient) {
+        Some(other) => Finding::problem(
+            CHECK,
+            format!("the module ivshmem_rs is installed for kernel {other}, but {release} runs"),
+            format!("boot {other}, or build the module for {release}; {BUILD}"),
+        ),
+        None => Finding::problem(CHECK, "the module ivshmem_rs is not installed", BUILD),
+    }
+}
+
+/// Whether the module is installed for a kernel; depmod's list says so.
+fn installed(patient: &Patient, release: &str) -> bool {
+    let list = modules(patient).join(release).join("modules.dep");
+    let list = fs::read_to_string(list).unwrap_or_default();
+    list.lines().any(|line| {
+        let path = line.split(':').next().unwrap_or_default();
+        let file = path.rsplit('/').next().unwrap_or_default();
+        file.strip_prefix(DRIVER)
+            .is_some_and(|rest| rest.starts_with(".ko"))
+    })
+}
+
+fn other_release(patient: &Patient) -> Option<String> {
+    let entries = fs::read_dir(modules(patient)).ok()?.flatten();
+    let mut releases = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    releases.find(|release| installed(patient, release))
+}
+
+fn modules(patient: &Patient) -> PathBuf {
+    patient.root.join("lib/modules")
+}
+
+/// What the module would be built with.
+fn headers(patient: &Patient) -> Finding {
+    const CHECK: &str = "headers";
+    let release = &patient.release;
+    let build = modules(patient).join(release).join("build");
+    let of = match fs::read_to_string(build.join("include/config/kernel.release")) {
+        Ok(of) => of.trim().to_string(),
+        Err(_) => {
+            return Finding::problem(
+                CHECK,
+                format!("there are no headers of the kernel that runs, {release}"),
+                format!("on Debian: sudo apt install linux-headers-{release}"),
+            )
+        }
+    };
+    if of != *release {
+        return Finding::problem(
+            CHECK,
+            format!("the headers are stale: they are of kernel {of}, and {release} runs"),
+            format!("boot {of}, or install the headers of {release}"),
+        );
+    }
+    match build.join("rust/libkernel.rmeta").exists() {
+        true => Finding::good(CHECK, format!("headers of {release}, with Rust metadata")),
+        false => Finding::problem(
+            CHECK,
+            format!("the headers of {release} lack the kernel's Rust metadata (rust/libkernel.rmeta)"),
+            "make KDIR=sandbox builds for Debian's stock kernel; see Documentation/building.rst for others",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patient(files: &[(&str, &str)]) -> (tempfile::TempDir, Patient) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let patient = Patient {
+            root: root.path().into(),
+            release: "7.3.4".into(),
+        };
+        (root, patient)
+    }
+
+    fn found(files: &[(&str, &str)]) -> Vec<(&'static str, State, String)> {
+        let (_root, patient) = patient(files);
+        let findings = findings(&patient).into_iter();
+        findings
+            .map(|f| {
+                (
+                    f.check,
+                    f.state,
+                    f.found + " -> " + &f.remedy.unwrap_or_default(),
+                )
+            })
+            .collect()
+    }
+
+    const DEP: &str = "kernel/a.ko.xz:\nupdates/ivshmem_rs.ko.xz: kernel/a.ko.xz\n";
+
+    #[test]
+    fn loaded_is_enough() {
+        let found = found(&[("sys/module/ivshmem_rs/refcnt", "0")]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].1, State::Good);
+    }
+
+    #[test]
+    fn installed_and_not_loaded() {
+        let found = found(&[("lib/modules/7.3.4/modules.dep", DEP)]);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].2.ends_with("-> sudo modprobe ivshmem_rs"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn installed_for_another_kernel_and_no_headers() {
+        let found = found(&[
+            (
+                "lib/modules/7.3.4/modules.dep",
+                "kernel/ivshmem_rs_other.ko:\n",
+            ),
+            ("lib/modules/7.3.3/modules.dep", DEP),
+        ]);
+        assert!(
+            found[0].2.contains("for kernel 7.3.3, but 7.3.4 runs"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].2.contains("apt install linux-headers-7.3.4"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn headers_can_be_stale_or_lack_metadata() {
+        const RELEASE: &str = "lib/modules/7.3.4/build/include/config/kernel.release";
+        const META: &str = "lib/modules/7.3.4/build/rust/libkernel.rmeta";
+        let stale = found(&[(RELEASE, "7.3.2\n")]);
+        assert!(
+            stale[1].2.contains("stale: they are of kernel 7.3.2"),
+            "{stale:?}"
+        );
+        let bare = found(&[(RELEASE, "7.3.4\n")]);
+        assert!(bare[1].2.contains("make KDIR=sandbox"), "{bare:?}");
+        let good = found(&[(RELEASE, "7.3.4\n"), (META, "")]);
+        assert_eq!(good[1].1, State::Good);
+    }
+}

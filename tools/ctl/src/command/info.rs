@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl info`: all that the driver says of a device.
+
+use anyhow::Result;
+use clap::Args;
+use ivshmem::{Info, Mode};
+use serde::Serialize;
+
+use crate::end::DeviceName;
+use crate::exit::Exit;
+use crate::output::{size, Output};
+
+/// Show all that the driver says of a device
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl info
+  ivshmemctl info --device 0000:00:04.0
+  ivshmemctl --json info | jq .size")]
+pub struct Options {
+    #[command(flatten)]
+    device: DeviceName,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Answer {
+    node: String,
+    bus_id: String,
+    abi_version: u32,
+    size: u64,
+    cache: String,
+    page_size: u64,
+    doorbell: bool,
+    peer_id: u32,
+    peer_id_overridden: bool,
+    vectors: u32,
+    vectors_offered: u32,
+    registers_mappable: bool,
+    generation: u32,
+    revision: u32,
+    subsystem_vendor: u16,
+    subsystem_device: u16,
+}
+
+/// Shows it.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let device = options.device.open(Mode::ReadOnly)?;
+    let answer = answer(device.path().display().to_string(), device.info()?);
+    output.answer(&answer, || text(&answer))?;
+    Ok(Exit::Success)
+}
+
+fn answer(node: String, info: Info) -> Answer {
+    Answer {
+        node,
+        abi_version: info.abi_version,
+        size: info.size,
+        cache: info.cache.to_string(),
+        page_size: info.page_size,
+        doorbell: info.doorbell,
+        peer_id: info.peer_id,
+        peer_id_overridden: info.peer_id_overridden,
+        vectors: info.vectors,
+        vectors_offered: info.vectors_offered,
+        registers_mappable: info.registers_mappable,
+        generation: info.generation,
+        revision: info.revision,
+        subsystem_vendor: info.subsystem_vendor,
+        subsystem_device: info.subsystem_device,
+        bus_id: info.bus_id,
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let doorbell = match answer.doorbell {
+        true => format!("{} of {} vectors", answer.vectors, answer.vectors_offered),
+        false => "none: memory only".into(),
+    };
+    let overridden = match answer.peer_id_overridden {
+        true => " (from the module parameter peer_id)",
+        false => "",
+    };
+    [
+        ("node", answer.node.clone()),
+        ("PCI address", answer.bus_id.clone()),
+        (
+            "PCI subsystem",
+            format!(
+                "{:04x}:{:04x}, revision {}",
+                answer.subsystem_vendor, answer.subsystem_device, answer.revision
+            ),
+        ),
+        ("memory", size(answer.size)),
+        ("cache", answer.cache.clone()),
+        ("largest page", size(answer.page_size)),
+        ("peer ID", format!("{}{overridden}", answer.peer_id)),
+        ("doorbell", doorbell),
+        ("generation", answer.generation.to_string()),
+        ("interface", format!("version {}", answer.abi_version)),
+    ]
+    .iter()
+    .map(|(name, value)| format!("{name:<14} {value}\n"))
+    .collect()
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl launch`: command lines of machines that share memory.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::parse;
+
+/// Print the command lines of a server and of machines that share memory
+///
+/// The first line starts the server, each other line a machine. Run each in a shell of its own, or put & behind
+/// it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl launch --dry-run --vms 2 -- -drive file=vm{vm}.qcow2,if=virtio -nographic
+  ivshmemctl launch --dry-run --vms 3 --size 256M --vectors 4
+  ivshmemctl launch --dry-run --plain")]
+pub struct Options {
+    /// Print only; nothing is ever started, and the option says so
+    #[arg(long, required = true)]
+    dry_run: bool,
+
+    /// How many machines
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    vms: u16,
+
+    /// Size of the shared memory, a power of two
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse::region_size)]
+    size: u64,
+
+    /// Vectors of each machine
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=2048))]
+    vectors: u16,
+
+    /// The server's socket
+    #[arg(long, value_name = "PATH", default_value = "/tmp/ivshmem.sock")]
+    socket: PathBuf,
+
+    /// Memory without doorbells, in the file --memory-file, and so without a server
+    #[arg(long)]
+    plain: bool,
+
+    /// File for the memory of --plain
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/dev/shm/ivshmem",
+        requires = "plain"
+    )]
+    memory_file: PathBuf,
+
+    /// QEMU
+    #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
+    qemu: String,
+
+    /// RAM of each machine, as QEMU's -m takes it
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    ram: String,
+
+    /// More arguments for QEMU; {vm} stands for the machine's number
+    #[arg(last = true, value_name = "QEMU-ARGUMENT")]
+    arguments: Vec<String>,
+}
+
+/// What is to be run.
+#[derive(Serialize)]
+struct Plan {
+    /// The server's command line; none with `--plain`.
+    server: Option<Vec<String>>,
+    /// Each machine's.
+    machines: Vec<Vec<String>>,
+}
+
+/// Prints them.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let plan = plan(options);
+    let mut lines = Vec::new();
+    for words in plan.server.iter().chain(&plan.machines) {
+        let words = words.iter().map(String::as_str);
+        lines.push(shlex::try_join(words).context("a NUL byte in the command line")?);
+    }
+    output.answer(&plan, || lines.join("\n"))?;
+    Ok(Exit::Success)
+}
+
+fn plan(options: &Options) -> Plan {
+    let server = [
+        "ivshmem-server".into(),
+        "--socket-path".into(),
+        options.socket.display().to_string(),
+        "--size".into(),
+        options.size.to_string(),
+        "--vectors".into(),
+        options.vectors.to_string(),
+    ];
+    Plan {
+        server: (!options.plain).then(|| server.into()),
+        machines: (0..options.vms).map(|vm| machine(options, vm)).collect(),
+    }
+}
+
+fn machine(options: &Options, vm: u16) -> Vec<String> {
+    let name = format!("vm{vm}");
+    let mut words: Vec<String> = vec![options.qemu.clone()];
+    words.extend(["-name", &name, "-machine", "q35"].map(String::from));
+    // The second is taken where the first cannot be.
+    words.extend(["-accel", "kvm", "-accel", "tcg"].map(String::from));
+    words.extend(["-m".into(), options.ram.clone()]);
+    words.extend(device(options));
+    let vm = vm.to_string();
+    words.extend(options.arguments.iter().map(|arg| arg.replace("{vm}", &vm)));
+    words
+}
+
+fn device(options: &Options) -> [String; 4] {
+    // A comma within a value of a QEMU option is written twice.
+    let escape = |path: &PathBuf| path.display().to_string().replace(',', ",,");
+    if options.plain {
+        let (path, size) = (escape(&options.memory_file), options.size);
+        return [
+            "-object".into(),
+            format!("memory-backend-file,id=ivshmem,share=on,mem-path={path},size={size}"),
+            "-device".into(),
+            "ivshmem-plain,memdev=ivshmem".into(),
+        ];
+    }
+    [
+        "-chardev".into(),
+        format!("socket,id=ivshmem,path={}", escape(&options.socket)),
+        "-device".into(),
+        format!(
+            "ivshmem-doorbell,chardev=ivshmem,vectors={}",
+            options.vectors
+        ),
+    ]
+}

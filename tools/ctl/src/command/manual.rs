@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl manual`: writes the manual pages.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory};
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::manual::pages;
+
+/// Write the manual pages, one for the program and one for each command
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl manual man && man man/ivshmemctl-ring.1")]
+pub struct Options {
+    /// Directory for them, which is made if it is not there
+    directory: PathBuf,
+}
+
+/// Writes them.
+pub fn run(options: &Options) -> Result<Exit> {
+    let directory = &options.directory;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    for (name, text) in pages(Cli::command())? {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(Exit::Success)
+}

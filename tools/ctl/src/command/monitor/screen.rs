@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The full-screen view.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use ivshmem::{EventPage, Info};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph, Sparkline};
+use ratatui::Frame;
+
+use super::counts::{Counts, Row};
+use super::{gone, look, Options};
+use crate::exit::Exit;
+use crate::output::size;
+
+/// Lines of a vector.
+const HEIGHT: u16 = 2;
+
+/// Shows the counts until a key or the device ends it.
+pub fn run(
+    options: &Options,
+    node: &str,
+    info: &Info,
+    page: &EventPage,
+    mut counts: Counts,
+) -> Result<Exit> {
+    let title = title(node, info);
+    let mut terminal = ratatui::try_init()?;
+    let result = (|| {
+        let mut intervals = 0;
+        while options.count.is_none_or(|count| intervals < count) && !counts.dead() {
+            terminal.draw(|frame| draw(frame, &title, &counts))?;
+            if key_within(options.interval)? {
+                return Ok(Exit::Success);
+            }
+            intervals += 1;
+            counts.add(look(page, info));
+        }
+        match counts.dead() {
+            true => Err(gone()),
+            false => Ok(Exit::Success),
+        }
+    })();
+    // Before any message, which would be lost with the screen.
+    ratatui::try_restore()?;
+    result
+}
+
+/// Waits for the interval to pass; true if a key said to end before.
+fn key_within(interval: Duration) -> Result<bool> {
+    let begin = Instant::now();
+    loop {
+        let left = interval.saturating_sub(begin.elapsed());
+        if !event::poll(left)? {
+            return Ok(false);
+        }
+        let Event::Key(key) = event::read()? else {
+            continue;
+        };
+        let interrupt = key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c');
+        if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
+            return Ok(true);
+        }
+    }
+}
+
+fn title(node: &str, info: &Info) -> String {
+    format!(
+        " {node}  {}  {} {}  peer {}  {} vectors ",
+        info.bus_id,
+        size(info.size),
+        info.cache,
+        info.peer_id,
+        info.vectors
+    )
+}
+
+fn draw(frame: &mut Frame, title: &str, counts: &Counts) {
+    let foot = format!(" {:.0} s   q ends ", counts.seconds());
+    let block = Block::bordered().title(title.bold()).title_bottom(foot);
+    let inside = block.inner(frame.area());
+    frame.render_widget(block, frame.area());
+    let rows: Vec<_> = counts.rows().collect();
+    if rows.is_empty() {
+        let text = "This device has no doorbell: nothing will ever interrupt.";
+        frame.render_widget(Paragraph::new(text), inside);
+        return;
+    }
+    let heights = rows.iter().map(|_| Constraint::Length(HEIGHT));
+    for (row, area) in rows
+        .iter()
+        .zip(Layout::vertical(heights).split(inside).iter())
+    {
+        draw_vector(frame, *area, row);
+    }
+}
+
+fn draw_vector(frame: &mut Frame, area: Rect, row: &Row) {
+    let columns = [Constraint::Length(34), Constraint::Min(0)];
+    let [left, right] = Layout::horizontal(columns).areas(area);
+    let style = match row.rate > 0.0 {
+        true => Style::new().green().bold(),
+        false => Style::new().dim(),
+    };
+    let text = format!(
+        "vector {}  {:>10}  {:>8.0}/s",
+        row.vector, row.interrupts, row.rate
+    );
+    frame.render_widget(Paragraph::new(Line::styled(text, style)), left);
+    // The latest at the right edge.
+    let width = usize::from(right.width);
+    let skip = row.history.len().saturating_sub(width);
+    let bars: Vec<u64> = row.history.iter().skip(skip).copied().collect();
+    frame.render_widget(
+        Sparkline::default().data(&bars).style(Style::new().cyan()),
+        right,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::backend::TestBackend;
+    use ratatui::Terminal;
+
+    use super::super::counts::Snapshot;
+    use super::*;
+
+    fn screen(counts: &Counts) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(60, 8)).unwrap();
+        terminal
+            .draw(|frame| draw(frame, " title ", counts))
+            .unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn each_vector_has_its_numbers() {
+        let mut counts = Counts::new(2, Snapshot::now(vec![0, 0], false));
+        counts.add(Snapshot::now(vec![0, 1234], false));
+        let screen = screen(&counts);
+        assert!(screen.contains(" title "), "{screen}");
+        assert!(screen.contains("vector 0           0"), "{screen}");
+        assert!(screen.contains("vector 1        1234"), "{screen}");
+        assert!(screen.contains('█'), "{screen}");
+    }
+
+    #[test]
+    fn a_device_without_a_doorbell_says_so() {
+        let counts = Counts::new(0, Snapshot::now(Vec::new(), false));
+        assert!(screen(&counts).contains("no doorbell"));
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl ring`: rings a peer's doorbell.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use ivshmem::{MAX_PEER, MAX_RING_VECTOR};
+use serde_json::json;
+
+use crate::end::End;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::parse;
+
+/// Ring a peer's doorbell
+///
+/// That nobody hears it is no error: the device does not tell. Rings that follow each other fast may reach
+/// the peer as one.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl ring 1
+  ivshmemctl ring 1 3 --count 10 --interval 100ms")]
+pub struct Options {
+    #[command(flatten)]
+    end: End,
+
+    /// Whom to ring; one's own ID is in `ivshmemctl info`
+    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
+    peer: u32,
+
+    /// Which of its vectors
+    #[arg(default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_RING_VECTOR)))]
+    vector: u32,
+
+    /// How often
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    count: u64,
+
+    /// Time between two rings
+    #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse::duration)]
+    interval: Duration,
+}
+
+/// Rings.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let link = options.end.link()?;
+    for number in 0..options.count {
+        if number > 0 {
+            sleep(options.interval);
+        }
+        link.ring(options.peer, options.vector)?;
+    }
+    let Options {
+        peer,
+        vector,
+        count,
+        ..
+    } = options;
+    let answer = json!({ "peer": peer, "vector": vector, "count": count });
+    output.answer(&answer, || match count {
+        1 => format!("rang vector {vector} of peer {peer}"),
+        _ => format!("rang vector {vector} of peer {peer} {count} times"),
+    })?;
+    Ok(Exit::Success)
+}

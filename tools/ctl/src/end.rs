@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Which end of the shared memory a command works on.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use ivshmem::{Access, Device, Endpoint, Link, Memory, Mode, Sysfs};
+use ivshmem_peer::{JoinError, Peer};
+
+use crate::exit::{failure, Exit};
+
+/// The option that names a device.
+#[derive(Args, Clone, Debug)]
+pub struct DeviceName {
+    /// The device: N of /dev/ivshmemN, a path, or a PCI address such as 0000:00:04.0
+    #[arg(
+        short,
+        long,
+        value_name = "DEVICE",
+        env = "IVSHMEM_DEV",
+        default_value = "0"
+    )]
+    device: String,
+}
+
+/// The options that name a device, or on a host a server.
+#[derive(Args, Clone, Debug)]
+pub struct End {
+    #[command(flatten)]
+    device: DeviceName,
+
+    /// On a host, join the machines as a peer, by the --socket-path of their ivshmem-server
+    #[arg(short, long, value_name = "SOCKET")]
+    join: Option<PathBuf>,
+}
+
+impl DeviceName {
+    /// The node.
+    fn path(&self) -> Result<PathBuf> {
+        let name = self.device.as_str();
+        if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(':') {
+            return node_of(name);
+        }
+        Ok(match name.parse::<u32>() {
+            Ok(number) => format!("/dev/ivshmem{number}").into(),
+            Err(_) => name.into(),
+        })
+    }
+
+    /// The device, open for this.
+    pub fn open(&self, mode: Mode) -> Result<Device> {
+        Ok(Device::open_with(self.path()?, mode)?)
+    }
+}
+
+impl End {
+    /// Its memory.
+    pub fn memory(&self, access: Access) -> Result<Arc<dyn Memory>> {
+        if let Some(socket) = &self.join {
+            return Ok(Arc::new(join(socket)?));
+        }
+        let mode = match access {
+            Access::ReadOnly => Mode::ReadOnly,
+            Access::ReadWrite => Mode::ReadWrite,
+        };
+        Ok(Arc::new(self.device.open(mode)?.map(access)?))
+    }
+
+    /// Its memory, doorbell and events.
+    pub fn link(&self) -> Result<Arc<dyn Link>> {
+        Ok(match &self.join {
+            Some(socket) => Arc::new(join(socket)?),
+            None => Arc::new(Endpoint::open(self.device.path()?)?),
+        })
+    }
+
+    /// Whether the number of vectors is known from the start: a server sends a peer's one by one.
+    pub fn vectors_are_final(&self) -> bool {
+        self.join.is_none()
+    }
+}
+
+/// Connects to a server.
+pub fn join(socket: &Path) -> Result<Peer> {
+    Peer::join(socket).map_err(|error| {
+        let exit = match &error {
+            JoinError::Connect { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            JoinError::Connect { .. } | JoinError::Protocol(_) => Exit::NoDevice,
+            JoinError::NoAnswer(_) => Exit::TimedOut,
+            _ => Exit::Failure,
+        };
+        failure(exit, format!("{:#}", anyhow::Error::from(error)))
+    })
+}
+
+/// The node of the device with this PCI address.
+fn node_of(bus_id: &str) -> Result<PathBuf> {
+    // `lspci` leaves out the domain where it is 0.
+    let full = match bus_id.matches(':').count() {
+        1 => format!("0000:{bus_id}"),
+        _ => bus_id.into(),
+    };
+    let functions = Sysfs::default().functions();
+    let function = functions.iter().find(|f| f.bus_id == full);
+    let absent = || format!("there is no ivshmem device at {full}: see `ivshmemctl list`");
+    let unbound = || {
+        format!("the driver ivshmem_rs is not bound to {full}: `ivshmemctl doctor` says what to do")
+    };
+    function
+        .ok_or_else(|| failure(Exit::NoDevice, absent()))?
+        .node()
+        .ok_or_else(|| failure(Exit::NoDevice, unbound()))
+}

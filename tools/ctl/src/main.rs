@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl`: looks at ivshmem devices, rings them, and copies their memory.
+//!
+//! A subcommand is a module of [`command`] with its options, its help and its `run`. What they share: which
+//! end of the memory is meant ([`end`]), how answers are written ([`output`]), how failures are
+//! ([`exit`]).
+
+mod cli;
+mod command;
+mod end;
+mod exit;
+mod hex;
+mod manual;
+mod output;
+mod parse;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error, cli.json),
+    }
+}

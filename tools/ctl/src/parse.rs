@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Numbers on the command line.
+
+/// A number of bytes, an offset or a value: decimal, or hexadecimal after `0x`, and then `K`, `M`, `G` or `T`
+/// for a power of 1024.
+pub fn number(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no number such as 4096, 0x1000, 4K or 64M");
+    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = units.iter().find_map(|(letter, shift)| {
+        let digits = text.strip_suffix([*letter, letter.to_ascii_lowercase()])?;
+        Some((digits, *shift))
+    });
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    let value = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    let value = value.map_err(|_| wrong())?;
+    value
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text} does not fit into 64 bits"))
+}
+
+/// The size of a region.
+pub fn region_size(text: &str) -> Result<u64, String> {
+    let size = number(text)?;
+    match size.is_power_of_two() && size >= 4096 {
+        true => Ok(size),
+        false => Err(format!(
+            "{text} is not a power of two of at least 4K: try {}",
+            size.checked_next_power_of_two().unwrap_or(4096).max(4096)
+        )),
+    }
+}
+
+/// A vector that one may wait for, as a mask with one bit.
+pub fn vector_bit(text: &str) -> Result<u64, String> {
+    match text.parse::<u32>() {
+        Ok(vector @ 0..=63) => Ok(1 << vector),
+        _ => Err(format!("{text:?} is no vector from 0 to 63")),
+    }
+}
+
+/// A time such as `5s` or `100ms`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a time such as 100ms, 5s or 2m"))
+}
+
+/// `OFFSET=VALUE`.
+pub fn word(text: &str) -> Result<(u64, u32), String> {
+    let (offset, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not OFFSET=VALUE"))?;
+    let value = number(value)?;
+    let value = u32::try_from(value).map_err(|_| format!("{value} does not fit into 32 bits"))?;
+    Ok((number(offset)?, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("0"), Ok(0));
+        assert_eq!(number("0x10"), Ok(16));
+        assert_eq!(number("4K"), Ok(4096));
+        assert_eq!(number("64m"), Ok(64 << 20));
+        assert_eq!(number("0xffffffffffffffff"), Ok(u64::MAX));
+        for bad in [
+            "",
+            "K",
+            "-1",
+            "0x",
+            "1KK",
+            "17000000T",
+            "18446744073709551616",
+        ] {
+            assert!(number(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn region_sizes_are_powers_of_two() {
+        assert_eq!(region_size("1M"), Ok(1 << 20));
+        assert!(region_size("3M").unwrap_err().contains("4194304"));
+        assert!(region_size("2K").is_err());
+    }
+
+    #[test]
+    fn words() {
+        assert_eq!(word("0x40=7"), Ok((64, 7)));
+        assert!(word("64").is_err());
+        assert!(word("64=0x100000000").is_err());
+    }
+
+    #[test]
+    fn vectors() {
+        assert_eq!(vector_bit("3"), Ok(8));
+        assert!(vector_bit("64").is_err());
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What `ivshmemctl` does on a host: with the real server and the sandbox's QEMU.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use vmbench::build::static_binary;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmemctl");
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A server that is killed with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Runs the server with these arguments until it is dropped; its sockets are there when this returns.
+fn server(arguments: &[&str]) -> Server {
+    let program = static_binary("ivshmem-server", "ivshmem-server").unwrap();
+    let mut command = Command::new(program);
+    // It says READY=1 there, and closes it.
+    command.args(arguments).args(["--ready-fd", "3"]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "exec \"$@\" 3>&1 >/dev/null", "sh"])
+        .arg(command.get_program());
+    let child = shell
+        .args(command.get_args())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut server = Server(child.spawn().unwrap());
+    let ready = std::io::read_to_string(server.0.stdout.take().unwrap()).unwrap();
+    assert_eq!(ready, "READY=1\n");
+    server
+}
+
+fn path_in(directory: &Path, name: &str) -> String {
+    directory.join(name).display().to_string()
+}
+
+#[test]
+fn server_status_tells_what_the_server_reports() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, status) = (
+        path_in(directory.path(), "socket"),
+        path_in(directory.path(), "status"),
+    );
+    let _server = server(&[
+        "-S",
+        &socket,
+        "--status-socket",
+        &status,
+        "--size=1M",
+        "--vectors=2",
+    ]);
+    let text = stdout(&run(&["server", "status", &status]));
+    let line =
+        "ivshmem: 1 MiB (memfd), 2 vectors, 0 of 64 peers; 0 joined, 0 left, 0 refused, 0 expelled";
+    assert!(text.lines().any(|found| found == line), "{text}");
+    let report: Value =
+        serde_json::from_str(&stdout(&run(&["--json", "server", "status", &status]))).unwrap();
+    assert_eq!(report["type"], "ivshmem-server");
+    assert_eq!(report["regions"][0]["size"], 1 << 20);
+}
+
+#[test]
+fn server_status_of_no_server_says_what_to_give() {
+    let output = run(&["server", "status", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("--status-socket"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn host_processes_are_peers() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=4"]);
+    let alone = stdout(&run(&["peer", &socket]));
+    assert_eq!(
+        alone,
+        "1 MiB of memory; nobody can shrink it\nnobody else is there\n"
+    );
+
+    let waits = [
+        "--json",
+        "wait",
+        "--join",
+        &socket,
+        "--vectors",
+        "3",
+        "--timeout",
+        "60s",
+    ];
+    let waiting = Command::new(PROGRAM)
+        .args(waits)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let listener = loop {
+        let report: Value =
+            serde_json::from_str(&stdout(&run(&["--json", "peer", &socket]))).unwrap();
+        assert_eq!(report["sealed"], true);
+        match report["others"].as_array().unwrap().first() {
+            Some(other) if other["vectors"] == 4 => break other["peer"].to_string(),
+            _ => continue,
+        }
+    };
+    assert!(run(&["poke", "--join", &socket, "0x40", "7"])
+        .status
+        .success());
+    assert!(run(&["ring", "--join", &socket, &listener, "3"])
+        .status
+        .success());
+    let woken = waiting.wait_with_output().unwrap();
+    assert_eq!(stdout(&woken), "{\"vectors\":[3]}\n");
+    assert_eq!(
+        stdout(&run(&["peek", "--join", &socket, "0x40"])),
+        "0x00000040: 0x00000007\n"
+    );
+    let dumped = run(&[
+        "dump", "--join", &socket, "--length", "64", "--offset", "64",
+    ]);
+    assert!(
+        stdout(&dumped).starts_with("00000040  07 00 00 00"),
+        "{}",
+        stdout(&dumped)
+    );
+
+    let late = run(&["wait", "--join", &socket, "--timeout", "10ms"]);
+    assert_eq!(late.status.code(), Some(5));
+    let nobody = run(&["peer", "/nonexistent"]);
+    assert_eq!(nobody.status.code(), Some(3));
+    assert!(
+        stderr(&nobody).contains("--socket-path"),
+        "{}",
+        stderr(&nobody)
+    );
+}
+
+/// The words of a line, which are for a shell.
+fn words(line: &str) -> Vec<String> {
+    shlex::split(line).unwrap()
+}
+
+/// Starts QEMU with the words that were printed, has it quit, and expects that it found nothing wrong.
+fn start_and_quit(words: &[String]) {
+    let enter = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sandbox/enter");
+    let mut qemu = Command::new(enter)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    qemu.stdin.take().unwrap().write_all(b"quit\n").unwrap();
+    let output = qemu.wait_with_output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+}
+
+const QUIET: [&str; 6] = ["-nodefaults", "-display", "none", "-S", "-monitor", "stdio"];
+
+#[test]
+fn launch_lines_start_qemu() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "a,b");
+    let launch = [
+        "launch",
+        "--dry-run",
+        "--vms=2",
+        "--ram=64M",
+        "--size=1M",
+        "--vectors=3",
+        "--socket",
+        &socket,
+        "--",
+    ];
+    let text = stdout(&run(
+        &[&launch[..], &QUIET, &["-name", "again{vm}"]].concat()
+    ));
+    let lines: Vec<_> = text.lines().map(words).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[0][0], "ivshmem-server");
+    let arguments: Vec<_> = lines[0][1..].iter().map(String::as_str).collect();
+    let _server = server(&arguments);
+    for (number, line) in lines[1..].iter().enumerate() {
+        assert_eq!(*line.last().unwrap(), format!("again{number}"));
+        start_and_quit(line);
+    }
+}
+
+#[test]
+fn plain_launch_lines_start_qemu_without_a_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = path_in(directory.path(), "memory");
+    let launch = [
+        "--json",
+        "launch",
+        "--dry-run",
+        "--plain",
+        "--ram=64M",
+        "--size=1M",
+        "--memory-file",
+        &file,
+        "--",
+    ];
+    let plan: Value = serde_json::from_str(&stdout(&run(&[&launch[..], &QUIET].concat()))).unwrap();
+    assert_eq!(plan["server"], Value::Null);
+    assert_eq!(plan["machines"].as_array().map(Vec::len), Some(2));
+    let line: Vec<String> = serde_json::from_value(plan["machines"][0].clone()).unwrap();
+    start_and_quit(&line);
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn shells_accept_the_completions() {
+    let output = run(&["completions", "bash"]);
+    let mut shell = Command::new("bash")
+        .args(["-n"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&output.stdout)
+        .unwrap();
+    assert!(shell.wait().unwrap().success());
+    assert!(stdout(&output).contains("monitor"));
+}
+
+#[test]
+fn usage_errors_are_exit_code_2_and_failures_in_json_are_json() {
+    assert_eq!(
+        run(&["launch", "--dry-run", "--size", "3M"]).status.code(),
+        Some(2)
+    );
+    let output = run(&["--json", "info", "--device", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(3));
+    let error: Value = serde_json::from_str(&stderr(&output)).unwrap();
+    assert_eq!(error["exit"], 3);
+}
