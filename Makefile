@@ -232,7 +232,8 @@ docs: | sandbox-ready
 # Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
 .PHONY: check-docs
 check-docs: docs
-	@echo "CHECK   documentation: Sphinx and rustdoc without a warning"
+	@echo "CHECK   documentation: names of files, quoted messages, libvirt's XML; rustdoc without a warning"
+	@tools/docs/enter tools/docs/check
 	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
 
 # --- Cleaning ---------------------------------------------------------------------------------------------------------
