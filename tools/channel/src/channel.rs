@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Makes channels, and finds those that are there.
+
+use std::sync::atomic::Ordering;
+
+use ivshmem::{Link, Memory};
+
+use crate::layout::{header, Invalid, BASE_ALIGN, HEADER_LEN};
+use crate::{Error, Layout, Member, Plan, Result};
+
+/// A channel that was made or found. Joining is what makes use of it.
+///
+/// `L` is cloned for each handle: an `Arc` of an endpoint or peer, or a reference.
+#[derive(Clone, Debug)]
+pub struct Channel<L> {
+    link: L,
+    base: u64,
+    plan: Plan,
+}
+
+impl<L: Link + Clone> Channel<L> {
+    /// Makes a channel at byte `base` of the memory, a multiple of 4096, whatever was there before. Programs
+    /// that use what was there get [`Error::Reset`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layout`], [`Error::Link`].
+    pub fn create(link: L, base: u64, layout: &Layout) -> Result<Self> {
+        let available = available(&link, base)?;
+        let generation = random()?;
+        let bytes = layout
+            .encode(generation, available)
+            .map_err(Error::Layout)?;
+        let word = base + header::GENERATION as u64;
+        // Nobody takes it for made before all of it is there.
+        link.store32(word, 0, Ordering::SeqCst)?;
+        link.fence();
+        let (before, rest) = bytes.split_at(header::GENERATION);
+        link.write(base, before)?;
+        let after = &rest[size_of::<u32>()..];
+        link.write(word + size_of::<u32>() as u64, after)?;
+        link.store32(word, generation, Ordering::Release)?;
+        Self::open(link, base)
+    }
+
+    /// Finds the channel at byte `base` of the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAChannel`], [`Error::Link`].
+    pub fn open(link: L, base: u64) -> Result<Self> {
+        let available = available(&link, base)?;
+        let mut head = [0; HEADER_LEN];
+        link.load32(base + header::GENERATION as u64, Ordering::Acquire)?;
+        link.read(base, &mut head)?;
+        let mut bytes = vec![0; Plan::table_len(&head)?];
+        if bytes.len() as u64 > available {
+            return Err(Invalid::TooLarge {
+                needed: bytes.len() as u64,
+                available,
+            }
+            .into());
+        }
+        // Once more, and whole: what is checked is what is used.
+        link.read(base, &mut bytes)?;
+        let plan = Plan::decode(&bytes, available)?;
+        Ok(Self { link, base, plan })
+    }
+
+    /// Finds the channel at `base`, or makes it if there is none that can be used. If two programs do this at
+    /// the same time, one of them may get [`Error::Reset`] afterwards, and succeeds when it tries again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherLayout`] if there is one with another layout; those of [`create`](Self::create).
+    pub fn open_or_create(link: L, base: u64, layout: &Layout) -> Result<Self> {
+        match Self::open(link.clone(), base) {
+            Ok(channel) if channel.plan.layout() == layout => Ok(channel),
+            Ok(_) => Err(Error::OtherLayout),
+            Err(Error::NotAChannel(_)) => Self::create(link, base, layout),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Makes the channel anew, with the same layout: all messages are gone, and all who use it get
+    /// [`Error::Reset`] and have to join again. What to do after [`Error::Corrupt`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`].
+    pub fn reset(&self) -> Result<Self> {
+        Self::create(self.link.clone(), self.base, self.plan.layout())
+    }
+
+    /// What was found.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Takes part as slot `slot`, and is rung by vector `vector` of the link.
+    ///
+    /// If the slot shows another program that has not left, and that is not of the same peer, this blocks
+    /// until that one has been silent for as long as the layout says. A program of the same peer is one that
+    /// was started before: it is replaced at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SlotTaken`], [`Error::NoSuch`], [`Error::Reset`], [`Error::Link`].
+    pub fn join(&self, slot: u32, vector: u32) -> Result<Member<L>> {
+        Member::join(
+            self.link.clone(),
+            self.base,
+            self.plan.clone(),
+            slot,
+            vector,
+        )
+    }
+}
+
+/// Bytes of the memory from `base` on.
+fn available(memory: &impl Memory, base: u64) -> Result<u64> {
+    let size = memory.size();
+    if base % BASE_ALIGN != 0 || base.saturating_add(HEADER_LEN as u64) > size {
+        let text = format!(
+            "a channel cannot begin at byte {base}: take a multiple of {BASE_ALIGN} inside of the {size} bytes"
+        );
+        return Err(ivshmem::Error::Argument(text).into());
+    }
+    Ok(size - base)
+}
+
+/// A number that is not 0 and that was hardly used before.
+pub(crate) fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    loop {
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| ivshmem::Error::io(error, "getrandom failed"))?;
+        match u32::from_ne_bytes(bytes) {
+            0 => {}
+            number => return Ok(number),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What can go wrong in a channel, and what to do about it.
+
+use ivshmem::AccessError;
+
+use crate::layout::Invalid;
+use crate::ring::Fault;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no channel that this library can use.
+    #[error("no usable channel is there: {0}; wait for the other side to make it, or make one")]
+    NotAChannel(#[from] Invalid),
+    /// There is a channel, of another shape than was asked for.
+    #[error("the channel that is there has another layout than was asked for: use the same on all sides, or make it anew")]
+    OtherLayout,
+    /// The layout cannot be.
+    #[error("this layout cannot be: {0}")]
+    Layout(Invalid),
+    /// The ring holds what its other end never writes. It stays so until the channel is made anew.
+    #[error(
+        "the channel is corrupt ({0}): make it anew with reset(), and find out who wrote there"
+    )]
+    Corrupt(&'static str),
+    /// Somebody made the channel anew: open it and join again.
+    #[error("the channel was made anew: open it and join again")]
+    Reset,
+    /// Another program joined with our slot.
+    #[error("another program has taken our slot: is this one started twice?")]
+    Replaced,
+    /// The slot belongs to a program that is alive.
+    #[error(
+        "slot {0} is taken by a program that is alive: end that one, or join with another slot"
+    )]
+    SlotTaken(u32),
+    /// No such slot or ring in this channel.
+    #[error("the channel has no {0}")]
+    NoSuch(String),
+    /// This end of the ring is in use in this program.
+    #[error("this end of the ring is in use already")]
+    InUse,
+    /// The message can never fit.
+    #[error("a message of {len} bytes is longer than this ring's longest, {max}")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The longest for this ring, in bytes.
+        max: usize,
+    },
+    /// The time is over.
+    #[error("the time is over, and the other side has not made room")]
+    TimedOut,
+    /// The device or the server.
+    #[error(transparent)]
+    Link(#[from] ivshmem::Error),
+}
+
+impl From<AccessError> for Error {
+    fn from(error: AccessError) -> Self {
+        Self::Link(error.into())
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Access(error) => error.into(),
+            Fault::Corrupt(what) => Self::Corrupt(what),
+            Fault::TooLong { len, max } => Self::TooLong { len, max },
+        }
+    }
+}

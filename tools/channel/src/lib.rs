@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Channels between virtual machines and host processes: message rings and presence in shared memory.
+//!
+//! A channel is an area of the shared memory with a header, a table of *slots*, one for each program that can
+//! take part, and *rings*, each from one slot to another. `Documentation/channel.rst` has the layout, for
+//! those who write the other end in another language.
+//!
+//! * [`Channel`]: makes an area, or opens one that is there.
+//! * [`Member`]: a slot that this program has joined, and who else is there. Crashes are seen by a heartbeat
+//!   that stops; a program that starts again joins again, and goes on with the rings where it was.
+//! * [`Sender`], [`Receiver`]: the two ends of a ring.
+//!
+//! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
+//! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
+//! [made anew](Channel::reset). It cannot cause a panic, an endless loop or an access outside of the memory.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use ivshmem::Endpoint;
+//! use ivshmem_channel::{Channel, Layout};
+//!
+//! # fn main() -> Result<(), ivshmem_channel::Error> {
+//! let link = Arc::new(Endpoint::open("/dev/ivshmem0")?);
+//! let channel = Channel::open_or_create(link, 0, &Layout::duplex(1 << 16))?;
+//! let me = channel.join(0, 0)?; // slot 0, rung by vector 0
+//! let mut to = me.sender(1)?;
+//! let mut from = me.receiver(1)?;
+//! to.send(b"hello", None)?;
+//! if let Some(message) = from.next(Some(Duration::from_secs(5)))? {
+//!     println!("{:?}", message.to_vec()?);
+//!     message.done()?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(target_endian = "big")]
+compile_error!("the layout is little-endian, and this crate does not swap bytes");
+
+mod channel;
+mod error;
+mod layout;
+mod member;
+mod presence;
+mod receiver;
+pub mod ring;
+mod sender;
+mod spin;
+
+pub use channel::Channel;
+pub use error::{Error, Result};
+pub use layout::{Invalid, Layout, Plan, RingSpec, MAX_RINGS, MAX_SLOTS};
+pub use member::Member;
+pub use presence::Presence;
+pub use receiver::{Message, Receiver};
+pub use sender::{Reservation, Sender};

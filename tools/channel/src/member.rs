@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A slot that this program has joined.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ivshmem::{Link, MAX_PEER, MAX_RING_VECTOR};
+
+use crate::channel::random;
+use crate::layout::{header, slot};
+use crate::presence::Pulse;
+use crate::ring::Place;
+use crate::{Error, Plan, Presence, Receiver, Result, Sender};
+
+/// State of a slot: somebody has joined.
+const JOINED: u32 = 1;
+/// State of a slot: who had joined has left.
+const LEFT: u32 = 2;
+/// Instead of a vector: do not ring, the owner cannot be rung and looks by itself.
+const NO_VECTOR: u32 = u32::MAX;
+
+/// A slot that this program has joined, until it and all its senders and receivers are dropped.
+///
+/// The program shows that it lives whenever it calls or waits in [`Sender`] and [`Receiver`]. If it does
+/// neither for long, it has to call [`beat`](Self::beat).
+#[derive(Debug)]
+pub struct Member<L: Link + Clone>(Arc<Seat<L>>);
+
+/// What a member and its senders and receivers share.
+#[derive(Debug)]
+pub(crate) struct Seat<L: Link> {
+    pub link: L,
+    base: u64,
+    plan: Plan,
+    slot: u32,
+    incarnation: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    heartbeat: u32,
+    beaten: Instant,
+    /// Of each slot.
+    pulses: Vec<Option<Pulse>>,
+    /// Indices of rings of which an end is in use here.
+    in_use: BTreeSet<usize>,
+}
+
+/// What a slot says. Nothing of it can be relied on.
+struct Claim {
+    incarnation: u32,
+    state: u32,
+    heartbeat: u32,
+    peer_id: u32,
+    vector: u32,
+}
+
+impl<L: Link + Clone> Member<L> {
+    pub(crate) fn join(link: L, base: u64, plan: Plan, slot: u32, vector: u32) -> Result<Self> {
+        if plan.slot(slot).is_none() {
+            return Err(Error::NoSuch(format!("slot {slot}")));
+        }
+        let slots = plan.layout().slots() as usize;
+        let seat = Seat {
+            link,
+            base,
+            plan,
+            slot,
+            incarnation: random()?,
+            state: Mutex::new(State {
+                heartbeat: 0,
+                beaten: Instant::now(),
+                pulses: vec![None; slots],
+                in_use: BTreeSet::new(),
+            }),
+        };
+        let before = seat.wait_until_free()?;
+        seat.claim(before, vector)?;
+        Ok(Self(Arc::new(seat)))
+    }
+
+    /// Our slot.
+    pub fn slot(&self) -> u32 {
+        self.0.slot
+    }
+
+    /// Our number for this time.
+    pub fn incarnation(&self) -> u32 {
+        self.0.incarnation
+    }
+
+    /// Shows that we live, if it is time to. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
+    pub fn beat(&self) -> Result<()> {
+        self.0.check()?;
+        self.0.beat()
+    }
+
+    /// Who is in slot `slot`. A program that has crashed is found lost only if this is called from time to
+    /// time: what counts is how long its heartbeat was seen to stand still. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuch`], [`Error::Link`].
+    pub fn presence(&self, slot: u32) -> Result<Presence> {
+        let Some(claim) = self.0.claim_of(slot)? else {
+            return Ok(Presence::Absent);
+        };
+        let incarnation = claim.incarnation;
+        let mut state = self.0.state();
+        let pulse = &mut state.pulses[slot as usize];
+        let silent = Pulse::watch(pulse, incarnation, claim.heartbeat, Instant::now());
+        Ok(match (claim.state, silent < self.0.plan.lost_after()) {
+            (JOINED, true) => Presence::Present {
+                incarnation,
+                peer_id: claim.peer_id,
+            },
+            (JOINED, false) => Presence::Lost { incarnation },
+            _ => Presence::Absent,
+        })
+    }
+
+    /// The sending end of the ring to slot `to`. Goes on where the last one was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuch`] if the layout has no such ring; [`Error::InUse`], [`Error::Corrupt`],
+    /// [`Error::Link`].
+    pub fn sender(&self, to: u32) -> Result<Sender<L>> {
+        let end = End::take(&self.0, self.0.slot, to)?;
+        Sender::new(end, to)
+    }
+
+    /// The receiving end of the ring from slot `from`. Begins with the oldest message that was not released.
+    ///
+    /// # Errors
+    ///
+    /// As [`sender`](Self::sender).
+    pub fn receiver(&self, from: u32) -> Result<Receiver<L>> {
+        let end = End::take(&self.0, from, self.0.slot)?;
+        Receiver::new(end, from)
+    }
+}
+
+impl<L: Link> Seat<L> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Byte offset in the memory of a field of our slot.
+    fn field(&self, field: u64) -> u64 {
+        self.base + self.plan.slot(self.slot).expect("checked in join") + field
+    }
+
+    /// Whether the channel is the one that we joined, and the slot is ours.
+    pub fn check(&self) -> Result<()> {
+        self.check_generation()?;
+        let word = self.field(slot::INCARNATION);
+        if self.link.load32(word, Ordering::Relaxed)? != self.incarnation {
+            return Err(Error::Replaced);
+        }
+        Ok(())
+    }
+
+    fn check_generation(&self) -> Result<()> {
+        let word = self.base + header::GENERATION as u64;
+        if self.link.load32(word, Ordering::Acquire)? != self.plan.generation() {
+            return Err(Error::Reset);
+        }
+        Ok(())
+    }
+
+    pub fn beat(&self) -> Result<()> {
+        let mut state = self.state();
+        if state.beaten.elapsed() >= self.plan.heartbeat() {
+            state.beaten = Instant::now();
+            state.heartbeat = state.heartbeat.wrapping_add(1);
+            let word = self.field(slot::HEARTBEAT);
+            self.link
+                .store32(word, state.heartbeat, Ordering::Relaxed)?;
+        }
+        Ok(())
+    }
+
+    /// What slot `slot` says, `None` if nobody has joined since the channel was made.
+    fn claim_of(&self, slot: u32) -> Result<Option<Claim>> {
+        let no_such = || Error::NoSuch(format!("slot {slot}"));
+        let at = self.base + self.plan.slot(slot).ok_or_else(no_such)?;
+        let load = |field| self.link.load32(at + field, Ordering::Relaxed);
+        let generation = self.link.load32(at + slot::GENERATION, Ordering::Acquire)?;
+        if generation != self.plan.generation() {
+            return Ok(None);
+        }
+        Ok(Some(Claim {
+            incarnation: load(slot::INCARNATION)?,
+            state: load(slot::STATE)?,
+            heartbeat: load(slot::HEARTBEAT)?,
+            peer_id: load(slot::PEER_ID)?,
+            vector: load(slot::VECTOR)?,
+        }))
+    }
+
+    /// Blocks until nobody who lives has our slot. Returns who had it.
+    fn wait_until_free(&self) -> Result<u32> {
+        let begin = Instant::now();
+        let mut pulse = None;
+        loop {
+            self.check_generation()?;
+            let word = self.field(slot::INCARNATION);
+            let before = self.link.load32(word, Ordering::Acquire)?;
+            let Some(claim) = self.claim_of(self.slot)? else {
+                return Ok(before);
+            };
+            let same = claim.peer_id == self.link.peer_id() && claim.vector != NO_VECTOR;
+            if claim.state != JOINED || same {
+                return Ok(before);
+            }
+            let now = Instant::now();
+            let silent = Pulse::watch(&mut pulse, claim.incarnation, claim.heartbeat, now);
+            if silent >= self.plan.lost_after() {
+                return Ok(before);
+            }
+            if begin.elapsed() > 2 * self.plan.lost_after() {
+                return Err(Error::SlotTaken(self.slot));
+            }
+            std::thread::sleep(self.plan.heartbeat() / 4);
+        }
+    }
+
+    /// Takes our slot from `before`. Of two who try at the same time one gets it: the other fails here, or
+    /// finds out by [`check`](Self::check).
+    fn claim(&self, before: u32, vector: u32) -> Result<()> {
+        let vector = match self.link.vectors() {
+            0 => NO_VECTOR,
+            _ => vector,
+        };
+        let word = self.field(slot::INCARNATION);
+        if self
+            .link
+            .compare_exchange32(word, before, self.incarnation)?
+            .is_err()
+        {
+            return Err(Error::SlotTaken(self.slot));
+        }
+        let store = |field, value| {
+            let word = self.field(field);
+            self.link.store32(word, value, Ordering::Relaxed)
+        };
+        store(slot::HEARTBEAT, 0)?;
+        store(slot::PEER_ID, self.link.peer_id())?;
+        store(slot::VECTOR, vector)?;
+        store(slot::STATE, JOINED)?;
+        let generation = self.plan.generation();
+        self.link
+            .store32(self.field(slot::GENERATION), generation, Ordering::Release)?;
+        Ok(())
+    }
+
+    /// Rings whoever is in slot `slot`; nobody is no error.
+    pub fn ring(&self, slot: u32) -> Result<()> {
+        if let Some(claim) = self.claim_of(slot)? {
+            // Numbers of another program: out of range they are nobody's.
+            let real = claim.peer_id <= MAX_PEER && claim.vector <= MAX_RING_VECTOR;
+            if real && claim.state == JOINED {
+                self.link.ring(claim.peer_id, claim.vector)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps while the word is `value`, until rung, or for at most `left` or the time of a heartbeat. Returns
+    /// for any reason, also for none: the caller looks again. A ring that gets lost so costs a heartbeat.
+    pub fn sleep(&self, (word, value): (u64, u32), left: Option<Duration>) -> Result<()> {
+        let beat = self.plan.heartbeat();
+        let limit = left.map_or(beat, |left| left.min(beat));
+        self.link.wait_word(word, value, Some(limit))?;
+        self.check()?;
+        self.beat()
+    }
+}
+
+impl<L: Link> Drop for Seat<L> {
+    fn drop(&mut self) {
+        // Others find out by the heartbeat if this fails.
+        if self.check().is_ok() {
+            let word = self.field(slot::STATE);
+            let _ = self.link.store32(word, LEFT, Ordering::Release);
+        }
+    }
+}
+
+/// One end of a ring, in use once in this program.
+#[derive(Debug)]
+pub(crate) struct End<L: Link> {
+    pub seat: Arc<Seat<L>>,
+    pub place: Place,
+    index: usize,
+}
+
+impl<L: Link> End<L> {
+    fn take(seat: &Arc<Seat<L>>, producer: u32, consumer: u32) -> Result<Self> {
+        seat.check()?;
+        let found = seat.plan.find(producer, consumer);
+        let (index, offset) = found.ok_or_else(|| {
+            Error::NoSuch(format!("ring from slot {producer} to slot {consumer}"))
+        })?;
+        if !seat.state().in_use.insert(index) {
+            return Err(Error::InUse);
+        }
+        let place = Place {
+            offset: seat.base + offset,
+            size: seat.plan.layout().rings()[index].size,
+            generation: seat.plan.generation(),
+        };
+        Ok(Self {
+            seat: Arc::clone(seat),
+            place,
+            index,
+        })
+    }
+}
+
+impl<L: Link> Drop for End<L> {
+    fn drop(&mut self) {
+        self.seat.state().in_use.remove(&self.index);
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The sending end of a ring, with doorbell and time.
+
+use std::time::{Duration, Instant};
+
+use ivshmem::Link;
+
+use crate::member::End;
+use crate::ring::{Producer, Space};
+use crate::spin::Spin;
+use crate::{Error, Result};
+
+/// The sending end of a ring.
+///
+/// Messages arrive whole and in their order. Time limits: `None` waits for ever, zero only tries.
+#[derive(Debug)]
+pub struct Sender<L: Link + Clone> {
+    ring: Producer<L>,
+    end: End<L>,
+    to: u32,
+    spin: Spin,
+}
+
+impl<L: Link + Clone> Sender<L> {
+    pub(crate) fn new(end: End<L>, to: u32) -> Result<Self> {
+        Ok(Self {
+            ring: Producer::attach(end.seat.link.clone(), end.place)?,
+            end,
+            to,
+            spin: Spin::new(),
+        })
+    }
+
+    /// The longest message in bytes.
+    pub fn longest(&self) -> usize {
+        self.ring.longest()
+    }
+
+    /// Sends a message, and all that was committed before; waits until there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`], [`Error::TooLong`], [`Error::Corrupt`], [`Error::Reset`], [`Error::Replaced`],
+    /// [`Error::Link`].
+    pub fn send(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        self.queue(message, timeout)?;
+        self.flush()
+    }
+
+    /// As [`send`](Self::send), but the receiver need not see the message before [`flush`](Self::flush): for
+    /// many small messages at a time, which cost one doorbell.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn queue(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        let mut space = self.reserve(message.len(), timeout)?;
+        space.write(0, message)?;
+        space.commit(message.len())
+    }
+
+    /// Makes room for a message of up to `len` bytes in the ring itself; waits until there is some. What is
+    /// dropped without a commit was never there.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn reserve(&mut self, len: usize, timeout: Option<Duration>) -> Result<Reservation<'_, L>> {
+        self.end.seat.check()?;
+        self.end.seat.beat()?;
+        let space = match self.ring.reserve(len)? {
+            Some(space) => space,
+            None => self.wait_for_room(len, timeout)?,
+        };
+        Ok(Reservation {
+            sender: self,
+            space,
+        })
+    }
+
+    /// Shows the receiver all that was committed, and rings it if it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.end.seat.check()?;
+        if self.ring.publish()? {
+            self.end.seat.ring(self.to)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
+        // The receiver cannot make room by reading what it does not see.
+        self.flush()?;
+        let begin = Instant::now();
+        loop {
+            if let Some(space) = self.spin.look(|| self.ring.reserve(len))? {
+                return Ok(space);
+            }
+            let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(Error::TimedOut);
+            }
+            if let Some(word) = self.ring.arm(len)? {
+                self.end.seat.sleep(word, left)?;
+            }
+        }
+    }
+}
+
+/// Room for a message in the ring itself.
+#[derive(Debug)]
+pub struct Reservation<'a, L: Link + Clone> {
+    sender: &'a mut Sender<L>,
+    space: Space,
+}
+
+impl<L: Link + Clone> Reservation<'_, L> {
+    /// Bytes of room.
+    pub fn len(&self) -> usize {
+        self.space.len as usize
+    }
+
+    /// Whether there is room for an empty message only.
+    pub fn is_empty(&self) -> bool {
+        self.space.len == 0
+    }
+
+    /// Copies `bytes` to byte `at` of the message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLong`] if that leaves the room.
+    pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<()> {
+        let max = self.len();
+        let end = at.saturating_add(bytes.len());
+        if end > max {
+            return Err(Error::TooLong { len: end, max });
+        }
+        let memory = self.sender.ring.memory();
+        Ok(memory.write(self.space.offset + at as u64, bytes)?)
+    }
+
+    /// Ends the message with its first `len` bytes. [`Sender::flush`] shows it to the receiver.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLong`].
+    pub fn commit(self, len: usize) -> Result<()> {
+        Ok(self.sender.ring.commit(self.space, len)?)
+    }
+}

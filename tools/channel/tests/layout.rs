@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The bytes of a channel: what is written is read back, and nothing else is believed.
+
+use std::time::Duration;
+
+use ivshmem_channel::{Invalid, Layout, Plan};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const ROOM: u64 = 1 << 40;
+
+fn layouts() -> impl Strategy<Value = Layout> {
+    let ring = (any::<u32>(), any::<u32>(), 6u32..20);
+    (2u32..=64, vec(ring, 1..20), 10u64..1000, 2u64..9).prop_map(|(slots, rings, beat, times)| {
+        let mut ends = std::collections::BTreeSet::new();
+        let beat = Duration::from_millis(beat);
+        let layout = Layout::new(slots).heartbeat(beat, beat * u32::try_from(times).unwrap());
+        // One ring at least, whatever the numbers are.
+        let rings = rings.into_iter().chain([(0, 1, 6)]);
+        rings.fold(layout, |layout, (from, to, order)| {
+            let (from, to) = (from % slots, to % slots);
+            if from == to || !ends.insert((from, to)) {
+                return layout;
+            }
+            layout.ring(from, to, 1 << order)
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(layout in layouts(), generation in 1u32..) {
+        let bytes = layout.encode(generation, ROOM).unwrap();
+        let plan = Plan::decode(&bytes, layout.size()).unwrap();
+        prop_assert_eq!(plan.layout(), &layout);
+        prop_assert_eq!(plan.generation(), generation);
+        let less = Plan::decode(&bytes, layout.size() - 1);
+        let too_large = matches!(less, Err(Invalid::TooLarge { .. }));
+        prop_assert!(too_large);
+    }
+
+    #[test]
+    fn one_changed_byte_is_found(layout in layouts(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let mut bytes = layout.encode(1, ROOM).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        prop_assert!(Plan::decode(&bytes, ROOM).is_err());
+    }
+
+    #[test]
+    fn bytes_of_any_kind_do_no_harm(bytes in vec(any::<u8>(), 0..400)) {
+        prop_assert!(Plan::decode(&bytes, ROOM).is_err());
+    }
+
+    #[test]
+    fn a_header_with_any_numbers_and_a_good_checksum_is_judged(
+        numbers in vec(any::<u32>(), 4),
+        entry in vec(0u32..200, 4),
+    ) {
+        // All numbers of a good one are replaced, as a hostile peer can.
+        let mut bytes = Layout::duplex(64).encode(1, ROOM).unwrap();
+        for (at, number) in (32..48).step_by(4).zip(&numbers) {
+            bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        for (at, number) in (128..144).step_by(4).zip(&entry) {
+            bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        sign(&mut bytes);
+        if let Ok(plan) = Plan::decode(&bytes, ROOM) {
+            prop_assert!(plan.layout().size() <= ROOM);
+            prop_assert!(plan.layout().slots() <= 64);
+        }
+    }
+}
+
+/// As the documentation says how the checksum is made, apart from the library's own code.
+fn sign(bytes: &mut [u8]) {
+    bytes[48..52].fill(0);
+    let mut hash = 2_166_136_261u32;
+    for byte in bytes.iter() {
+        hash = (hash ^ u32::from(*byte)).wrapping_mul(16_777_619);
+    }
+    bytes[48..52].copy_from_slice(&hash.to_le_bytes());
+}
+
+#[test]
+fn bytes_of_the_smallest_channel() {
+    let bytes = Layout::duplex(64).encode(0x0102_0304, ROOM).unwrap();
+    let mut expected = vec![0; 160];
+    expected[..8].copy_from_slice(b"IVSHCHAN");
+    let words: [(usize, u32); 15] = [
+        (8, 1),
+        (12, 0x0102_0304),
+        (24, 256 + 2 * 128 + 2 * (128 + 64)),
+        (32, 2),
+        (36, 2),
+        (40, 500),
+        (44, 3000),
+        (128, 1),
+        (132, 0),
+        (136, 1),
+        (140, 64),
+        (144, 1),
+        (148, 1),
+        (152, 0),
+        (156, 64),
+    ];
+    for (at, word) in words {
+        expected[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    sign(&mut expected);
+    assert_eq!(bytes, expected);
+}
+
+#[test]
+fn layouts_that_cannot_be() {
+    let second = Duration::from_secs(1);
+    let bad = [
+        Layout::new(1).ring(0, 1, 64),
+        Layout::new(65).ring(0, 1, 64),
+        Layout::new(2),
+        Layout::new(2).ring(0, 1, 63),
+        Layout::new(2).ring(0, 1, 32),
+        Layout::new(2).ring(0, 2, 64),
+        Layout::new(2).ring(1, 1, 64),
+        Layout::new(2).ring(0, 1, 64).ring(0, 1, 64),
+        Layout::duplex(64).heartbeat(second, second),
+    ];
+    for layout in bad {
+        assert!(layout.encode(1, ROOM).is_err(), "{layout:?}");
+    }
+}
