@@ -142,3 +142,14 @@ pub trait Flavour: fmt::Debug + Send + Sync {
     /// Somebody rang a vector of this device.
     fn interrupt(&self, function: &mut Function, vector: u16) -> Outcome;
 }
+
+/// Replaces a device by a new one whose BARs are put where the hypervisor had put those of the old one.
+fn make_anew(flavour: &dyn Flavour, function: &mut Function, birth: &Birth) {
+    let placed = function.quirks.placed;
+    *function = flavour.create(birth);
+    for (bar, address) in placed.into_iter().enumerate() {
+        if let Some(address) = address {
+            flavour.place_bar(function, bar, address);
+        }
+    }
+}

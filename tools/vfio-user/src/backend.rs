@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX};
 use ivshmem_model::{PeerId, Width};
@@ -26,10 +27,34 @@ pub(crate) struct Backend {
     attached: bool,
 }
 
-/// The widest access of at most `bytes` (not 0) bytes and at most `limit`.
-fn widest(bytes: usize, limit: usize) -> usize {
-    let bytes = bytes.min(limit);
-    1 << bytes.ilog2()
+/// One of the model's accesses that a request of any length becomes.
+struct Piece {
+    /// Where its bytes are in the message.
+    range: Range<usize>,
+    /// Its offset in the region.
+    at: u64,
+    width: Width,
+}
+
+/// Cuts a request into accesses, each as wide as the region takes and the rest allows.
+fn pieces(region: u32, offset: u64, len: usize) -> impl Iterator<Item = Piece> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let width = Width::ALL.into_iter().rev().find(|width| {
+            // CAST: 8 at most.
+            let bytes = width.bytes() as usize;
+            bytes <= limit(region) && bytes <= len - done
+        })?;
+        let start = done;
+        // CAST: As above.
+        done += width.bytes() as usize;
+        Some(Piece {
+            range: start..done,
+            // CAST: An offset in a buffer.
+            at: offset.wrapping_add(start as u64),
+            width,
+        })
+    })
 }
 
 impl Backend {
@@ -96,15 +121,10 @@ impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         check_length(data)?;
         self.attach();
-        let mut done = 0;
-        while done < data.len() {
-            let bytes = widest(data.len() - done, limit(region));
-            // CAST: An offset in a buffer.
-            let at = offset.wrapping_add(done as u64);
-            let width = Width::from_bytes(bytes).unwrap_or(Width::U8);
-            let value = self.read(region, at, width).to_le_bytes();
-            data[done..done + bytes].copy_from_slice(&value[..bytes]);
-            done += bytes;
+        for piece in pieces(region, offset, data.len()) {
+            let value = self.read(region, piece.at, piece.width).to_le_bytes();
+            let bytes = &mut data[piece.range];
+            bytes.copy_from_slice(&value[..bytes.len()]);
         }
         Ok(())
     }
@@ -112,16 +132,11 @@ impl ServerBackend for Backend {
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         check_length(data)?;
         self.attach();
-        let mut done = 0;
-        while done < data.len() {
-            let bytes = widest(data.len() - done, limit(region));
-            // CAST: An offset in a buffer.
-            let at = offset.wrapping_add(done as u64);
-            let width = Width::from_bytes(bytes).unwrap_or(Width::U8);
+        for piece in pieces(region, offset, data.len()) {
             let mut value = [0; 8];
-            value[..bytes].copy_from_slice(&data[done..done + bytes]);
-            self.write(region, at, width, u64::from_le_bytes(value));
-            done += bytes;
+            let bytes = &data[piece.range];
+            value[..bytes.len()].copy_from_slice(bytes);
+            self.write(region, piece.at, piece.width, u64::from_le_bytes(value));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX, BAR_REGISTERS};
 use ivshmem_abi::regs::{DOORBELL, INTR_MASK, INTR_STATUS, IV_POSITION};
 
-use super::{Birth, Flavour, Lost, Outcome, PeerId, Ring};
+use super::{make_anew, Birth, Flavour, Lost, Outcome, PeerId, Ring};
 use crate::config::{offset, Config, BAR_PREFETCH, COMMAND_MASTER, COMMAND_MEMORY};
 use crate::function::{register, Function, BAR_DWORDS};
 use crate::width::{pieces, Width};
@@ -115,13 +115,7 @@ impl Flavour for AcrnDm {
 
     /// The device model ends and starts again, and puts everything where it was.
     fn reset(&self, function: &mut Function, birth: &Birth) {
-        let placed = function.quirks.placed;
-        *function = self.create(birth);
-        for (bar, address) in placed.into_iter().enumerate() {
-            if let Some(address) = address {
-                self.place_bar(function, bar, address);
-            }
-        }
+        make_anew(self, function, birth);
     }
 
     /// `pci_cfgrw`: base address registers take aligned 32-bit writes only.

@@ -6,7 +6,7 @@
 
 use ivshmem_abi::regs::{DOORBELL, INTR_MASK, INTR_STATUS, IV_POSITION};
 
-use super::{Birth, Flavour, Lost, Outcome, PeerId, Ring};
+use super::{make_anew, Birth, Flavour, Lost, Outcome, PeerId, Ring};
 use crate::config::{offset, Config, BAR_PREFETCH};
 use crate::function::{register, Function, Registers, BAR_DWORDS};
 use crate::msix::{self, Msix, ENTRY};
@@ -143,13 +143,7 @@ impl Flavour for AcrnHv {
 
     /// The virtual machine is made anew, and its device with it: no guest action resets a device.
     fn reset(&self, function: &mut Function, birth: &Birth) {
-        let placed = function.quirks.placed;
-        *function = self.create(birth);
-        for (bar, address) in placed.into_iter().enumerate() {
-            if let Some(address) = address {
-                self.place_bar(function, bar, address);
-            }
-        }
+        make_anew(self, function, birth);
     }
 
     /// `write_ivshmem_vdev_cfg`.
