@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    completions, doctor, dump, info, launch, list, load, manual, monitor, peek, peer, poke, ring,
-    server, wait,
+    completions, doctor, dump, info, launch, list, load, manual, monitor, peek, peer, ping, poke,
+    ring, server, wait,
 };
 use crate::exit::Exit;
 use crate::output::Output;
@@ -38,6 +38,7 @@ enum Command {
     Poke(poke::Options),
     Dump(dump::Options),
     Load(load::Options),
+    Ping(ping::Options),
     Doctor(doctor::Options),
     Launch(launch::Options),
     Server(server::Options),
@@ -60,6 +61,7 @@ impl Cli {
             Command::Poke(options) => poke::run(options, output),
             Command::Dump(options) => dump::run(options, output),
             Command::Load(options) => load::run(options, output),
+            Command::Ping(options) => ping::run(options, output),
             Command::Doctor(options) => doctor::run(options, output),
             Command::Launch(options) => launch::run(options, output),
             Command::Server(options) => server::run(options, output),

@@ -13,6 +13,7 @@ pub mod manual;
 pub mod monitor;
 pub mod peek;
 pub mod peer;
+pub mod ping;
 pub mod poke;
 pub mod ring;
 pub mod server;

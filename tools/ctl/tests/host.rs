@@ -160,6 +160,41 @@ fn host_processes_are_peers() {
     );
 }
 
+#[test]
+fn a_peer_that_serves_answers_pings() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let serve = Command::new(PROGRAM)
+        .args(["ping", "--serve", "--join", &socket, "-s", "4K"])
+        .spawn()
+        .unwrap();
+    let _serve = Server(serve);
+    let other = loop {
+        let report: Value =
+            serde_json::from_str(&stdout(&run(&["--json", "peer", &socket]))).unwrap();
+        match report["others"].as_array().unwrap().first() {
+            Some(other) => break other["peer"].to_string(),
+            None => continue,
+        }
+    };
+    let ping = [
+        "--json", "ping", "--join", &socket, &other, "-s", "4K", "-n", "300", "-i", "0s", "-t",
+        "60s",
+    ];
+    let output = run(&ping);
+    let answer: Value = serde_json::from_str(&stdout(&output)).expect(&stderr(&output));
+    assert_eq!(answer["round-trips"], 300);
+    assert!(
+        answer["min"].as_u64() <= answer["median"].as_u64(),
+        "{answer}"
+    );
+    // Elsewhere nobody serves.
+    let late = run(&["ping", "--join", &socket, &other, "-s", "8K", "-t", "50ms"]);
+    assert_eq!(late.status.code(), Some(5));
+    assert!(stderr(&late).contains("ping --serve"), "{}", stderr(&late));
+}
+
 /// The words of a line, which are for a shell.
 fn words(line: &str) -> Vec<String> {
     shlex::split(line).unwrap()

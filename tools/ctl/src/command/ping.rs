@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl ping`: round trips between two ends.
+
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+use ivshmem::{Link, MAX_PEER};
+use serde::Serialize;
+
+use crate::end::End;
+use crate::exit::{failure, Exit};
+use crate::output::Output;
+use crate::parse;
+
+/// Where the one who asks puts the number of the question.
+const QUESTION: u64 = 0;
+/// Where it puts its own ID, for the answer's ring.
+const ASKER: u64 = 4;
+/// Where the number comes back, in a cache line of its own.
+const ANSWER: u64 = 64;
+
+/// Vector that both ring; every end that can be rung has it.
+const VECTOR: u32 = 0;
+
+/// Measure round trips to another end, which has to answer with --serve
+///
+/// A round trip is: write a number, ring, the other end wakes, writes it back and rings, this end wakes. Both ends
+/// use 128 bytes of the memory at --offset, and nobody else may write there meanwhile.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl ping --serve
+  ivshmemctl ping 1
+  ivshmemctl ping 1 --count 1000 --interval 0s --offset 4K")]
+pub struct Options {
+    #[command(flatten)]
+    end: End,
+
+    /// Whom to ask
+    #[arg(required_unless_present = "serve", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
+    peer: Option<u32>,
+
+    /// Answer, until ended by a signal or by --timeout without a question
+    #[arg(long, conflicts_with_all = ["peer", "count", "interval"])]
+    serve: bool,
+
+    /// How many round trips
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    count: u64,
+
+    /// Time between two of them
+    #[arg(short, long, value_name = "TIME", default_value = "100ms", value_parser = parse::duration)]
+    interval: Duration,
+
+    /// Give up when there is no answer, or with --serve no question, for so long; exit code 5
+    #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+
+    /// First of the 128 bytes, a multiple of 64; the same at both ends
+    #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
+    offset: u64,
+}
+
+/// How long an answer may take if nothing is said.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was measured. Times are in nanoseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Answer {
+    peer: u32,
+    round_trips: usize,
+    min: u64,
+    median: u64,
+    p99: u64,
+    max: u64,
+    /// How many took at least that long, and less than twice as long.
+    histogram: Vec<(u64, usize)>,
+}
+
+/// Asks or answers.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let link = options.end.link()?;
+    match options.peer {
+        Some(peer) => ask(&*link, peer, options, output),
+        None => serve(&*link, options),
+    }
+}
+
+fn serve(link: &dyn Link, options: &Options) -> Result<Exit> {
+    let at = options.offset;
+    let mut last = link.load32(at + QUESTION, Ordering::Acquire)?;
+    loop {
+        if !link.wait_word(at + QUESTION, last, options.timeout)? {
+            let limit = humantime::format_duration(options.timeout.unwrap_or_default());
+            let message = format!("nobody asked within {limit}");
+            return Err(failure(Exit::TimedOut, message));
+        }
+        last = link.load32(at + QUESTION, Ordering::Acquire)?;
+        // Read once; the ring checks it.
+        let asker = link.load32(at + ASKER, Ordering::Relaxed)?;
+        link.store32(at + ANSWER, last, Ordering::Release)?;
+        link.ring(asker, VECTOR)?;
+    }
+}
+
+fn ask(link: &dyn Link, peer: u32, options: &Options, output: Output) -> Result<Exit> {
+    let at = options.offset;
+    let mut times = Vec::new();
+    link.store32(at + ASKER, link.peer_id(), Ordering::Relaxed)?;
+    for number in 0..options.count {
+        if number > 0 {
+            sleep(options.interval);
+        }
+        times.push(round_trip(
+            link,
+            peer,
+            at,
+            options.timeout.unwrap_or(PATIENCE),
+        )?);
+    }
+    times.sort_unstable();
+    let answer = summary(peer, &times);
+    output.answer(&answer, || text(&answer))?;
+    Ok(Exit::Success)
+}
+
+fn round_trip(link: &dyn Link, peer: u32, at: u64, patience: Duration) -> Result<u64> {
+    let before = link.load32(at + ANSWER, Ordering::Acquire)?;
+    // Another number than the last question's, or the other end would not see it; and than the last
+    // answer's, or this end would not.
+    let mut question = link
+        .load32(at + QUESTION, Ordering::Relaxed)?
+        .wrapping_add(1);
+    if question == before {
+        question = question.wrapping_add(1);
+    }
+    let begin = Instant::now();
+    link.store32(at + QUESTION, question, Ordering::Release)?;
+    link.ring(peer, VECTOR)?;
+    let mut seen = before;
+    while seen != question {
+        let left = patience.saturating_sub(begin.elapsed());
+        if left.is_zero() || !link.wait_word(at + ANSWER, seen, Some(left))? {
+            let message = format!(
+                "peer {peer} does not answer within {}: does `ivshmemctl ping --serve` run there, with the same \
+                 --offset?",
+                humantime::format_duration(patience)
+            );
+            return Err(failure(Exit::TimedOut, message));
+        }
+        seen = link.load32(at + ANSWER, Ordering::Acquire)?;
+    }
+    Ok(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// `times` are sorted, and there is at least one.
+fn summary(peer: u32, times: &[u64]) -> Answer {
+    let part = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    let mut histogram: Vec<(u64, usize)> = Vec::new();
+    for time in times {
+        let floor = 1 << (*time).max(1).ilog2();
+        match histogram.last_mut() {
+            Some((last, count)) if *last == floor => *count += 1,
+            _ => histogram.push((floor, 1)),
+        }
+    }
+    Answer {
+        peer,
+        round_trips: times.len(),
+        min: times[0],
+        median: part(50),
+        p99: part(99),
+        max: times[times.len() - 1],
+        histogram,
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    /// Of the longest bar.
+    const WIDTH: usize = 40;
+
+    let us = |time: u64| time as f64 / 1000.0;
+    let mut text = format!(
+        "{} round trips to peer {}: min {:.1} us, median {:.1} us, 99 % {:.1} us, max {:.1} us\n",
+        answer.round_trips,
+        answer.peer,
+        us(answer.min),
+        us(answer.median),
+        us(answer.p99),
+        us(answer.max)
+    );
+    let most = answer.histogram.iter().map(|(_, count)| *count).max();
+    for (floor, count) in &answer.histogram {
+        let bar = "#".repeat((count * WIDTH).div_ceil(most.unwrap_or(1)));
+        text += &format!("{:>12.1} us {count:>8} {bar}\n", us(*floor));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_and_histogram() {
+        let times: Vec<u64> = (1..=200).collect();
+        let answer = summary(3, &times);
+        assert_eq!(
+            (answer.min, answer.median, answer.p99, answer.max),
+            (1, 101, 199, 200)
+        );
+        assert_eq!(answer.histogram[..3], [(1, 1), (2, 2), (4, 4)]);
+        assert_eq!(answer.histogram.iter().map(|(_, n)| n).sum::<usize>(), 200);
+        let one = summary(3, &[7]);
+        assert_eq!((one.median, one.p99), (7, 7));
+        assert!(text(&one).contains(&"#".repeat(40)));
+    }
+}
