@@ -209,7 +209,7 @@ check-header: sandbox-ready
 	done; done
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
-scripts := .ci/run tools/docs/enter tools/kdir-check tools/kdir-check.test \
+scripts := .ci/run samples/ktap tools/docs/enter tools/kdir-check tools/kdir-check.test \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready

@@ -34,14 +34,14 @@ static void watch_vector(int device, int epoll, int vector)
 	/* Both numbers travel with the event. */
 	event.data.u64 = (uint64_t)vector << 32 | (uint32_t)irq.fd;
 	if (ioctl(device, UIO_IRQ_DATA, &irq) != 0)
-		err(1, "UIO_IRQ_DATA for vector %d", vector);
+		sample_fail("UIO_IRQ_DATA");
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, irq.fd, &event) != 0)
 		err(1, "epoll_ctl");
 }
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "acrn_eventfd [-d DEVICE] [-w]");
+	struct sample sample = sample_start(argc, argv, 0, "acrn_eventfd [-d DEVICE] [-w]");
 	struct epoll_event events[IVSHMEM_MAX_VECTORS];
 	uint32_t left = sample.wait ? RINGS_WHEN_WAITING : sample.info.vectors;
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -60,11 +60,14 @@ int main(int argc, char **argv)
 	while (left) {
 		int n = epoll_wait(epoll, events, IVSHMEM_MAX_VECTORS, -1);
 
-		if (n < 0)
+		if (n < 0 && errno != EINTR)
 			err(1, "epoll_wait");
 		for (int i = 0; i < n && left; i++, left--) {
 			uint64_t count;
 
+			/* Any of them is readable a last time when the device goes away. */
+			if (ioctl(sample.fd, IVSHMEM_GET_INFO, &sample.info) != 0)
+				sample_fail("the eventfd");
 			if (read((int)(uint32_t)events[i].data.u64, &count, sizeof(count)) < 0)
 				err(1, "read");
 			printf("vector %u: %llu interrupts\n", (uint32_t)(events[i].data.u64 >> 32),

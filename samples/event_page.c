@@ -11,46 +11,35 @@
  */
 #include "sample.h"
 
-#include <time.h>
-
 #define VECTOR		0
-#define LIMIT_SECONDS	10
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
+#define LIMIT_NS	10000000000ll
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "event_page [-d DEVICE] [-w]");
-	const volatile struct ivshmem_event_page *page;
-	double start;
+	struct sample sample = sample_start(argc, argv, 0, "event_page [-d DEVICE] [-w]");
+	const struct ivshmem_event_page *page;
 	uint64_t before;
+	int64_t start;
 
 	sample_need_vectors(&sample, VECTOR + 1);
 	page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, sample.fd,
 		    (off_t)IVSHMEM_REGION_EVENTS << IVSHMEM_REGION_SHIFT);
 	if (page == MAP_FAILED)
-		err(1, "cannot map the event page");
+		sample_fail("cannot map the event page");
 
 	/* First remember the counter, then look for work in the shared memory, then spin. */
-	before = page->seq[VECTOR];
-	start = seconds();
+	before = __atomic_load_n(&page->seq[VECTOR], __ATOMIC_ACQUIRE);
+	start = sample_now_ns();
 	if (sample.wait)
 		printf("this is peer %u, spinning\n", sample.info.peer_id);
 	else
 		sample_ring(&sample, sample.info.peer_id, VECTOR);
-	while (page->seq[VECTOR] == before) {
-		if (page->dead)
-			errx(1, "the device is gone");
-		if (!sample.wait && seconds() - start > LIMIT_SECONDS)
-			errx(1, "no interrupt within %d s", LIMIT_SECONDS);
+	while (__atomic_load_n(&page->seq[VECTOR], __ATOMIC_ACQUIRE) == before) {
+		errno = __atomic_load_n(&page->dead, __ATOMIC_ACQUIRE) ? ENODEV : ETIMEDOUT;
+		if (errno == ENODEV || (!sample.wait && sample_now_ns() - start > LIMIT_NS))
+			sample_fail("no interrupt");
 	}
 	printf("vector %d: interrupt %llu, seen after %.0f microseconds\n", VECTOR,
-	       (unsigned long long)page->seq[VECTOR], (seconds() - start) * 1e6);
+	       (unsigned long long)page->seq[VECTOR], (sample_now_ns() - start) / 1e3);
 	return 0;
 }

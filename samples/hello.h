@@ -30,30 +30,26 @@ static inline struct letter *letter_from(void *memory, unsigned int from)
 
 static inline void write_letter(struct letter *letter, uint32_t session, const char *text)
 {
-	volatile char *shared = letter->text;
 	uint32_t length = strnlen(text, sizeof(letter->text));
 
-	for (uint32_t i = 0; i < length; i++)
-		shared[i] = text[i];
-	__atomic_store_n(&letter->length, length, __ATOMIC_RELAXED);
-	__atomic_store_n(&letter->session, session, __ATOMIC_RELEASE);
+	ivshmem_copy_to(letter->text, text, length);
+	ivshmem_store(&letter->length, length);
+	ivshmem_store(&letter->session, session);
 }
 
 /* Copies the text if the letter is of this session; false if it is not there yet. */
 static inline bool read_letter(const struct letter *letter, uint32_t session,
 			       char text[sizeof(letter->text) + 1])
 {
-	const volatile char *shared = letter->text;
 	uint32_t length;
 
-	if (__atomic_load_n(&letter->session, __ATOMIC_ACQUIRE) != session)
+	if (ivshmem_load(&letter->session) != session)
 		return false;
 	/* The other machine may write anything: never believe a length that it tells. */
-	length = __atomic_load_n(&letter->length, __ATOMIC_RELAXED);
+	length = ivshmem_load(&letter->length);
 	if (length > sizeof(letter->text))
 		length = sizeof(letter->text);
-	for (uint32_t i = 0; i < length; i++)
-		text[i] = shared[i];
+	ivshmem_copy_from(text, letter->text, length);
 	text[length] = '\0';
 	return true;
 }

@@ -23,12 +23,12 @@ static void sleep_until_rung(const struct sample *sample)
 		errx(1, "no doorbell within %d s", HELLO_SECONDS);
 	}
 	if (read(sample->fd, events, sizeof(events)) < 0)
-		err(1, "read");
+		sample_fail("read");
 }
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "hello_receive [-d DEVICE]");
+	struct sample sample = sample_start(argc, argv, 0, "hello_receive [-d DEVICE]");
 	char message[sizeof(((struct letter *)0)->text) + 1], answer[sizeof(message) + 64];
 	uint32_t session, peers[RENDEZVOUS_SLOTS];
 	void *memory;

@@ -19,13 +19,13 @@ static int bind_eventfd(const struct sample *sample)
 	if (binding.fd < 0)
 		err(1, "eventfd");
 	if (ioctl(sample->fd, IVSHMEM_SET_EVENTFD, &binding) != 0)
-		err(1, "IVSHMEM_SET_EVENTFD");
+		sample_fail("IVSHMEM_SET_EVENTFD");
 	return binding.fd;
 }
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "hello_send [-d DEVICE] [MESSAGE]");
+	struct sample sample = sample_start(argc, argv, 1, "hello_send [-d DEVICE] [MESSAGE]");
 	const char *message = sample.argc ? sample.argv[0] : "Hello, neighbour!";
 	char answer[sizeof(((struct letter *)0)->text) + 1];
 	uint32_t session, peers[RENDEZVOUS_SLOTS];

@@ -14,16 +14,14 @@
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "map [-d DEVICE] [TEXT]");
+	struct sample sample = sample_start(argc, argv, 1, "map [-d DEVICE] [TEXT]");
 	char text[TEXT_BYTES] = "";
 	volatile char *shared;
 
-	if (sample.argc > 1)
-		sample_help("map [-d DEVICE] [TEXT]", SAMPLE_USAGE);
-	if (sample.info.shm_size < TEXT_AT + TEXT_BYTES)
-		errx(1, "the shared memory has only %llu bytes",
-		     (unsigned long long)sample.info.shm_size);
-	shared = (char *)sample_map(&sample, TEXT_AT + TEXT_BYTES) + TEXT_AT;
+	/* Any part in whole pages; it begins at the file's offset. */
+	shared = mmap(NULL, TEXT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, sample.fd, TEXT_AT);
+	if (shared == MAP_FAILED)
+		sample_fail("cannot map the shared memory");
 	if (sample.argc == 1) {
 		snprintf(text, sizeof(text), "%s", sample.argv[0]);
 		for (size_t i = 0; i < sizeof(text); i++)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * How long a round trip between two machines takes: write a number, ring, sleep in read(), and the
+ * How long a round trip between two machines takes: write a number, ring, sleep until rung, and the
  * same back.
  *
  *	pingpong 0 [ROUNDS]	in one machine, which measures and prints
@@ -11,30 +11,24 @@
 
 #define VECTOR		0
 #define MEET_SECONDS	120
+#define LIMIT_NS	30000000000ll	/* for one answer */
 #define LINE_BYTES	64	/* so that the two numbers do not share a cache line */
-
-static double microseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1e6 + now.tv_nsec / 1e3;
-}
 
 /* Sleeps until the other machine has written @value. */
 static void wait_for(const struct sample *sample, const uint32_t *theirs, uint32_t value)
 {
-	struct ivshmem_event event;
-
 	/* The doorbell is only a hint: look at the memory before each sleep. */
-	while (__atomic_load_n(theirs, __ATOMIC_ACQUIRE) != value)
-		if (read(sample->fd, &event, sizeof(event)) < 0)
-			err(1, "read");
+	while (ivshmem_load(theirs) != value) {
+		uint64_t vectors = 1 << VECTOR;
+
+		if (ivshmem_wait_vectors(sample->fd, &vectors, LIMIT_NS) != 0 && errno != EINTR)
+			sample_fail("no answer");
+	}
 }
 
 static void tell(const struct sample *sample, uint32_t *mine, uint32_t value, uint32_t peer)
 {
-	__atomic_store_n(mine, value, __ATOMIC_RELEASE);
+	ivshmem_store(mine, value);
 	sample_ring(sample, peer, VECTOR);
 }
 
@@ -45,30 +39,24 @@ static int by_size(const void *a, const void *b)
 	return (difference > 0) - (difference < 0);
 }
 
-static void print_table(double *times, unsigned long rounds)
+static void print_table(double *times, uint32_t rounds)
 {
 	qsort(times, rounds, sizeof(*times), by_size);
 	printf("%8s %10s %10s %10s %10s\n", "rounds", "min", "median", "p99", "max");
-	printf("%8lu %7.1f us %7.1f us %7.1f us %7.1f us\n", rounds, times[0], times[rounds / 2],
+	printf("%8u %7.1f us %7.1f us %7.1f us %7.1f us\n", rounds, times[0], times[rounds / 2],
 	       times[rounds * 99 / 100], times[rounds - 1]);
 }
 
 int main(int argc, char **argv)
 {
-	static const char help[] = "pingpong [-d DEVICE] 0|1 [ROUNDS]";
-	struct sample sample = sample_start(argc, argv, help);
+	struct sample sample = sample_start(argc, argv, 2, "pingpong [-d DEVICE] 0|1 [ROUNDS]");
+	uint32_t me = sample_number(&sample, 0, 2, 1), rounds = sample_number(&sample, 1, 1000, 10000000);
 	uint32_t session, peers[RENDEZVOUS_SLOTS], *mine, *theirs;
-	unsigned long me, rounds = 1000;
 	char *memory;
 	double *times;
 
-	if (sample.argc < 1 || sample.argc > 2)
-		sample_help(help, SAMPLE_USAGE);
-	me = strtoul(sample.argv[0], NULL, 10);
-	if (sample.argc == 2)
-		rounds = strtoul(sample.argv[1], NULL, 10);
-	if (me > 1 || rounds == 0 || rounds > 10000000)
-		sample_help(help, SAMPLE_USAGE);
+	if (me > 1 || rounds == 0)
+		sample_help(sample.help, SAMPLE_USAGE);
 	sample_need_vectors(&sample, VECTOR + 1);
 	times = calloc(rounds, sizeof(*times));
 	if (!times)
@@ -83,14 +71,14 @@ int main(int argc, char **argv)
 
 	/* Numbers start at the session's, which nobody has written before. */
 	for (uint32_t round = 0; round < rounds; round++) {
-		double start = microseconds();
+		int64_t start = sample_now_ns();
 
 		if (me == 1)
 			wait_for(&sample, theirs, session + round);
 		tell(&sample, mine, session + round, peers[!me]);
 		if (me == 0)
 			wait_for(&sample, theirs, session + round);
-		times[round] = microseconds() - start;
+		times[round] = (sample_now_ns() - start) / 1e3;
 	}
 	if (me == 0)
 		print_table(times, rounds);

@@ -12,7 +12,7 @@
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "read_events [-d DEVICE] [-w]");
+	struct sample sample = sample_start(argc, argv, 0, "read_events [-d DEVICE] [-w]");
 	struct ivshmem_event events[IVSHMEM_MAX_VECTORS];
 	ssize_t bytes;
 
@@ -25,7 +25,7 @@ int main(int argc, char **argv)
 	/* One record for each vector that was rung, lowest first. */
 	bytes = read(sample.fd, events, sizeof(events));
 	if (bytes < 0)
-		err(1, "read");
+		sample_fail("read");
 	for (size_t i = 0; i < bytes / sizeof(events[0]); i++)
 		printf("vector %u: count %llu\n", events[i].vector,
 		       (unsigned long long)events[i].count);

@@ -10,31 +10,16 @@
  */
 #include "sample.h"
 
-static uint32_t number(const char *text)
-{
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (end == text || *end || value > UINT32_MAX)
-		errx(SAMPLE_USAGE, "'%s' is not a number", text);
-	return value;
-}
-
 int main(int argc, char **argv)
 {
-	static const char help[] = "ring_doorbell [-d DEVICE] [PEER [VECTOR]]";
-	struct sample sample = sample_start(argc, argv, help);
-	struct ivshmem_ring ring = { .peer = sample.info.peer_id, .vector = 0 };
+	struct sample sample = sample_start(argc, argv, 2, "ring_doorbell [-d DEVICE] [PEER [VECTOR]]");
+	struct ivshmem_ring ring = {
+		.peer = sample_number(&sample, 0, sample.info.peer_id, IVSHMEM_MAX_PEER),
+		.vector = sample_number(&sample, 1, 0, IVSHMEM_MAX_RING_VECTOR),
+	};
 
-	if (sample.argc > 2)
-		sample_help(help, SAMPLE_USAGE);
-	sample_need_vectors(&sample, 1);
-	if (sample.argc > 0)
-		ring.peer = number(sample.argv[0]);
-	if (sample.argc > 1)
-		ring.vector = number(sample.argv[1]);
 	if (ioctl(sample.fd, IVSHMEM_RING, &ring) != 0)
-		err(1, "cannot ring vector %u of peer %u", ring.vector, ring.peer);
+		sample_fail("IVSHMEM_RING");
 	printf("this is peer %u; rang vector %u of peer %u\n", sample.info.peer_id, ring.vector,
 	       ring.peer);
 	return 0;

@@ -17,7 +17,7 @@
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "wait_eventfd [-d DEVICE] [-w]");
+	struct sample sample = sample_start(argc, argv, 0, "wait_eventfd [-d DEVICE] [-w]");
 	struct ivshmem_eventfd binding = { .vector = VECTOR };
 	struct ivshmem_info info;
 	uint64_t count;
@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 	if (binding.fd < 0)
 		err(1, "eventfd");
 	if (ioctl(sample.fd, IVSHMEM_SET_EVENTFD, &binding) != 0)
-		err(1, "IVSHMEM_SET_EVENTFD");
+		sample_fail("IVSHMEM_SET_EVENTFD");
 
 	if (sample.wait)
 		printf("this is peer %u, waiting for vector %d\n", sample.info.peer_id, VECTOR);
@@ -37,7 +37,7 @@ int main(int argc, char **argv)
 	if (read(binding.fd, &count, sizeof(count)) < 0)
 		err(1, "read");
 	if (ioctl(sample.fd, IVSHMEM_GET_INFO, &info) != 0)
-		err(1, "the device is gone");
+		sample_fail("IVSHMEM_GET_INFO");
 	printf("vector %d: %llu interrupts\n", VECTOR, (unsigned long long)count);
 	return 0;
 }

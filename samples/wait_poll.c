@@ -17,7 +17,7 @@
 
 int main(int argc, char **argv)
 {
-	struct sample sample = sample_start(argc, argv, "wait_poll [-d DEVICE] [-w]");
+	struct sample sample = sample_start(argc, argv, 0, "wait_poll [-d DEVICE] [-w]");
 	struct pollfd fds[2] = {
 		{ .fd = sample.fd, .events = POLLIN },
 		{ .fd = sample.wait ? STDIN_FILENO : -1, .events = POLLIN },
@@ -37,13 +37,13 @@ int main(int argc, char **argv)
 		errx(1, "no doorbell within %d s", OWN_RING_MS / 1000);
 	}
 	if (fds[0].revents & (POLLERR | POLLHUP))
-		errx(1, "the device is gone");
+		errx(1, "%s", sample_remedy(ENODEV));
 	if (!(fds[0].revents & POLLIN)) {
 		printf("stopped\n");
 		return 0;
 	}
 	if (read(sample.fd, &event, sizeof(event)) < 0)
-		err(1, "read");
+		sample_fail("read");
 	printf("vector %u was rung\n", event.vector);
 	return 0;
 }

@@ -27,22 +27,16 @@ static void change_and_ring(const struct sample *sample, uint32_t *word, uint32_
 
 int main(int argc, char **argv)
 {
-	static const char help[] = "wait_word [-d DEVICE] [-w] [PEER]";
-	struct sample sample = sample_start(argc, argv, help);
+	struct sample sample = sample_start(argc, argv, 1, "wait_word [-d DEVICE] [-w] [PEER]");
 	struct ivshmem_wait wait = { .offset = WORD_AT, .flags = IVSHMEM_WAIT_WORD };
 	uint32_t *word;
-	char *end = "";
 
-	if (sample.argc > 1 || (sample.wait && sample.argc))
-		sample_help(help, SAMPLE_USAGE);
+	if (sample.wait && sample.argc)
+		sample_help(sample.help, SAMPLE_USAGE);
 	sample_need_vectors(&sample, VECTOR + 1);
 	word = (uint32_t *)((char *)sample_map(&sample, WORD_AT + 4096) + WORD_AT);
 	if (sample.argc == 1) {
-		uint32_t peer = strtoul(sample.argv[0], &end, 10);
-
-		if (*end || end == sample.argv[0])
-			errx(SAMPLE_USAGE, "'%s' is not a peer ID", sample.argv[0]);
-		change_and_ring(&sample, word, peer);
+		change_and_ring(&sample, word, sample_number(&sample, 0, 0, IVSHMEM_MAX_PEER));
 		return 0;
 	}
 
@@ -56,8 +50,10 @@ int main(int argc, char **argv)
 		change_and_ring(&sample, word, sample.info.peer_id);
 		_exit(0);
 	}
-	if (ioctl(sample.fd, IVSHMEM_WAIT, &wait) != 0)
-		err(1, "IVSHMEM_WAIT");
+	/* SIGCONT and debuggers interrupt it; it is never restarted by itself. */
+	while (ioctl(sample.fd, IVSHMEM_WAIT, &wait) != 0)
+		if (errno != EINTR)
+			sample_fail("IVSHMEM_WAIT");
 	printf("the word was %u and is %u now\n", wait.value,
 	       __atomic_load_n(word, __ATOMIC_ACQUIRE));
 	return 0;

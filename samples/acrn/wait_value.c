@@ -16,16 +16,11 @@
 
 int main(int argc, char **argv)
 {
-	static const char help[] = "wait_value [-d DEVICE] N";
-	struct sample sample = sample_start(argc, argv, help);
-	uint32_t *word, wanted, now;
-	char *end;
+	struct sample sample = sample_start(argc, argv, 1, "wait_value [-d DEVICE] N");
+	uint32_t wanted = sample_number(&sample, 0, 0, UINT32_MAX), now, *word;
 
 	if (sample.argc != 1)
-		sample_help(help, SAMPLE_USAGE);
-	wanted = strtoul(sample.argv[0], &end, 10);
-	if (*end || end == sample.argv[0])
-		errx(SAMPLE_USAGE, "'%s' is not a number", sample.argv[0]);
+		sample_help(sample.help, SAMPLE_USAGE);
 	sample_need_vectors(&sample, 1);
 	word = (uint32_t *)((char *)sample_map(&sample, WORD_AT + 4096) + WORD_AT);
 
@@ -36,8 +31,8 @@ int main(int argc, char **argv)
 			.timeout_ns = LOOK_AGAIN_NS,
 		};
 
-		if (ioctl(sample.fd, IVSHMEM_WAIT, &wait) != 0 && errno != ETIMEDOUT)
-			err(1, "IVSHMEM_WAIT");
+		if (ioctl(sample.fd, IVSHMEM_WAIT, &wait) != 0 && errno != ETIMEDOUT && errno != EINTR)
+			sample_fail("IVSHMEM_WAIT");
 	}
 	printf("%u\n", now);
 	return 0;

@@ -45,6 +45,11 @@ pub fn program(name: &str, width: Width) -> Result<PathBuf, String> {
     existing(checkout().join(directory).join(name))
 }
 
+/// A script that comes with the samples.
+pub fn sample_script(name: &str) -> Result<PathBuf, String> {
+    existing(checkout().join("samples").join(name))
+}
+
 /// The names of a guest program's cases, as it lists them itself.
 pub fn cases(program: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(program)

@@ -6,9 +6,11 @@ mod guests {
     pub mod acrn;
     pub mod alone;
     pub mod cache;
+    pub mod impostor;
     pub mod load;
     pub mod pair;
     pub mod registers;
+    pub mod samples;
     pub mod suspend;
     pub mod trio;
     pub mod unplug;
@@ -19,7 +21,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 9] = [
+const SETS: [(&str, Cases); 10] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
@@ -29,6 +31,7 @@ const SETS: [(&str, Cases); 9] = [
     ("pair", guests::pair::cases),
     ("trio", guests::trio::cases),
     ("acrn", guests::acrn::cases),
+    ("samples", guests::samples::cases),
 ];
 
 fn main() {

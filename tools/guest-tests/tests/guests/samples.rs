@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The C samples, each run as `samples/README` says, in two guests on one region.
+
+use std::path::Path;
+use std::time::Duration;
+
+use guest_tests::artefacts::{self, Width};
+use guest_tests::lab::{Fleet, Lab};
+use libtest_mimic::{Failed, Trial};
+use vmbench::{boot_all, Device, Guest, Region, Status};
+
+use crate::guests::impostor::Impostor;
+
+/// Those that need no second machine, in the order in which they are run.
+const ALONE: [&str; 9] = [
+    "map",
+    "ring_doorbell",
+    "read_events",
+    "wait_poll",
+    "wait_eventfd",
+    "wait_word",
+    "event_page",
+    "acrn_eventfd",
+    "rt_latency",
+];
+
+const IN_PAIRS: [&str; 7] = [
+    "hello_send",
+    "hello_receive",
+    "pingpong",
+    "histogram_measure",
+    "histogram_show",
+    "frame_send",
+    "frame_receive",
+];
+
+/// Two pictures of 1920x1080 need 16 MiB.
+const SIZE: u64 = 16 << 20;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+type Case = fn(&Fleet) -> Result<(), Failed>;
+
+pub fn cases() -> Result<Vec<Trial>, String> {
+    let mut builder = Guest::builder()
+        .module(artefacts::module()?)
+        .file(artefacts::sample_script("ktap")?, "/bin/ktap")
+        .command_limit(LIMIT);
+    for name in programs() {
+        let program = artefacts::program(name, Width::Bits64)?;
+        builder = builder.file(program, format!("/bin/{name}"));
+    }
+    let lab = Lab::new(move || {
+        let region = Region::start(SIZE, 8)?;
+        let guest = builder.clone().device(Device::doorbell(&region));
+        let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;
+        let world = Box::new(region);
+        Ok(Fleet { guests, world })
+    });
+    let cases: [(&str, Case); 13] = [
+        ("alone_they_all_pass_and_report_as_ktap", alone),
+        ("errors_say_what_to_do", errors),
+        ("text_written_in_one_is_read_in_the_other", text),
+        ("each_way_to_wait_hears_the_other", waits),
+        ("event_loop_made_for_acrn_hears_eight_rings", acrn_loop),
+        ("word_changes", word),
+        ("letter_is_answered", letter),
+        ("round_trips_are_counted", round_trips),
+        ("histogram_arrives_as_it_was_measured", histogram),
+        ("real_time_latency_asleep_and_spinning", latency),
+        ("frames_arrive_as_png", frames),
+        ("impostors_frame_and_report_are_refused", refused),
+        ("impostors_letter_is_cut", cut),
+    ];
+    let trial = |(name, case)| lab.trial(format!("samples::{name}"), case);
+    Ok(cases.into_iter().map(trial).collect())
+}
+
+fn programs() -> impl Iterator<Item = &'static str> {
+    ALONE.into_iter().chain(IN_PAIRS)
+}
+
+fn expect(condition: bool, what: &str, text: &str) -> Result<(), Failed> {
+    match condition {
+        true => Ok(()),
+        false => Err(format!("{what}:\n{text}").into()),
+    }
+}
+
+fn run(guest: &Guest, line: &str) -> Result<String, Failed> {
+    let output = guest.run(line.split_whitespace())?.check()?;
+    Ok(output.stdout_text())
+}
+
+/// Runs one command in each guest at the same time, and returns what they printed.
+fn both(fleet: &Fleet, a: &str, b: &str) -> Result<(String, String), Failed> {
+    let b = fleet.guests[1].command(b.split_whitespace()).spawn()?;
+    let a = fleet.guests[0].command(a.split_whitespace()).run();
+    let b = b.wait()?;
+    Ok((a?.check()?.stdout_text(), b.check()?.stdout_text()))
+}
+
+fn alone(fleet: &Fleet) -> Result<(), Failed> {
+    let programs = ALONE.map(|name| format!("/bin/{name}")).join(" ");
+    let report = run(&fleet.guests[0], &format!("ktap {programs}"))?;
+    let plan = format!("1..{}", ALONE.len());
+    expect(
+        report.lines().take(2).eq(["KTAP version 1", &plan]),
+        "no plan",
+        &report,
+    )?;
+    let results = report.lines().filter(|line| line.contains("ok "));
+    let wanted = (1..).zip(ALONE).map(|(n, name)| format!("ok {n} {name}"));
+    expect(results.eq(wanted), "not all passed", &report)
+}
+
+/// What a program is given, how it ends, and what it says.
+const ERRORS: [(&str, i32, &str); 5] = [
+    ("-d /dev/ivshmem9", 4, "modprobe ivshmem_rs"),
+    ("-d /dev/null", 1, "no ivshmem device"),
+    ("-x", 2, "usage:"),
+    ("1 2 3", 2, "usage:"),
+    ("-h", 0, "usage:"),
+];
+
+fn errors(fleet: &Fleet) -> Result<(), Failed> {
+    for name in programs() {
+        for (arguments, code, text) in ERRORS {
+            let argv = format!("{name} {arguments}");
+            let output = fleet.guests[0].run(argv.split_whitespace())?;
+            let said = output.stdout_text() + &output.stderr_text();
+            let as_wanted = output.status == Status::Code(code) && said.contains(text);
+            expect(as_wanted, &format!("{argv}: {:?}", output.status), &said)?;
+        }
+    }
+    Ok(())
+}
+
+fn text(fleet: &Fleet) -> Result<(), Failed> {
+    let text = "from machine A, no doubt";
+    fleet.guests[0].run(["map", text])?.check()?;
+    let read = run(&fleet.guests[1], "map")?;
+    expect(read == text, "another text", &read)
+}
+
+/// The peer ID that a program tells: "this is peer 1, waiting".
+fn peer(line: &str) -> Result<String, Failed> {
+    let id = line.strip_prefix("this is peer ").unwrap_or(line);
+    let id: String = id.chars().take_while(char::is_ascii_digit).collect();
+    expect(!id.is_empty(), "no peer ID", line)?;
+    Ok(id)
+}
+
+/// Programs that wait to be rung, the vector to ring, and what they print.
+const WAITS: [(&str, u32, &str); 4] = [
+    ("read_events -w", 5, "vector 5: count 1"),
+    // Its other descriptor is the standard input, which would be at its end.
+    (
+        "mkfifo /tmp/keys && wait_poll -w <>/tmp/keys",
+        6,
+        "vector 6 was rung",
+    ),
+    ("wait_eventfd -w", 0, "vector 0: 1 interrupts"),
+    ("event_page -w", 0, "vector 0: interrupt"),
+];
+
+fn waits(fleet: &Fleet) -> Result<(), Failed> {
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    for (script, vector, wanted) in WAITS {
+        let mut waiter = b.command(["sh", "-c", script]).spawn()?;
+        let id = peer(&waiter.wait_for_output("this is peer", LIMIT)?)?;
+        run(a, &format!("ring_doorbell {id} {vector}"))?;
+        let said = waiter.wait()?.check()?.stdout_text();
+        expect(said.contains(wanted), script, &said)?;
+    }
+    Ok(())
+}
+
+fn acrn_loop(fleet: &Fleet) -> Result<(), Failed> {
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    let mut waiter = b.command(["acrn_eventfd", "-w"]).spawn()?;
+    let id = peer(&waiter.wait_for_output("this is peer", LIMIT)?)?;
+    for vector in 0..8 {
+        run(a, &format!("ring_doorbell {id} {vector}"))?;
+        waiter.wait_for_output(&format!("vector {vector}: 1 interrupts"), LIMIT)?;
+    }
+    waiter.wait()?.check()?;
+    Ok(())
+}
+
+fn word(fleet: &Fleet) -> Result<(), Failed> {
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    let mut waiter = b.command(["wait_word", "-w"]).spawn()?;
+    let id = peer(&waiter.wait_for_output("waiting while", LIMIT)?)?;
+    run(a, &format!("wait_word {id}"))?;
+    let said = waiter.wait()?.check()?.stdout_text();
+    expect(said.contains("the word was"), "no change", &said)
+}
+
+fn letter(fleet: &Fleet) -> Result<(), Failed> {
+    let (sent, received) = both(fleet, "hello_send Good-morning", "hello_receive")?;
+    expect(
+        received.contains(": Good-morning"),
+        "another letter",
+        &received,
+    )?;
+    expect(sent.contains(" got: Good-morning"), "no answer", &sent)
+}
+
+fn round_trips(fleet: &Fleet) -> Result<(), Failed> {
+    let (table, _) = both(fleet, "pingpong 0 200", "pingpong 1 200")?;
+    let cells = table.lines().nth(1).unwrap_or_default().split_whitespace();
+    let numbers: Vec<f64> = cells.filter_map(|cell| cell.parse().ok()).collect();
+    let sorted = numbers.len() == 5 && numbers[0] == 200.0 && numbers[1..].is_sorted();
+    expect(sorted && numbers[1] > 0.0, "no such table", &table)
+}
+
+/// The sum over the lines of a printed histogram: "     128 us       17 ####".
+fn counted<'a>(lines: impl Iterator<Item = &'a str>) -> u64 {
+    let count = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, "us", count, ..] => count.parse::<u64>().ok(),
+        _ => None,
+    };
+    lines.filter_map(count).sum()
+}
+
+fn histogram(fleet: &Fleet) -> Result<(), Failed> {
+    let (measured, shown) = both(fleet, "histogram_measure 500", "histogram_show")?;
+    expect(
+        measured.starts_with("wake-ups: 500, "),
+        "not 500",
+        &measured,
+    )?;
+    let last = shown.lines().rfind(|line| line.starts_with("wake-ups:"));
+    expect(last == Some(&measured), "another result", &shown)?;
+    expect(counted(shown.lines()) == 500, "bars of another sum", &shown)
+}
+
+fn latency(fleet: &Fleet) -> Result<(), Failed> {
+    let (table, echo) = both(fleet, "rt_latency 200 0", "rt_latency 200 1")?;
+    expect(echo.is_empty(), "the other one measures too", &echo)?;
+    for way in ["sleeping: 200, min", "spinning: 200, min"] {
+        let lines = table.lines().skip_while(|line| !line.starts_with(way));
+        let bars = lines.skip(1).take_while(|line| line.contains(" us "));
+        let bars = bars.take_while(|line| !line.contains("min"));
+        expect(counted(bars) == 200, way, &table)?;
+    }
+    Ok(())
+}
+
+/// Points of the test picture away from the box: the bars from left to right, and the ends of the ramp.
+const POINTS: [(u32, u32, [u8; 3]); 10] = [
+    (120, 300, [255, 255, 255]),
+    (360, 300, [255, 255, 0]),
+    (600, 300, [0, 255, 255]),
+    (840, 300, [0, 255, 0]),
+    (1080, 300, [255, 0, 255]),
+    (1320, 300, [255, 0, 0]),
+    (1560, 300, [0, 0, 255]),
+    (1800, 300, [0, 0, 0]),
+    (0, 1079, [0, 0, 0]),
+    (1919, 1079, [255, 255, 255]),
+];
+const BOX_COLOUR: [u8; 3] = [255, 128, 0];
+
+fn frames(fleet: &Fleet) -> Result<(), Failed> {
+    both(fleet, "frame_send 3", "frame_receive /tmp")?;
+    for number in 0..3 {
+        let name = format!("frame-{number}.png");
+        let bytes = fleet.guests[1].read_file(&format!("/tmp/{name}"))?;
+        // Kept, to be looked at.
+        std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name), &bytes)?;
+        check_picture(&bytes, number).map_err(|reason| format!("{name}: {reason}"))?;
+    }
+    Ok(())
+}
+
+/// Decodes with a library that checks all checksums, and looks at the colours.
+fn check_picture(bytes: &[u8], number: u32) -> Result<(), String> {
+    let decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
+    let mut pixels = vec![0; reader.output_buffer_size().ok_or("too large")?];
+    let info = reader
+        .next_frame(&mut pixels)
+        .map_err(|error| error.to_string())?;
+    reader.finish().map_err(|error| error.to_string())?;
+    if (info.width, info.height, info.line_size) != (1920, 1080, 1920 * 3) {
+        return Err(format!("another size: {info:?}"));
+    }
+    let in_box = (number * 120 + 60, 510, BOX_COLOUR);
+    for (x, y, wanted) in POINTS.into_iter().chain([in_box]) {
+        let at = y as usize * info.line_size + x as usize * 3;
+        if pixels[at..at + 3] != wanted {
+            return Err(format!("{:?} at {x}, {y}", &pixels[at..at + 3]));
+        }
+    }
+    Ok(())
+}
+
+/// What an impostor writes into the places of a sender, and what the receiver says to it.
+fn refused(fleet: &Fleet) -> Result<(), Failed> {
+    let region: &Region = fleet.world.downcast_ref().ok_or("no region")?;
+    let guest = &fleet.guests[1];
+    let frame = |memory: &Impostor, session: u32| {
+        // Width, height, bytes of a line, last: lines that overlap the end of the slot.
+        memory.write_words(640, &[1920, 1080, 1 << 30, 1])?;
+        memory.write_words(512, &[session + 1])
+    };
+    let said = deceive(region, guest, "frame_receive /tmp", frame)?;
+    expect(
+        said.contains("in lines of 1073741824 bytes"),
+        "a frame",
+        &said,
+    )?;
+
+    let report = |memory: &Impostor, session: u32| {
+        // Session, last, three times, samples, steps: more samples than the steps count.
+        let mut words = [0; 2 + 6 + 1 + 21];
+        (words[0], words[8], words[9]) = (session, 10, 9);
+        memory.write_words(520, &words)?;
+        memory.write_words(512, &[2])
+    };
+    let said = deceive(region, guest, "histogram_show", report)?;
+    expect(said.contains("contradicts itself"), "a report", &said)
+}
+
+type Lie = fn(&Impostor, u32) -> std::io::Result<()>;
+
+/// Runs a receiver against an impostor; it must end with 1. Returns what it says.
+fn deceive(region: &Region, guest: &Guest, line: &str, lie: Lie) -> Result<String, Failed> {
+    let memory = Impostor::new(region)?;
+    let receiver = guest.command(line.split_whitespace()).spawn()?;
+    let session = memory.meet(lie)?;
+    let output = receiver.wait()?;
+    let said = output.stderr_text();
+    let title = format!("{line}, session {session}: {:?}", output.status);
+    expect(output.status == Status::Code(1), &title, &said)?;
+    Ok(said)
+}
+
+fn cut(fleet: &Fleet) -> Result<(), Failed> {
+    let region: &Region = fleet.world.downcast_ref().ok_or("no region")?;
+    let memory = Impostor::new(region)?;
+    let receiver = fleet.guests[1].command(["hello_receive"]).spawn()?;
+    memory.meet(|memory, session| {
+        let mut letter = [u32::from_le_bytes(*b"ABCD"); 2 + 300];
+        (letter[0], letter[1]) = (session, u32::MAX);
+        memory.write_words(512, &letter)
+    })?;
+    let said = receiver.wait()?.check()?.stdout_text();
+    let first = said.lines().next().unwrap_or_default();
+    // The place for a text has 1000 bytes.
+    let letters = first.chars().filter(|c| "ABCD".contains(*c)).count();
+    expect(letters == 1000, "not what fits", &said)
+}
