@@ -85,8 +85,7 @@ pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Result<Option<KBox<dy
             dev_warn!(
                 pdev,
                 "map_registers=1 ignored: BAR0's page holds something else; \
-                 pci=resource_alignment=12@{} on the kernel's command line gives it a page of its own\n",
-                pdev.as_ref().name()
+                 pci=resource_alignment=12@pci:1af4:1110 on the kernel's command line gives it a page\n"
             );
             Ok(None)
         }

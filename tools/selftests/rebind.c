@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Binding again and unloading the module, also while programs keep on using the device.
+ * Binding again and unloading the module.
  *
  *	IVSHMEM_MODULE		the file to insert again; /ivshmem_rs.ko if unset
  *	IVSHMEM_MODULE_ARGS	its parameters; none if unset
  */
 #include "sysfs.h"
-#include "sigbus.h"
 
 #include <sys/syscall.h>
 
 #define MODULE_NAME	"ivshmem_rs"
-
-/* The stress: how often the driver is bound again, under how many users. */
-#define ROUNDS		20
-#define USERS		2
-/* How often a user touches a mapping before it lets go of it. */
-#define TOUCHES		20000
 
 static char device_bus_id[IVSHMEM_BUS_ID_LEN];
 
@@ -124,99 +117,6 @@ TEST(a_file_of_a_removed_device_keeps_the_module)
 	ASSERT_OK(remove_module());
 	ASSERT_OK(insert_module());
 	EXPECT_OK(open(dev_path(), O_RDWR | O_CLOEXEC));
-}
-
-/* The call worked, or failed only because the device is away. */
-static bool fine_or_gone(const char *what, long result)
-{
-	if (result == -1 && errno != ENODEV)
-		test_fail(__FILE__, __LINE__, "%s failed: %s", what, test_errno_name(errno));
-	return result != -1;
-}
-
-/* Touches the memory for a while and rings; at any moment the device may go. */
-static void use_mapping(int fd, volatile uint32_t *words)
-{
-	struct ivshmem_info info;
-
-	if (sigsetjmp(touch_failed, 1) == 0)
-		for (int i = 0; i < TOUCHES; i++)
-			words[i % (PAGE_BYTES / 4)]++;
-	if (fine_or_gone("GET_INFO", ioctl(fd, IVSHMEM_GET_INFO, &info)))
-		fine_or_gone("RING", ring(fd, info.peer_id, 0));
-}
-
-/* Opens, maps, uses and closes; true if the device was there long enough to be mapped. */
-static bool use_device(void)
-{
-	int fd = open(dev_path(), O_RDWR | O_CLOEXEC);
-	void *at;
-
-	if (fd == -1) {
-		/* The node is away (ENOENT), or its number has no owner any more. */
-		EXPECT_TRUE(errno == ENOENT || errno == ENODEV || errno == ENXIO);
-		sched_yield();
-		return false;
-	}
-	at = map_region(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES, PROT_READ | PROT_WRITE);
-	if (at == MAP_FAILED) {
-		fine_or_gone("mmap", -1);
-	} else {
-		use_mapping(fd, at);
-		EXPECT_OK(munmap(at, PAGE_BYTES));
-	}
-	close(fd);
-	return at != MAP_FAILED;
-}
-
-struct stress {
-	unsigned int stop;
-	unsigned int turns[USERS];
-};
-
-static void use_until_stop(struct stress *stress, int user)
-{
-	catch_sigbus();
-	while (!__atomic_load_n(&stress->stop, __ATOMIC_RELAXED))
-		if (use_device())
-			__atomic_fetch_add(&stress->turns[user], 1, __ATOMIC_RELAXED);
-	_exit(0);
-}
-
-/* Waits until each user has used the device once more, so that no round passes without them. */
-static void wait_for_users(const struct stress *stress, unsigned int before[USERS])
-{
-	for (int user = 0; user < USERS; user++) {
-		while (__atomic_load_n(&stress->turns[user], __ATOMIC_RELAXED) == before[user])
-			usleep(1000);
-		before[user] = stress->turns[user];
-	}
-}
-
-TEST_LIMIT(users_survive_20_rounds_of_unbind_and_bind, 600)
-{
-	struct stress *stress = mmap(NULL, sizeof(*stress), PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	unsigned int before[USERS] = { 0 };
-	pid_t users[USERS];
-
-	ASSERT_TRUE(stress != MAP_FAILED);
-	for (int user = 0; user < USERS; user++) {
-		users[user] = ASSERT_OK(fork());
-		if (users[user] == 0)
-			use_until_stop(stress, user);
-	}
-	for (int round = 0; round < ROUNDS; round++) {
-		wait_for_users(stress, before);
-		ASSERT_OK(driver_unbind(device_bus_id));
-		ASSERT_OK(driver_bind(device_bus_id));
-	}
-	__atomic_store_n(&stress->stop, 1, __ATOMIC_RELAXED);
-	for (int user = 0; user < USERS; user++) {
-		test_join_child(users[user]);
-		printf("# user %d: %u turns\n", user, stress->turns[user]);
-	}
-	ring_arrives(0);
 }
 
 int main(int argc, char **argv)

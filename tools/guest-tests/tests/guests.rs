@@ -6,6 +6,7 @@ mod guests {
     pub mod acrn;
     pub mod alone;
     pub mod cache;
+    pub mod churn;
     pub mod impostor;
     pub mod load;
     pub mod pair;
@@ -21,10 +22,11 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 10] = [
+const SETS: [(&str, Cases); 11] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
+    ("churn", guests::churn::cases),
     ("registers", guests::registers::cases),
     ("suspend", guests::suspend::cases),
     ("cache", guests::cache::cases),
