@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The other way to the memory: what ACRN's tutorial does with uio_pci_generic, from a file of the PCI device in sysfs. It
- * works beside a machine that uses the driver. There are no interrupts this way.
+ * The other way to the memory: what ACRN's tutorial does with uio_pci_generic, from a file of the
+ * PCI device in sysfs. It works beside a machine that uses the driver. There are no interrupts this
+ * way.
  *
  *	resource2 /sys/class/uio/uio0/device [TEXT]
  *
@@ -29,8 +30,8 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%s/resource2", argv[1]);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	/*
-	 * The file is as long as the BAR. The tutorial takes the size from "config", for which the BAR's register has to be
-	 * overwritten: that takes the memory away from all who use it.
+	 * The file is as long as the BAR. The tutorial takes the size from "config", for which the
+	 * BAR's register has to be overwritten: that takes the memory away from all who use it.
 	 */
 	if (fd < 0 || fstat(fd, &resource) != 0)
 		err(1, "%s", path);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Wait where rings get lost. ACRN forgets a ring of a vector that is masked at that moment, or of a machine whose driver
- * is not loaded; QEMU would keep it. So nobody may rely on a ring: check the memory before each sleep, and look again
- * after a while.
+ * Wait where rings get lost. ACRN forgets a ring of a vector that is masked at that moment, or of a
+ * machine whose driver is not loaded; QEMU keeps the first. So nobody may rely on a ring: check the
+ * memory before each sleep, and look again after a while.
  *
  *	wait_value N	waits until the word is at least N; elsewhere, "wait_word PEER" adds 1 and rings
  *	wait_value 0	tells what the word is

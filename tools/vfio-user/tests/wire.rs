@@ -152,7 +152,8 @@ fn a_message_cut_short() {
     assert_eq!(position(&world.victim), 2);
 }
 
-/// Messages whose fields are mostly near what is valid. Lengths stay small: a server has to wait for what was announced.
+/// Messages whose fields are mostly near what is valid. Lengths stay small: a server has to wait for what was
+/// announced.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![0..16_u32, any::<u16>().prop_map(u32::from)];
     let size = prop_oneof![Just(0), 0..64_u32, Just(u32::from(u16::MAX))];

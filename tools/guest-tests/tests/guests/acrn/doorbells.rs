@@ -114,8 +114,8 @@ fn word(guest: &Guest, slot: u8) -> Result<u32, Failed> {
     Ok(run(guest, slot, "wait_value", &["0"])?.parse()?)
 }
 
-/// Two waiters sleep when the ring for their word is lost. One looks again by itself; the other one is woken by whatever
-/// rings next.
+/// Two waiters sleep when the ring for their word is lost. One looks again by itself; the other one is woken by
+/// whatever rings next.
 fn masked(fleet: &Fleet) -> Result<(), Failed> {
     let (vm0, vm2) = (&fleet.guests[0], &fleet.guests[2]);
     let world = world(fleet)?;

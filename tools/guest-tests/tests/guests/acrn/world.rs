@@ -9,8 +9,8 @@
 //! | VM2, post-launched | 05 | 06 | 07 | |
 //! | VM3, which comes later | | | 07 | |
 //!
-//! `HV` and `DM` have the same name, and VM2 has both. VM0 is not started by acrn-dm: nobody says where its device goes,
-//! and 08 is the first slot that ACRN gives.
+//! `HV` and `DM` have the same name, and VM2 has both. VM0 is not started by acrn-dm: nobody says where its device
+//! goes, and 08 is the first slot that ACRN gives.
 
 use std::fs::File;
 use std::path::PathBuf;
