@@ -3,6 +3,7 @@
 //! The commands, one module each.
 
 pub mod completions;
+pub mod cp;
 pub mod doctor;
 pub mod dump;
 pub mod info;

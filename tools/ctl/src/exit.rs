@@ -25,7 +25,7 @@ pub enum Exit {
     TimedOut = 5,
     /// The device cannot do it: no doorbell, no such vector, no such part of the memory.
     Unable = 6,
-    /// `doctor` found a problem.
+    /// `doctor` found a problem, or data arrived damaged.
     Wrong = 7,
 }
 
@@ -48,7 +48,10 @@ impl Exit {
             Self::Unable,
             "the device cannot do it: no doorbell, no such vector, outside of the memory",
         ),
-        (Self::Wrong, "doctor found a problem"),
+        (
+            Self::Wrong,
+            "doctor found a problem, or data arrived damaged",
+        ),
     ];
 
     /// The number.
@@ -92,6 +95,8 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             Some(failure.exit)
         } else if let Some(error) = cause.downcast_ref::<ivshmem::Error>() {
             of_library(error)
+        } else if let Some(error) = cause.downcast_ref::<ivshmem_channel::Error>() {
+            of_channel(error)
         } else if cause.is::<ivshmem::AccessError>() {
             Some(Exit::Unable)
         } else {
@@ -107,6 +112,17 @@ fn of_library(error: &ivshmem::Error) -> Option<Exit> {
         Error::NoNode(_) | Error::NotIvshmem(_) | Error::Gone => Some(Exit::NoDevice),
         Error::Permission(_) | Error::ReadOnly => Some(Exit::Permission),
         Error::NoDoorbell | Error::Argument(_) | Error::Access(_) => Some(Exit::Unable),
+        _ => None,
+    }
+}
+
+fn of_channel(error: &ivshmem_channel::Error) -> Option<Exit> {
+    use ivshmem_channel::Error;
+    match error {
+        Error::Link(error) => of_library(error),
+        Error::Corrupt(_) => Some(Exit::Wrong),
+        Error::TimedOut => Some(Exit::TimedOut),
+        Error::Layout(_) => Some(Exit::Unable),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 //! What `ivshmemctl` does on a host: with the real server and the sandbox's QEMU.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -21,6 +21,11 @@ fn stdout(output: &Output) -> String {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The JSON that a program wrote; what it complained of if there is none.
+fn answer_of(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap_or_else(|_| panic!("{}", stderr(output)))
 }
 
 /// A server that is killed with the test.
@@ -183,7 +188,7 @@ fn a_peer_that_serves_answers_pings() {
         "60s",
     ];
     let output = run(&ping);
-    let answer: Value = serde_json::from_str(&stdout(&output)).expect(&stderr(&output));
+    let answer = answer_of(&output);
     assert_eq!(answer["round-trips"], 300);
     assert!(
         answer["min"].as_u64() <= answer["median"].as_u64(),
@@ -193,6 +198,90 @@ fn a_peer_that_serves_answers_pings() {
     let late = run(&["ping", "--join", &socket, &other, "-s", "8K", "-t", "50ms"]);
     assert_eq!(late.status.code(), Some(5));
     assert!(stderr(&late).contains("ping --serve"), "{}", stderr(&late));
+}
+
+/// Blocks until the hidden file of an unfinished copy has `length` bytes.
+fn wait_for_part(directory: &Path, length: u64) {
+    let part = |entry: std::fs::DirEntry| {
+        let hidden = entry.file_name().to_string_lossy().ends_with(".part");
+        hidden.then(|| entry.metadata().unwrap().len())
+    };
+    let arrived = || {
+        std::fs::read_dir(directory)
+            .unwrap()
+            .flatten()
+            .find_map(part)
+    };
+    while arrived().is_none_or(|now| now < length) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_copy_survives_a_receiver_that_is_killed() {
+    const SIZE: usize = 32 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let mut original = vec![0; SIZE + 77];
+    std::fs::File::open("/dev/urandom")
+        .unwrap()
+        .read_exact(&mut original)
+        .unwrap();
+    let file = path_in(directory.path(), "original");
+    std::fs::write(&file, &original).unwrap();
+    let incoming = directory.path().join("incoming");
+    std::fs::create_dir(&incoming).unwrap();
+    let cp = |arguments: &[&str]| {
+        let common = ["--json", "cp", "--join", &socket, "--timeout", "100s"];
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(common)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let receive = ["--receive", incoming.to_str().unwrap()];
+
+    let mut first = cp(&receive);
+    let sender = cp(&[&file]);
+    wait_for_part(&incoming, SIZE as u64 / 3);
+    first.kill().unwrap();
+    assert!(
+        !first.wait().unwrap().success(),
+        "it was done before it was killed"
+    );
+
+    let received = cp(&receive).wait_with_output().unwrap();
+    let sent = sender.wait_with_output().unwrap();
+    let answer = answer_of(&received);
+    assert_eq!(answer["size"], SIZE + 77);
+    assert!(
+        answer["from"].as_u64() >= Some(SIZE as u64 / 3),
+        "it began anew: {answer}"
+    );
+    let told = answer_of(&sent);
+    assert_eq!(told["sha256"], answer["sha256"]);
+    assert!(
+        std::fs::read(incoming.join("original")).unwrap() == original,
+        "it is another file"
+    );
+    assert_eq!(
+        std::fs::read_dir(&incoming).unwrap().count(),
+        1,
+        "something was left behind"
+    );
+}
+
+#[test]
+fn a_copy_without_a_receiver_says_what_to_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let late = run(&["cp", "--join", &socket, "--timeout", "100ms", PROGRAM]);
+    assert_eq!(late.status.code(), Some(5));
+    assert!(stderr(&late).contains("cp --receive"), "{}", stderr(&late));
 }
 
 /// The words of a line, which are for a shell.

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The receiving end of a copy.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use ivshmem::Link;
+use ivshmem_channel::Sender;
+
+use super::note::{decode, Message, Note};
+use super::{checksum, progress, Copied, Seat, SENDER};
+use crate::exit::{failure, Exit};
+
+/// A file that is on its way.
+struct Incoming {
+    run: u32,
+    size: u64,
+    sha256: String,
+    target: PathBuf,
+    /// Holds what has come so far, under a name that tells which contents it is a part of.
+    part: PathBuf,
+    file: File,
+    began: u64,
+    next: u64,
+    bar: ProgressBar,
+}
+
+/// Receives a file into a directory.
+pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<Copied> {
+    let mut from = seat.receiver(SENDER)?;
+    let mut to = seat.sender(SENDER)?;
+    let mut incoming = None;
+    let mut message = Vec::new();
+    say(&mut to, &Note::Ready)?;
+    loop {
+        if !from.receive(&mut message, timeout)? {
+            let message = "nothing comes: does `ivshmemctl cp FILE` run at the other end, with the same --offset?";
+            return Err(failure(Exit::TimedOut, message));
+        }
+        match decode(&message) {
+            Some(Message::Note(Note::Offer {
+                run,
+                size,
+                sha256,
+                name,
+            })) => {
+                let file = Incoming::open(directory, run, size, sha256, &name)?;
+                let offset = file.next;
+                incoming = Some(file);
+                say(&mut to, &Note::Resume { run, offset })?;
+            }
+            Some(Message::Piece { run, offset, bytes }) => {
+                if let Some(file) = incoming.as_mut().filter(|file| file.run == run) {
+                    file.take(offset, bytes)?;
+                }
+            }
+            Some(Message::Note(Note::End { run })) => {
+                let Some(file) = incoming.take_if(|file| file.run == run) else {
+                    continue;
+                };
+                if file.next != file.size {
+                    let offset = file.next;
+                    incoming = Some(file);
+                    say(&mut to, &Note::Resume { run, offset })?;
+                    continue;
+                }
+                let copied = file.finish();
+                let wrong = copied.is_err();
+                say(
+                    &mut to,
+                    &if wrong {
+                        Note::Damaged { run }
+                    } else {
+                        Note::Done { run }
+                    },
+                )?;
+                return copied;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn say(to: &mut Sender<Arc<dyn Link>>, note: &Note) -> Result<()> {
+    // The sender reads whatever it does, and notes are few: the ring has room, or the sender is gone for good.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    Ok(to.send(&note.encode(), Some(PATIENCE))?)
+}
+
+impl Incoming {
+    /// Opens what an earlier attempt has left, or nothing.
+    fn open(directory: &Path, run: u32, size: u64, sha256: String, name: &str) -> Result<Self> {
+        // The name comes from another machine: it must not lead out of the directory.
+        let name = match Path::new(name).file_name() {
+            Some(file) if file == name => name,
+            _ => {
+                return Err(failure(
+                    Exit::Wrong,
+                    format!("the sender offers {name:?}, which is no file name"),
+                ))
+            }
+        };
+        if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(failure(Exit::Wrong, "the sender offers no SHA-256"));
+        }
+        let part = directory.join(format!(".{name}.{}.part", &sha256[..16]));
+        let what = || format!("cannot write {}", part.display());
+        let mut open = File::options();
+        let mut file = open
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&part)
+            .with_context(what)?;
+        let began = file.metadata().with_context(what)?.len().min(size);
+        file.set_len(began).with_context(what)?;
+        file.seek(SeekFrom::End(0)).with_context(what)?;
+        let bar = progress(size)?;
+        bar.set_position(began);
+        Ok(Self {
+            run,
+            size,
+            sha256,
+            target: directory.join(name),
+            file,
+            began,
+            next: began,
+            bar,
+            part,
+        })
+    }
+
+    /// Writes a piece, if it is the next one: others were on their way before we said where we are.
+    fn take(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if offset != self.next || bytes.len() as u64 > self.size - self.next {
+            return Ok(());
+        }
+        self.file
+            .write_all(bytes)
+            .with_context(|| format!("cannot write {}", self.part.display()))?;
+        self.next += bytes.len() as u64;
+        self.bar.set_position(self.next);
+        Ok(())
+    }
+
+    /// Looks whether it is the right file, and gives it its name.
+    fn finish(mut self) -> Result<Copied> {
+        let what = || format!("cannot write {}", self.target.display());
+        self.bar.finish_and_clear();
+        self.file.sync_all().with_context(what)?;
+        self.file.seek(SeekFrom::Start(0)).with_context(what)?;
+        if checksum(&self.file).with_context(what)? != self.sha256 {
+            fs::remove_file(&self.part).with_context(what)?;
+            let message = "it arrived damaged and was removed: did the file, or somebody else the memory, change \
+                           meanwhile? Send it again";
+            return Err(failure(Exit::Wrong, message));
+        }
+        fs::rename(&self.part, &self.target).with_context(what)?;
+        Ok(Copied {
+            path: self.target,
+            size: self.size,
+            from: self.began,
+            sha256: self.sha256,
+        })
+    }
+}
