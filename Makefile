@@ -162,6 +162,11 @@ test: guest
 	+@$(MAKE) modules KDIR=sandbox
 	cd tools && cargo test --workspace
 
+# Fetches two more QEMUs, so it is not part of `make test`.
+.PHONY: test-qemu-versions
+test-qemu-versions: programs
+	tools/server/tests/qemu-versions tools/target/release/ivshmem-server
+
 .PHONY: demo
 demo: guest
 	+@$(MAKE) modules KDIR=sandbox
@@ -210,6 +215,7 @@ check-header: sandbox-ready
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
 scripts := .ci/run samples/ktap tools/docs/enter tools/kdir-check tools/kdir-check.test \
+	tools/protocol/fuzz/run tools/server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready
