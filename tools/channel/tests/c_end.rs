@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The rings of this crate and those of `include/ivshmem_channel.h` are the same: a C program, another process,
+//! echoes what is sent to it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use ivshmem::{Access, Mapping, Memory};
+use ivshmem_channel::ring::{Consumer, Place, Producer};
+
+const MESSAGES: usize = 200_000;
+const RING: u32 = 1024;
+const GENERATION: u32 = 0xdead_beef;
+const BLOCK: u64 = 128;
+const SIZE: u64 = 4096;
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn place(offset: u64) -> Place {
+    Place {
+        offset,
+        size: RING,
+        generation: GENERATION,
+    }
+}
+
+fn compile(directory: &Path) -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = directory.join("echo");
+    let status = Command::new("cc")
+        .args([
+            "-std=gnu11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+        ])
+        .arg("-I")
+        .arg(package.join("../../include"))
+        .arg(package.join("tests/c/echo.c"))
+        .arg("-o")
+        .arg(&program)
+        .status()
+        .expect("cc, which cargo itself needs to link");
+    assert!(status.success());
+    program
+}
+
+/// The C program on `file`: receives from the first ring, sends into the second.
+fn echo(program: &Path, file: &File) -> Child {
+    let numbers = [SIZE, GENERATION.into(), 0, second(), RING.into()];
+    Command::new(program)
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(file.try_clone().unwrap())
+        .spawn()
+        .unwrap()
+}
+
+/// Where the second ring's block is.
+fn second() -> u64 {
+    BLOCK + u64::from(RING)
+}
+
+fn memory() -> (File, Mapping) {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(SIZE).unwrap();
+    let mapping = Mapping::of(&file, 0, SIZE as usize, Access::ReadWrite).unwrap();
+    (file, mapping)
+}
+
+/// 1 to 500 bytes that depend on the number; the last message is empty.
+fn message(number: usize) -> Vec<u8> {
+    if number == MESSAGES - 1 {
+        return Vec::new();
+    }
+    let len = number.wrapping_mul(2_654_435_761) % 500 + 1;
+    (0..len)
+        .map(|at| (number ^ at.wrapping_mul(167)) as u8)
+        .collect()
+}
+
+fn try_send(ring: &mut Producer<&Mapping>, bytes: &[u8]) -> bool {
+    let Some(space) = ring.reserve(bytes.len()).unwrap() else {
+        return false;
+    };
+    ring.memory().write(space.offset, bytes).unwrap();
+    ring.commit(space, bytes.len()).unwrap();
+    ring.publish().unwrap();
+    true
+}
+
+#[test]
+fn c_and_rust_ends_understand_each_other_both_ways() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let mut to = Producer::attach(&mapping, place(0)).unwrap();
+    let mut from = Consumer::attach(&mapping, place(second())).unwrap();
+    let mut program = echo(&compile(directory.path()), &file);
+    let begin = Instant::now();
+    let (mut sent, mut received) = (0, 0);
+    while received < MESSAGES {
+        if sent < MESSAGES && try_send(&mut to, &message(sent)) {
+            sent += 1;
+        }
+        if let Some(record) = from.peek().unwrap() {
+            let mut bytes = vec![0; record.len as usize];
+            mapping.read(record.offset, &mut bytes).unwrap();
+            assert_eq!(bytes, message(received), "message {received}");
+            from.advance(record);
+            from.release().unwrap();
+            received += 1;
+        } else {
+            assert!(begin.elapsed() < LIMIT, "{received} messages came back");
+            std::thread::yield_now();
+        }
+    }
+    assert!(program.wait().unwrap().success());
+}
+
+#[test]
+fn the_c_end_reports_a_corrupt_ring() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile(directory.path());
+    // A tail that is too far, one that is no multiple of 8, and a record that is none.
+    for tail in [RING + 8, 4, 16] {
+        let (file, mapping) = memory();
+        let order = std::sync::atomic::Ordering::SeqCst;
+        mapping.store32(0, tail, order).unwrap();
+        mapping.store32(4, GENERATION, order).unwrap();
+        let status = echo(&program, &file).wait().unwrap();
+        assert_eq!(status.code(), Some(3), "tail {tail}");
+    }
+}
