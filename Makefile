@@ -89,10 +89,22 @@ install-module:
 		cp -R "$$stage/lib/modules/$(release)/updates" "$(INSTALL_MOD_PATH)/lib/modules/$(release)/"
 	@$(if $(DESTDIR),,$(if $(INSTALL_MOD_PATH),$(in_kernel)) depmod --basedir "$(abspath $(INSTALL_MOD_PATH))/" $(release))
 
+# The sources, where DKMS takes them from: `dkms install ivshmem-rs/VERSION` builds and installs the module. Not a part of
+# install, which installs the module itself.
+.PHONY: install-dkms
+install-dkms: dir = $(DESTDIR)/usr/src/ivshmem-rs-$(version)
+install-dkms:
+	mkdir -p $(dir)/tools/sandbox
+	cp -R src $(dir)/
+	cp tools/rust-kdir $(dir)/tools/
+	cp tools/sandbox/kdir tools/sandbox/lib.sh $(dir)/tools/sandbox/
+	sed 's/#MODULE_VERSION#/$(version)/' dkms.conf >$(dir)/dkms.conf
+
 # Who may use the node. In the running system it holds for devices that come from now on.
 install-system:
 	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/60-ivshmem.rules
 	install -D -m 0644 dist/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
+	install -D -m 0644 -t $(prefix)/share/metainfo dist/ivshmem-rs.metainfo.xml
 	install -D -m 0644 dist/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
@@ -107,7 +119,7 @@ install-headers:
 programs:
 	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
 
-install-programs: install-server-files
+install-programs: install-server-files install-ctl-files
 	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
 
 # What a distribution ships beside the server.
@@ -119,11 +131,21 @@ install-server-files:
 	install -D -m 0644 tools/server/dist/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 tools/server/dist/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
 	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs tools/server/dist/example.toml
-	@cd $(prefix)/share && mkdir -p man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d
+	@mkdir -p $(prefix)/share && cd $(prefix)/share && mkdir -p man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d
 	$(server) --print-man-page >$(prefix)/share/man/man8/ivshmem-server.8
 	$(server) --print-completions bash >$(prefix)/share/bash-completion/completions/ivshmem-server
 	$(server) --print-completions zsh >$(prefix)/share/zsh/site-functions/_ivshmem-server
 	$(server) --print-completions fish >$(prefix)/share/fish/vendor_completions.d/ivshmem-server.fish
+
+# Its manual pages and completions.
+ctl := tools/target/release/ivshmemctl
+.PHONY: install-ctl-files
+install-ctl-files:
+	@mkdir -p $(prefix)/share && cd $(prefix)/share && mkdir -p man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d
+	$(ctl) manual $(prefix)/share/man/man1
+	$(ctl) completions bash >$(prefix)/share/bash-completion/completions/ivshmemctl
+	$(ctl) completions zsh >$(prefix)/share/zsh/site-functions/_ivshmemctl
+	$(ctl) completions fish >$(prefix)/share/fish/vendor_completions.d/ivshmemctl.fish
 
 # --- The sandbox ------------------------------------------------------------------------------------------------------
 
@@ -214,9 +236,10 @@ check-header: sandbox-ready
 	done; done
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
-scripts := .ci/run samples/ktap tools/docs/enter tools/kdir-check tools/kdir-check.test \
+scripts := .ci/run dkms.conf samples/ktap tools/docs/enter tools/kdir-check tools/kdir-check.test tools/rust-kdir \
 	tools/protocol/fuzz/run tools/server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
+	$(addprefix tools/packages/,build check guest-check) \
 	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
@@ -229,7 +252,7 @@ check-cargo:
 
 # --- Documentation ---------------------------------------------------------------------------------------------------
 
-sphinx = tools/docs/enter sphinx-build --quiet --fail-on-warning --keep-going --nitpicky
+sphinx = tools/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
 .PHONY: docs
 docs: | sandbox-ready
 	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
@@ -241,6 +264,15 @@ check-docs: docs
 	@echo "CHECK   documentation: names of files, quoted messages, libvirt's XML; rustdoc without a warning"
 	@tools/docs/enter tools/docs/check
 	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
+
+# --- Packages ---------------------------------------------------------------------------------------------------------
+
+.PHONY: packages check-packages
+packages:
+	tools/packages/build
+
+check-packages: packages sandbox-ready
+	tools/packages/check
 
 # --- Cleaning ---------------------------------------------------------------------------------------------------------
 
@@ -266,6 +298,8 @@ help:
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts'
 	@echo '  docs       the manuals as HTML, in build/docs'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
+	@echo '  packages   Debian packages, in build/packages (as root)'
+	@echo '  check-packages  make them, install them in a clean Debian, boot it, use the device, purge them (as root)'
 	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
 	@echo '  clean      remove what was built; distclean: the sandbox too'
 	@echo
