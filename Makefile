@@ -94,8 +94,8 @@ install-module:
 .PHONY: install-dkms
 install-dkms: dir = $(DESTDIR)/usr/src/ivshmem-rs-$(version)
 install-dkms:
-	mkdir -p $(dir)/tools/sandbox
-	cp -R src $(dir)/
+	mkdir -p $(dir)/src $(dir)/tools/sandbox
+	cd src && find . \( -name '*.rs' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
 	cp tools/rust-kdir $(dir)/tools/
 	cp tools/sandbox/kdir tools/sandbox/lib.sh $(dir)/tools/sandbox/
 	sed 's/#MODULE_VERSION#/$(version)/' dkms.conf >$(dir)/dkms.conf
