@@ -7,6 +7,7 @@ mod guests {
     pub mod alone;
     pub mod cache;
     pub mod churn;
+    pub mod ctl;
     pub mod impostor;
     pub mod load;
     pub mod pair;
@@ -22,7 +23,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 11] = [
+const SETS: [(&str, Cases); 12] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
@@ -34,6 +35,7 @@ const SETS: [(&str, Cases); 11] = [
     ("trio", guests::trio::cases),
     ("acrn", guests::acrn::cases),
     ("samples", guests::samples::cases),
+    ("ctl", guests::ctl::cases),
 ];
 
 fn main() {
