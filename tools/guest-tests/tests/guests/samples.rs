@@ -278,7 +278,9 @@ fn frames(fleet: &Fleet) -> Result<(), Failed> {
 
 /// Decodes with a library that checks all checksums, and looks at the colours.
 fn check_picture(bytes: &[u8], number: u32) -> Result<(), String> {
-    let decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    let mut options = png::DecodeOptions::default();
+    options.set_ignore_checksums(false);
+    let decoder = png::Decoder::new_with_options(std::io::Cursor::new(bytes), options);
     let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
     let mut pixels = vec![0; reader.output_buffer_size().ok_or("too large")?];
     let info = reader
