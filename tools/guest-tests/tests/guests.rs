@@ -2,6 +2,13 @@
 
 //! The guest tests: real kernels, real QEMU, real server. One named case each.
 
+/// The service manager of the server's own tests.
+#[path = "../../server/tests/integration/manager.rs"]
+#[expect(dead_code)] // Those tests want more of it.
+mod manager;
+#[path = "support/service.rs"]
+mod service;
+
 mod guests {
     pub mod acrn;
     pub mod alone;
@@ -13,6 +20,7 @@ mod guests {
     pub mod pair;
     pub mod registers;
     pub mod samples;
+    pub mod server;
     pub mod suspend;
     pub mod trio;
     pub mod unplug;
@@ -23,7 +31,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 12] = [
+const SETS: [(&str, Cases); 13] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
@@ -33,6 +41,7 @@ const SETS: [(&str, Cases); 12] = [
     ("cache", guests::cache::cases),
     ("pair", guests::pair::cases),
     ("trio", guests::trio::cases),
+    ("server", guests::server::cases),
     ("acrn", guests::acrn::cases),
     ("samples", guests::samples::cases),
     ("ctl", guests::ctl::cases),

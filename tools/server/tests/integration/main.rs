@@ -20,3 +20,9 @@ mod socket;
 mod status;
 mod succession;
 mod weaknesses;
+
+/// What [`manager`] starts, which is elsewhere for guest tests.
+mod service {
+    pub use crate::client::LIMIT;
+    pub use crate::server::{program, Running};
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! A service manager, as far as a server can tell it from systemd.
+//! A service manager, as far as a server can tell it from systemd. Guest tests use it, too.
 #![allow(unsafe_code)] // A child must find descriptors at given numbers.
 
 use std::io::IoSliceMut;
@@ -15,8 +15,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 
-use crate::client::LIMIT;
-use crate::server::{Running, PROGRAM};
+use crate::service::{program, Running, LIMIT};
 
 /// First number of the descriptors that are passed to a service.
 const FIRST: i32 = 3;
@@ -76,7 +75,8 @@ impl Manager {
         let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
         command
-            .args(["-c", script, PROGRAM])
+            .args(["-c", script])
+            .arg(program())
             .args(["--log-level", "warn"])
             .args(args)
             .env("NOTIFY_SOCKET", &self.path)

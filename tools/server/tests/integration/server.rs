@@ -15,6 +15,10 @@ use tempfile::TempDir;
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmem-server");
 
+pub fn program() -> &'static Path {
+    Path::new(PROGRAM)
+}
+
 /// A server in a thread of this process, which ends with the value.
 pub struct Embedded {
     pub path: PathBuf,
