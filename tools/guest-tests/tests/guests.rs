@@ -13,6 +13,7 @@ mod guests {
     pub mod acrn;
     pub mod alone;
     pub mod cache;
+    pub mod channel;
     pub mod churn;
     pub mod ctl;
     pub mod impostor;
@@ -31,7 +32,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 13] = [
+const SETS: [(&str, Cases); 14] = [
     ("load", guests::load::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
@@ -45,6 +46,7 @@ const SETS: [(&str, Cases); 13] = [
     ("acrn", guests::acrn::cases),
     ("samples", guests::samples::cases),
     ("ctl", guests::ctl::cases),
+    ("channel", guests::channel::cases),
 ];
 
 fn main() {
