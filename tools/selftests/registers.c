@@ -84,25 +84,29 @@ TEST(it_is_one_page_shared_and_not_executable)
 
 TEST(after_removal_it_is_SIGBUS_in_every_process)
 {
-	int fd = open_mappable(O_RDWR), ends[2];
+	int fd = open_mappable(O_RDWR), touched[2], removed[2];
 	volatile uint32_t *registers = map_registers(fd, READ_WRITE);
 	char byte;
 	pid_t child;
 
 	EXPECT_TRUE(!is_gone(registers));
-	ASSERT_OK(pipe(ends));
+	ASSERT_OK(pipe(touched));
+	ASSERT_OK(pipe(removed));
 	child = ASSERT_OK(fork());
 	if (child == 0) {
-		close(ends[1]);
+		close(removed[1]);
 		EXPECT_TRUE(!is_gone(registers));
-		EXPECT_EQ(1, read(ends[0], &byte, 1));
+		EXPECT_EQ(1, write(touched[1], "x", 1));
+		EXPECT_EQ(1, read(removed[0], &byte, 1));
 		EXPECT_TRUE(is_gone(registers));
 		_exit(0);
 	}
+	close(touched[1]);
+	ASSERT_EQ(1, read(touched[0], &byte, 1));
 	ASSERT_OK(driver_unbind(device_bus_id));
 	EXPECT_TRUE(is_gone(registers));
 	EXPECT_ERRNO(ENODEV, (long)map_region(fd, REGISTERS, 0, PAGE_BYTES, PROT_READ));
-	ASSERT_EQ(1, write(ends[1], "x", 1));
+	ASSERT_EQ(1, write(removed[1], "x", 1));
 	test_join_child(child);
 }
 

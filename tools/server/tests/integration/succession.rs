@@ -113,7 +113,10 @@ fn messages_that_wait_go_over() {
     let last = Peer::join(&place.path, VECTORS);
     let mut sleeper = Peer::greeted(sleeper, VECTORS);
     sleeper.wait_for(last.id);
-    assert!(gone.iter().all(|id| !sleeper.others.contains_key(id)));
+    // The server may see who comes before it sees who went.
+    while gone.iter().any(|id| sleeper.others.contains_key(id)) {
+        sleeper.news();
+    }
     assert_eq!(sleeper.others.len(), others.len() + 1);
     others.iter().for_each(|other| sleeper.check_rings(other));
     sleeper.check_rings(&last);
