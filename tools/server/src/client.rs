@@ -37,7 +37,8 @@ pub(crate) enum Progress {
     Blocked,
     /// The client must read first. The ledger tells when it did.
     Unread,
-    /// The system lacks something, of which no event will tell when it is there again.
+    /// The system lacks something, or the client is just reading; no event will tell when that
+    /// is over.
     Starved(Errno),
     /// The connection is broken.
     Broken(Errno),

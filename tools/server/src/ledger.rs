@@ -11,7 +11,7 @@ use crate::journal::{Journal, Record, Snapshot};
 use crate::names;
 use crate::roster::{ConnectionId, Roster};
 use crate::store::ServiceManager;
-use crate::sys;
+use crate::sys::{self, Unread};
 use crate::witness::Witness;
 
 /// Length in bytes from which on a journal is replaced by a new one.
@@ -32,6 +32,16 @@ struct Active {
     witness: Witness,
     /// Clients that were seen to have read something.
     readers: BTreeSet<ConnectionId>,
+}
+
+/// When a message may be sent to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MaySend {
+    Now,
+    /// When the client is among the [readers](Ledger::take_readers).
+    WhenRead,
+    /// After a moment, of which nothing will tell.
+    Soon,
 }
 
 impl Ledger {
@@ -88,18 +98,20 @@ impl Ledger {
     }
 
     /// Whether a message may be sent to a client now, so that a successor can tell whether it
-    /// was. If not, the client is among the [readers](Self::take_readers) when it may be.
-    pub(crate) fn may_send(&mut self, client: BorrowedFd<'_>, number: ConnectionId) -> bool {
+    /// was.
+    pub(crate) fn may_send(&mut self, client: BorrowedFd<'_>, number: ConnectionId) -> MaySend {
         let may = self.attempt(|active| {
-            if sys::has_unread(client)? {
-                return Ok(false);
+            match sys::unread(client)? {
+                Unread::Something => return Ok(MaySend::WhenRead),
+                Unread::Ending => return Ok(MaySend::Soon),
+                Unread::Nothing => {}
             }
             // In this order: what the client reads after it was asked is noted anew.
             active.readers.extend(active.witness.take()?);
             active.journal.append(&Record::Sending { number })?;
-            Ok(true)
+            Ok(MaySend::Now)
         });
-        may.unwrap_or(true)
+        may.unwrap_or(MaySend::Now)
     }
 
     /// The clients that have read something since they were asked for last.

@@ -12,7 +12,7 @@ use tracing::{debug, error, info};
 use crate::client::{send_pending, Client, Progress, Received};
 use crate::doorbells::Doorbells;
 use crate::journal::{Record, RegionSnapshot};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, MaySend};
 use crate::memory::Memory;
 use crate::names;
 use crate::poller::{Interest, Poller, Ready, Token};
@@ -306,8 +306,10 @@ impl Region {
                     }
                 }
             };
-            if common.ledger.is_on() && !common.ledger.may_send(socket, number) {
-                return Progress::Unread;
+            match common.ledger.may_send(socket, number) {
+                MaySend::Now => {}
+                MaySend::WhenRead => return Progress::Unread,
+                MaySend::Soon => return Progress::Starved(Errno::BUSY),
             }
             let result = send_pending(socket, &pending, descriptor);
             let bytes = result.unwrap_or(0);

@@ -22,7 +22,7 @@ use crate::roster::{ConnectionId, Roster};
 use crate::status::StatusSocket;
 use crate::trigger::{self, Trigger};
 
-/// Time after which something is tried again that failed for want of memory or descriptors.
+/// Time after which something is tried again of which no event tells when it will work.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Connections accepted at a time, so that clients that leave are not kept waiting by clients

@@ -23,7 +23,7 @@ use rustix::event::Timespec;
 use rustix::io::Errno;
 
 use crate::roster::ConnectionId;
-use crate::sys;
+use crate::sys::{self, Unread};
 
 const BATCH: usize = 64;
 
@@ -78,7 +78,7 @@ impl Witness {
     ) -> io::Result<bool> {
         // First the socket: the kernel notes that something was read before it forgets that it
         // was unread.
-        Ok(sys::has_unread(client)? || self.take()?.contains(&number))
+        Ok(sys::unread(client)? != Unread::Nothing || self.take()?.contains(&number))
     }
 }
 

@@ -210,6 +210,24 @@ fn client_that_goes_while_there_is_no_server() {
     assert_eq!(first.news(), News::Left(1));
 }
 
+/// The kernel wakes who waits for a message to be read a moment before it counts it as read. A
+/// server that asks in between must ask again, for nothing will wake it any more. One message in
+/// thousands meets that moment.
+#[test]
+fn a_client_that_reads_at_once_is_not_forgotten() {
+    const MANY: usize = 256;
+    const JOINS: usize = 300;
+    raise_descriptor_limit();
+    let place = Place::new();
+    let manager = Manager::new(&place.directory.path().join("notify"));
+    let vectors = format!("--vectors={MANY}");
+    let _server = manager.start(&["--fd-store", &vectors, &place.socket]);
+    for _ in 0..JOINS {
+        let peer = Peer::greeted(Connection::open(&place.path), MANY);
+        assert_eq!(peer.own.len(), MANY);
+    }
+}
+
 #[test]
 fn store_needs_a_manager() {
     let output = Command::new(PROGRAM)
