@@ -182,7 +182,7 @@ build/guest32/%: %.c $(guest_headers) | sandbox-ready
 .PHONY: test
 test: guest
 	+@$(MAKE) modules KDIR=sandbox
-	cd tools && cargo test --workspace
+	cd tools && cargo test --workspace --no-fail-fast
 
 # Fetches two more QEMUs, so it is not part of `make test`.
 .PHONY: test-qemu-versions
