@@ -108,13 +108,18 @@ impl<L: Link + Clone> Channel<L> {
     ///
     /// [`Error::SlotTaken`], [`Error::NoSuch`], [`Error::Reset`], [`Error::Link`].
     pub fn join(&self, slot: u32, vector: u32) -> Result<Member<L>> {
-        Member::join(
-            self.link.clone(),
-            self.base,
-            self.plan.clone(),
-            slot,
-            vector,
-        )
+        self.join_any(&[slot], vector)
+    }
+
+    /// As [`join`](Self::join), in whichever of `slots` is free first: for programs that are all alike.
+    ///
+    /// One that nobody claims is preferred, so that two programs of one peer get different ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    pub fn join_any(&self, slots: &[u32], vector: u32) -> Result<Member<L>> {
+        Member::join(&self.link, self.base, &self.plan, slots, vector)
     }
 }
 

@@ -59,28 +59,45 @@ struct Claim {
     vector: u32,
 }
 
+/// A slot that can be taken.
+#[derive(Clone, Copy)]
+struct Vacancy {
+    /// Incarnation of who was there last.
+    before: u32,
+    /// Whether that one has not left: it was started before on this peer, or is silent.
+    claimed: bool,
+}
+
 impl<L: Link + Clone> Member<L> {
-    pub(crate) fn join(link: L, base: u64, plan: Plan, slot: u32, vector: u32) -> Result<Self> {
-        if plan.slot(slot).is_none() {
-            return Err(Error::NoSuch(format!("slot {slot}")));
+    /// Joins whichever of `slots` is free first, preferably one that nobody claims.
+    pub(crate) fn join(
+        link: &L,
+        base: u64,
+        plan: &Plan,
+        slots: &[u32],
+        vector: u32,
+    ) -> Result<Self> {
+        let seat = |slot: &u32| Seat::new(link.clone(), base, plan.clone(), *slot);
+        let mut seats = slots.iter().map(seat).collect::<Result<Vec<_>>>()?;
+        let mut pulses = vec![None; seats.len()];
+        let begin = Instant::now();
+        loop {
+            let looks = seats.iter().zip(&mut pulses).enumerate();
+            let vacancies = looks.map(|(at, (seat, pulse))| Ok((at, seat.vacancy(pulse)?)));
+            let vacancies: Vec<_> = vacancies.collect::<Result<_>>()?;
+            let free = vacancies.into_iter().filter_map(|(at, v)| Some((at, v?)));
+            if let Some((at, vacancy)) = free.min_by_key(|(_, vacancy)| vacancy.claimed) {
+                match seats[at].claim(vacancy.before, vector) {
+                    // Somebody was faster.
+                    Err(Error::SlotTaken(_)) => {}
+                    claimed => return claimed.map(|()| Self(Arc::new(seats.swap_remove(at)))),
+                }
+            }
+            if begin.elapsed() > 2 * plan.lost_after() {
+                return Err(Error::SlotTaken(slots.last().copied().unwrap_or(0)));
+            }
+            std::thread::sleep(plan.heartbeat() / 4);
         }
-        let slots = plan.layout().slots() as usize;
-        let seat = Seat {
-            link,
-            base,
-            plan,
-            slot,
-            incarnation: random()?,
-            state: Mutex::new(State {
-                heartbeat: 0,
-                beaten: Instant::now(),
-                pulses: vec![None; slots],
-                in_use: BTreeSet::new(),
-            }),
-        };
-        let before = seat.wait_until_free()?;
-        seat.claim(before, vector)?;
-        Ok(Self(Arc::new(seat)))
     }
 
     /// Our slot.
@@ -150,6 +167,26 @@ impl<L: Link + Clone> Member<L> {
 }
 
 impl<L: Link> Seat<L> {
+    fn new(link: L, base: u64, plan: Plan, slot: u32) -> Result<Self> {
+        if plan.slot(slot).is_none() {
+            return Err(Error::NoSuch(format!("slot {slot}")));
+        }
+        let slots = plan.layout().slots() as usize;
+        Ok(Self {
+            link,
+            base,
+            plan,
+            slot,
+            incarnation: random()?,
+            state: Mutex::new(State {
+                heartbeat: 0,
+                beaten: Instant::now(),
+                pulses: vec![None; slots],
+                in_use: BTreeSet::new(),
+            }),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,31 +245,28 @@ impl<L: Link> Seat<L> {
         }))
     }
 
-    /// Blocks until nobody who lives has our slot. Returns who had it.
-    fn wait_until_free(&self) -> Result<u32> {
-        let begin = Instant::now();
-        let mut pulse = None;
-        loop {
-            self.check_generation()?;
-            let word = self.field(slot::INCARNATION);
-            let before = self.link.load32(word, Ordering::Acquire)?;
-            let Some(claim) = self.claim_of(self.slot)? else {
-                return Ok(before);
-            };
-            let same = claim.peer_id == self.link.peer_id() && claim.vector != NO_VECTOR;
-            if claim.state != JOINED || same {
-                return Ok(before);
+    /// How our slot can be taken; `None` if somebody who lives has it. `pulse` is what was seen of it so far.
+    fn vacancy(&self, pulse: &mut Option<Pulse>) -> Result<Option<Vacancy>> {
+        self.check_generation()?;
+        let word = self.field(slot::INCARNATION);
+        let before = self.link.load32(word, Ordering::Acquire)?;
+        let claim = match self.claim_of(self.slot)? {
+            Some(claim) if claim.state == JOINED => claim,
+            _ => {
+                return Ok(Some(Vacancy {
+                    before,
+                    claimed: false,
+                }))
             }
-            let now = Instant::now();
-            let silent = Pulse::watch(&mut pulse, claim.incarnation, claim.heartbeat, now);
-            if silent >= self.plan.lost_after() {
-                return Ok(before);
-            }
-            if begin.elapsed() > 2 * self.plan.lost_after() {
-                return Err(Error::SlotTaken(self.slot));
-            }
-            std::thread::sleep(self.plan.heartbeat() / 4);
-        }
+        };
+        let ours = claim.peer_id == self.link.peer_id() && claim.vector != NO_VECTOR;
+        let now = Instant::now();
+        let silent = Pulse::watch(pulse, claim.incarnation, claim.heartbeat, now);
+        let free = ours || silent >= self.plan.lost_after();
+        Ok(free.then_some(Vacancy {
+            before,
+            claimed: true,
+        }))
     }
 
     /// Takes our slot from `before`. Of two who try at the same time one gets it: the other fails here, or
