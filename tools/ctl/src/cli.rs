@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek, peer, ping,
-    poke, ring, server, wait,
+    chat, completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek,
+    peer, ping, poke, ring, server, wait,
 };
 use crate::exit::Exit;
 use crate::output::Output;
@@ -39,6 +39,7 @@ enum Command {
     Dump(dump::Options),
     Load(load::Options),
     Ping(ping::Options),
+    Chat(chat::Options),
     Cp(cp::Options),
     Doctor(doctor::Options),
     Launch(launch::Options),
@@ -63,6 +64,7 @@ impl Cli {
             Command::Dump(options) => dump::run(options, output),
             Command::Load(options) => load::run(options, output),
             Command::Ping(options) => ping::run(options, output),
+            Command::Chat(options) => chat::run(options, output),
             Command::Cp(options) => cp::run(options, output),
             Command::Doctor(options) => doctor::run(options, output),
             Command::Launch(options) => launch::run(options, output),

@@ -3,7 +3,7 @@
 //! `ivshmemctl`: looks at ivshmem devices, rings them, and copies their memory.
 //!
 //! A subcommand is a module of [`command`] with its options, its help and its `run`. What they share: which
-//! end of the memory is meant ([`end`]), how answers are written ([`output`]), how failures are
+//! end of the memory is meant ([`end`]), how two ends talk ([`seat`]), how answers are written ([`output`]), how failures are
 //! ([`exit`]).
 
 mod cli;
@@ -14,6 +14,7 @@ mod hex;
 mod manual;
 mod output;
 mod parse;
+mod seat;
 
 use std::process::ExitCode;
 

@@ -51,7 +51,7 @@ impl Output {
             return Ok(());
         }
         let mut stdout = anstream::stdout().lock();
-        writeln!(stdout, "{}", text.trim_end_matches('\n'))?;
+        writeln!(stdout, "{}", text.strip_suffix('\n').unwrap_or(&text))?;
         // Whoever reads the other end of a pipe is not kept waiting for the next answer.
         stdout.flush()
     }

@@ -7,33 +7,22 @@ mod receive;
 mod send;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use ivshmem::Link;
-use ivshmem_channel::{Channel, Error, Layout, Member};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::end::End;
 use crate::exit::Exit;
 use crate::output::{size, Output};
 use crate::parse;
-
-/// Bytes of the ring in each direction; both ends must have the same.
-const RING: u32 = 256 << 10;
+use crate::seat::{Seat, Table};
 
 /// The channel's slots.
 const SENDER: u32 = 0;
 const RECEIVER: u32 = 1;
-
-/// Vector that wakes an end; every end that can be rung has it.
-const VECTOR: u32 = 0;
-
-type Seat = Member<Arc<dyn Link>>;
 
 /// Copy a file to another machine, where `cp --receive` runs
 ///
@@ -48,7 +37,7 @@ Examples:
   ivshmemctl cp --join /tmp/ivshmem.sock --timeout 1m disk.img")]
 pub struct Options {
     #[command(flatten)]
-    end: End,
+    table: Table,
 
     /// The file to send; with --receive the directory for it, . if none is given
     #[arg(required_unless_present = "receive")]
@@ -61,10 +50,6 @@ pub struct Options {
     /// Give up when nothing moves for so long; exit code 5
     #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
-
-    /// Where the channel begins, a multiple of 4K; the same at both ends
-    #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
-    offset: u64,
 }
 
 /// What arrived, or was sent.
@@ -78,19 +63,12 @@ struct Copied {
 
 /// Sends or receives.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let link = options.end.link()?;
     let path = options.path.clone().unwrap_or_else(|| ".".into());
-    let copied = loop {
-        let copied = join(&link, options).and_then(|seat| match options.receive {
-            true => receive::run(&seat, &path, options.timeout),
-            false => send::run(&seat, &path, options.timeout),
-        });
-        match copied {
-            // Both ends have made the channel at the same time: who came first begins again.
-            Err(error) if matches!(error.downcast_ref(), Some(Error::Reset)) => {}
-            other => break other?,
-        }
-    };
+    let slot = if options.receive { RECEIVER } else { SENDER };
+    let copied = options.table.sit(&[slot], |seat| match options.receive {
+        true => receive::run(seat, &path, options.timeout),
+        false => send::run(seat, &path, options.timeout),
+    })?;
     let answer = json!({
         "path": copied.path, "size": copied.size, "from": copied.from, "sha256": copied.sha256,
     });
@@ -99,13 +77,6 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         format!("{path}: {}, SHA-256 {}", size(copied.size), copied.sha256)
     })?;
     Ok(Exit::Success)
-}
-
-fn join(link: &Arc<dyn Link>, options: &Options) -> Result<Seat> {
-    let layout = Layout::duplex(RING);
-    let channel = Channel::open_or_create(link.clone(), options.offset, &layout)?;
-    let slot = if options.receive { RECEIVER } else { SENDER };
-    Ok(channel.join(slot, VECTOR)?)
 }
 
 /// A bar on the standard error, if that is a terminal.

@@ -4,6 +4,9 @@
 //!
 //! `a` has two devices, with and without a doorbell; `b` has one, on the same region as the first of `a`.
 
+#[path = "ctl/talk.rs"]
+mod talk;
+
 use std::time::Duration;
 
 use guest_tests::artefacts;
@@ -45,7 +48,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 13] = [
+    let cases: [(&str, Case); 16] = [
         ("list_shows_each_device", list),
         ("info_tells_what_the_driver_says", info),
         ("ring_wakes_who_waits", ring_and_wait),
@@ -57,6 +60,12 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         ("monitor_ends_when_the_device_goes", monitor_removal),
         ("doctor_names_what_is_wrong_and_its_remedies_work", doctor),
         ("ping_measures_round_trips", ping),
+        ("chat_tells_lines_and_who_is_there", talk::lines),
+        (
+            "chat_with_the_host_ends_by_a_signal",
+            talk::lines_with_the_host,
+        ),
+        ("cp_goes_on_after_the_receiver_was_killed", talk::copy),
         ("no_device_is_exit_code_3", no_device),
         ("no_permission_is_exit_code_4", no_permission),
     ];

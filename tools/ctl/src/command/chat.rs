@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl chat`: lines of text between two ends.
+
+mod input;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anstyle::Style;
+use anyhow::{Context, Result};
+use clap::Args;
+use ivshmem::Link;
+use ivshmem_channel::{Error, Presence, Receiver, Sender};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::exit::{failure, Exit};
+use crate::output::{Output, GOOD, WARNING};
+use crate::parse;
+use crate::seat::{Seat, Table};
+use input::Input;
+
+/// The channel's slots: both ends are alike.
+const SLOTS: [u32; 2] = [0, 1];
+
+/// First byte of a message that is a line. `cp` uses the same channel, and neither minds what the other has left.
+const LINE: u8 = b'L';
+/// The message that no more lines follow, and its answer: whoever sent them can leave. Both are followed by the
+/// incarnation of that one, so that it does not take an answer to another one for its own.
+const OVER: u8 = b'E';
+const HEARD: u8 = b'H';
+
+/// The longest line in bytes.
+const LONGEST: usize = 32 << 10;
+
+/// How often to look whether something was typed. A line that comes from the other end wakes at once.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Exchange lines of text with the other end, where chat runs too
+///
+/// What is typed or piped in is sent line by line; what comes is written to the standard output, and who came, left
+/// or crashed to the standard error. Lines wait until somebody is there. The end of the input ends the program when the other end
+/// has taken everything, and Ctrl-C ends it at once. Both ends use about 520 KiB of the memory at --offset, as cp does, and nobody else may write there
+/// meanwhile.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl chat
+  ivshmemctl chat --join /tmp/ivshmem.sock
+  dmesg | ivshmemctl chat
+  ivshmemctl chat --listen >their-dmesg")]
+pub struct Options {
+    #[command(flatten)]
+    table: Table,
+
+    /// Send nothing, and end when the other end leaves
+    #[arg(short, long)]
+    listen: bool,
+
+    /// Give up when nobody is there for so long; exit code 5
+    #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+}
+
+/// Talks until the input ends, or a signal says so.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let ended = on_signals().context("cannot handle signals")?;
+    let mut input = match options.listen {
+        true => Input::none(),
+        false => Input::stdin(LONGEST),
+    };
+    options.table.sit(&SLOTS, |seat| {
+        let mut chat = Chat::new(seat, options, output)?;
+        chat.run(&mut input, &ended)
+    })?;
+    Ok(Exit::Success)
+}
+
+/// What the first signal sets: whoever leaves has to say so to the other end. A second one ends the program.
+fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let code = Exit::Failure.code().into();
+        signal_hook::flag::register_conditional_shutdown(signal, code, ended.clone())?;
+        signal_hook::flag::register(signal, ended.clone())?;
+    }
+    Ok(ended)
+}
+
+struct Chat<'a> {
+    seat: &'a Seat,
+    to: Sender<Arc<dyn Link>>,
+    from: Receiver<Arc<dyn Link>>,
+    options: &'a Options,
+    output: Output,
+    /// The other end's slot, and who was seen there last.
+    slot: u32,
+    other: Presence,
+    /// Its peer ID; it is known still when that one has left.
+    peer: Option<u32>,
+    /// Since when nobody is there.
+    alone: Instant,
+    /// Whether the other end knows that nothing follows, and whether it has taken all that came before.
+    said_over: bool,
+    heard: bool,
+    /// The answer that it waits for from us.
+    owes: Option<Vec<u8>>,
+}
+
+impl<'a> Chat<'a> {
+    fn new(seat: &'a Seat, options: &'a Options, output: Output) -> Result<Self> {
+        let slot = SLOTS[0] + SLOTS[1] - seat.slot();
+        Ok(Self {
+            seat,
+            to: seat.sender(slot)?,
+            from: seat.receiver(slot)?,
+            options,
+            output,
+            slot,
+            other: Presence::Absent,
+            peer: None,
+            alone: Instant::now(),
+            said_over: false,
+            heard: false,
+            owes: None,
+        })
+    }
+
+    fn run(&mut self, input: &mut Input, ended: &AtomicBool) -> Result<()> {
+        if !is_there(self.seat.presence(self.slot)?) {
+            self.notice("alone", "nobody is there yet; lines wait", WARNING)?;
+        }
+        while !ended.load(Ordering::Relaxed) {
+            let left = self.look()?;
+            let sent = self.send(input)?;
+            let over = match self.options.listen {
+                true => left,
+                false => input.is_over() && self.is_all_heard()?,
+            };
+            if over {
+                break;
+            }
+            self.receive(if sent { Duration::ZERO } else { LOOK })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the other end has taken all lines; it is asked if it is there.
+    fn is_all_heard(&mut self) -> Result<bool> {
+        if !self.said_over && is_there(self.other) {
+            self.said_over = self.say(OVER, &self.token())?;
+        }
+        Ok(self.heard || !is_there(self.other))
+    }
+
+    fn token(&self) -> [u8; 4] {
+        self.seat.incarnation().to_le_bytes()
+    }
+
+    /// Looks who is there. Returns whether somebody has left.
+    fn look(&mut self) -> Result<bool> {
+        let now = self.seat.presence(self.slot)?;
+        if now == self.other {
+            return match self.options.timeout {
+                Some(limit) if !is_there(now) && self.alone.elapsed() >= limit => {
+                    let limit = humantime::format_duration(limit);
+                    let message = format!(
+                        "nobody was there for {limit}: does `ivshmemctl chat` run there, with the same --offset?"
+                    );
+                    Err(failure(Exit::TimedOut, message))
+                }
+                _ => Ok(false),
+            };
+        }
+        // What that one has said comes before the news that it is not there any more.
+        while is_there(self.other) && self.receive(Duration::ZERO)? {}
+        self.turn(now)
+    }
+
+    /// Tells who came or left. Returns whether somebody has left.
+    fn turn(&mut self, now: Presence) -> Result<bool> {
+        let before = std::mem::replace(&mut self.other, now);
+        match now {
+            Presence::Present { peer_id, .. } => {
+                self.peer = Some(peer_id);
+                self.notice("here", "is here", GOOD)?;
+            }
+            _ if !is_there(before) => {}
+            Presence::Absent => self.notice("left", "has left", WARNING)?,
+            Presence::Lost { .. } => {
+                let text = "is silent: it crashed, or its machine stands still";
+                self.notice("lost", text, WARNING)?;
+            }
+        }
+        let left = is_there(before) && !is_there(now);
+        if left {
+            self.alone = Instant::now();
+        }
+        Ok(left)
+    }
+
+    /// Sends a line if there is one, somebody who may read it, and room. Returns whether it did.
+    fn send(&mut self, input: &mut Input) -> Result<bool> {
+        if let Some(token) = self.owes.take() {
+            if !self.say(HEARD, &token)? {
+                self.owes = Some(token);
+            }
+        }
+        let Some(line) = input.next()?.filter(|_| is_there(self.other)) else {
+            return Ok(false);
+        };
+        let sent = self.say(LINE, line)?;
+        if sent {
+            input.done();
+        }
+        Ok(sent)
+    }
+
+    /// Returns whether there was room. If there is none the other end may send as much, which is to be read first.
+    fn say(&mut self, kind: u8, text: &[u8]) -> Result<bool> {
+        match self.to.send(&[&[kind], text].concat(), Some(LOOK)) {
+            Ok(()) => Ok(true),
+            Err(Error::TimedOut) => Ok(false),
+            Err(error) => again(error).map(|()| false),
+        }
+    }
+
+    /// Shows a line if one comes within this time. Returns whether something came.
+    fn receive(&mut self, within: Duration) -> Result<bool> {
+        let mut message = Vec::new();
+        match self.from.receive(&mut message, Some(within)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => return again(error).map(|()| false),
+        }
+        let now = self.seat.presence(self.slot)?;
+        if is_there(now) && !is_there(self.other) {
+            self.turn(now)?;
+        }
+        match message.split_first() {
+            Some((&LINE, line)) => self.show(&printable(line))?,
+            Some((&OVER, token)) => self.owes = Some(token.into()),
+            Some((&HEARD, token)) if token == self.token() => self.heard = true,
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn show(&self, line: &str) -> Result<()> {
+        let answer = json!({ "event": "line", "peer": self.peer, "line": line });
+        let text = || match self.output.is_terminal() {
+            true => format!("{GOOD}{}:{GOOD:#} {line}", name(self.peer)),
+            // An empty text would be no line at all.
+            false => format!("{line}\n"),
+        };
+        Ok(self.output.answer(&answer, text)?)
+    }
+
+    /// Tells what happened: not among the lines, which may go into a file.
+    fn notice(&self, event: &str, text: &str, style: Style) -> Result<()> {
+        if self.output.is_json() {
+            let answer = json!({ "event": event, "peer": self.peer });
+            self.output.answer(&answer, String::new)?;
+        } else {
+            let text = match event {
+                "alone" => text.into(),
+                _ => format!("{} {text}", name(self.peer)),
+            };
+            anstream::eprintln!("{style}* {text}{style:#}");
+        }
+        Ok(())
+    }
+}
+
+fn is_there(presence: Presence) -> bool {
+    matches!(presence, Presence::Present { .. })
+}
+
+fn name(peer: Option<u32>) -> String {
+    peer.map_or("somebody".into(), |peer| format!("peer {peer}"))
+}
+
+/// A signal that came is seen by who asks.
+fn again(error: Error) -> Result<()> {
+    match error {
+        Error::Link(ivshmem::Error::Interrupted) => Ok(()),
+        error => Err(error.into()),
+    }
+}
+
+/// As text without what could steer a terminal: it comes from another machine.
+fn printable(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let steers = |c: char| c.is_control() && c != '\t';
+    line.replace(steers, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_cannot_steer_a_terminal() {
+        assert_eq!(printable("grüß\tGott".as_bytes()), "grüß\tGott");
+        assert_eq!(printable(b"\x1b[2J\r\xff"), "\u{fffd}[2J\u{fffd}\u{fffd}");
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A place in the channel through which two ends of this program talk.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use ivshmem::Link;
+use ivshmem_channel::{Channel, Error, Layout, Member};
+
+use crate::end::End;
+use crate::parse;
+
+/// Bytes of the ring in each direction; both ends must have the same.
+const RING: u32 = 256 << 10;
+
+/// Vector that wakes an end; every end that can be rung has it.
+const VECTOR: u32 = 0;
+
+/// A place that was taken.
+pub type Seat = Member<Arc<dyn Link>>;
+
+/// The options that say where the channel is.
+#[derive(Args, Clone, Debug)]
+pub struct Table {
+    #[command(flatten)]
+    end: End,
+
+    /// Where the channel begins, a multiple of 4K; the same at both ends
+    #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
+    offset: u64,
+
+    /// Make the channel anew, whatever is there, and begin with nothing
+    ///
+    /// For a place where another program's data are, and for a channel that is corrupt. What was on its way is lost.
+    #[arg(long)]
+    anew: bool,
+}
+
+impl Table {
+    /// Takes whichever of these slots is free, and does what `talk` does; again whenever the channel was made anew.
+    pub fn sit<T>(&self, slots: &[u32], mut talk: impl FnMut(&Seat) -> Result<T>) -> Result<T> {
+        let link = self.end.link()?;
+        let mut anew = self.anew;
+        loop {
+            let talked = self
+                .join(&link, slots, anew)
+                .and_then(|seat| talk(&seat))
+                .map_err(advise);
+            anew = false;
+            match talked {
+                // Both ends have made the channel at the same time, or one of them has made it anew.
+                Err(error) if matches!(error.downcast_ref(), Some(Error::Reset)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn join(&self, link: &Arc<dyn Link>, slots: &[u32], anew: bool) -> Result<Seat> {
+        let (link, layout) = (link.clone(), Layout::duplex(RING));
+        let channel = match anew {
+            true => Channel::create(link, self.offset, &layout),
+            false => Channel::open_or_create(link, self.offset, &layout),
+        }?;
+        Ok(channel.join_any(slots, VECTOR)?)
+    }
+}
+
+/// Says by which option a channel is made anew.
+fn advise(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(Error::Corrupt(_) | Error::OtherLayout) => Err::<(), _>(error)
+            .context("the option --anew makes the channel anew, at both ends")
+            .unwrap_err(),
+        _ => error,
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `chat` between processes of the host, on the real server.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use ivshmem_channel::{Channel, Layout};
+use ivshmem_peer::Peer;
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::{json, Value};
+
+use super::{path_in, run, server, stderr, PROGRAM};
+
+/// One who talks, with the answers in JSON.
+struct Talker {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Talker {
+    fn start(socket: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        let mut child = command
+            .args(["--json", "chat", "--join", socket, "--timeout", "100s"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, answers }
+    }
+
+    fn say(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+    }
+
+    /// The next thing that it tells.
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Expects this line from somebody.
+    fn expect(&mut self, line: &str) {
+        let heard = self.hear();
+        assert_eq!(
+            (&heard["event"], &heard["line"]),
+            (&json!("line"), &json!(line))
+        );
+        assert!(heard["peer"].is_u64(), "{heard}");
+    }
+
+    fn expect_event(&mut self, event: &str) {
+        assert_eq!(self.hear()["event"], event);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends its input, and expects that it leaves.
+    fn leave(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn lines_go_both_ways_and_everybody_knows_who_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let mut one = Talker::start(&socket, &[]);
+    one.expect_event("alone");
+    one.say("this waits until somebody is there");
+    let mut two = Talker::start(&socket, &[]);
+    one.expect_event("here");
+    two.expect_event("here");
+    two.expect("this waits until somebody is there");
+    two.say("");
+    two.say("good morning");
+    one.expect("");
+    one.expect("good morning");
+    two.say("the last words");
+    two.leave();
+    one.expect("the last words");
+    one.expect_event("left");
+
+    let three = Talker::start(&socket, &[]);
+    one.expect_event("here");
+    three.signal(Signal::KILL);
+    one.expect_event("lost");
+    // It takes the seat of the one that crashed.
+    let mut four = Talker::start(&socket, &[]);
+    one.expect_event("here");
+    four.expect_event("here");
+    one.signal(Signal::INT);
+    four.expect_event("left");
+    assert!(
+        one.child.wait().unwrap().success(),
+        "Ctrl-C is an end like any other"
+    );
+    four.leave();
+    let mut killed = three.child;
+    killed.wait().unwrap();
+}
+
+#[test]
+fn what_is_piped_in_comes_out_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let listen = ["chat", "--listen", "--join", &socket, "-t", "100s"];
+    let file = directory.path().join("heard");
+    let mut listener = Command::new(PROGRAM);
+    let listener = listener
+        .args(listen)
+        .stdout(std::fs::File::create(&file).unwrap());
+    let listener = listener.stderr(Stdio::piped()).spawn().unwrap();
+    // More than the ring holds, and a line that is longer than a message can be.
+    let mut text: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
+    text += &"x".repeat(40 << 10);
+    let mut talker = Command::new(PROGRAM);
+    let talk = ["chat", "--join", &socket, "-t", "100s"];
+    let mut talker = talker.args(talk).stdin(Stdio::piped()).spawn().unwrap();
+    talker
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    assert!(talker.wait().unwrap().success());
+    let output = listener.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let heard = std::fs::read_to_string(&file).unwrap();
+    // The long one goes on in a line of its own.
+    text.insert(text.len() - (8 << 10), '\n');
+    assert!(
+        heard.trim_end() == text,
+        "{} bytes of {}",
+        heard.len(),
+        text.len()
+    );
+    assert!(
+        stderr(&output).ends_with("has left\n"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn nobody_to_talk_to_is_a_time_limit_and_another_layout_can_be_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let listen = ["chat", "--listen", "--join", &socket, "-t", "100ms"];
+    let late = run(&listen);
+    assert_eq!(late.status.code(), Some(5));
+    assert!(
+        stderr(&late).contains("ivshmemctl chat"),
+        "{}",
+        stderr(&late)
+    );
+
+    let peer = Arc::new(Peer::join(&socket).unwrap());
+    Channel::create(peer, 0, &Layout::duplex(4096)).unwrap();
+    let other = run(&listen);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("--anew"), "{}", stderr(&other));
+    let anew = run(&[&listen[..], &["--anew"]].concat());
+    assert_eq!(anew.status.code(), Some(5), "{}", stderr(&anew));
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Commands by which two machines, or a machine and the host, exchange files and lines.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use guest_tests::lab::Fleet;
+use libtest_mimic::Failed;
+use serde_json::Value;
+use vmbench::{build, Guest, Region, Running, Signal, Status};
+
+use super::{run, LIMIT, PROGRAM};
+
+/// Bytes of the file that is copied, if the variable `IVSHMEM_COPY` does not say other MiB.
+const COPY: u64 = 4 << 20;
+
+/// The end of `chat` in `a` is told who is there, and hears what is piped in on `b`.
+pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
+    let [a, b] = &fleet.guests[..] else {
+        return Err("two guests".into());
+    };
+    let listen = [PROGRAM, "--json", "chat", "--listen", "-t", "100s"];
+    let listener = a.command(listen).limit(LIMIT).spawn()?;
+    run(b, "chat -t 100s </etc/passwd")?.check()?;
+    let heard = listener.wait()?.check()?.stdout_text();
+    let events: Vec<Value> = heard
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let all = |name: &str| -> Vec<&Value> {
+        let wanted = events.iter().filter(|event| event["event"] == name);
+        wanted.collect()
+    };
+    let lines: Vec<_> = all("line").iter().map(|e| &e["line"]).collect();
+    assert_eq!(lines, super::PASSWD.lines().collect::<Vec<_>>(), "{heard}");
+    let peer = super::peer_id(b)?;
+    assert!(all("line").iter().all(|e| e["peer"] == peer), "{heard}");
+    assert_eq!((all("here").len(), all("left").len()), (1, 1), "{heard}");
+    Ok(())
+}
+
+/// A process of the host hears a guest, which is ended by a signal.
+pub fn lines_with_the_host(fleet: &Fleet) -> Result<(), Failed> {
+    let region: &Region = fleet.world.downcast_ref().ok_or("no region")?;
+    let mut host = Command::new(build::static_binary("ivshmemctl", "ivshmemctl")?)
+        .args(["--json", "chat", "--listen", "-t", "100s", "--join"])
+        .arg(region.socket())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let heard = BufReader::new(host.stdout.take().ok_or("no output")?);
+    let mut heard = heard.lines();
+    // Its input does not end.
+    let script = format!("mkfifo /keys; exec {PROGRAM} chat <>/keys");
+    let talker = fleet.guests[0].command(["sh", "-c", &script]);
+    let talker = talker.limit(LIMIT).spawn()?;
+    let mut wait_for = |what: &str| {
+        let found = heard.find(|line| line.as_ref().map_or(true, |line| line.contains(what)));
+        found.ok_or(format!("it ended before {what}"))
+    };
+    wait_for(r#""event":"here""#)??;
+    let say = "echo 'from a guest' >/keys";
+    fleet.guests[0].shell(say)?.check()?;
+    wait_for(r#""line":"from a guest""#)??;
+    talker.signal(Signal::INT)?;
+    wait_for(r#""event":"left""#)??;
+    talker.wait()?.check()?;
+    assert!(host.wait()?.success());
+    Ok(())
+}
+
+/// A file goes from `a` to `b`, whose receiver is killed half-way and started again.
+pub fn copy(fleet: &Fleet) -> Result<(), Failed> {
+    let [a, b] = &fleet.guests[..] else {
+        return Err("two guests".into());
+    };
+    let size = match std::env::var("IVSHMEM_COPY") {
+        Ok(mebibytes) => mebibytes.parse::<u64>()? << 20,
+        Err(_) => COPY,
+    };
+    a.shell(&format!("head -c {size} /dev/urandom >/file"))?
+        .check()?;
+    b.shell("mkdir /incoming")?.check()?;
+    let send = [PROGRAM, "--json", "cp", "-t", "100s", "/file"];
+    let sender = a.command(send).limit(10 * LIMIT).spawn()?;
+    let killed = receiver(b)?;
+    let begin = Instant::now();
+    while arrived(b)? < size / 2 {
+        if begin.elapsed() > 10 * LIMIT {
+            return Err("half of it does not come".into());
+        }
+    }
+    killed.signal(Signal::KILL)?;
+    assert_eq!(
+        killed.wait()?.status,
+        Status::Signal(9),
+        "it was done too early"
+    );
+    let received = receiver(b)?.wait()?.check()?;
+    sender.wait()?.check()?;
+    let answer: Value = serde_json::from_str(&received.stdout_text())?;
+    println!("{answer}, after {:.0?}", begin.elapsed());
+    assert!(answer["from"].as_u64() >= Some(size / 2), "{answer}");
+    let sum = |guest: &Guest, path| -> Result<String, Failed> {
+        let line = guest.run(["sha256sum", path])?.check()?.stdout_text();
+        Ok(line.split(' ').next().unwrap_or_default().into())
+    };
+    assert_eq!(sum(a, "/file")?, sum(b, "/incoming/file")?);
+    a.shell("rm /file")?.check()?;
+    b.shell("rm -r /incoming")?.check()?;
+    Ok(())
+}
+
+fn receiver(guest: &Guest) -> Result<Running<'_>, Failed> {
+    let receive = [
+        PROGRAM,
+        "--json",
+        "cp",
+        "-t",
+        "100s",
+        "--receive",
+        "/incoming",
+    ];
+    Ok(guest.command(receive).limit(10 * LIMIT).spawn()?)
+}
+
+/// Bytes that the receiver has.
+fn arrived(guest: &Guest) -> Result<u64, Failed> {
+    let part = guest.shell("stat -c %s /incoming/.*.part || echo 0")?;
+    Ok(part.stdout_text().parse()?)
+}
