@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The two ends of a ring of a channel, for C: header-only, no system calls, no allocation. The layout and the
- * rules are in Documentation/channel.rst. Joining a slot, heartbeats and doorbells are the program's.
+ * The two ends of a ring of a channel, for C, and the sending end of a lane of a ring with several senders:
+ * header-only, no system calls, no allocation. The layout and the rules are in Documentation/channel.rst. Joining a slot, heartbeats and doorbells are the program's.
  *
  * For GCC and Clang, on little-endian machines whose mapping of the memory is write-back.
  */
@@ -169,6 +169,17 @@ static inline int ivshmem_channel_send(struct ivshmem_channel_end *end, const vo
 	end->mine = next;
 	return ivshmem_channel_passed(__atomic_load_n(&end->block[IVSHMEM_CHANNEL_DATA_WAKE], __ATOMIC_RELAXED),
 				      start, next);
+}
+
+/**
+ * ivshmem_channel_wake - in a lane of a ring with several senders: what to do before ringing
+ * @doze: the first word of the ring's block, which all its senders and the receiver share
+ *
+ * Call it when ivshmem_channel_send() returned 1, then ring.
+ */
+static inline void ivshmem_channel_wake(uint32_t *doze)
+{
+	__atomic_store_n(doze, 0, __ATOMIC_RELEASE);
 }
 
 /* The length of the record at @count, or IVSHMEM_CHANNEL_PADDING; false if there is none. */

@@ -2,26 +2,113 @@
 
 //! What the trial's programs and its tests agree on.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ivshmem::{AccessError, Memory};
 use ivshmem_channel::Layout;
 
-/// The slot that sends.
-pub const SENDER: u32 = 0;
-/// The slot that receives.
-pub const RECEIVER: u32 = 1;
-/// Byte offset in the memory of the number of messages that were received: a `u64`, behind the channel.
-pub const PROGRESS: u64 = 512 << 10;
+/// The slot that receives. The senders have those after it.
+pub const RECEIVER: u32 = 0;
+/// Byte offset in the memory of the [`Progress`], behind the channel.
+const PROGRESS: u64 = 512 << 10;
 /// Size of the memory in bytes, at least.
 pub const MEMORY: u64 = 1 << 20;
+/// Most senders.
+pub const MAX_SENDERS: u32 = 8;
 
-/// The channel, at the start of the memory.
-pub fn layout() -> Layout {
-    let layout = Layout::duplex(32 << 10);
+/// The channel, at the start of the memory: for one sender, a ring each way; for several, one ring from all of
+/// them, and one back to each.
+pub fn layout(senders: u32) -> Layout {
+    const SIZE: u32 = 32 << 10;
+    let layout = match senders {
+        1 => Layout::duplex(SIZE),
+        _ => (1..=senders).fold(
+            Layout::new(1 + senders).multi_ring(RECEIVER, SIZE),
+            |layout, sender| layout.ring(RECEIVER, sender, SIZE),
+        ),
+    };
     layout.heartbeat(Duration::from_millis(20), Duration::from_millis(200))
 }
 
-/// What the two say to each other. The first byte of a message tells which.
+/// How far each sender's messages have come, in the shared memory, so that it survives everybody.
+pub struct Progress<M>(pub M);
+
+impl<M: Memory> Progress<M> {
+    /// How many messages of `sender` were received.
+    ///
+    /// # Errors
+    ///
+    /// The memory is too small.
+    pub fn received(&self, sender: u32) -> Result<u64, AccessError> {
+        self.0.load64(Self::place(sender), Ordering::Relaxed)
+    }
+
+    /// Sets that number.
+    ///
+    /// # Errors
+    ///
+    /// As [`received`](Self::received).
+    pub fn set_received(&self, sender: u32, count: u64) -> Result<(), AccessError> {
+        self.0
+            .store64(Self::place(sender), count, Ordering::Relaxed)
+    }
+
+    /// Whether `sender` was told that all have arrived.
+    ///
+    /// # Errors
+    ///
+    /// As [`received`](Self::received).
+    pub fn is_done(&self, sender: u32) -> Result<bool, AccessError> {
+        let word = self.0.load64(Self::place(sender) + 8, Ordering::Relaxed)?;
+        Ok(word != 0)
+    }
+
+    /// Sets that.
+    ///
+    /// # Errors
+    ///
+    /// As [`received`](Self::received).
+    pub fn set_done(&self, sender: u32, done: bool) -> Result<(), AccessError> {
+        let word = Self::place(sender) + 8;
+        self.0.store64(word, done.into(), Ordering::Relaxed)
+    }
+
+    /// How many messages of `senders` senders were received.
+    ///
+    /// # Errors
+    ///
+    /// As [`received`](Self::received).
+    pub fn total(&self, senders: u32) -> Result<u64, AccessError> {
+        (1..=senders).map(|sender| self.received(sender)).sum()
+    }
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`received`](Self::received).
+    pub fn clear(&self) -> Result<(), AccessError> {
+        (1..=MAX_SENDERS).try_for_each(|sender| {
+            self.set_received(sender, 0)?;
+            self.set_done(sender, false)
+        })
+    }
+
+    fn place(sender: u32) -> u64 {
+        PROGRESS + u64::from(sender) * 16
+    }
+}
+
+/// The number of messages of a trial: the first, or with `IVSHMEM_TRIAL=full` in the environment the second.
+pub fn short_or_full(short: u64, full: u64) -> u64 {
+    match std::env::var_os("IVSHMEM_TRIAL").is_some_and(|form| form == "full") {
+        true => full,
+        false => short,
+    }
+}
+
+/// What sender and receiver say to each other. The first byte of a message tells which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     /// A sender has come: where shall it go on? With its incarnation.

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! One end of the trial, in a guest or on the host. Either may be killed at any time and started again.
+//! One end of the trial, in a guest or on the host. Any may be killed at any time and started again.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use channel_trial::{layout, Word, PROGRESS, RECEIVER, SENDER};
+use channel_trial::{layout, Progress, Word, MAX_SENDERS, RECEIVER};
 use clap::{Args, Parser, ValueEnum};
 use ivshmem::{Endpoint, Link};
-use ivshmem_channel::{Channel, Error, Member, Receiver, Sender};
+use ivshmem_channel::{Channel, Error, Member, Message, MultiReceiver, Receiver, Sender};
 use ivshmem_peer::Peer;
 
 /// Nothing takes this long on a machine that works.
@@ -25,9 +24,15 @@ struct Arguments {
     role: Role,
     #[command(flatten)]
     attachment: Attachment,
-    /// Number of messages.
+    /// Number of messages of each sender.
     #[arg(long, default_value_t = 1000)]
     messages: u64,
+    /// Number of senders; several share one ring.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SENDERS)))]
+    senders: u32,
+    /// Which of the senders this is.
+    #[arg(long, default_value_t = 1)]
+    sender: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -57,21 +62,23 @@ fn main() -> Result<()> {
 }
 
 fn run<L: Link>(link: Arc<L>, arguments: &Arguments) -> Result<()> {
-    let slot = match arguments.role {
-        Role::Send => SENDER,
-        Role::Receive => RECEIVER,
-    };
-    let member = enter(&link, slot)?;
+    let senders = arguments.senders;
     match arguments.role {
-        Role::Send => send(&member, arguments.messages),
-        Role::Receive => receive(&member, &link),
+        Role::Send => {
+            let member = enter(&link, arguments.sender, senders)?;
+            send(&member, arguments.messages)
+        }
+        Role::Receive => {
+            let member = enter(&link, RECEIVER, senders)?;
+            Receiving::new(&member, &*link, senders)?.run()
+        }
     }
 }
 
-/// Joins; again if the other one made the channel at the same time.
-fn enter<L: Link>(link: &Arc<L>, slot: u32) -> Result<Member<Arc<L>>> {
+/// Joins; again if another one made the channel at the same time.
+fn enter<L: Link>(link: &Arc<L>, slot: u32, senders: u32) -> Result<Member<Arc<L>>> {
     loop {
-        let channel = Channel::open_or_create(Arc::clone(link), 0, &layout())?;
+        let channel = Channel::open_or_create(Arc::clone(link), 0, &layout(senders))?;
         match channel.join(slot, 0) {
             Err(Error::Reset) => continue,
             other => return Ok(other?),
@@ -118,39 +125,102 @@ fn next<L: Link + Clone>(from: &mut Receiver<L>) -> Result<Word> {
     Ok(word)
 }
 
-fn receive<L: Link + Clone>(member: &Member<L>, memory: &L) -> Result<()> {
-    let mut from = member.receiver(SENDER)?;
-    let mut to = member.sender(SENDER)?;
-    let mut expected = memory.load64(PROGRESS, Ordering::Relaxed)?;
-    loop {
-        // It is done with, as far as the sender knows, only after it was dealt with.
-        let message = from.next(LIMIT)?.context("the other side is silent")?;
-        let bytes = message.to_vec()?;
-        let Some(word) = Word::decode(&bytes) else {
-            bail!("torn message: {bytes:?}");
+/// Where messages come from.
+enum Inbox<L: Link + Clone> {
+    One(Receiver<L>),
+    Many(MultiReceiver<L>),
+}
+
+impl<L: Link + Clone> Inbox<L> {
+    fn next(&mut self) -> Result<Message<'_, L>> {
+        let message = match self {
+            Self::One(receiver) => receiver.next(LIMIT)?,
+            Self::Many(receiver) => receiver.next(LIMIT)?,
         };
-        match word {
-            Word::Hello(who) => answer(&mut to, &Word::Resume(who, expected))?,
-            Word::Data(number) if number == expected => {
-                expected += 1;
-                memory.store64(PROGRESS, expected, Ordering::Relaxed)?;
-            }
-            // Received before we were killed, and not released.
-            Word::Data(number) if number < expected => {}
-            Word::Data(number) => bail!("message {number} came instead of {expected}"),
-            Word::End(count) => {
-                ensure!(
-                    count == expected,
-                    "{expected} messages came instead of {count}"
-                );
-                answer(&mut to, &Word::Done)?;
-                message.done()?;
-                println!("{expected} messages");
-                return Ok(from.release()?);
-            }
-            other => bail!("the sender says {other:?}"),
+        message.context("the other side is silent")
+    }
+
+    fn release(&mut self) -> Result<()> {
+        let released = match self {
+            Self::One(receiver) => receiver.release(),
+            Self::Many(receiver) => receiver.release(),
+        };
+        Ok(released?)
+    }
+}
+
+/// The receiver's work.
+struct Receiving<'a, L: Link + Clone, M: Link> {
+    from: Inbox<L>,
+    /// The way back to each sender.
+    to: Vec<Sender<L>>,
+    progress: Progress<&'a M>,
+}
+
+impl<'a, L: Link + Clone, M: Link> Receiving<'a, L, M> {
+    fn new(member: &Member<L>, memory: &'a M, senders: u32) -> Result<Self> {
+        let to = (1..=senders).map(|sender| member.sender(sender));
+        Ok(Self {
+            from: match senders {
+                1 => Inbox::One(member.receiver(1)?),
+                _ => Inbox::Many(member.multi_receiver()?),
+            },
+            to: to.collect::<Result<_, _>>()?,
+            progress: Progress(memory),
+        })
+    }
+
+    fn run(mut self) -> Result<()> {
+        while !self.all_done()? {
+            let message = self.from.next()?;
+            let bytes = message.to_vec()?;
+            let Some(word) = Word::decode(&bytes) else {
+                bail!("torn message: {bytes:?}");
+            };
+            let sender = message.from();
+            let to = &mut self.to[sender as usize - 1];
+            deal_with(&self.progress, sender, word, to)?;
+            // It is done with, as far as the sender knows, only after it was dealt with.
+            message.done()?;
         }
-        message.done()?;
+        println!("{} messages", self.progress.total(self.senders())?);
+        self.from.release()
+    }
+
+    fn senders(&self) -> u32 {
+        self.to.len() as u32
+    }
+
+    fn all_done(&self) -> Result<bool> {
+        let mut done = (1..=self.senders()).map(|sender| self.progress.is_done(sender));
+        Ok(done.try_fold(true, |all, one| one.map(|one| all && one))?)
+    }
+}
+
+fn deal_with<L: Link + Clone, M: Link>(
+    progress: &Progress<&M>,
+    sender: u32,
+    word: Word,
+    to: &mut Sender<L>,
+) -> Result<()> {
+    let expected = progress.received(sender)?;
+    match word {
+        Word::Hello(who) => answer(to, &Word::Resume(who, expected)),
+        Word::Data(number) if number == expected => {
+            Ok(progress.set_received(sender, expected + 1)?)
+        }
+        // Received before we were killed, and not released.
+        Word::Data(number) if number < expected => Ok(()),
+        Word::Data(number) => bail!("message {number} came instead of {expected}"),
+        Word::End(count) => {
+            ensure!(
+                count == expected,
+                "{expected} messages came instead of {count}"
+            );
+            answer(to, &Word::Done)?;
+            Ok(progress.set_done(sender, true)?)
+        }
+        other => bail!("sender {sender} says {other:?}"),
     }
 }
 

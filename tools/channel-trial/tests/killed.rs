@@ -1,32 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A million messages between two processes on the real server, both of which are killed again and again.
+//! Messages of random length between processes on the real server, all of which are killed again and again.
+//! With `IVSHMEM_TRIAL=full` in the environment a million through each kind of ring, with 20 crashes.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use channel_trial::{Word, MEMORY, PROGRESS};
-use ivshmem::Memory;
+use channel_trial::{short_or_full, Progress, Word, MEMORY};
 use ivshmem_peer::Peer;
 use vmbench::Region;
 
-const MESSAGES: u64 = 1_000_000;
-const KILLS: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A process that does not outlive the test.
 struct Program(Child);
 
 impl Program {
-    fn start(role: &str, socket: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_channel-trial"));
-        command.arg(role).arg("--socket").arg(socket);
-        command.args(["--messages", &MESSAGES.to_string()]);
-        Self(command.spawn().unwrap())
-    }
-
     fn succeeds(mut self) {
         let status = self.0.wait().unwrap();
         assert!(status.success(), "{status}");
@@ -45,38 +35,78 @@ impl Drop for Program {
     }
 }
 
-#[test]
-fn a_million_messages_and_twenty_crashes() {
+/// What the processes of a trial are started with.
+struct Trial {
+    socket: PathBuf,
+    senders: u32,
+    /// Of each sender.
+    messages: u64,
+}
+
+impl Trial {
+    /// Starts process `number`: 0 receives, the others send.
+    fn start(&self, number: u32) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_channel-trial"));
+        match number {
+            0 => command.arg("receive"),
+            _ => command.args(["send", "--sender", &number.to_string()]),
+        };
+        command.arg("--socket").arg(&self.socket);
+        command.args(["--senders", &self.senders.to_string()]);
+        command.args(["--messages", &self.messages.to_string()]);
+        Program(command.spawn().unwrap())
+    }
+
+    /// Lets all run, and kills one after the other.
+    fn run(&self, witness: &Peer, kills: u64) {
+        let begin = Instant::now();
+        let progress = Progress(witness);
+        let all = self.messages * u64::from(self.senders);
+        let mut programs: Vec<_> = (0..=self.senders)
+            .map(|number| self.start(number))
+            .collect();
+        for kill in 1..=kills {
+            while progress.total(self.senders).unwrap() < all * kill / (kills + 1) {
+                assert!(begin.elapsed() < LIMIT, "no progress");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let number = kill as u32 % (self.senders + 1);
+            let victim = &mut programs[number as usize];
+            let finished = number > 0 && progress.received(number) == Ok(self.messages);
+            assert!(finished || !victim.ended(), "{number} has given up");
+            if !finished {
+                // What is replaced is dropped after this, so ended first.
+                victim.0.kill().unwrap();
+                *victim = self.start(number);
+            }
+        }
+        programs.into_iter().for_each(Program::succeeds);
+        for sender in 1..=self.senders {
+            assert_eq!(progress.received(sender), Ok(self.messages));
+        }
+        println!("{all} messages, {kills} crashes, {:?}", begin.elapsed());
+    }
+}
+
+fn trial(senders: u32, messages: u64, kills: u64) {
     let region = Region::start(MEMORY, 1).unwrap();
     let witness = Peer::join(region.socket()).unwrap();
-    let begin = Instant::now();
-    let start = |role| Program::start(role, &region.socket());
-    let (mut sender, mut receiver) = (start("send"), start("receive"));
-    for kill in 1..=KILLS {
-        while witness.load64(PROGRESS, Ordering::Relaxed).unwrap() < MESSAGES * kill / (KILLS + 1) {
-            assert!(begin.elapsed() < LIMIT, "no progress");
-            assert!(!sender.ended() && !receiver.ended(), "one has given up");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // Replaced is dropped first, which kills it.
-        match kill % 2 {
-            0 => {
-                drop(sender);
-                sender = start("send");
-            }
-            _ => {
-                drop(receiver);
-                receiver = start("receive");
-            }
-        }
-    }
-    sender.succeeds();
-    receiver.succeeds();
-    assert_eq!(witness.load64(PROGRESS, Ordering::Relaxed), Ok(MESSAGES));
-    println!(
-        "{MESSAGES} messages, {KILLS} crashes, {:?}",
-        begin.elapsed()
-    );
+    let trial = Trial {
+        socket: region.socket().to_owned(),
+        senders,
+        messages: messages / u64::from(senders),
+    };
+    trial.run(&witness, kills);
+}
+
+#[test]
+fn one_sender_and_crashes() {
+    trial(1, short_or_full(200_000, 1_000_000), short_or_full(10, 20));
+}
+
+#[test]
+fn four_senders_of_one_ring_and_crashes() {
+    trial(4, short_or_full(200_000, 1_000_000), short_or_full(10, 20));
 }
 
 #[test]

@@ -28,6 +28,17 @@ pub enum Error {
         "the channel is corrupt ({0}): make it anew with reset(), and find out who wrote there"
     )]
     Corrupt(&'static str),
+    /// One sender's part of a ring with several senders holds what no sender writes. It is left out until the
+    /// channel is made anew; the messages of the others still arrive.
+    #[error(
+        "what slot {from} sends is corrupt ({what}): the others are still heard; make the channel anew with reset() to hear it again, and find out who wrote there"
+    )]
+    CorruptLane {
+        /// The slot that sends there.
+        from: u32,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// Somebody made the channel anew: open it and join again.
     #[error("the channel was made anew: open it and join again")]
     Reset,

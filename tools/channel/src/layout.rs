@@ -4,12 +4,16 @@
 
 use std::time::Duration;
 
+mod plan;
+
+pub use plan::Plan;
+
 /// The first eight bytes of a channel: `IVSHCHAN`.
-pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"IVSHCHAN");
+const MAGIC: u64 = u64::from_le_bytes(*b"IVSHCHAN");
 /// The only version of the layout there is.
-pub(crate) const VERSION: u32 = 1;
-/// Features that a reader has to know. None are defined.
-pub(crate) const KNOWN_FEATURES: u32 = 0;
+const VERSION: u32 = 1;
+/// A feature that a reader has to know: the table has rings with several senders.
+const FEATURE_MULTI: u32 = 1;
 
 /// Most slots of a channel.
 pub const MAX_SLOTS: u32 = 64;
@@ -21,7 +25,7 @@ pub(crate) const BASE_ALIGN: u64 = 4096;
 /// Length of the header; the table of rings follows it.
 pub(crate) const HEADER_LEN: usize = 128;
 /// Length of an entry of the table of rings.
-pub(crate) const ENTRY_LEN: usize = 16;
+const ENTRY_LEN: usize = 16;
 /// Length of a slot, and of what precedes each ring's data; slots and rings begin at multiples of it.
 pub(crate) const BLOCK: u64 = 128;
 
@@ -92,18 +96,61 @@ pub enum Invalid {
     TwoRings,
 }
 
-/// The only kind of ring there is: one sender, one receiver.
-const KIND: u32 = 1;
+/// Kinds of rings: one sender and one receiver, or one receiver of all others.
+mod kind {
+    pub const SINGLE: u32 = 1;
+    pub const MULTI: u32 = 2;
+}
+/// Instead of the slot that sends: all but the one that receives.
+const ALL_OTHERS: u32 = u32::MAX;
+
+/// Who sends into a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Producers {
+    /// The program in this slot.
+    One(u32),
+    /// The programs in all slots but the receiver's, each through a lane of its own.
+    Others,
+}
 
 /// A ring of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSpec {
-    /// The slot that sends.
-    pub producer: u32,
+    /// Who sends.
+    pub producers: Producers,
     /// The slot that receives.
     pub consumer: u32,
-    /// Bytes of data that it holds: a power of two of 64 to 2³⁰. Its longest message has half of it less 8.
+    /// Bytes of data that it holds for each sender: a power of two of 64 to 2³⁰. The longest message has half
+    /// of it less 8.
     pub size: u32,
+}
+
+impl RingSpec {
+    /// Bytes that one sender's part takes.
+    fn lane_len(&self) -> u64 {
+        BLOCK + u64::from(self.size)
+    }
+
+    /// Bytes that it takes in a channel of `slots` slots.
+    fn len(&self, slots: u32) -> u64 {
+        match self.producers {
+            Producers::One(_) => self.lane_len(),
+            Producers::Others => {
+                let lanes = u64::from(slots.saturating_sub(1));
+                BLOCK.saturating_add(lanes.saturating_mul(self.lane_len()))
+            }
+        }
+    }
+
+    /// The slots that send, of `slots`, in the order of their lanes.
+    fn senders(self, slots: u32) -> impl Iterator<Item = u32> {
+        let range = match self.producers {
+            Producers::One(slot) => slot..slot.saturating_add(1),
+            Producers::Others => 0..slots,
+        };
+        let others = self.producers == Producers::Others;
+        range.filter(move |slot| !(others && *slot == self.consumer))
+    }
 }
 
 /// The shape of a channel: who can take part, and which rings there are.
@@ -133,9 +180,18 @@ impl Layout {
     }
 
     /// Adds a ring of `size` bytes from one slot to another.
-    pub fn ring(mut self, producer: u32, consumer: u32, size: u32) -> Self {
+    pub fn ring(self, producer: u32, consumer: u32, size: u32) -> Self {
+        self.with(Producers::One(producer), consumer, size)
+    }
+
+    /// Adds a ring to one slot from all others, each of which has `size` bytes of its own in it.
+    pub fn multi_ring(self, consumer: u32, size: u32) -> Self {
+        self.with(Producers::Others, consumer, size)
+    }
+
+    fn with(mut self, producers: Producers, consumer: u32, size: u32) -> Self {
         self.rings.push(RingSpec {
-            producer,
+            producers,
             consumer,
             size,
         });
@@ -163,8 +219,17 @@ impl Layout {
 
     /// Bytes that the channel takes.
     pub fn size(&self) -> u64 {
-        let rings = self.rings.iter();
-        self.first_ring() + rings.map(|ring| BLOCK + u64::from(ring.size)).sum::<u64>()
+        let add = |sum: u64, ring: &RingSpec| sum.saturating_add(ring.len(self.slots));
+        self.rings.iter().fold(self.first_ring(), add)
+    }
+
+    /// What a reader has to know.
+    fn features(&self) -> u32 {
+        let multi = |ring: &RingSpec| ring.producers == Producers::Others;
+        match self.rings.iter().any(multi) {
+            true => FEATURE_MULTI,
+            false => 0,
+        }
     }
 
     fn table_len(&self) -> usize {
@@ -203,13 +268,13 @@ impl Layout {
                 ring.size.is_power_of_two() && RING_SIZES.contains(&ring.size),
                 "the size of a ring",
             )?;
-            within(
-                ring.producer < self.slots && ring.consumer < self.slots,
-                "the slot of a ring",
-            )?;
-            within(ring.producer != ring.consumer, "a ring to its own sender")?;
-            if !ends.insert((ring.producer, ring.consumer)) {
-                return Err(Invalid::TwoRings);
+            within(ring.consumer < self.slots, "the slot of a ring")?;
+            for sender in ring.senders(self.slots) {
+                within(sender < self.slots, "the slot of a ring")?;
+                within(sender != ring.consumer, "a ring to its own sender")?;
+                if !ends.insert((sender, ring.consumer)) {
+                    return Err(Invalid::TwoRings);
+                }
             }
         }
         if self.size() > available {
@@ -234,6 +299,7 @@ impl Layout {
         };
         put(header::VERSION, VERSION);
         put(header::GENERATION, generation);
+        put(header::FEATURES_REQUIRED, self.features());
         put(header::SLOTS, self.slots);
         // CAST: At most MAX_RINGS, as was checked.
         put(header::RINGS, self.rings.len() as u32);
@@ -241,7 +307,11 @@ impl Layout {
         put(header::LOST_MS, self.lost_ms);
         for (index, ring) in self.rings.iter().enumerate() {
             let at = HEADER_LEN + index * ENTRY_LEN;
-            let words = [KIND, ring.producer, ring.consumer, ring.size];
+            let (kind, producer) = match ring.producers {
+                Producers::One(slot) => (kind::SINGLE, slot),
+                Producers::Others => (kind::MULTI, ALL_OTHERS),
+            };
+            let words = [kind, producer, ring.consumer, ring.size];
             for (n, word) in words.into_iter().enumerate() {
                 put(at + 4 * n, word);
             }
@@ -252,136 +322,6 @@ impl Layout {
         bytes[header::CHECKSUM..][..4].copy_from_slice(&sum.to_le_bytes());
         Ok(bytes)
     }
-}
-
-/// A channel that was found, with the places of its parts. All of it was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    layout: Layout,
-    generation: u32,
-    /// Byte offset in the channel of each ring's block.
-    rings: Vec<u64>,
-}
-
-impl Plan {
-    /// How many bytes of header and table there are, by the header alone: what to read before
-    /// [`decode`](Self::decode).
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`] if this is no channel that can be read.
-    pub fn table_len(head: &[u8; HEADER_LEN]) -> Result<usize, Invalid> {
-        if long(head, header::MAGIC) != MAGIC {
-            return Err(Invalid::Magic);
-        }
-        match word(head, header::VERSION) {
-            VERSION => {}
-            other => return Err(Invalid::Version(other)),
-        }
-        if word(head, header::GENERATION) == 0 {
-            return Err(Invalid::Unfinished);
-        }
-        match word(head, header::FEATURES_REQUIRED) & !KNOWN_FEATURES {
-            0 => {}
-            unknown => return Err(Invalid::Features(unknown)),
-        }
-        let rings = word(head, header::RINGS);
-        if !(1..=MAX_RINGS).contains(&rings) {
-            return Err(Invalid::Range("the number of rings"));
-        }
-        // CAST: At most MAX_RINGS.
-        Ok(HEADER_LEN + rings as usize * ENTRY_LEN)
-    }
-
-    /// Reads header and table of a channel for which there are `available` bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`] says what is wrong with them.
-    pub fn decode(bytes: &[u8], available: u64) -> Result<Self, Invalid> {
-        let head = bytes.first_chunk().ok_or(Invalid::Unfinished)?;
-        let len = Self::table_len(head)?;
-        let bytes = bytes.get(..len).ok_or(Invalid::Unfinished)?;
-        if word(bytes, header::CHECKSUM) != checksum(bytes) {
-            return Err(Invalid::Checksum);
-        }
-        let rings = bytes[HEADER_LEN..].chunks_exact(ENTRY_LEN);
-        let rings: Result<Vec<_>, _> = rings.map(ring_spec).collect();
-        let layout = Layout {
-            slots: word(bytes, header::SLOTS),
-            rings: rings?,
-            heartbeat_ms: word(bytes, header::HEARTBEAT_MS),
-            lost_ms: word(bytes, header::LOST_MS),
-        };
-        layout.check(available)?;
-        if long(bytes, header::SIZE) != layout.size() {
-            return Err(Invalid::Range("the size of the channel"));
-        }
-        Ok(Self::of(layout, word(bytes, header::GENERATION)))
-    }
-
-    fn of(layout: Layout, generation: u32) -> Self {
-        let mut next = layout.first_ring();
-        let place = |ring: &RingSpec| {
-            let at = next;
-            next += BLOCK + u64::from(ring.size);
-            at
-        };
-        Self {
-            rings: layout.rings.iter().map(place).collect(),
-            layout,
-            generation,
-        }
-    }
-
-    /// The shape of the channel.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Another number each time that the channel is made; not 0.
-    pub fn generation(&self) -> u32 {
-        self.generation
-    }
-
-    /// Byte offset of slot `slot` in the channel, `None` if there is no such slot.
-    pub(crate) fn slot(&self, slot: u32) -> Option<u64> {
-        (slot < self.layout.slots).then(|| self.layout.first_slot() + u64::from(slot) * BLOCK)
-    }
-
-    /// The index of a ring, and its byte offset in the channel.
-    pub(crate) fn find(&self, producer: u32, consumer: u32) -> Option<(usize, u64)> {
-        let is = |ring: &RingSpec| (ring.producer, ring.consumer) == (producer, consumer);
-        let index = self.layout.rings.iter().position(is)?;
-        Some((index, self.rings[index]))
-    }
-
-    pub(crate) fn heartbeat(&self) -> Duration {
-        Duration::from_millis(self.layout.heartbeat_ms.into())
-    }
-
-    pub(crate) fn lost_after(&self) -> Duration {
-        Duration::from_millis(self.layout.lost_ms.into())
-    }
-}
-
-fn ring_spec(entry: &[u8]) -> Result<RingSpec, Invalid> {
-    if word(entry, 0) != KIND {
-        return Err(Invalid::Range("the kind of a ring"));
-    }
-    Ok(RingSpec {
-        producer: word(entry, 4),
-        consumer: word(entry, 8),
-        size: word(entry, 12),
-    })
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn long(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 /// FNV-1a of all bytes, with the checksum itself taken for 0. It finds what was torn or overwritten by

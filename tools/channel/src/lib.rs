@@ -3,13 +3,14 @@
 //! Channels between virtual machines and host processes: message rings and presence in shared memory.
 //!
 //! A channel is an area of the shared memory with a header, a table of *slots*, one for each program that can
-//! take part, and *rings*, each from one slot to another. `Documentation/channel.rst` has the layout, for
+//! take part, and *rings*, each from one slot to another, or from all others to one. `Documentation/channel.rst` has the layout, for
 //! those who write the other end in another language.
 //!
 //! * [`Channel`]: makes an area, or opens one that is there.
 //! * [`Member`]: a slot that this program has joined, and who else is there. Crashes are seen by a heartbeat
 //!   that stops; a program that starts again joins again, and goes on with the rings where it was.
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
+//! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
@@ -43,16 +44,18 @@ mod channel;
 mod error;
 mod layout;
 mod member;
+mod multi;
 mod presence;
 mod receiver;
 pub mod ring;
 mod sender;
-mod spin;
+mod wait;
 
 pub use channel::Channel;
 pub use error::{Error, Result};
-pub use layout::{Invalid, Layout, Plan, RingSpec, MAX_RINGS, MAX_SLOTS};
+pub use layout::{Invalid, Layout, Plan, Producers, RingSpec, MAX_RINGS, MAX_SLOTS};
 pub use member::Member;
+pub use multi::MultiReceiver;
 pub use presence::Presence;
 pub use receiver::{Message, Receiver};
 pub use sender::{Reservation, Sender};

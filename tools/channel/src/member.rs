@@ -13,7 +13,7 @@ use crate::channel::random;
 use crate::layout::{header, slot};
 use crate::presence::Pulse;
 use crate::ring::Place;
-use crate::{Error, Plan, Presence, Receiver, Result, Sender};
+use crate::{Error, MultiReceiver, Plan, Presence, Receiver, Result, Sender};
 
 /// State of a slot: somebody has joined.
 const JOINED: u32 = 1;
@@ -144,12 +144,13 @@ impl<L: Link + Clone> Member<L> {
         })
     }
 
-    /// The sending end of the ring to slot `to`. Goes on where the last one was.
+    /// The sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last
+    /// one was.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuch`] if the layout has no such ring; [`Error::InUse`], [`Error::Corrupt`],
-    /// [`Error::Link`].
+    /// [`Error::NoSuch`] if the layout has no such ring; [`Error::InUse`], [`Error::Reset`],
+    /// [`Error::Replaced`], [`Error::Link`].
     pub fn sender(&self, to: u32) -> Result<Sender<L>> {
         let end = End::take(&self.0, self.0.slot, to)?;
         Sender::new(end, to)
@@ -162,7 +163,22 @@ impl<L: Link + Clone> Member<L> {
     /// As [`sender`](Self::sender).
     pub fn receiver(&self, from: u32) -> Result<Receiver<L>> {
         let end = End::take(&self.0, from, self.0.slot)?;
-        Receiver::new(end, from)
+        match end.place.doze {
+            None => Receiver::new(end, from),
+            Some(_) => Err(Error::NoSuch(format!(
+                "ring from slot {from} alone: it is one from all, so use multi_receiver()"
+            ))),
+        }
+    }
+
+    /// The receiving end of the ring from all other slots. Begins, for each, with the oldest message that was
+    /// not released.
+    ///
+    /// # Errors
+    ///
+    /// As [`sender`](Self::sender).
+    pub fn multi_receiver(&self) -> Result<MultiReceiver<L>> {
+        MultiReceiver::new(End::take_multi(&self.0)?)
     }
 }
 
@@ -335,30 +351,46 @@ impl<L: Link> Drop for Seat<L> {
 #[derive(Debug)]
 pub(crate) struct End<L: Link> {
     pub seat: Arc<Seat<L>>,
+    /// Of a ring with several senders: one sender's part.
     pub place: Place,
     index: usize,
 }
 
 impl<L: Link> End<L> {
     fn take(seat: &Arc<Seat<L>>, producer: u32, consumer: u32) -> Result<Self> {
-        seat.check()?;
-        let found = seat.plan.find(producer, consumer);
-        let (index, offset) = found.ok_or_else(|| {
+        let found = seat.plan.find(seat.base, producer, consumer);
+        let (index, place) = found.ok_or_else(|| {
             Error::NoSuch(format!("ring from slot {producer} to slot {consumer}"))
         })?;
+        Self::new(seat, index, place)
+    }
+
+    fn take_multi(seat: &Arc<Seat<L>>) -> Result<Self> {
+        let to = seat.slot;
+        let found = seat.plan.find_multi(to).and_then(|index| {
+            let (_, first) = seat.plan.lanes(seat.base, index).next()?;
+            Some((index, first))
+        });
+        let (index, place) = found
+            .ok_or_else(|| Error::NoSuch(format!("ring with several senders to slot {to}")))?;
+        Self::new(seat, index, place)
+    }
+
+    fn new(seat: &Arc<Seat<L>>, index: usize, place: Place) -> Result<Self> {
+        seat.check()?;
         if !seat.state().in_use.insert(index) {
             return Err(Error::InUse);
         }
-        let place = Place {
-            offset: seat.base + offset,
-            size: seat.plan.layout().rings()[index].size,
-            generation: seat.plan.generation(),
-        };
         Ok(Self {
             seat: Arc::clone(seat),
             place,
             index,
         })
+    }
+
+    /// The senders of the ring, and where the part of each is.
+    pub fn lanes(&self) -> impl Iterator<Item = (u32, Place)> {
+        self.seat.plan.lanes(self.seat.base, self.index)
     }
 }
 

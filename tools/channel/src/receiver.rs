@@ -2,13 +2,13 @@
 
 //! The receiving end of a ring, with doorbell and time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ivshmem::Link;
 
-use crate::member::End;
+use crate::member::{End, Seat};
 use crate::ring::{Consumer, Record};
-use crate::spin::Spin;
+use crate::wait::Patience;
 use crate::{Error, Result};
 
 /// The part of the ring that may be done with before the sender is given it back without being asked.
@@ -24,7 +24,7 @@ pub struct Receiver<L: Link + Clone> {
     ring: Consumer<L>,
     end: End<L>,
     from: u32,
-    spin: Spin,
+    patience: Patience,
 }
 
 impl<L: Link + Clone> Receiver<L> {
@@ -33,7 +33,7 @@ impl<L: Link + Clone> Receiver<L> {
             ring: Consumer::attach(end.seat.link.clone(), end.place)?,
             end,
             from,
-            spin: Spin::new(),
+            patience: Patience::with(1),
         })
     }
 
@@ -46,15 +46,14 @@ impl<L: Link + Clone> Receiver<L> {
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
         self.end.seat.check()?;
         self.end.seat.beat()?;
-        let record = match self.ring.peek()? {
-            Some(record) => record,
-            None => match self.wait_for_record(timeout)? {
-                Some(record) => record,
-                None => return Ok(None),
-            },
+        let found = match self.ring.peek()? {
+            Some(record) => Some(record),
+            None => self.wait_for_record(timeout)?,
         };
-        Ok(Some(Message {
-            receiver: self,
+        Ok(found.map(|record| Message {
+            ring: &mut self.ring,
+            seat: &self.end.seat,
+            from: self.from,
             record,
         }))
     }
@@ -69,9 +68,7 @@ impl<L: Link + Clone> Receiver<L> {
         let Some(message) = self.next(timeout)? else {
             return Ok(false);
         };
-        buffer.resize(message.len(), 0);
-        message.read(0, buffer)?;
-        message.done()?;
+        message.take(buffer)?;
         Ok(true)
     }
 
@@ -81,30 +78,33 @@ impl<L: Link + Clone> Receiver<L> {
     ///
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
-        self.end.seat.check()?;
-        if self.ring.release()? {
-            self.end.seat.ring(self.from)?;
-        }
-        Ok(())
+        give_back(&mut self.ring, &self.end.seat, self.from)
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
         // The sender cannot fill a ring that it believes to be full.
         self.release()?;
-        let begin = Instant::now();
-        loop {
-            if let Some(record) = self.spin.look(|| self.ring.peek())? {
-                return Ok(Some(record));
-            }
-            let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(None);
-            }
-            if let Some(word) = self.ring.arm()? {
-                self.end.seat.sleep(word, left)?;
-            }
-        }
+        self.patience.wait(
+            &self.end.seat,
+            timeout,
+            &mut self.ring,
+            |ring| Ok(ring.peek()?),
+            |ring| Ok(ring.arm()?),
+        )
     }
+}
+
+/// Gives the sender in slot `from` the room of all messages that are done, and rings it if it waits for room.
+pub(crate) fn give_back<L: Link + Clone>(
+    ring: &mut Consumer<L>,
+    seat: &Seat<L>,
+    from: u32,
+) -> Result<()> {
+    seat.check()?;
+    if ring.release()? {
+        seat.ring(from)?;
+    }
+    Ok(())
 }
 
 /// A message, in the ring itself.
@@ -112,11 +112,18 @@ impl<L: Link + Clone> Receiver<L> {
 /// A sender that does not keep to the rules can still change its bytes: read what decides once.
 #[derive(Debug)]
 pub struct Message<'a, L: Link + Clone> {
-    receiver: &'a mut Receiver<L>,
-    record: Record,
+    pub(crate) ring: &'a mut Consumer<L>,
+    pub(crate) seat: &'a Seat<L>,
+    pub(crate) from: u32,
+    pub(crate) record: Record,
 }
 
 impl<L: Link + Clone> Message<'_, L> {
+    /// The slot that sent it.
+    pub fn from(&self) -> u32 {
+        self.from
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.record.len as usize
@@ -138,7 +145,7 @@ impl<L: Link + Clone> Message<'_, L> {
         if end > max {
             return Err(Error::TooLong { len: end, max });
         }
-        let memory = self.receiver.ring.memory();
+        let memory = self.ring.memory();
         Ok(memory.read(self.record.offset + at as u64, into)?)
     }
 
@@ -153,16 +160,26 @@ impl<L: Link + Clone> Message<'_, L> {
         Ok(bytes)
     }
 
+    /// Copies it into `buffer`, in place of what was there, and is done with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done).
+    pub fn take(self, buffer: &mut Vec<u8>) -> Result<()> {
+        buffer.resize(self.len(), 0);
+        self.read(0, buffer)?;
+        self.done()
+    }
+
     /// Goes on after it: the next call gives the next message.
     ///
     /// # Errors
     ///
-    /// As [`Receiver::release`], which this calls when a quarter of the ring is done.
+    /// As [`Receiver::release`]: the room is given back when a quarter of the ring is done.
     pub fn done(self) -> Result<()> {
-        let ring = &mut self.receiver.ring;
-        ring.advance(self.record);
-        if ring.unreleased() >= ring.size() / RELEASE_PART {
-            self.receiver.release()?;
+        self.ring.advance(self.record);
+        if self.ring.unreleased() >= self.ring.size() / RELEASE_PART {
+            give_back(self.ring, self.seat, self.from)?;
         }
         Ok(())
     }

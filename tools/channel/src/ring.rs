@@ -11,12 +11,17 @@
 //! it to be worth waking up; [`Producer::publish`] and [`Consumer::release`] say whether it was passed. One
 //! sleep costs one doorbell.
 //!
+//! A ring with several senders is one such ring for each, a *lane*, and a word on which its receiver sleeps,
+//! the *doze word*. What one sender does to its lane, by a crash or by malice, is of no concern to the others.
+//!
 //! [`Sender`](crate::Sender) and [`Receiver`](crate::Receiver) are what programs use.
 
 mod consumer;
+mod multi;
 mod producer;
 
 pub use consumer::{Consumer, Record};
+pub use multi::{MultiConsumer, MultiFault};
 pub use producer::{Producer, Space};
 
 use ivshmem::AccessError;
@@ -36,6 +41,11 @@ pub(crate) const RECORD: u32 = 8;
 /// Instead of a length: the rest of the data up to its end holds no message.
 pub(crate) const PADDING: u32 = u32::MAX;
 
+/// The doze word while its receiver sleeps, or is about to. Only the receiver writes this.
+pub(crate) const DOZING: u32 = 1;
+/// The doze word after a sender found that the receiver has to be rung. Only senders write this.
+pub(crate) const AWAKE: u32 = 0;
+
 /// Where a ring is, and which making of the channel it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -45,6 +55,8 @@ pub struct Place {
     pub size: u32,
     /// The channel's generation; not 0.
     pub generation: u32,
+    /// If this is a lane: byte offset of the doze word in the memory, a multiple of 4.
+    pub doze: Option<u64>,
 }
 
 impl Place {

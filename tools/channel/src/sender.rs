@@ -2,16 +2,16 @@
 
 //! The sending end of a ring, with doorbell and time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ivshmem::Link;
 
 use crate::member::End;
 use crate::ring::{Producer, Space};
-use crate::spin::Spin;
+use crate::wait::Patience;
 use crate::{Error, Result};
 
-/// The sending end of a ring.
+/// The sending end of a ring, or of this program's part of a ring with several senders.
 ///
 /// Messages arrive whole and in their order. Time limits: `None` waits for ever, zero only tries.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Sender<L: Link + Clone> {
     ring: Producer<L>,
     end: End<L>,
     to: u32,
-    spin: Spin,
+    patience: Patience,
 }
 
 impl<L: Link + Clone> Sender<L> {
@@ -28,7 +28,7 @@ impl<L: Link + Clone> Sender<L> {
             ring: Producer::attach(end.seat.link.clone(), end.place)?,
             end,
             to,
-            spin: Spin::new(),
+            patience: Patience::with(1),
         })
     }
 
@@ -95,19 +95,14 @@ impl<L: Link + Clone> Sender<L> {
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
         // The receiver cannot make room by reading what it does not see.
         self.flush()?;
-        let begin = Instant::now();
-        loop {
-            if let Some(space) = self.spin.look(|| self.ring.reserve(len))? {
-                return Ok(space);
-            }
-            let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(Error::TimedOut);
-            }
-            if let Some(word) = self.ring.arm(len)? {
-                self.end.seat.sleep(word, left)?;
-            }
-        }
+        let found = self.patience.wait(
+            &self.end.seat,
+            timeout,
+            &mut self.ring,
+            |ring| Ok(ring.reserve(len)?),
+            |ring| Ok(ring.arm(len)?),
+        )?;
+        found.ok_or(Error::TimedOut)
     }
 }
 

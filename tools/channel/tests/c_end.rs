@@ -9,9 +9,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use ivshmem::{Access, Mapping, Memory};
-use ivshmem_channel::ring::{Consumer, Place, Producer};
+use ivshmem_channel::ring::{Consumer, MultiConsumer, Place, Producer};
 
-const MESSAGES: usize = 200_000;
+const MESSAGES: usize = 50_000;
 const RING: u32 = 1024;
 const GENERATION: u32 = 0xdead_beef;
 const BLOCK: u64 = 128;
@@ -23,6 +23,7 @@ fn place(offset: u64) -> Place {
         offset,
         size: RING,
         generation: GENERATION,
+        doze: None,
     }
 }
 
@@ -49,11 +50,17 @@ fn compile(directory: &Path) -> PathBuf {
     program
 }
 
-/// The C program on `file`: receives from the first ring, sends into the second.
-fn echo(program: &Path, file: &File) -> Child {
+/// The C program on `file`: receives from the first ring, sends into the second, which is a lane if there is a
+/// doze word.
+fn echo(program: &Path, file: &File, doze: Option<u64>) -> Child {
     let numbers = [SIZE, GENERATION.into(), 0, second(), RING.into()];
     Command::new(program)
-        .args(numbers.map(|number| number.to_string()))
+        .args(
+            numbers
+                .into_iter()
+                .chain(doze)
+                .map(|number| number.to_string()),
+        )
         .stdin(file.try_clone().unwrap())
         .spawn()
         .unwrap()
@@ -98,7 +105,7 @@ fn c_and_rust_ends_understand_each_other_both_ways() {
     let (file, mapping) = memory();
     let mut to = Producer::attach(&mapping, place(0)).unwrap();
     let mut from = Consumer::attach(&mapping, place(second())).unwrap();
-    let mut program = echo(&compile(directory.path()), &file);
+    let mut program = echo(&compile(directory.path()), &file, None);
     let begin = Instant::now();
     let (mut sent, mut received) = (0, 0);
     while received < MESSAGES {
@@ -121,6 +128,46 @@ fn c_and_rust_ends_understand_each_other_both_ways() {
 }
 
 #[test]
+fn a_c_sender_in_a_lane_wakes_the_receiver() {
+    const ROUNDS: usize = 10_000;
+    let doze = SIZE - BLOCK;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let mut to = Producer::attach(&mapping, place(0)).unwrap();
+    // The second lane, of nobody, is empty.
+    let lanes = [second(), 2 * second()].map(|offset| Place {
+        doze: Some(doze),
+        ..place(offset)
+    });
+    let mut from = MultiConsumer::attach(&mapping, lanes, doze).unwrap();
+    let mut program = echo(&compile(directory.path()), &file, Some(doze));
+    for number in (0..ROUNDS).chain([MESSAGES - 1]) {
+        assert!(try_send(&mut to, &message(number)));
+        let (lane, record) = loop {
+            if let Some(found) = from.peek().unwrap() {
+                break found;
+            }
+            if let Some((word, value)) = from.arm().unwrap() {
+                sleep_while(&mapping, word, value);
+            }
+        };
+        assert_eq!((lane, record.len as usize), (0, message(number).len()));
+        from.lane(lane).advance(record);
+        from.lane(lane).release().unwrap();
+    }
+    assert!(program.wait().unwrap().success());
+}
+
+/// As who is not rung before the word was changed.
+fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
+    let begin = Instant::now();
+    while mapping.load32(word, std::sync::atomic::Ordering::Acquire) == Ok(value) {
+        assert!(begin.elapsed() < LIMIT, "the word stays {value}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn the_c_end_reports_a_corrupt_ring() {
     let directory = tempfile::tempdir().unwrap();
     let program = compile(directory.path());
@@ -130,7 +177,7 @@ fn the_c_end_reports_a_corrupt_ring() {
         let order = std::sync::atomic::Ordering::SeqCst;
         mapping.store32(0, tail, order).unwrap();
         mapping.store32(4, GENERATION, order).unwrap();
-        let status = echo(&program, &file).wait().unwrap();
+        let status = echo(&program, &file, None).wait().unwrap();
         assert_eq!(status.code(), Some(3), "tail {tail}");
     }
 }

@@ -4,75 +4,16 @@
 //!
 //! `IVSHMEM_HOSTILE_SECONDS` sets how long; 3 if it is not set.
 
+mod common;
+
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ivshmem::{forward_memory, Access, Doorbell, Mapping, Memory, Waiter};
-use ivshmem_channel::{Channel, Error, Layout, Member, Presence};
-
-const SIZE: usize = 64 << 10;
-const RING: u32 = 4096;
-const SOON: Option<Duration> = Some(Duration::from_millis(1));
-
-/// An end of memory that looks at it instead of being rung: with a hostile peer, rings say nothing.
-#[derive(Debug)]
-struct Polled {
-    mapping: Mapping,
-    id: u32,
-}
-
-impl Polled {
-    fn of(file: &File, id: u32) -> Arc<Self> {
-        let mapping = Mapping::of(file, 0, SIZE, Access::ReadWrite).unwrap();
-        Arc::new(Self { mapping, id })
-    }
-
-    fn mapping(&self) -> &Mapping {
-        &self.mapping
-    }
-}
-
-forward_memory!({} Polled, Polled::mapping);
-
-impl Doorbell for Polled {
-    fn peer_id(&self) -> u32 {
-        self.id
-    }
-    fn vectors(&self) -> u32 {
-        0
-    }
-    fn ring(&self, _: u32, _: u32) -> ivshmem::Result<()> {
-        Ok(())
-    }
-}
-
-impl Waiter for Polled {
-    fn wait(&self, _: u64, _: Option<Duration>) -> ivshmem::Result<u64> {
-        Err(ivshmem::Error::NoDoorbell)
-    }
-    fn wait_word(&self, at: u64, value: u32, timeout: Option<Duration>) -> ivshmem::Result<bool> {
-        let begin = Instant::now();
-        while self.load32(at, Ordering::Acquire)? == value {
-            if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
-                return Ok(false);
-            }
-            std::thread::yield_now();
-        }
-        Ok(true)
-    }
-}
-
-fn memory() -> File {
-    let file = tempfile::tempfile().unwrap();
-    file.set_len(SIZE as u64).unwrap();
-    file
-}
-
-fn layout() -> Layout {
-    Layout::duplex(RING).heartbeat(Duration::from_millis(10), Duration::from_millis(100))
-}
+use common::{layout, members, memory, End, Polled, GATHERS, RING, SOON};
+use ivshmem::Memory;
+use ivshmem_channel::{Channel, Error, MultiReceiver};
 
 /// Random numbers, by xorshift.
 struct Random(u64);
@@ -86,21 +27,45 @@ impl Random {
     }
 }
 
-/// Where the first ring's block is: behind header and table, and two slots.
-const FIRST_RING: u64 = 256 + 2 * 128;
+/// Where the first ring's block is: behind header and table, and three slots.
+const FIRST_RING: u64 = 256 + 3 * 128;
 /// From one ring's block to the next.
 const RING_STEP: u64 = 128 + RING as u64;
+/// The word on which the receiver of the ring with several senders sleeps.
+const DOZE: u64 = FIRST_RING + 2 * RING_STEP;
+/// The blocks of the two rings with one sender, and of the two lanes of the other one.
+const BLOCKS: [u64; 4] = [
+    FIRST_RING,
+    FIRST_RING + RING_STEP,
+    DOZE + 128,
+    DOZE + 128 + RING_STEP,
+];
 
 /// Writes anywhere, but mostly where it hurts: control words and the first records of the rings. Words of all
 /// kinds, mostly near what was there, or what an honest peer would write.
 fn scribble(memory: &Polled, size: u64, random: &mut Random) {
-    let ring = FIRST_RING + random.next() % 2 * RING_STEP;
+    let ring = BLOCKS[random.next() as usize % BLOCKS.len()];
     let at = match random.next() % 64 {
         0 => random.next() % (size / 4) * 4,
         1 => random.next() % (FIRST_RING / 4) * 4,
-        2..32 => ring + [0, 4, 8, 64, 68, 72][random.next() as usize % 6],
+        2 => DOZE,
+        3..32 => ring + [0, 4, 8, 64, 68, 72][random.next() as usize % 6],
         _ => ring + 128 + random.next() % 64 * 4,
     };
+    put(memory, at, random);
+}
+
+/// Writes into one lane alone.
+fn scribble_lane(memory: &Polled, lane: u64, random: &mut Random) {
+    let at = match random.next() % 4 {
+        0 => DOZE,
+        1 => lane + [0, 4, 8][random.next() as usize % 3],
+        _ => lane + 128 + random.next() % 64 * 4,
+    };
+    put(memory, at, random);
+}
+
+fn put(memory: &Polled, at: u64, random: &mut Random) {
     let old = memory.load32(at, Ordering::Relaxed).unwrap();
     let generation = memory.load32(12, Ordering::Relaxed).unwrap();
     let value = match random.next() % 5 {
@@ -113,30 +78,59 @@ fn scribble(memory: &Polled, size: u64, random: &mut Random) {
     memory.store32(at, value, Ordering::Relaxed).unwrap();
 }
 
-/// Sends and receives until something is found to be wrong.
-fn use_it(member: &Member<Arc<Polled>>) -> Result<(), Error> {
-    let mut sender = member.sender(1)?;
-    let mut receiver = member.receiver(1)?;
+/// How long to try.
+fn end() -> Instant {
+    let seconds = std::env::var("IVSHMEM_HOSTILE_SECONDS").map_or(3, |s| s.parse().unwrap());
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+/// What was found to be wrong.
+#[derive(Debug, Default)]
+struct Found {
+    rings: u32,
+    lanes: u32,
+    others: u32,
+}
+
+/// Sends and receives until something is found to be wrong: by the rings with one sender, or the other one.
+fn use_it(one: &End, gathers: &End, several: bool, found: &mut Found) -> Result<(), Error> {
     let mut buffer = Vec::new();
+    let mut sender = one.sender(if several { GATHERS } else { 1 })?;
+    let mut receiver = one.receiver(1)?;
+    let mut multi = gathers.multi_receiver()?;
     loop {
         match sender.send(&[7; 100], SOON) {
             Ok(()) | Err(Error::TimedOut) => {}
             Err(other) => return Err(other),
         }
-        receiver.receive(&mut buffer, SOON)?;
+        if !several {
+            receiver.receive(&mut buffer, SOON)?;
+        } else if let Err(error) = multi.receive(&mut buffer, SOON) {
+            match error {
+                Error::CorruptLane { from: 0 | 1, .. } => found.lanes += 1,
+                other => return Err(other),
+            }
+        }
         assert!(buffer.len() <= RING as usize);
-        member.presence(1)?;
+        one.presence(1)?;
     }
+}
+
+/// Makes the channel, joins twice and uses it.
+fn round(honest: &Arc<Polled>, several: bool, found: &mut Found) -> Result<(), Error> {
+    let channel = Channel::create(Arc::clone(honest), 0, &layout())?;
+    let one = channel.join(0, 0)?;
+    let gathers = channel.join(GATHERS, 0)?;
+    use_it(&one, &gathers, several, found)
 }
 
 #[test]
 fn a_peer_that_scribbles_over_everything() {
-    let seconds = std::env::var("IVSHMEM_HOSTILE_SECONDS").map_or(3, |s| s.parse().unwrap());
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = end();
     let file = memory();
     let honest = Polled::of(&file, 0);
     let stop = AtomicBool::new(false);
-    let mut found = [0u32; 2];
+    let mut found = Found::default();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let memory = Polled::of(&file, 1);
@@ -146,35 +140,34 @@ fn a_peer_that_scribbles_over_everything() {
                 std::thread::sleep(Duration::from_micros(random.next() % 200));
             }
         });
-        while Instant::now() < end {
-            let channel = match Channel::create(Arc::clone(&honest), 0, &layout()) {
-                Ok(channel) => channel,
-                // It was overwritten before it was read back.
-                Err(Error::NotAChannel(_)) => continue,
-                Err(other) => panic!("{other:?}"),
-            };
-            match channel.join(0, 0).and_then(|member| use_it(&member)) {
-                Err(Error::Corrupt(_)) => found[0] += 1,
-                Err(Error::Reset | Error::Replaced | Error::SlotTaken(_)) => found[1] += 1,
+        for number in 0.. {
+            if Instant::now() > end {
+                break;
+            }
+            match round(&honest, number % 2 == 0, &mut found) {
+                Err(Error::Corrupt(_)) => found.rings += 1,
+                // The last: it was overwritten before it was read back.
+                Err(
+                    Error::Reset | Error::Replaced | Error::SlotTaken(_) | Error::NotAChannel(_),
+                ) => found.others += 1,
                 other => panic!("{other:?}"),
             }
         }
         stop.store(true, Ordering::Relaxed);
     });
-    println!(
-        "{} corrupt rings, {} overwritten headers or slots",
-        found[0], found[1]
-    );
-    assert!(found[0] > 0 && found[1] > 0, "{found:?}");
-    both_ways(&file);
+    println!("{found:?}, the others are headers and slots");
+    let Found {
+        rings,
+        lanes,
+        others,
+    } = found;
+    assert!(rings > 0 && lanes > 0 && others > 0, "{found:?}");
+    all_ways(&file);
 }
 
 /// A channel that is made anew works, whatever was there before.
-fn both_ways(file: &File) {
-    let (a, b) = (Polled::of(file, 0), Polled::of(file, 1));
-    let channel = Channel::create(a, 0, &layout()).unwrap();
-    let one = channel.join(0, 0).unwrap();
-    let two = Channel::open(b, 0).unwrap().join(1, 0).unwrap();
+fn all_ways(file: &File) {
+    let [one, two, gathers] = members(file);
     for (from, to) in [(&one, &two), (&two, &one)] {
         let mut sender = from.sender(to.slot()).unwrap();
         let mut receiver = to.receiver(from.slot()).unwrap();
@@ -185,18 +178,87 @@ fn both_ways(file: &File) {
             assert_eq!(message, n.to_le_bytes());
         }
     }
+    let mut receiver = gathers.multi_receiver().unwrap();
+    for from in [&one, &two] {
+        let mut sender = from.sender(GATHERS).unwrap();
+        for n in 0..1000u32 {
+            sender.send(&n.to_le_bytes(), None).unwrap();
+            let mut message = Vec::new();
+            let said = receiver.receive(&mut message, None).unwrap();
+            assert_eq!(
+                (said, &message[..]),
+                (Some(from.slot()), &n.to_le_bytes()[..])
+            );
+        }
+    }
+}
+
+/// Takes the next number of slot 0; counts how often slot 1 is said to be corrupt.
+fn next_number(receiver: &mut MultiReceiver<Arc<Polled>>, corrupt: &mut u32) -> Option<u64> {
+    let mut message = Vec::new();
+    match receiver.receive(&mut message, SOON) {
+        Ok(Some(0)) => Some(u64::from_le_bytes(message.try_into().unwrap())),
+        // Forged by who scribbles, or nothing.
+        Ok(_) => None,
+        Err(Error::CorruptLane { from: 1, .. }) => {
+            *corrupt += 1;
+            None
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_sender_that_scribbles_over_its_lane_does_not_touch_the_others() {
+    let end = end();
+    let file = memory();
+    let stop = AtomicBool::new(false);
+    let [one, _, gathers] = members(&file);
+    let (mut next, mut corrupt, mut receivers) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let memory = Polled::of(&file, 1);
+            let mut random = Random(0x1234_5678_9abc_def1);
+            while !stop.load(Ordering::Relaxed) {
+                scribble_lane(&memory, BLOCKS[3], &mut random);
+                std::thread::sleep(Duration::from_micros(random.next() % 200));
+            }
+        });
+        scope.spawn(|| {
+            let mut sender = one.sender(GATHERS).unwrap();
+            for n in 0u64.. {
+                while let Err(error) = sender.send(&n.to_le_bytes(), SOON) {
+                    assert!(matches!(error, Error::TimedOut), "{error:?}");
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            }
+        });
+        // A receiver reports a lane once: so take another one now and then.
+        while Instant::now() < end {
+            let mut receiver = gathers.multi_receiver().unwrap();
+            receivers += 1;
+            for _ in 0..1000 {
+                if let Some(n) = next_number(&mut receiver, &mut corrupt) {
+                    assert_eq!(n, next);
+                    next += 1;
+                }
+            }
+            receiver.release().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!("{next} messages of the other, {corrupt} corrupt lanes of {receivers} receivers");
+    assert!(next > 1000 && corrupt > 0 && corrupt <= receivers);
 }
 
 #[test]
 fn a_corrupt_ring_stays_corrupt_until_the_channel_is_made_anew() {
     let file = memory();
-    let (a, b) = (Polled::of(&file, 0), Polled::of(&file, 1));
-    let channel = Channel::create(Arc::clone(&a), 0, &layout()).unwrap();
-    let one = channel.join(0, 0).unwrap();
-    let two = Channel::open(Arc::clone(&b), 0)
-        .unwrap()
-        .join(1, 0)
-        .unwrap();
+    let [one, two, _] = members(&file);
+    let a = Polled::of(&file, 0);
+    let channel = Channel::open(Arc::clone(&a), 0).unwrap();
     let mut sender = one.sender(1).unwrap();
     let mut receiver = two.receiver(0).unwrap();
     sender.send(b"good", None).unwrap();
@@ -210,114 +272,7 @@ fn a_corrupt_ring_stays_corrupt_until_the_channel_is_made_anew() {
     assert!(matches!(receiver.next(SOON), Err(Error::Reset)));
     assert!(matches!(sender.send(b"late", SOON), Err(Error::Reset)));
     drop((one, two, sender, receiver));
-    both_ways(&file);
-}
-
-#[test]
-fn a_full_ring_holds_the_sender_back() {
-    let file = memory();
-    let (a, b) = (Polled::of(&file, 0), Polled::of(&file, 1));
-    let channel = Channel::create(a, 0, &layout()).unwrap();
-    let one = channel.join(0, 0).unwrap();
-    let two = Channel::open(b, 0).unwrap().join(1, 0).unwrap();
-    let mut sender = one.sender(1).unwrap();
-    let mut sent = 0u32;
-    while sender.send(&sent.to_le_bytes(), SOON).is_ok() {
-        sent += 1;
-    }
-    assert_eq!(sent, RING / 16);
-    let mut receiver = two.receiver(0).unwrap();
-    let mut message = Vec::new();
-    for n in 0..sent {
-        assert!(receiver.receive(&mut message, SOON).unwrap());
-        assert_eq!(message, n.to_le_bytes());
-    }
-    assert!(!receiver.receive(&mut message, SOON).unwrap());
-    let longest = sender.longest();
-    sender.send(&vec![1; longest], SOON).unwrap();
-    let too_long = sender.send(&vec![1; longest + 1], SOON);
-    assert!(matches!(too_long, Err(Error::TooLong { .. })));
-}
-
-#[test]
-fn what_is_not_committed_was_never_there_and_what_is_not_flushed_is_not_seen() {
-    let file = memory();
-    let (a, b) = (Polled::of(&file, 0), Polled::of(&file, 1));
-    let one = Channel::create(a, 0, &layout())
-        .unwrap()
-        .join(0, 0)
-        .unwrap();
-    let two = Channel::open(b, 0).unwrap().join(1, 0).unwrap();
-    let mut sender = one.sender(1).unwrap();
-    let mut receiver = two.receiver(0).unwrap();
-    {
-        let mut space = sender.reserve(100, SOON).unwrap();
-        space.write(0, b"never").unwrap();
-        assert!(space.write(96, b"12345").is_err());
-    }
-    let mut space = sender.reserve(100, SOON).unwrap();
-    space.write(0, b"some of it").unwrap();
-    space.commit(4).unwrap();
-    assert!(receiver.next(SOON).unwrap().is_none());
-    sender.flush().unwrap();
-    let message = receiver.next(SOON).unwrap().unwrap();
-    assert_eq!(message.to_vec().unwrap(), b"some");
-}
-
-#[test]
-fn a_program_that_comes_again_goes_on_and_one_that_was_replaced_is_told() {
-    let file = memory();
-    let (a, b) = (Polled::of(&file, 0), Polled::of(&file, 1));
-    let channel = Channel::create(Arc::clone(&a), 0, &layout()).unwrap();
-    let one = channel.join(0, 0).unwrap();
-    let watcher = Channel::open(b, 0).unwrap().join(1, 0).unwrap();
-    let before = watcher.presence(0).unwrap();
-    assert!(
-        matches!(before, Presence::Present { peer_id: 0, .. }),
-        "{before:?}"
-    );
-    one.sender(1).unwrap().send(b"first", SOON).unwrap();
-    // It hangs: no heartbeat, and nobody has left.
-    while watcher.presence(0).unwrap() == before {
-        watcher.beat().unwrap();
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert!(matches!(watcher.presence(0), Ok(Presence::Lost { .. })));
-    let again = channel.join(0, 0).unwrap();
-    again.sender(1).unwrap().send(b"second", SOON).unwrap();
-    assert!(matches!(one.beat(), Err(Error::Replaced)));
-    drop(one);
-    let mut receiver = watcher.receiver(0).unwrap();
-    for expected in [&b"first"[..], b"second"] {
-        let message = receiver.next(SOON).unwrap().unwrap();
-        assert_eq!(message.to_vec().unwrap(), expected);
-        message.done().unwrap();
-    }
-    drop(again);
-    assert_eq!(watcher.presence(0).unwrap(), Presence::Absent);
-}
-
-#[test]
-fn a_slot_of_a_program_that_lives_is_taken() {
-    let file = memory();
-    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
-    let one = channel.join(0, 0).unwrap();
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let channel = Channel::open(Polled::of(&file, 1), 0).unwrap();
-            channel.join(0, 0).map(|_| ())
-        });
-        while !other.is_finished() {
-            one.beat().unwrap();
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        assert!(matches!(other.join().unwrap(), Err(Error::SlotTaken(0))));
-    });
-    let sender = one.sender(1).unwrap();
-    assert!(matches!(one.sender(1), Err(Error::InUse)));
-    drop(sender);
-    one.sender(1).unwrap();
-    assert!(matches!(one.sender(0), Err(Error::NoSuch(_))));
+    all_ways(&file);
 }
 
 #[test]

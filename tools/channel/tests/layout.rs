@@ -4,23 +4,28 @@
 
 use std::time::Duration;
 
-use ivshmem_channel::{Invalid, Layout, Plan};
+use ivshmem_channel::{Invalid, Layout, Plan, Producers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const ROOM: u64 = 1 << 40;
 
 fn layouts() -> impl Strategy<Value = Layout> {
-    let ring = (any::<u32>(), any::<u32>(), 6u32..20);
+    // One in eight is to be a ring with several senders.
+    let ring = (any::<u32>(), any::<u32>(), 6u32..20, 0..8);
     (2u32..=64, vec(ring, 1..20), 10u64..1000, 2u64..9).prop_map(|(slots, rings, beat, times)| {
         let mut ends = std::collections::BTreeSet::new();
         let beat = Duration::from_millis(beat);
         let layout = Layout::new(slots).heartbeat(beat, beat * u32::try_from(times).unwrap());
         // One ring at least, whatever the numbers are.
-        let rings = rings.into_iter().chain([(0, 1, 6)]);
-        rings.fold(layout, |layout, (from, to, order)| {
+        let rings = rings.into_iter().chain([(0, 1, 6, 1)]);
+        rings.fold(layout, |layout, (from, to, order, kind)| {
             let (from, to) = (from % slots, to % slots);
-            if from == to || !ends.insert((from, to)) {
+            if kind == 0 && (0..slots).all(|from| !ends.contains(&(from, to))) {
+                ends.extend((0..slots).map(|from| (from, to)));
+                return layout.multi_ring(to, 1 << order);
+            }
+            if kind == 0 || from == to || !ends.insert((from, to)) {
                 return layout;
             }
             layout.ring(from, to, 1 << order)
@@ -35,6 +40,9 @@ proptest! {
         let plan = Plan::decode(&bytes, layout.size()).unwrap();
         prop_assert_eq!(plan.layout(), &layout);
         prop_assert_eq!(plan.generation(), generation);
+        // A reader that knows rings with one sender only refuses the others, and no more than that.
+        let several = layout.rings().iter().any(|ring| ring.producers == Producers::Others);
+        prop_assert_eq!(&bytes[16..20], u32::from(several).to_le_bytes());
         let less = Plan::decode(&bytes, layout.size() - 1);
         let too_large = matches!(less, Err(Invalid::TooLarge { .. }));
         prop_assert!(too_large);
@@ -55,11 +63,13 @@ proptest! {
 
     #[test]
     fn a_header_with_any_numbers_and_a_good_checksum_is_judged(
+        features in 0u32..3,
         numbers in vec(any::<u32>(), 4),
-        entry in vec(0u32..200, 4),
+        entry in vec(prop_oneof![0u32..200, Just(u32::MAX)], 4),
     ) {
         // All numbers of a good one are replaced, as a hostile peer can.
         let mut bytes = Layout::duplex(64).encode(1, ROOM).unwrap();
+        bytes[16..20].copy_from_slice(&features.to_le_bytes());
         for (at, number) in (32..48).step_by(4).zip(&numbers) {
             bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
         }
@@ -87,9 +97,7 @@ fn sign(bytes: &mut [u8]) {
 #[test]
 fn bytes_of_the_smallest_channel() {
     let bytes = Layout::duplex(64).encode(0x0102_0304, ROOM).unwrap();
-    let mut expected = vec![0; 160];
-    expected[..8].copy_from_slice(b"IVSHCHAN");
-    let words: [(usize, u32); 15] = [
+    let words = [
         (8, 1),
         (12, 0x0102_0304),
         (24, 256 + 2 * 128 + 2 * (128 + 64)),
@@ -106,11 +114,58 @@ fn bytes_of_the_smallest_channel() {
         (152, 0),
         (156, 64),
     ];
+    assert_eq!(bytes, header(160, &words));
+}
+
+#[test]
+fn bytes_of_a_ring_with_several_senders() {
+    let layout = Layout::new(4).ring(1, 0, 128).multi_ring(1, 64);
+    let ring = 256 + 4 * 128 + (128 + 128);
+    let words = [
+        (8, 1),
+        (12, 7),
+        (16, 1),
+        (24, ring + 128 + 3 * (128 + 64)),
+        (32, 4),
+        (36, 2),
+        (40, 500),
+        (44, 3000),
+        (128, 1),
+        (132, 1),
+        (136, 0),
+        (140, 128),
+        (144, 2),
+        (148, u32::MAX),
+        (152, 1),
+        (156, 64),
+    ];
+    assert_eq!(layout.encode(7, ROOM).unwrap(), header(160, &words));
+}
+
+/// `len` bytes of header and table with these words at these bytes.
+fn header(len: usize, words: &[(usize, u32)]) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    bytes[..8].copy_from_slice(b"IVSHCHAN");
     for (at, word) in words {
-        expected[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        bytes[*at..at + 4].copy_from_slice(&word.to_le_bytes());
     }
-    sign(&mut expected);
-    assert_eq!(bytes, expected);
+    sign(&mut bytes);
+    bytes
+}
+
+#[test]
+fn features_that_do_not_fit_the_table_are_refused() {
+    let layouts = [Layout::duplex(64), Layout::new(2).multi_ring(1, 64)];
+    for (layout, wrong) in layouts.iter().zip([1u32, 0]) {
+        let mut bytes = layout.encode(1, ROOM).unwrap();
+        bytes[16..20].copy_from_slice(&wrong.to_le_bytes());
+        sign(&mut bytes);
+        let error = Plan::decode(&bytes, ROOM);
+        assert_eq!(error, Err(Invalid::Range("the required features")));
+        bytes[16..20].copy_from_slice(&2u32.to_le_bytes());
+        sign(&mut bytes);
+        assert_eq!(Plan::decode(&bytes, ROOM), Err(Invalid::Features(2)));
+    }
 }
 
 #[test]
@@ -125,6 +180,11 @@ fn layouts_that_cannot_be() {
         Layout::new(2).ring(0, 2, 64),
         Layout::new(2).ring(1, 1, 64),
         Layout::new(2).ring(0, 1, 64).ring(0, 1, 64),
+        Layout::new(3).multi_ring(3, 64),
+        Layout::new(3).multi_ring(1, 96),
+        Layout::new(3).multi_ring(1, 64).ring(2, 1, 64),
+        Layout::new(3).multi_ring(1, 64).multi_ring(1, 128),
+        Layout::new(u32::MAX).multi_ring(1, u32::MAX),
         Layout::duplex(64).heartbeat(second, second),
     ];
     for layout in bad {

@@ -42,7 +42,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Access`]; [`Fault::Corrupt`] if the counts that are there cannot be.
+    /// [`Fault::Access`].
     pub fn attach(memory: M, place: Place) -> Result<Self, Fault> {
         let generation = memory.load32(place.word(control::HEAD_GENERATION), Ordering::Acquire)?;
         let mut head = 0;
@@ -55,7 +55,7 @@ impl<M: Memory> Consumer<M> {
             let word = place.word(control::HEAD_GENERATION);
             memory.store32(word, place.generation, Ordering::Release)?;
         }
-        let mut consumer = Self {
+        Ok(Self {
             memory,
             place,
             next: head,
@@ -63,12 +63,7 @@ impl<M: Memory> Consumer<M> {
             tail: head,
             met: false,
             broken: None,
-        };
-        if head % RECORD != 0 {
-            return Err(Fault::Corrupt("the receiver's head is impossible"));
-        }
-        consumer.refresh()?;
-        Ok(consumer)
+        })
     }
 
     /// The memory.
@@ -86,7 +81,7 @@ impl<M: Memory> Consumer<M> {
         if let Some(what) = self.broken {
             return Err(Fault::Corrupt(what));
         }
-        if self.next == self.tail {
+        if !self.has_more() {
             self.refresh()?;
         }
         self.record().inspect_err(|fault| {
@@ -94,6 +89,16 @@ impl<M: Memory> Consumer<M> {
                 self.broken = Some(what);
             }
         })
+    }
+
+    /// Whether there is a message by what was seen last.
+    pub(super) fn has_more(&self) -> bool {
+        self.next != self.tail
+    }
+
+    /// Whether the ring was found to be corrupt.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Goes on after `record`, which [`peek`](Self::peek) returned last.
@@ -156,18 +161,24 @@ impl<M: Memory> Consumer<M> {
             }
             self.met = true;
         }
+        if self.next % RECORD != 0 {
+            return Err(self.corrupt("the receiver's head is impossible"));
+        }
         let word = self.place.word(control::TAIL);
         let tail = self.memory.load32(word, Ordering::Acquire)?;
         if tail.wrapping_sub(self.released) > self.place.size
             || tail.wrapping_sub(self.released) < self.next.wrapping_sub(self.released)
             || tail % RECORD != 0
         {
-            let what = "the sender's tail is impossible";
-            self.broken = Some(what);
-            return Err(Fault::Corrupt(what));
+            return Err(self.corrupt("the sender's tail is impossible"));
         }
         self.tail = tail;
         Ok(())
+    }
+
+    fn corrupt(&mut self, what: &'static str) -> Fault {
+        self.broken = Some(what);
+        Fault::Corrupt(what)
     }
 
     /// The record at `next`, of which everything is checked here.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{control, passed, record_len, Fault, Place, PADDING, RECORD};
+use super::{control, passed, record_len, Fault, Place, AWAKE, PADDING, RECORD};
 
 /// Room for a message, which nobody sees before it is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl<M: Memory> Producer<M> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Access`]; [`Fault::Corrupt`] if the counts that are there cannot be.
+    /// [`Fault::Access`].
     pub fn attach(memory: M, place: Place) -> Result<Self, Fault> {
         let generation = memory.load32(place.word(control::TAIL_GENERATION), Ordering::Acquire)?;
         let mut tail = 0;
@@ -53,7 +53,7 @@ impl<M: Memory> Producer<M> {
             let word = place.word(control::TAIL_GENERATION);
             memory.store32(word, place.generation, Ordering::Release)?;
         }
-        let mut producer = Self {
+        Ok(Self {
             memory,
             place,
             next: tail,
@@ -61,13 +61,8 @@ impl<M: Memory> Producer<M> {
             // As far back as can be, so that every head that can be is ahead of it.
             head: tail.wrapping_sub(place.size),
             met: false,
-            broken: None,
-        };
-        if tail % RECORD != 0 {
-            return Err(Fault::Corrupt("the sender's tail is impossible"));
-        }
-        producer.refresh(0)?;
-        Ok(producer)
+            broken: (tail % RECORD != 0).then_some("the sender's tail is impossible"),
+        })
     }
 
     /// The memory.
@@ -141,7 +136,12 @@ impl<M: Memory> Producer<M> {
         self.memory.fence();
         let word = self.place.word(control::DATA_WAKE);
         let wake = self.memory.load32(word, Ordering::Relaxed)?;
-        Ok(passed(wake, old, self.next))
+        let wanted = passed(wake, old, self.next);
+        if let (true, Some(doze)) = (wanted, self.place.doze) {
+            // After our fence, so after the receiver's store if it armed our lane: see `MultiConsumer::arm`.
+            self.memory.store32(doze, AWAKE, Ordering::Release)?;
+        }
+        Ok(wanted)
     }
 
     /// Asks to be rung when there is room for `len` bytes. Returns the word to sleep on, by its byte offset,

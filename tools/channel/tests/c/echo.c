@@ -2,7 +2,8 @@
 /*
  * Echoes each message of one ring into another, until an empty one comes. The memory is the standard input.
  *
- *	echo BYTES GENERATION FROM TO SIZE	with the byte offsets of the rings' blocks, and their size
+ *	echo BYTES GENERATION FROM TO SIZE [DOZE]	with the byte offsets of the rings' blocks, their size, and
+ *							the byte offset of the doze word if TO is a lane
  */
 #include <err.h>
 #include <sched.h>
@@ -22,8 +23,8 @@ int main(int argc, char **argv)
 	char *memory;
 	bool ring;
 
-	if (argc != 6)
-		errx(2, "usage: echo BYTES GENERATION FROM TO SIZE");
+	if (argc != 6 && argc != 7)
+		errx(2, "usage: echo BYTES GENERATION FROM TO SIZE [DOZE]");
 	memory = mmap(NULL, strtoul(argv[1], NULL, 10), PROT_READ | PROT_WRITE, MAP_SHARED, STDIN_FILENO, 0);
 	if (memory == MAP_FAILED)
 		err(1, "mmap");
@@ -40,6 +41,8 @@ int main(int argc, char **argv)
 			sched_yield();
 		if (status < 0)
 			errx(4, "send: %d", status);
+		if (status == 1 && argc == 7)
+			ivshmem_channel_wake((uint32_t *)(memory + strtoul(argv[6], NULL, 10)));
 	} while (len > 0);
 	return 0;
 }

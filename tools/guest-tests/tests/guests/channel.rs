@@ -4,10 +4,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use channel_trial::PROGRESS;
+use channel_trial::Progress;
 use guest_tests::artefacts;
 use guest_tests::lab::{Fleet, Lab};
 use ivshmem::Memory;
@@ -53,6 +52,9 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         lab.trial("channel::host_to_guest", |fleet| {
             with_host(fleet, "receive", "send")
         }),
+        lab.trial("channel::several_senders_one_of_which_crashes", |fleet| {
+            several_senders(fleet)
+        }),
     ])
 }
 
@@ -62,28 +64,41 @@ fn world(fleet: &Fleet) -> Result<&World, Failed> {
 }
 
 /// A peer on the host that starts the count anew. What a case before left in the channel is overwritten.
-fn witness(fleet: &Fleet) -> Result<Peer, Failed> {
+fn witness(fleet: &Fleet, senders: u32) -> Result<Progress<Peer>, Failed> {
     let peer = Peer::join(world(fleet)?.region.socket())?;
-    peer.write(0, &vec![0; channel_trial::layout().size() as usize])?;
-    peer.store64(PROGRESS, 0, Ordering::SeqCst)?;
-    Ok(peer)
+    let size = channel_trial::layout(senders).size();
+    peer.write(0, &vec![0; usize::try_from(size)?])?;
+    let progress = Progress(peer);
+    progress.clear()?;
+    Ok(progress)
 }
 
+/// Starts `role` in a guest; it may have more arguments.
 fn start<'a>(guest: &'a Guest, role: &str) -> Result<Running<'a>, Failed> {
-    let messages = MESSAGES.to_string();
-    let argv = ["/test/channel-trial", role, "--device", "/dev/ivshmem0"];
-    let argv = argv.into_iter().chain(["--messages", &messages]);
-    Ok(guest.command(argv).limit(LIMIT).spawn()?)
+    let line = format!("/test/channel-trial --device /dev/ivshmem0 --messages {MESSAGES} {role}");
+    Ok(guest
+        .command(line.split_whitespace())
+        .limit(LIMIT)
+        .spawn()?)
+}
+
+/// The same on the host.
+fn on_host(world: &World, role: &str) -> Result<Command, Failed> {
+    let mut command = Command::new(&world.trial);
+    command.arg("--socket").arg(world.region.socket());
+    command.args(["--messages", &MESSAGES.to_string()]);
+    command.args(role.split_whitespace());
+    Ok(command)
 }
 
 fn between_guests(fleet: &Fleet) -> Result<(), Failed> {
-    let witness = witness(fleet)?;
+    let witness = witness(fleet, 1)?;
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests are needed".into());
     };
     let (mut sender, mut receiver) = (start(a, "send")?, start(b, "receive")?);
     for kill in 1..=KILLS {
-        wait_for(&witness, MESSAGES * kill / (KILLS + 1))?;
+        wait_for(&witness, 1, MESSAGES * kill / (KILLS + 1))?;
         let (killed, guest, role) = match kill % 2 {
             0 => (&mut sender, a, "send"),
             _ => (&mut receiver, b, "receive"),
@@ -94,28 +109,52 @@ fn between_guests(fleet: &Fleet) -> Result<(), Failed> {
     }
     sender.wait()?.check()?;
     receiver.wait()?.check()?;
-    expect_all(&witness)
+    expect_all(&witness, 1)
 }
 
 /// Plays one role in a guest and the other on the host.
-fn with_host(fleet: &Fleet, in_guest: &str, on_host: &str) -> Result<(), Failed> {
-    let witness = witness(fleet)?;
-    let World { region, trial } = world(fleet)?;
+fn with_host(fleet: &Fleet, in_guest: &str, role: &str) -> Result<(), Failed> {
+    let witness = witness(fleet, 1)?;
     let guest = start(&fleet.guests[0], in_guest)?;
-    let mut command = Command::new(trial);
-    command.arg(on_host).arg("--socket").arg(region.socket());
-    command.args(["--messages", &MESSAGES.to_string()]);
-    let status = command.status()?;
+    let status = on_host(world(fleet)?, role)?.status()?;
     guest.wait()?.check()?;
     match status.success() {
-        true => expect_all(&witness),
+        true => expect_all(&witness, 1),
         false => Err(format!("on the host: {status}").into()),
     }
 }
 
-fn wait_for(witness: &Peer, count: u64) -> Result<(), Failed> {
+/// One ring to a guest, from the other one, from the host, and from a program that is killed again and again.
+fn several_senders(fleet: &Fleet) -> Result<(), Failed> {
+    const SENDERS: u32 = 3;
+    let witness = witness(fleet, SENDERS)?;
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    let send = |number| format!("send --senders {SENDERS} --sender {number}");
+    let receiver = start(a, &format!("receive --senders {SENDERS}"))?;
+    let lives = start(b, &send(1))?;
+    let mut host = on_host(world(fleet)?, &send(2))?.spawn()?;
+    let mut killed = start(b, &send(3))?;
+    let all = MESSAGES * u64::from(SENDERS);
+    for kill in 1..=KILLS {
+        // The others go on meanwhile: nobody waits for who is dead.
+        wait_for(&witness, SENDERS, all * kill / (KILLS + 1))?;
+        if witness.received(3)? < MESSAGES {
+            killed.signal(Signal::KILL)?;
+            std::mem::replace(&mut killed, start(b, &send(3))?).wait()?;
+        }
+    }
+    for running in [receiver, lives, killed] {
+        running.wait()?.check()?;
+    }
+    match host.wait()? {
+        status if status.success() => expect_all(&witness, SENDERS),
+        status => Err(format!("on the host: {status}").into()),
+    }
+}
+
+fn wait_for(witness: &Progress<Peer>, senders: u32, count: u64) -> Result<(), Failed> {
     let begin = Instant::now();
-    while witness.load64(PROGRESS, Ordering::Relaxed)? < count {
+    while witness.total(senders)? < count {
         if begin.elapsed() > LIMIT {
             return Err(format!("{count} messages have not come").into());
         }
@@ -124,9 +163,12 @@ fn wait_for(witness: &Peer, count: u64) -> Result<(), Failed> {
     Ok(())
 }
 
-fn expect_all(witness: &Peer) -> Result<(), Failed> {
-    match witness.load64(PROGRESS, Ordering::Relaxed)? {
-        MESSAGES => Ok(()),
-        other => Err(format!("{other} messages of {MESSAGES} were counted").into()),
+fn expect_all(witness: &Progress<Peer>, senders: u32) -> Result<(), Failed> {
+    for sender in 1..=senders {
+        match witness.received(sender)? {
+            MESSAGES => {}
+            other => return Err(format!("{other} messages of {MESSAGES} were counted").into()),
+        }
     }
+    Ok(())
 }

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Reads the header and the table of a channel, believing nothing, and finds its parts.
+
+use std::time::Duration;
+
+use super::{checksum, header, kind, Invalid, Layout, Producers, RingSpec};
+use super::{ALL_OTHERS, BLOCK, ENTRY_LEN, FEATURE_MULTI, HEADER_LEN, MAGIC, MAX_RINGS, VERSION};
+use crate::ring::Place;
+
+/// A channel that was found, with the places of its parts. All of it was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    layout: Layout,
+    generation: u32,
+    /// Byte offset in the channel of each ring's block.
+    rings: Vec<u64>,
+}
+
+impl Plan {
+    /// How many bytes of header and table there are, by the header alone: what to read before
+    /// [`decode`](Self::decode).
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if this is no channel that can be read.
+    pub fn table_len(head: &[u8; HEADER_LEN]) -> Result<usize, Invalid> {
+        if long(head, header::MAGIC) != MAGIC {
+            return Err(Invalid::Magic);
+        }
+        match word(head, header::VERSION) {
+            VERSION => {}
+            other => return Err(Invalid::Version(other)),
+        }
+        if word(head, header::GENERATION) == 0 {
+            return Err(Invalid::Unfinished);
+        }
+        match word(head, header::FEATURES_REQUIRED) & !FEATURE_MULTI {
+            0 => {}
+            unknown => return Err(Invalid::Features(unknown)),
+        }
+        let rings = word(head, header::RINGS);
+        if !(1..=MAX_RINGS).contains(&rings) {
+            return Err(Invalid::Range("the number of rings"));
+        }
+        // CAST: At most MAX_RINGS.
+        Ok(HEADER_LEN + rings as usize * ENTRY_LEN)
+    }
+
+    /// Reads header and table of a channel for which there are `available` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] says what is wrong with them.
+    pub fn decode(bytes: &[u8], available: u64) -> Result<Self, Invalid> {
+        let head = bytes.first_chunk().ok_or(Invalid::Unfinished)?;
+        let len = Self::table_len(head)?;
+        let bytes = bytes.get(..len).ok_or(Invalid::Unfinished)?;
+        if word(bytes, header::CHECKSUM) != checksum(bytes) {
+            return Err(Invalid::Checksum);
+        }
+        let rings = bytes[HEADER_LEN..].chunks_exact(ENTRY_LEN);
+        let rings: Result<Vec<_>, _> = rings.map(ring_spec).collect();
+        let layout = Layout {
+            slots: word(bytes, header::SLOTS),
+            rings: rings?,
+            heartbeat_ms: word(bytes, header::HEARTBEAT_MS),
+            lost_ms: word(bytes, header::LOST_MS),
+        };
+        layout.check(available)?;
+        if long(bytes, header::SIZE) != layout.size() {
+            return Err(Invalid::Range("the size of the channel"));
+        }
+        if word(bytes, header::FEATURES_REQUIRED) != layout.features() {
+            return Err(Invalid::Range("the required features"));
+        }
+        Ok(Self::of(layout, word(bytes, header::GENERATION)))
+    }
+
+    fn of(layout: Layout, generation: u32) -> Self {
+        let mut next = layout.first_ring();
+        let place = |ring: &RingSpec| {
+            let at = next;
+            next += ring.len(layout.slots);
+            at
+        };
+        Self {
+            rings: layout.rings.iter().map(place).collect(),
+            layout,
+            generation,
+        }
+    }
+
+    /// The shape of the channel.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Another number each time that the channel is made; not 0.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Byte offset of slot `slot` in the channel, `None` if there is no such slot.
+    pub(crate) fn slot(&self, slot: u32) -> Option<u64> {
+        (slot < self.layout.slots).then(|| self.layout.first_slot() + u64::from(slot) * BLOCK)
+    }
+
+    /// The index of the ring from one slot to another, and where the sender's part of it is in a memory in
+    /// which the channel begins at `base`.
+    pub(crate) fn find(&self, base: u64, producer: u32, consumer: u32) -> Option<(usize, Place)> {
+        let rings = self.layout.rings.iter().enumerate();
+        let mut to = rings.filter(|(_, ring)| ring.consumer == consumer);
+        to.find_map(|(index, _)| {
+            let mut lanes = self.lanes(base, index);
+            let (_, place) = lanes.find(|(sender, _)| *sender == producer)?;
+            Some((index, place))
+        })
+    }
+
+    /// The index of the ring with several senders to a slot.
+    pub(crate) fn find_multi(&self, consumer: u32) -> Option<usize> {
+        let wanted = (Producers::Others, consumer);
+        let is = |ring: &RingSpec| (ring.producers, ring.consumer) == wanted;
+        self.layout.rings.iter().position(is)
+    }
+
+    /// The senders of ring `index`, and where the part of each is.
+    pub(crate) fn lanes(&self, base: u64, index: usize) -> impl Iterator<Item = (u32, Place)> {
+        let ring = self.layout.rings[index];
+        let generation = self.generation;
+        let at = base + self.rings[index];
+        let doze = (ring.producers == Producers::Others).then_some(at);
+        let first = at + doze.map_or(0, |_| BLOCK);
+        let place = move |lane| Place {
+            offset: first + lane * ring.lane_len(),
+            size: ring.size,
+            generation,
+            doze,
+        };
+        ring.senders(self.layout.slots).zip((0..).map(place))
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.layout.heartbeat_ms.into())
+    }
+
+    pub(crate) fn lost_after(&self) -> Duration {
+        Duration::from_millis(self.layout.lost_ms.into())
+    }
+}
+
+fn ring_spec(entry: &[u8]) -> Result<RingSpec, Invalid> {
+    let producers = match (word(entry, 0), word(entry, 4)) {
+        (kind::SINGLE, slot) => Producers::One(slot),
+        (kind::MULTI, ALL_OTHERS) => Producers::Others,
+        (kind::MULTI, _) => return Err(Invalid::Range("who sends into a ring")),
+        _ => return Err(Invalid::Range("the kind of a ring")),
+    };
+    Ok(RingSpec {
+        producers,
+        consumer: word(entry, 8),
+        size: word(entry, 12),
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The receiving end of a ring with several senders, with doorbell and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ivshmem::Link;
+
+use crate::member::{End, Seat};
+use crate::receiver::{give_back, Message};
+use crate::ring::{Fault, MultiConsumer, MultiFault, Record};
+use crate::wait::Patience;
+use crate::{Error, Result};
+
+/// The receiving end of a ring with several senders.
+///
+/// The messages of each sender arrive in their order; between those of two senders there is none. Senders have
+/// turns: one turn ends when what the sender had published at its beginning was received, so that none is left
+/// waiting. A sender gets back the room of messages that are [done](Message::done) when a quarter of its part
+/// is, when its turn ends, and by [`release`](Self::release).
+///
+/// A sender that crashes or is hostile has no influence on what others send. If this program crashes, the next
+/// one gets all messages again whose room was not given back.
+#[derive(Debug)]
+pub struct MultiReceiver<L: Link + Clone> {
+    ring: MultiConsumer<L>,
+    /// The sender of each lane.
+    senders: Vec<u32>,
+    end: End<L>,
+    patience: Patience,
+}
+
+impl<L: Link + Clone> MultiReceiver<L> {
+    pub(crate) fn new(end: End<L>) -> Result<Self> {
+        let (senders, places): (Vec<_>, Vec<_>) = end.lanes().unzip();
+        let link = end.seat.link.clone();
+        let doze = end.place.doze.expect("a ring with several senders has one");
+        Ok(Self {
+            ring: MultiConsumer::attach(link, places, doze)?,
+            patience: Patience::with(senders.len()),
+            senders,
+            end,
+        })
+    }
+
+    /// Waits for the next message of anybody; `None` if the time is over. A limit of `None` waits for ever, and
+    /// zero only looks. The same message again until it is [done](Message::done).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CorruptLane`], once for each sender; call again for the others' messages. [`Error::Corrupt`] when
+    /// all are. [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
+        self.end.seat.check()?;
+        self.end.seat.beat()?;
+        if let Some(lane) = self.ring.ended_turn() {
+            self.release_lane(lane)?;
+        }
+        let (seat, senders) = (&self.end.seat, &self.senders);
+        let found = match look(&mut self.ring, senders)? {
+            Some(found) => Some(found),
+            None => self.patience.wait(
+                seat,
+                timeout,
+                &mut self.ring,
+                |ring| look(ring, senders),
+                |ring| ring.arm().map_err(|fault| explain(fault, senders)),
+            )?,
+        };
+        Ok(found.map(|(lane, record)| Message {
+            ring: self.ring.lane(lane),
+            seat,
+            from: senders[lane],
+            record,
+        }))
+    }
+
+    /// Takes the next message of anybody into `buffer`, in place of what was there, and is done with it. Returns
+    /// the slot that sent it; `None` if the time is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn receive(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        timeout: Option<Duration>,
+    ) -> Result<Option<u32>> {
+        let Some(message) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        let from = message.from();
+        message.take(buffer)?;
+        Ok(Some(from))
+    }
+
+    /// Gives all senders the room of messages that are done, and rings those that wait for room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
+    pub fn release(&mut self) -> Result<()> {
+        (0..self.senders.len()).try_for_each(|lane| self.release_lane(lane))
+    }
+
+    fn release_lane(&mut self, lane: usize) -> Result<()> {
+        let seat: &Arc<Seat<L>> = &self.end.seat;
+        give_back(self.ring.lane(lane), seat, self.senders[lane])
+    }
+}
+
+/// Looks for the next message once.
+fn look<L: Link + Clone>(
+    ring: &mut MultiConsumer<L>,
+    senders: &[u32],
+) -> Result<Option<(usize, Record)>> {
+    if ring.is_broken() {
+        return Err(Error::Corrupt("no sender is left that is not"));
+    }
+    ring.peek().map_err(|fault| explain(fault, senders))
+}
+
+fn explain(error: MultiFault, senders: &[u32]) -> Error {
+    match (error.lane, error.fault) {
+        (Some(lane), Fault::Corrupt(what)) => Error::CorruptLane {
+            from: senders[lane],
+            what,
+        },
+        (_, fault) => fault.into(),
+    }
+}

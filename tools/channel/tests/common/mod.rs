@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Memory of two programs, and a channel in it.
+
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ivshmem::{forward_memory, Access, Doorbell, Mapping, Memory, Waiter};
+use ivshmem_channel::{Channel, Layout, Member};
+
+const SIZE: usize = 64 << 10;
+/// Bytes of each ring, and of each sender's part of one with several.
+pub const RING: u32 = 4096;
+pub const SOON: Option<Duration> = Some(Duration::from_millis(1));
+/// The slot that receives from all others.
+pub const GATHERS: u32 = 2;
+
+/// A program's end of the channel.
+pub type End = Member<Arc<Polled>>;
+
+/// An end of memory that looks at it instead of being rung: with a hostile peer, rings say nothing.
+#[derive(Debug)]
+pub struct Polled {
+    mapping: Mapping,
+    id: u32,
+}
+
+impl Polled {
+    pub fn of(file: &File, id: u32) -> Arc<Self> {
+        let mapping = Mapping::of(file, 0, SIZE, Access::ReadWrite).unwrap();
+        Arc::new(Self { mapping, id })
+    }
+
+    fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+}
+
+forward_memory!({} Polled, Polled::mapping);
+
+impl Doorbell for Polled {
+    fn peer_id(&self) -> u32 {
+        self.id
+    }
+    fn vectors(&self) -> u32 {
+        0
+    }
+    fn ring(&self, _: u32, _: u32) -> ivshmem::Result<()> {
+        Ok(())
+    }
+}
+
+impl Waiter for Polled {
+    fn wait(&self, _: u64, _: Option<Duration>) -> ivshmem::Result<u64> {
+        Err(ivshmem::Error::NoDoorbell)
+    }
+    fn wait_word(&self, at: u64, value: u32, timeout: Option<Duration>) -> ivshmem::Result<bool> {
+        let begin = Instant::now();
+        while self.load32(at, Ordering::Acquire)? == value {
+            if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+        Ok(true)
+    }
+}
+
+pub fn memory() -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(SIZE as u64).unwrap();
+    file
+}
+
+/// A ring each way between slots 0 and 1, and one from both to slot [`GATHERS`].
+pub fn layout() -> Layout {
+    let layout = Layout::new(3).ring(0, 1, RING).ring(1, 0, RING);
+    let layout = layout.multi_ring(GATHERS, RING);
+    layout.heartbeat(Duration::from_millis(10), Duration::from_millis(100))
+}
+
+/// Makes the channel in `file` and joins all slots, with a memory of its own for each.
+pub fn members(file: &File) -> [End; 3] {
+    let channel = Channel::create(Polled::of(file, 0), 0, &layout()).unwrap();
+    [0, 1, 2].map(|slot| match slot {
+        0 => channel.join(0, 0).unwrap(),
+        _ => Channel::open(Polled::of(file, slot), 0)
+            .unwrap()
+            .join(slot, 0)
+            .unwrap(),
+    })
+}

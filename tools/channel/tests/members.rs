@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What sending, receiving, joining and leaving promise, with peers that keep to the rules.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{layout, members, memory, Polled, RING, SOON};
+use ivshmem_channel::{Channel, Error, Presence};
+
+#[test]
+fn a_full_ring_holds_the_sender_back() {
+    let file = memory();
+    let [one, two, _] = members(&file);
+    let mut sender = one.sender(1).unwrap();
+    let mut sent = 0u32;
+    while sender.send(&sent.to_le_bytes(), SOON).is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, RING / 16);
+    let mut receiver = two.receiver(0).unwrap();
+    let mut message = Vec::new();
+    for n in 0..sent {
+        assert!(receiver.receive(&mut message, SOON).unwrap());
+        assert_eq!(message, n.to_le_bytes());
+    }
+    assert!(!receiver.receive(&mut message, SOON).unwrap());
+    let longest = sender.longest();
+    sender.send(&vec![1; longest], SOON).unwrap();
+    let too_long = sender.send(&vec![1; longest + 1], SOON);
+    assert!(matches!(too_long, Err(Error::TooLong { .. })));
+}
+
+#[test]
+fn what_is_not_committed_was_never_there_and_what_is_not_flushed_is_not_seen() {
+    let file = memory();
+    let [one, two, _] = members(&file);
+    let mut sender = one.sender(1).unwrap();
+    let mut receiver = two.receiver(0).unwrap();
+    {
+        let mut space = sender.reserve(100, SOON).unwrap();
+        space.write(0, b"never").unwrap();
+        assert!(space.write(96, b"12345").is_err());
+    }
+    let mut space = sender.reserve(100, SOON).unwrap();
+    space.write(0, b"some of it").unwrap();
+    space.commit(4).unwrap();
+    assert!(receiver.next(SOON).unwrap().is_none());
+    sender.flush().unwrap();
+    let message = receiver.next(SOON).unwrap().unwrap();
+    assert_eq!(message.to_vec().unwrap(), b"some");
+}
+
+#[test]
+fn a_program_that_comes_again_goes_on_and_one_that_was_replaced_is_told() {
+    let file = memory();
+    let (a, b) = (Polled::of(&file, 0), Polled::of(&file, 1));
+    let channel = Channel::create(Arc::clone(&a), 0, &layout()).unwrap();
+    let one = channel.join(0, 0).unwrap();
+    let watcher = Channel::open(b, 0).unwrap().join(1, 0).unwrap();
+    let before = watcher.presence(0).unwrap();
+    assert!(
+        matches!(before, Presence::Present { peer_id: 0, .. }),
+        "{before:?}"
+    );
+    one.sender(1).unwrap().send(b"first", SOON).unwrap();
+    // It hangs: no heartbeat, and nobody has left.
+    while watcher.presence(0).unwrap() == before {
+        watcher.beat().unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(matches!(watcher.presence(0), Ok(Presence::Lost { .. })));
+    let again = channel.join(0, 0).unwrap();
+    again.sender(1).unwrap().send(b"second", SOON).unwrap();
+    assert!(matches!(one.beat(), Err(Error::Replaced)));
+    drop(one);
+    let mut receiver = watcher.receiver(0).unwrap();
+    for expected in [&b"first"[..], b"second"] {
+        let message = receiver.next(SOON).unwrap().unwrap();
+        assert_eq!(message.to_vec().unwrap(), expected);
+        message.done().unwrap();
+    }
+    drop(again);
+    assert_eq!(watcher.presence(0).unwrap(), Presence::Absent);
+}
+
+#[test]
+fn a_slot_of_a_program_that_lives_is_taken() {
+    let file = memory();
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
+    let one = channel.join(0, 0).unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let channel = Channel::open(Polled::of(&file, 1), 0).unwrap();
+            channel.join(0, 0).map(|_| ())
+        });
+        while !other.is_finished() {
+            one.beat().unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(matches!(other.join().unwrap(), Err(Error::SlotTaken(0))));
+    });
+    let sender = one.sender(1).unwrap();
+    assert!(matches!(one.sender(1), Err(Error::InUse)));
+    drop(sender);
+    one.sender(1).unwrap();
+    assert!(matches!(one.sender(0), Err(Error::NoSuch(_))));
+}
