@@ -7,14 +7,18 @@ use core::num::NonZeroU16;
 
 use crate::{PeerId, ServerMessage, MAX_PEER_ID};
 
+/// Number of IDs that there are.
+const IDS: usize = MAX_PEER_ID as usize + 1;
+
 /// Why a client cannot join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     /// As many clients as allowed are there. Room appears when one leaves.
     #[error("all {0} places are taken")]
     Full(usize),
-    /// Every ID was given out once. No one can join this membership any more.
-    #[error("all {} IDs have been given out, and none may be used twice", u32::from(MAX_PEER_ID) + 1)]
+    /// Every ID was given out once, and all that can be used again are in use. Cannot happen where
+    /// the limit is at most half the number of IDs.
+    #[error("all {IDS} IDs have been given out")]
     IdsExhausted,
     /// The fixed ID is in use. It is free when the client that has it leaves.
     #[error("the client that has the fixed ID {0} is still connected")]
@@ -55,18 +59,24 @@ pub struct Joined {
 ///
 /// * IDs are given out in ascending order from 0 and never a second time. They stay dense that
 ///   way, too, which matters as QEMU keeps a table up to the highest ID that it has heard of.
-/// * An ID that was [reserved](Self::reserve) can be used by one client after another, but
-///   never leaves: nobody is told when the client that has it goes, and its successor gets the
-///   same eventfds. So who heard of the ID once, knows all there is to know, for ever, and is
-///   told nothing when it is used again.
+/// * A lasting ID can be used by one client after another, but never leaves: nobody is told when
+///   the client that has it goes, and its successor gets the same eventfds. So who heard of the
+///   ID once, knows all there is to know, for ever, and is told nothing when it is used again.
+///
+/// The IDs that were [reserved](Self::reserve) are lasting ones. So become the last of the others,
+/// as many as there can be clients: clients that come and go can use up the rest in seconds, and
+/// must not keep everybody else from joining by that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Membership {
     limit: usize,
     next: u32,
     vectors: BTreeMap<PeerId, NonZeroU16>,
-    /// The reserved IDs, and which of the clients there are know each of them.
-    reserved: BTreeMap<PeerId, BTreeSet<PeerId>>,
+    /// The lasting IDs, and which of the clients there are know each of them.
+    lasting: BTreeMap<PeerId, BTreeSet<PeerId>>,
+    /// Those of them that were not reserved, but are for whoever comes, with the number of vectors
+    /// that those who know them know of.
+    recycled: BTreeMap<PeerId, NonZeroU16>,
 }
 
 impl Membership {
@@ -76,8 +86,14 @@ impl Membership {
             limit,
             next: 0,
             vectors: BTreeMap::new(),
-            reserved: BTreeMap::new(),
+            lasting: BTreeMap::new(),
+            recycled: BTreeMap::new(),
         }
+    }
+
+    /// Number of clients that there can be at the same time.
+    pub const fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Number of clients.
@@ -97,8 +113,8 @@ impl Membership {
 
     /// Number of places that are taken: by clients, and by fixed IDs that nobody has now.
     pub fn places(&self) -> usize {
-        let away = self.reserved.keys().filter(|id| !self.contains(**id));
-        self.vectors.len() + away.count()
+        let away = |id: &&PeerId| self.is_reserved(**id) && !self.contains(**id);
+        self.vectors.len() + self.lasting.keys().filter(away).count()
     }
 
     /// Changes how many clients there can be at the same time. Those who are there stay.
@@ -113,22 +129,32 @@ impl Membership {
     ///
     /// The ID was given out, or no place is left to be kept.
     pub fn reserve(&mut self, id: PeerId) -> Result<(), ReserveError> {
-        if self.reserved.contains_key(&id) {
+        if self.is_reserved(id) {
             return Ok(());
         }
         if u32::from(id.get()) < self.next {
             return Err(ReserveError::Used(id));
         }
-        if self.reserved.len() >= self.limit {
+        if self.lasting.len() - self.recycled.len() >= self.limit {
             return Err(ReserveError::Full(self.limit));
         }
-        self.reserved.insert(id, BTreeSet::new());
+        self.lasting.insert(id, BTreeSet::new());
         Ok(())
     }
 
     /// Whether an ID is reserved.
     pub fn is_reserved(&self, id: PeerId) -> bool {
-        self.reserved.contains_key(&id)
+        self.is_lasting(id) && !self.recycled.contains_key(&id)
+    }
+
+    /// Whether an ID never leaves: its eventfds must stay for whoever has it next.
+    pub fn is_lasting(&self, id: PeerId) -> bool {
+        self.lasting.contains_key(&id)
+    }
+
+    /// Whether the IDs have run out, so that clients get lasting ones.
+    pub fn is_recycling(&self) -> bool {
+        !self.recycled.is_empty()
     }
 
     /// The ID that the next client without a fixed ID will get.
@@ -140,10 +166,17 @@ impl Membership {
         if self.places() >= self.limit {
             return Err(JoinError::Full(self.limit));
         }
-        (self.next..)
-            .map_while(|id| PeerId::from_wire(id.into()))
-            .find(|id| !self.is_reserved(*id))
+        let free = self.recycled.keys().find(|id| !self.contains(**id));
+        let mut unused = (self.next..).map_while(|id| PeerId::from_wire(id.into()));
+        free.copied()
+            .or_else(|| unused.find(|id| !self.is_lasting(*id)))
             .ok_or(JoinError::IdsExhausted)
+    }
+
+    /// Number of IDs that nobody has had and nobody can ask for.
+    fn unused(&self) -> usize {
+        let reserved = |id: &&PeerId| u32::from(id.get()) >= self.next;
+        IDS - self.next as usize - self.lasting.keys().filter(reserved).count()
     }
 
     /// Checks that a client can have a reserved ID.
@@ -161,13 +194,20 @@ impl Membership {
         Ok(())
     }
 
-    /// Lets a client in that has `vectors` vectors.
+    /// Lets a client in that has `vectors` vectors, or as many as the one that had its ID before.
     ///
     /// # Errors
     ///
     /// There is no place or no ID left. The client is to be sent [`ServerMessage::Refusal`].
     pub fn join(&mut self, vectors: NonZeroU16) -> Result<Joined, JoinError> {
         let id = self.next_id()?;
+        if let Some(vectors) = self.recycled.get(&id) {
+            return Ok(self.enter(id, *vectors));
+        }
+        if self.unused() <= self.limit.min(IDS / 2) {
+            self.lasting.insert(id, BTreeSet::new());
+            self.recycled.insert(id, vectors);
+        }
         self.next = u32::from(id.get()) + 1;
         Ok(self.enter(id, vectors))
     }
@@ -191,14 +231,14 @@ impl Membership {
         ]);
         for (&peer, &count) in &self.vectors {
             greeting.extend(all_vectors(peer, count));
-            if let Some(knowing) = self.reserved.get_mut(&peer) {
+            if let Some(knowing) = self.lasting.get_mut(&peer) {
                 knowing.insert(id);
             }
         }
         let announcement: Vec<_> = all_vectors(id, vectors).collect();
         greeting.extend(&announcement);
         let mut audience: Vec<_> = self.vectors.keys().copied().collect();
-        if let Some(knowing) = self.reserved.get_mut(&id) {
+        if let Some(knowing) = self.lasting.get_mut(&id) {
             audience.retain(|peer| knowing.insert(*peer));
         }
         self.vectors.insert(id, vectors);
@@ -211,14 +251,14 @@ impl Membership {
     }
 
     /// Takes a client out. Returns those who must be told by
-    /// [`Outbox::peer_left`](crate::Outbox::peer_left), nobody if the ID was reserved, or
+    /// [`Outbox::peer_left`](crate::Outbox::peer_left), nobody if the ID is a lasting one, or
     /// `None` if `id` is not a client.
     pub fn leave(&mut self, id: PeerId) -> Option<Vec<PeerId>> {
         self.vectors.remove(&id)?;
-        for knowing in self.reserved.values_mut() {
+        for knowing in self.lasting.values_mut() {
             knowing.remove(&id);
         }
-        if self.is_reserved(id) {
+        if self.is_lasting(id) {
             return Some(Vec::new());
         }
         Some(self.vectors.keys().copied().collect())
@@ -285,15 +325,68 @@ mod tests {
         assert_eq!(membership.join(ONE).unwrap().id, 2.into());
     }
 
+    /// Has clients come and go until the IDs have run out.
+    fn run_out(membership: &mut Membership, last: u16) {
+        for id in 0..=last {
+            assert!(!membership.is_recycling());
+            assert_eq!(membership.join(ONE).unwrap().id, id.into());
+            assert_eq!(membership.leave(id.into()), Some(vec![]));
+        }
+    }
+
     #[test]
-    fn joins_end_with_the_ids() {
+    fn joins_do_not_end_with_the_ids() {
+        const LAST: [u16; 2] = [MAX_PEER_ID - 1, MAX_PEER_ID];
         let mut membership = Membership::new(2);
+        run_out(&mut membership, LAST[0] - 1);
+        for _ in 0..3 {
+            for id in LAST {
+                assert_eq!(membership.join(ONE).unwrap().id, id.into());
+            }
+            assert!(membership.is_recycling());
+            assert_eq!(membership.join(ONE), Err(JoinError::Full(2)));
+            for id in LAST {
+                assert_eq!(membership.leave(id.into()), Some(vec![]));
+            }
+        }
+        assert_eq!(membership.places(), 0);
+        let asked_for = membership.join_as(MAX_PEER_ID.into(), ONE);
+        assert_eq!(asked_for, Err(JoinError::NotReserved(MAX_PEER_ID.into())));
+        let reserved = membership.reserve(MAX_PEER_ID.into());
+        assert_eq!(reserved, Err(ReserveError::Used(MAX_PEER_ID.into())));
+    }
+
+    #[test]
+    fn recycled_id_keeps_its_vectors_and_is_announced_once() {
+        const LAST: u16 = MAX_PEER_ID - 1;
+        let mut membership = Membership::new(2);
+        membership.reserve(MAX_PEER_ID.into()).unwrap();
+        run_out(&mut membership, LAST - 2);
+        // The first of the last two, and somebody who hears of the other.
+        let witness = membership.join(ONE).unwrap().id;
+        let first = membership.join_as(MAX_PEER_ID.into(), ONE).unwrap();
+        assert_eq!(first.audience, [witness]);
+        membership.leave(witness).unwrap();
+        let again = membership.join(TWO).unwrap();
+        assert_eq!(again.id, witness);
+        assert_eq!(again.announcement, [vector(witness.get(), 0)]);
+        assert_eq!(again.audience, []);
+    }
+
+    #[test]
+    fn more_places_than_half_the_ids() {
+        let mut membership = Membership::new(IDS);
         for id in 0..=MAX_PEER_ID {
             assert_eq!(membership.join(ONE).unwrap().id, id.into());
-            membership.leave(id.into()).unwrap();
+            if id > 0 {
+                membership.leave(id.into()).unwrap();
+            }
+            if membership.is_recycling() {
+                assert_eq!(usize::from(id), IDS / 2);
+                return;
+            }
         }
-        assert!(membership.is_empty());
-        assert_eq!(membership.join(ONE), Err(JoinError::IdsExhausted));
+        panic!("it never begins");
     }
 
     #[test]

@@ -76,7 +76,7 @@ struct Place {
     id: PeerId,
     fixed: Option<PeerId>,
     vectors: NonZeroU16,
-    /// `None` if there are some from another client that had the same fixed ID.
+    /// `None` if there are some from another client that had the same ID.
     doorbells: Option<Doorbells>,
     /// The kernel's numbers of the eventfds.
     numbers: Vec<u64>,
@@ -124,55 +124,65 @@ fn admit(
         doorbells: place.numbers,
     };
     common.ledger.record(|| record);
+    let recycling = region.roster.membership().is_recycling();
     region
         .enter(common, number, place.fixed, place.vectors, client)
-        .map_err(|(error, socket)| (error.into(), socket))
+        .map_err(|(error, socket)| (error.into(), socket))?;
+    if region.roster.membership().is_recycling() && !recycling {
+        warn!(
+            "{}: almost all IDs have been given out: from now on, they are used again and again, \
+             and nobody is told when such a client leaves; restart the server when no guest needs it",
+            region.config.name
+        );
+    }
+    Ok(())
 }
 
 /// Makes sure that there is a place for a client, and eventfds.
 fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<Place, Refusal> {
-    let Some(peer) = door.peer.map(|index| region.config.peers[index].clone()) else {
-        let id = region.roster.membership().next_id()?;
-        return with_doorbells(id, None, region.vectors);
-    };
-    let id = PeerId::from(peer.id);
-    // A virtual machine may be back before its end was noticed.
-    if let Some(number) = region.roster.connection_of(id) {
-        let old = region.clients.get(&number);
-        if old.is_some_and(|client| has_hung_up(&client.socket)) {
-            region.remove(common, number, "its successor is there");
+    let peer = door.peer.map(|index| &region.config.peers[index]);
+    let fixed = peer.map(|peer| PeerId::from(peer.id));
+    let wanted = peer.and_then(|peer| NonZeroU16::new(peer.vectors?));
+    let id = match fixed {
+        None => region.roster.next_id()?,
+        Some(id) => {
+            clear_place(region, common, id);
+            region.roster.check_fixed(id)?;
+            id
         }
-    }
-    region.roster.membership().check_fixed(id)?;
+    };
     let Some(doorbells) = region.doorbells.get(&id) else {
-        let vectors = NonZeroU16::new(peer.vectors.unwrap_or(region.config.vectors));
-        return with_doorbells(id, Some(id), vectors.unwrap_or(region.vectors));
+        let vectors = wanted.unwrap_or(region.vectors);
+        let doorbells = Doorbells::new(vectors).map_err(Refusal::Eventfd)?;
+        return Ok(Place {
+            id,
+            fixed,
+            vectors,
+            numbers: doorbells.numbers().map_err(Refusal::Number)?,
+            doorbells: Some(doorbells),
+        });
     };
     // What was meant for the one before is of no use for this one.
     doorbells.silence();
     let count = u16::try_from(doorbells.len()).ok();
     Ok(Place {
         id,
-        fixed: Some(id),
+        fixed,
         vectors: count.and_then(NonZeroU16::new).unwrap_or(region.vectors),
         doorbells: None,
         numbers: doorbells.numbers().map_err(Refusal::Number)?,
     })
 }
 
-fn with_doorbells(
-    id: PeerId,
-    fixed: Option<PeerId>,
-    vectors: NonZeroU16,
-) -> Result<Place, Refusal> {
-    let doorbells = Doorbells::new(vectors).map_err(Refusal::Eventfd)?;
-    Ok(Place {
-        id,
-        fixed,
-        vectors,
-        numbers: doorbells.numbers().map_err(Refusal::Number)?,
-        doorbells: Some(doorbells),
-    })
+/// Takes the place of a fixed ID from one who has hung up: a virtual machine may be back before its
+/// end was noticed.
+fn clear_place(region: &mut Region, common: &mut Common<'_>, id: PeerId) {
+    if let Some(number) = region.roster.connection_of(id) {
+        let old = region.clients.get(&number);
+        if old.is_some_and(|client| has_hung_up(&client.socket)) {
+            region.remove(common, number, "its successor is there");
+        }
+    }
 }
 
 /// Waits for what a client sends, and for its end.
@@ -181,3 +191,6 @@ fn watch(poller: &Poller, socket: &OwnedFd, number: ConnectionId) -> Result<(), 
         .add(socket, Token::Client(number), Interest::READ)
         .map_err(Refusal::Poller)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,9 @@
 //! * All clients have the same number of vectors, [`RegionConfig::vectors`]. It must be at least the
 //!   `vectors=` of every QEMU: one that gets fewer aborts when its guest unmasks a vector for
 //!   which there is no eventfd. More than `vectors=` does no harm but for a line in QEMU's log.
-//! * No ID is used twice, because QEMU does not survive that. After 65536 clients have joined,
-//!   the server must be restarted.
+//! * No client hears of an ID again that it was told left, because QEMU does not survive that. IDs
+//!   are given out in order. When they run out, the last ones are used again and again, as fixed
+//!   ones are, without anybody being told who leaves.
 //! * A client that cannot be served is refused by a protocol version that nobody speaks. QEMU
 //!   then reports an error; had the server just closed the connection, QEMU would hang.
 //! * No client holds up the server or other clients. Messages for one that does not read wait

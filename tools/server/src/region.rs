@@ -38,7 +38,7 @@ pub(crate) struct Region {
     pub(crate) counters: Counters,
     /// The connections that the roster knows.
     pub(crate) clients: BTreeMap<ConnectionId, Client>,
-    /// Eventfds of all members, and of the fixed IDs that anybody ever had.
+    /// Eventfds of all members, and of the lasting IDs that anybody ever had.
     pub(crate) doorbells: BTreeMap<PeerId, Doorbells>,
     /// Connections to which something can be sent, as far as known.
     dirty: BTreeSet<ConnectionId>,
@@ -241,7 +241,7 @@ impl Region {
         let (name, left) = (&self.config.name, self.roster.membership().len());
         info!("{name}: client {id} left, {left} connected: {reason}");
         self.counters.left += 1;
-        if !self.roster.membership().is_reserved(id) {
+        if !self.roster.membership().is_lasting(id) {
             self.doorbells.remove(&id);
             common.ledger.drop_kept(&names::doorbells(name, id));
         }
@@ -302,6 +302,7 @@ impl Region {
                 Some(message) => {
                     match descriptor(message, &mut self.memory, &self.doorbells, client.read_only) {
                         Ok(fd) => Some(fd),
+                        Err(Errno::NOENT) => return Progress::Broken(Errno::NOENT),
                         Err(errno) => return Progress::Starved(errno),
                     }
                 }
@@ -337,8 +338,12 @@ fn descriptor<'region>(
     read_only: bool,
 ) -> Result<BorrowedFd<'region>, Errno> {
     match message {
-        // The queue holds no vector of one who left for good.
-        ServerMessage::Vector { peer, vector } => Ok(doorbells[&peer].get(vector)),
+        // The queue holds no vector of one who left for good. Those of a lasting ID can be missing
+        // after a restart, if the service manager did not take them.
+        ServerMessage::Vector { peer, vector } => {
+            let doorbells = doorbells.get(&peer).ok_or(Errno::NOENT)?;
+            Ok(doorbells.get(vector))
+        }
         _ if read_only => memory.read_only(),
         _ => {
             let memory: &Memory = memory;

@@ -80,9 +80,30 @@ impl Roster {
         self.members.iter().map(|(id, number)| (*id, *number))
     }
 
-    /// The connection of a member.
+    /// The connection that has a fixed ID, or had it and is still being dropped.
     pub(crate) fn connection_of(&self, id: PeerId) -> Option<ConnectionId> {
-        self.members.get(&id).copied()
+        let leaving = || self.recipients.iter().find(|(_, r)| r.id == id);
+        let member = self.members.get(&id).copied();
+        member.or_else(|| leaving().map(|(number, _)| *number))
+    }
+
+    /// The ID that the next connection without a fixed one will get. One that is being dropped
+    /// keeps its place until it is gone, or there could be any number of those.
+    pub(crate) fn next_id(&self) -> Result<PeerId, JoinError> {
+        let leaving = self.recipients.len() - self.members.len();
+        if self.membership.places() + leaving >= self.membership.limit() {
+            return Err(JoinError::Full(self.membership.limit()));
+        }
+        self.membership.next_id()
+    }
+
+    /// Checks that a connection can have a fixed ID.
+    pub(crate) fn check_fixed(&self, id: PeerId) -> Result<(), JoinError> {
+        self.membership.check_fixed(id)?;
+        match self.connection_of(id) {
+            Some(_) => Err(JoinError::Taken(id)),
+            None => Ok(()),
+        }
     }
 
     /// The ID that a connection has or had.

@@ -224,7 +224,7 @@ fn restore(
     for (id, order) in order {
         // The records do not say when eventfds are done with, as the membership does.
         let membership = region.roster.membership();
-        if !membership.contains(id) && !membership.is_reserved(id) {
+        if !membership.contains(id) && !membership.is_lasting(id) {
             continue;
         }
         let fds = inheritance.take_all(&names::doorbells(&config.name, id));

@@ -20,7 +20,8 @@ const VECTORS: usize = 3;
 /// For how long, unless `IVSHMEM_CHAOS` says otherwise.
 const SECONDS: u64 = 3;
 
-/// Connections in the life of one server. There are 65,536 IDs, and none is used twice.
+/// Connections in the life of one server. There are 65,536 IDs; when they have run out, nobody is told
+/// any more who leaves, which is waited for here.
 const CONNECTIONS: usize = 30_000;
 
 /// Things that are done between two looks at the server.
