@@ -169,7 +169,8 @@ pub struct RegionOptions {
 
     /// Leave the file of shm: or path: when the server ends, and use one that is there already
     ///
-    /// Its size must be right; the server never changes it.
+    /// Its size must be right, which the server never changes, and it must belong to the same user or
+    /// to root.
     #[arg(long)]
     pub keep_memory: bool,
 

@@ -80,6 +80,11 @@ pub enum BindError {
     /// The file that is to be used again has another size.
     #[error("{0} has {1} bytes instead of {2}; choose that size, or remove it if nobody uses it")]
     KeptSize(PathBuf, u64, RegionSize),
+    /// The file that is to be used again belongs to somebody who could look into it.
+    #[error(
+        "{0} belongs to user {1}, who would share the memory; remove it, or make it this user's"
+    )]
+    KeptOwner(PathBuf, u32),
     /// The memory of the server before this one has another size.
     #[error(
         "the memory of region {region} has {found} bytes and cannot become {wanted}: keep the \

@@ -4,8 +4,9 @@
 //! The successor connects to a socket of its predecessor, which is for processes of the same
 //! user only. It is sent packets of one name and the descriptors of this name each, and one
 //! empty name at the end. When it has everything in place, it answers with one byte, and the
-//! predecessor ends. Until then nothing is lost if either of them fails: the predecessor goes
-//! on.
+//! predecessor ends. Nothing is lost if either of them fails: as long as there is no answer, the
+//! predecessor goes on, and says so, also if the answer comes too late; and if it is killed, the
+//! successor has everything.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -23,7 +24,6 @@ use rustix::net::{
 use crate::estate;
 use crate::inheritance::Inheritance;
 use crate::journal::Journal;
-use crate::listener::Listener;
 use crate::names;
 use crate::server::snapshot;
 use crate::sys;
@@ -51,7 +51,7 @@ impl TakeOver {
     pub fn ask(path: &Path) -> io::Result<(Self, Inheritance)> {
         let flags = SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        be_patient(&socket)?;
+        be_patient(&socket, PATIENCE)?;
         net::connect(&socket, &SocketAddrUnix::new(path)?)?;
         let mut inheritance = Inheritance::default();
         loop {
@@ -66,45 +66,64 @@ impl TakeOver {
         }
     }
 
-    /// Tells the other server that it may end, and waits until it has.
+    /// Tells the other server that it may end, and waits until it has. If it goes on instead, all
+    /// files are left to it.
     ///
     /// # Errors
     ///
-    /// It went before it could be told.
-    pub fn finish(self) -> io::Result<()> {
-        answer(&self.0)?;
-        // It says nothing any more, but closes the connection.
-        while net::recv(&self.0, &mut [0; 1], RecvFlags::empty()) == Err(Errno::INTR) {}
-        Ok(())
+    /// It goes on, as it has waited for too long.
+    pub fn finish(self, server: &mut Server) -> io::Result<()> {
+        // Not heard if it has closed the connection, of which the reason is read next.
+        let _ = answer(&self.0);
+        let goes_on = loop {
+            match net::recv(&self.0, &mut [0; 1], RecvFlags::empty()) {
+                // However long it takes to end.
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok((_, 0)) | Err(Errno::CONNRESET) => break None,
+                Ok(_) => break Some("it goes on, as it had no answer in time".to_owned()),
+                Err(errno) => break Some(errno.to_string()),
+            }
+        };
+        match goes_on {
+            None => Ok(()),
+            Some(reason) => {
+                server.abandon();
+                Err(io::Error::other(reason))
+            }
+        }
     }
 }
 
-/// Gives everything to whoever has connected to `listener`. Returns whether it has it.
-pub(crate) fn give(listener: &Listener, server: &Server) -> io::Result<bool> {
-    let Some(socket) = listener.accept()? else {
-        return Ok(false);
-    };
+/// Gives everything to one who has connected to the hand-over socket. Once it has everything, this
+/// server must end.
+pub(crate) fn give(socket: &OwnedFd, server: &Server) -> io::Result<()> {
     let who = sys::credentials(socket.as_fd())?;
     if who.uid != rustix::process::geteuid().as_raw() && who.uid != 0 {
         return Err(io::Error::other(format!("user {} may not", who.uid)));
     }
-    rustix::io::ioctl_fionbio(&socket, false)?;
-    be_patient(&socket)?;
-    let state = snapshot(&server.regions, server.next_connection)?;
-    let journal = Journal::new(&state)?;
-    send(&socket, &names::journal(1), &[journal.as_fd()])?;
-    for (name, fds) in estate::of(server) {
-        for fds in fds.chunks(AT_ONCE) {
-            send(&socket, &name, fds)?;
-        }
-    }
-    send(&socket, "", &[])?;
-    Ok(true)
+    rustix::io::ioctl_fionbio(socket, false)?;
+    be_patient(socket, PATIENCE)?;
+    give_to(socket, server).inspect_err(|_| {
+        // It may answer yet. If it cannot hear this, it is gone.
+        let _ = answer(socket);
+    })
 }
 
-fn be_patient(socket: &OwnedFd) -> io::Result<()> {
-    set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))?;
-    Ok(set_socket_timeout(socket, Timeout::Send, Some(PATIENCE))?)
+fn give_to(socket: &OwnedFd, server: &Server) -> io::Result<()> {
+    let state = snapshot(&server.regions, server.next_connection)?;
+    let journal = Journal::new(&state)?;
+    send(socket, &names::journal(1), &[journal.as_fd()])?;
+    for (name, fds) in estate::of(server) {
+        for fds in fds.chunks(AT_ONCE) {
+            send(socket, &name, fds)?;
+        }
+    }
+    send(socket, "", &[])
+}
+
+fn be_patient(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
+    set_socket_timeout(socket, Timeout::Recv, Some(limit))?;
+    Ok(set_socket_timeout(socket, Timeout::Send, Some(limit))?)
 }
 
 /// Sends a packet and waits for the answer, so that no more than one packet of descriptors is

@@ -3,10 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tracing::{info, warn};
@@ -62,11 +63,7 @@ impl Listener {
         };
         // Nobody can connect before the socket listens, so nobody gets in by the mode that the
         // umask left.
-        if group.is_some() {
-            chown(path, None, group).map_err(failed("set the group of", path))?;
-        }
-        fs::set_permissions(path, Permissions::from_mode(mode))
-            .map_err(failed("set the mode of", path))?;
+        set_access(path, mode, group)?;
         net::listen(&listener.socket, BACKLOG)
             .map_err(|errno| failed("listen on", path)(errno.into()))?;
         Ok(listener)
@@ -189,6 +186,25 @@ fn address(path: &Path) -> Result<SocketAddrUnix, BindError> {
         Errno::NAMETOOLONG => BindError::PathTooLong(path.to_owned()),
         errno => failed("use", path)(errno.into()),
     })
+}
+
+/// Sets mode and group of the socket at `path`, and of nothing else that somebody may have put there
+/// meanwhile.
+fn set_access(path: &Path, mode: u32, group: Option<u32>) -> Result<(), BindError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let file = opened.map_err(|errno| failed("look at", path)(errno.into()))?;
+    let found = rustix::fs::fstat(&file).map_err(system("look at a socket"))?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(BindError::NotASocket(path.to_owned()));
+    }
+    // Such a descriptor takes no other way.
+    let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+    if group.is_some() {
+        chown(&file, None, group).map_err(failed("set the group of", path))?;
+    }
+    fs::set_permissions(&file, Permissions::from_mode(mode))
+        .map_err(failed("set the mode of", path))
 }
 
 fn unix_socket() -> Result<OwnedFd, Errno> {

@@ -42,6 +42,8 @@ impl Lock {
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
+                // Not where somebody else points to.
+                .custom_flags(libc::O_NOFOLLOW)
                 .open(&path)
                 .map_err(error("open the lock file"))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

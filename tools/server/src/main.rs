@@ -4,6 +4,7 @@
 mod cli;
 mod file;
 mod limits;
+mod log;
 mod man;
 mod ready;
 
@@ -17,6 +18,7 @@ use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOv
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::cli::Cli;
+use crate::log::Log;
 use crate::ready::{inherited, PidFile, ReadyFd};
 
 fn main() -> ExitCode {
@@ -62,10 +64,13 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
         .with_max_level(cli.log_level())
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        .with_writer(Log::new())
         .init();
     let config = configuration(cli)?;
     limits::raise_descriptor_limit(config.descriptors());
+    if cli.fd_store {
+        limits::check_store(config.descriptors());
+    }
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
     let take_over = match &cli.take_over {
         None => None,
@@ -76,14 +81,14 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
             Some(take_over)
         }
     };
-    let server = Server::start(config, inheritance, store(cli)?)?;
+    let mut server = Server::start(config, inheritance, store(cli)?)?;
     on_signals(&[SIGTERM, SIGINT], &server.stop_trigger())?;
     on_signals(&[SIGUSR1], &server.report_trigger())?;
     let _pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
     if let Some(take_over) = take_over {
         take_over
-            .finish()
-            .context("the server before this one went away")?;
+            .finish(&mut server)
+            .context("the server before this one does not let go")?;
     }
     if let Some(ready) = ready {
         ready
@@ -134,8 +139,7 @@ fn on_signals(signals: &[i32], trigger: &Trigger) -> anyhow::Result<()> {
 }
 
 fn print_report(report: &Report) {
-    // Nobody may be there to read it.
-    let _ = write!(io::stderr(), "{report}");
+    log::print(report.to_string().as_bytes());
 }
 
 fn print_capabilities() -> anyhow::Result<()> {

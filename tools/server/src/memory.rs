@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use tracing::warn;
 
 use crate::error::{system, BindError};
@@ -177,6 +178,14 @@ impl Memory {
     pub(crate) fn abandon(&mut self) {
         self.owned = false;
     }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let identity = |found: fs::Stat| (found.st_dev, found.st_ino);
+        match (fs::fstat(&self.fd), fs::lstat(path)) {
+            (Ok(ours), Ok(named)) => identity(ours) == identity(named),
+            _ => false,
+        }
+    }
 }
 
 fn file_of(source: &MemorySource) -> Option<PathBuf> {
@@ -240,14 +249,18 @@ fn file(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
 }
 
 /// Memory of an earlier server, which is used as it is. Its size is never changed, as somebody
-/// may have mapped it.
+/// may have mapped it. It must not be a file by which another user gets what clients share.
 fn kept(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
     let failed = |errno: Errno| BindError::MemoryFile(path.to_owned(), errno.into());
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = fs::open(path, flags, Mode::empty()).map_err(failed)?;
-    let found = fs::fstat(&fd).map_err(failed)?.st_size as u64;
-    if found != config.size.bytes() {
-        return Err(BindError::KeptSize(path.to_owned(), found, config.size));
+    let found = fs::fstat(&fd).map_err(failed)?;
+    if found.st_uid != 0 && found.st_uid != geteuid().as_raw() {
+        return Err(BindError::KeptOwner(path.to_owned(), found.st_uid));
+    }
+    let size = found.st_size as u64;
+    if size != config.size.bytes() {
+        return Err(BindError::KeptSize(path.to_owned(), size, config.size));
     }
     Ok(Memory {
         fd,
@@ -265,7 +278,11 @@ impl AsFd for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if let Some(path) = self.created.as_ref().filter(|_| self.owned) {
+        let Some(path) = self.created.as_ref().filter(|_| self.owned) else {
+            return;
+        };
+        // Somebody may have removed it, and somebody else put another file in its place.
+        if self.is_at(path) {
             if let Err(error) = std::fs::remove_file(path) {
                 warn!("cannot remove {}: {error}", path.display());
             }
@@ -332,6 +349,42 @@ mod tests {
         let error = Memory::create(&config).unwrap_err();
         assert!(matches!(error, BindError::KeptSize(..)), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn file_in_its_place_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        let memory = Memory::create(&config(MemorySource::File(path.clone()))).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        drop(memory);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn file_of_another_user_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        std::fs::write(&path, vec![0; 4096]).unwrap();
+        let mut config = config(MemorySource::File(path.clone()));
+        config.keep_memory = true;
+        if !geteuid().is_root() {
+            return println!("skipped: only root can make such a file");
+        }
+        std::os::unix::fs::chown(&path, Some(54321), None).unwrap();
+        let error = Memory::create(&config).unwrap_err();
+        assert!(matches!(error, BindError::KeptOwner(_, 54321)), "{error}");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        drop(Memory::create(&config).unwrap());
+        // Nor one that somebody points to.
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for keep in [false, true] {
+            config.memory = MemorySource::File(link.clone());
+            config.keep_memory = keep;
+            Memory::create(&config).unwrap_err();
+        }
     }
 
     #[test]

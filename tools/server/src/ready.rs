@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -37,9 +38,14 @@ pub fn inherited(option: &str, fd: RawFd) -> anyhow::Result<OwnedFd> {
 pub struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Writes the file, in place of one that may be there.
+    /// Writes the file, in place of one that may be there, but not where a link points to.
     pub fn write(path: &Path) -> anyhow::Result<Self> {
-        fs::write(path, format!("{}\n", std::process::id()))
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        options.custom_flags(libc::O_NOFOLLOW);
+        let opened = options.open(path);
+        opened
+            .and_then(|mut file| writeln!(file, "{}", std::process::id()))
             .with_context(|| format!("cannot write the process ID to {}", path.display()))?;
         Ok(Self(path.to_owned()))
     }

@@ -34,8 +34,10 @@ const ACCEPT_BATCH: usize = 64;
 pub struct Server {
     pub(crate) poller: Poller,
     pub(crate) doors: Vec<Door>,
-    /// Whether the doors are not waited for, as accepting failed.
+    /// Whether the listening sockets are not waited for, as accepting failed.
     pub(crate) paused: bool,
+    /// Why it failed, as was said in the log.
+    pub(crate) complaint: Option<Errno>,
     /// Descriptor that is given up to accept, and refuse, a client when there is no other.
     pub(crate) reserve: Option<OwnedFd>,
     pub(crate) stop: Trigger,
@@ -151,12 +153,7 @@ impl Server {
         for event in ready {
             match event.token {
                 Token::Door(index) => self.accept(index),
-                Token::StatusDoor => {
-                    if let Some(status) = &mut self.status {
-                        let report = || report(&self.regions, &self.ledger);
-                        status.accept(&self.poller, report);
-                    }
-                }
+                Token::StatusDoor => self.accept_readers(),
                 _ => {}
             }
         }
@@ -212,7 +209,10 @@ impl Server {
     fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPT_BATCH {
             match self.doors[index].listener.accept() {
-                Ok(Some(socket)) => self.receive(index, socket),
+                Ok(Some(socket)) => {
+                    self.complaint = None;
+                    self.receive(index, socket);
+                }
                 Ok(None) => return,
                 Err(Errno::MFILE | Errno::NFILE) => match self.refuse_by_reserve(index) {
                     Ok(true) => {}
@@ -241,24 +241,45 @@ impl Server {
         waited
     }
 
+    fn accept_readers(&mut self) {
+        if let Some(status) = &mut self.status {
+            let report = || report(&self.regions, &self.ledger);
+            if let Err(errno) = status.accept(&self.poller, report) {
+                self.pause_accepting(errno);
+            }
+        }
+    }
+
+    /// Stops waiting for those who connect, for a while: who waits would keep the server busy.
     fn pause_accepting(&mut self, errno: Errno) {
-        warn!("cannot accept clients, trying again: {errno}");
-        // If this fails, a door stays ready, and the server busy until accepting works.
-        self.paused = self.watch_doors(Interest::NONE).is_ok();
+        if self.complaint.replace(errno) != Some(errno) {
+            warn!("cannot accept clients, trying again: {errno}");
+        }
+        // If this fails, a socket stays ready, and the server busy until accepting works.
+        self.paused = self.watch_listeners(Interest::NONE).is_ok();
     }
 
     fn resume_accepting(&mut self) {
         if self.paused {
             self.reserve = self.reserve.take().or_else(|| spare_descriptor().ok());
-            self.paused = self.watch_doors(Interest::READ).is_err();
+            self.paused = self.watch_listeners(Interest::READ).is_err();
         }
     }
 
-    fn watch_doors(&self, interest: Interest) -> Result<(), Errno> {
-        self.doors.iter().enumerate().try_for_each(|(index, door)| {
-            self.poller
-                .modify(&door.listener, Token::Door(index), interest)
-        })
+    fn watch_listeners(&self, interest: Interest) -> Result<(), Errno> {
+        self.listeners()
+            .try_for_each(|(listener, token)| self.poller.modify(listener, token, interest))
+    }
+
+    /// All listening sockets.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (&Listener, Token)> {
+        let doors = self.doors.iter().enumerate();
+        let doors = doors.map(|(index, door)| (&door.listener, Token::Door(index)));
+        let status = self.status.iter();
+        let status = status.map(|status| (&status.listener, Token::StatusDoor));
+        let hand_over = self.hand_over.iter();
+        let hand_over = hand_over.map(|listener| (listener, Token::HandOverDoor));
+        doors.chain(status).chain(hand_over)
     }
 
     /// Gives everything to a successor, if one asks for it. Returns whether it has it.
@@ -266,13 +287,18 @@ impl Server {
         let Some(listener) = &self.hand_over else {
             return false;
         };
-        match hand_over::give(listener, self) {
-            Ok(given) => given,
-            Err(error) => {
-                warn!("a successor did not take over: {error}");
-                false
+        let socket = match listener.accept() {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return false,
+            Err(errno) => {
+                self.pause_accepting(errno);
+                return false;
             }
-        }
+        };
+        let given = hand_over::give(&socket, self);
+        given
+            .inspect_err(|error| warn!("a successor did not take over: {error}"))
+            .is_ok()
     }
 
     fn shut_down(&mut self) {
@@ -305,8 +331,8 @@ impl Server {
             .for_each(|region| region.memory.own());
     }
 
-    /// Leaves all files to a successor.
-    fn abandon(&mut self) {
+    /// Leaves all files to another server.
+    pub(crate) fn abandon(&mut self) {
         self.listeners_mut().for_each(Listener::abandon);
         self.regions
             .iter_mut()

@@ -81,6 +81,7 @@ impl Server {
             poller,
             doors,
             paused: false,
+            complaint: None,
             reserve: Some(reserve),
             stop,
             report,
@@ -143,14 +144,8 @@ impl Server {
         };
         watch(&self.stopped, Token::Stop)?;
         watch(&self.asked, Token::Report)?;
-        for (index, door) in self.doors.iter().enumerate() {
-            watch(&door.listener, Token::Door(index))?;
-        }
-        if let Some(status) = &self.status {
-            watch(&status.listener, Token::StatusDoor)?;
-        }
-        if let Some(listener) = &self.hand_over {
-            watch(listener, Token::HandOverDoor)?;
+        for (listener, token) in self.listeners() {
+            watch(listener, token)?;
         }
         self.watch_witness();
         Ok(())

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{send, SendFlags};
-use tracing::debug;
 
 use crate::listener::Listener;
 use crate::poller::{Interest, Poller, Token};
@@ -42,15 +41,17 @@ impl StatusSocket {
     }
 
     /// Sends a report to all who have connected.
-    pub(crate) fn accept(&mut self, poller: &Poller, report: impl Fn() -> Report) {
+    pub(crate) fn accept(
+        &mut self,
+        poller: &Poller,
+        report: impl Fn() -> Report,
+    ) -> Result<(), Errno> {
         for _ in 0..READERS {
-            let socket = match self.listener.accept() {
-                Ok(Some(socket)) => socket,
-                Ok(None) => return,
-                Err(errno) => return debug!("cannot accept on the status socket: {errno}"),
+            let Some(socket) = self.listener.accept()? else {
+                return Ok(());
             };
             let Ok(mut text) = serde_json::to_vec(&report()) else {
-                return;
+                return Ok(());
             };
             text.push(b'\n');
             let number = self.next;
@@ -71,6 +72,7 @@ impl StatusSocket {
                 self.readers.pop_first();
             }
         }
+        Ok(())
     }
 
     /// Sends on to one who can take more, or has gone.

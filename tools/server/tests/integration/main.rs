@@ -9,6 +9,7 @@ mod crowd;
 mod dice;
 mod fixed;
 mod handshake;
+mod hostile;
 mod interrupts;
 mod kill;
 mod manager;

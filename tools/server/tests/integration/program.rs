@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The program: options, output, signals, exit status.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::fs::fstat;
 use rustix::process::Signal;
@@ -50,6 +52,69 @@ fn signals_end_it_cleanly() {
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 0);
     }
+}
+
+#[test]
+fn process_id_is_there_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let file = directory.path().join("pid");
+    let option = format!("--pidfile={}", file.display());
+    // One of a dead server is replaced.
+    std::fs::write(&file, "1234567\n").unwrap();
+    let server = Running::start(&path, &[&option]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, format!("{}\n", server.id()));
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    assert!(!file.exists());
+    // Not where somebody points to.
+    let precious = directory.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    std::os::unix::fs::symlink(&precious, &file).unwrap();
+    let output = run(&["--socket-path", path.to_str().unwrap(), &option]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write the process ID to"));
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+}
+
+/// The first line of the log of a program that is started in this way, and killed then.
+fn first_line(command: &mut Command) -> String {
+    let mut server = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    line
+}
+
+#[test]
+fn limits_that_are_too_low_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let notify = directory.path().join("notify");
+    let _manager = UnixDatagram::bind(&notify).unwrap();
+    let path = directory.path().join("socket").display().to_string();
+    let args = [
+        PROGRAM,
+        "--socket-path",
+        &path,
+        "--max-peers=20",
+        "--vectors=4",
+    ];
+    let mut low = Command::new("sh");
+    low.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\""])
+        .args(args);
+    let line = first_line(&mut low);
+    let expected = "all peers together need 144 open files, but the limit is 100";
+    assert!(line.contains(expected), "{line}");
+
+    let mut low = Command::new(args[0]);
+    low.args(&args[1..]).arg("--fd-store");
+    low.env("NOTIFY_SOCKET", &notify).env("FDSTORE", "100");
+    let line = first_line(&mut low);
+    let expected = "all peers together need 144 descriptors in the store, but it takes 100";
+    assert!(line.contains(expected), "{line}");
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Process ID.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.child.id());

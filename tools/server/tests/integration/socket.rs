@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Who gets the socket, and what is left of it.
 
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,24 @@ fn what_is_not_a_socket_is_left_alone() {
     let error = Server::bind(RegionConfig::new(&path)).unwrap_err();
     assert!(matches!(error, BindError::NotASocket(_)), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+/// Where others can write, too, they can point to anything.
+#[test]
+fn links_are_not_followed() {
+    let (directory, path) = place();
+    let target = directory.path().join("target");
+    std::fs::write(&target, "precious").unwrap();
+    let lock = directory.path().join("socket.lock");
+    symlink(&target, &lock).unwrap();
+    let error = Server::bind(RegionConfig::new(&path)).unwrap_err();
+    assert!(error.to_string().contains("socket.lock"), "{error}");
+    std::fs::remove_file(&lock).unwrap();
+    symlink(&target, &path).unwrap();
+    let error = Server::bind(RegionConfig::new(&path)).unwrap_err();
+    assert!(matches!(error, BindError::NotASocket(_)), "{error}");
+    assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
 }
 
 #[test]

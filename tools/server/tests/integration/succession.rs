@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use ivshmem_server::{Config, RegionConfig, Server, TakeOver};
 use rustix::fs::fstat;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -50,8 +51,13 @@ fn couple(place: &Place) -> (Peer, Peer) {
 
 /// Clients of the server before, and one that comes, find each other.
 fn check_all(place: &Place, first: &mut Peer, second: &mut Peer) {
+    check_next(place, first, second, 2);
+}
+
+/// The same where it gets this ID.
+fn check_next(place: &Place, first: &mut Peer, second: &mut Peer, id: u16) {
     let third = Peer::join(&place.path, VECTORS);
-    assert_eq!(third.id, 2);
+    assert_eq!(third.id, id);
     for old in [&mut *first, second] {
         old.wait_for(third.id);
         old.check_rings(&third);
@@ -61,8 +67,8 @@ fn check_all(place: &Place, first: &mut Peer, second: &mut Peer) {
     }
     first.check_rings(second);
     drop(third);
-    assert_eq!(first.news(), News::Left(2));
-    assert_eq!(second.news(), News::Left(2));
+    assert_eq!(first.news(), News::Left(id));
+    assert_eq!(second.news(), News::Left(id));
 }
 
 #[test]
@@ -138,6 +144,54 @@ fn successor_that_fails_does_no_harm() {
     assert!(text.contains("cannot become 64M"), "{text}");
     assert!(old.is_running());
     check_all(&place, &mut first, &mut second);
+}
+
+/// A successor that has everything, but has not said so.
+fn hesitant(place: &Place, hand_over: &str) -> (TakeOver, Server) {
+    let mut region = RegionConfig::new(&place.path);
+    region.vectors = VECTORS as u16;
+    let mut config = Config::from(region);
+    config.hand_over = Some(hand_over.into());
+    let (take_over, everything) = TakeOver::ask(hand_over.as_ref()).unwrap();
+    (take_over, Server::start(config, everything, None).unwrap())
+}
+
+#[test]
+fn predecessor_that_is_killed_meanwhile_is_no_loss() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let (mut first, mut second) = couple(&place);
+    let (take_over, mut server) = hesitant(&place, &hand_over);
+    old.signal(Signal::KILL);
+    old.wait();
+    take_over.finish(&mut server).unwrap();
+    let stop = server.stop_trigger();
+    let thread = std::thread::spawn(move || server.run(|_| ()));
+    check_all(&place, &mut first, &mut second);
+    stop.fire();
+    thread.join().unwrap().unwrap();
+    assert_eq!(place.left(), 0);
+}
+
+#[test]
+fn successor_that_is_too_slow_takes_nothing_away() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let _old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let (mut first, mut second) = couple(&place);
+    let files = place.left();
+    let (take_over, mut server) = hesitant(&place, &hand_over);
+    // Served after ten seconds, when it is not waited for any more.
+    drop(Peer::join(&place.path, VECTORS));
+    for old in [&mut first, &mut second] {
+        while old.news() != News::Left(2) {}
+    }
+    let error = take_over.finish(&mut server).unwrap_err();
+    assert!(error.to_string().contains("it goes on"), "{error}");
+    drop(server);
+    assert_eq!(place.left(), files);
+    check_next(&place, &mut first, &mut second, 3);
 }
 
 #[test]

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What clients could do to the server, or to each other by it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::net::{recv, RecvFlags};
+use rustix::process::{getrlimit, kill_process, prlimit, Pid, Resource, Rlimit, Signal};
+use tempfile::TempDir;
+
+use crate::client::{Connection, News, Peer};
+use crate::manager::Manager;
+use crate::server::{Running, PROGRAM};
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    (directory, path)
+}
+
+/// A server that logs to `log` whatever there is to say.
+fn talkative(path: &PathBuf, log: impl Into<Stdio>) -> Child {
+    let child = Command::new(PROGRAM)
+        .args(["--log-level=debug", "--vectors=1", "--max-peers=3"])
+        .arg("--socket-path")
+        .arg(path)
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    while UnixStream::connect(path).is_err() {
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn end(mut child: Child) {
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A pipe takes 64 KiB; each client causes some hundred bytes.
+#[test]
+fn log_that_nobody_reads_stops_nothing() {
+    let (_directory, path) = place();
+    let mut child = talkative(&path, Stdio::piped());
+    let _unread = child.stderr.take().unwrap();
+    let mut witness = Peer::join(&path, 1);
+    for _ in 0..800 {
+        let other = Peer::join(&path, 1);
+        let id = other.id;
+        drop(other);
+        assert_eq!(witness.news(), News::Vector(id));
+        assert_eq!(witness.news(), News::Left(id));
+    }
+    end(child);
+}
+
+#[test]
+fn log_is_not_flooded() {
+    const CLIENTS: usize = 4000;
+    let (directory, path) = place();
+    let log = directory.path().join("log");
+    let child = talkative(&path, File::create(&log).unwrap());
+    let _full: Vec<_> = (0..3).map(|_| Peer::join(&path, 1)).collect();
+    for _ in 0..CLIENTS {
+        let refused = Connection::open(&path);
+        assert!(matches!(refused.receive(), Some((-1, None))));
+    }
+    end(child);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().count();
+    assert!((900..CLIENTS / 2).contains(&lines), "{lines} lines");
+    assert!(text.contains("all 3 places are taken"), "{text}");
+}
+
+/// With a store for a successor, a client is sent one message at a time. One that sends something in
+/// the middle of its greeting and does not read on can only be waited for.
+#[test]
+fn clients_that_are_dropped_and_stay_keep_their_places() {
+    const PLACES: usize = 4;
+    let (directory, path) = place();
+    let manager = Manager::new(&directory.path().join("notify"));
+    let socket = format!("--socket-path={}", path.display());
+    let args = ["--fd-store", "--vectors=1", "--max-peers=4", &socket];
+    let _server = manager.start(&args);
+    let mut witness = Peer::join(&path, 1);
+    let mut rascals = Vec::new();
+    for _ in 0..2 * PLACES {
+        let rascal = Connection::open(&path);
+        let mut version = [0; 8];
+        assert_eq!(
+            recv(rascal.socket(), &mut version, RecvFlags::PEEK)
+                .unwrap()
+                .0,
+            8
+        );
+        if version == [0; 8] {
+            rascal.send(b"x");
+            assert!(matches!(witness.news(), News::Vector(_)));
+            assert!(matches!(witness.news(), News::Left(_)));
+        }
+        rascals.push((rascal, version));
+    }
+    let served = rascals.iter().filter(|(_, version)| *version == [0; 8]);
+    assert_eq!(served.count(), PLACES - 1);
+    // Once they have gone, all is as before.
+    drop(rascals);
+    loop {
+        let connection = Connection::open(&path);
+        match connection.receive() {
+            Some((-1, None)) => {}
+            Some((0, None)) => break drop(Peer::welcomed(connection, 1)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Whoever waits to be accepted makes the listening socket ready, also that of the status report.
+#[test]
+fn waiting_for_descriptors_takes_no_processor() {
+    let (directory, path) = place();
+    let status = directory.path().join("status");
+    let option = format!("--status-socket={}", status.display());
+    let server = Running::start(&path, &["--vectors=1", &option]);
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
+    let usual = prlimit(pid, Resource::Nofile, limit(Some(3))).unwrap();
+    let client = Connection::open(&path);
+    let connect = |_| UnixStream::connect(&status).unwrap();
+    let readers: Vec<_> = (0..3).map(connect).collect();
+    let before = server.cpu_time();
+    let time = Duration::from_millis(500);
+    std::thread::sleep(time);
+    let spent = server.cpu_time() - before;
+    assert!(spent < time / 10, "{spent:?} of {time:?}");
+    // They are served as soon as that is possible.
+    prlimit(pid, Resource::Nofile, usual).unwrap();
+    assert_eq!(Peer::greeted(client, 1).id, 0);
+    for mut reader in readers {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with('{'), "{text}");
+    }
+}
+
+/// A limit of descriptors that can be raised again.
+fn limit(current: Option<u64>) -> Rlimit {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Rlimit { current, maximum }
+}
