@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use ivshmem_model::Memory;
-use rustix::fs::{memfd_create, MemfdFlags};
+use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
 use tracing::error;
 
 /// A file that is the shared memory of a region. Clones are the same memory.
@@ -22,9 +22,13 @@ pub struct Backing {
 impl Backing {
     /// New, zeroed memory of `len` bytes that lives as long as somebody uses it. The name is for
     /// `/proc` only.
+    ///
+    /// Nobody who has it can resize it: it would kill those who touch what is gone.
     pub fn anonymous(name: &str, len: u64) -> io::Result<Self> {
-        let file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(memfd_create(name, flags)?);
         file.set_len(len)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Self::file(file)
     }
 

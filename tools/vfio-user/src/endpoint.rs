@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ivshmem_model::PeerId;
 use rustix::net::{shutdown, Shutdown};
@@ -19,6 +20,9 @@ use vfio_user::Server;
 
 use crate::backend::Backend;
 use crate::{layout, Host};
+
+/// How long to wait after an error, which may be there again at once.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket on which QEMU finds the device of one virtual machine. Dropping it closes and removes the socket; a
 /// QEMU that is connected keeps its device until it ends.
@@ -109,7 +113,11 @@ fn serve(server: &Server, host: &Host, peer: PeerId, stopping: &AtomicBool) {
         match result {
             Ok(Ok(())) => info!("virtual machine {peer} has gone"),
             Ok(Err(_)) if stopping.load(Ordering::Relaxed) => {}
-            Ok(Err(error)) => warn!("virtual machine {peer}: {error}"),
+            Ok(Err(error)) => {
+                warn!("virtual machine {peer}: {error}");
+                // It may be that there are no descriptors to accept anybody with.
+                thread::sleep(PAUSE);
+            }
             Err(_) => warn!("virtual machine {peer} sent a malformed message and was disconnected"),
         }
     }

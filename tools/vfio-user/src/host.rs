@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ivshmem_abi::pci::BAR_MSIX;
 use ivshmem_model::flavour::{Outcome, Ring};
 use ivshmem_model::{PeerId, Region, Width};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use tracing::{debug, error};
 
 use crate::{Backing, Endpoint};
@@ -91,6 +93,12 @@ impl Host {
 
     /// QEMU gives an event descriptor for a vector, or takes it away.
     pub(crate) fn set_event(&self, peer: PeerId, vector: u16, event: Option<File>) {
+        let event = event.filter(|event| {
+            // As QEMU has it already; so that nobody else's ring waits for this machine.
+            let set = rustix::io::ioctl_fionbio(event, true);
+            set.inspect_err(|reason| error!("virtual machine {peer}: vector {vector}: {reason}"))
+                .is_ok()
+        });
         let installed = event.is_some();
         {
             let mut state = self.lock();
@@ -122,12 +130,26 @@ impl State {
             let (peer, vector) = (interrupt.peer, interrupt.vector);
             match self.events.get_mut(&(peer, vector)) {
                 Some(event) => {
-                    if let Err(reason) = event.write_all(&1u64.to_ne_bytes()) {
-                        error!("cannot interrupt virtual machine {peer}: {reason}");
+                    if let Err(reason) = signal(event) {
+                        debug!("cannot interrupt virtual machine {peer}: {reason}");
                     }
                 }
                 None => debug!("virtual machine {peer} has no event for vector {vector}"),
             }
         }
+    }
+}
+
+/// Adds 1 to an event's counter. One that is full says that the machine was interrupted already.
+fn signal(event: &File) -> Result<(), Errno> {
+    // Not left to O_NONBLOCK alone, which QEMU shares and can clear.
+    let mut fds = [PollFd::new(event, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default()))?;
+    if !fds[0].revents().contains(PollFlags::OUT) {
+        return Ok(());
+    }
+    match rustix::io::write(event, &1u64.to_ne_bytes()) {
+        Ok(_) | Err(Errno::AGAIN) => Ok(()),
+        Err(error) => Err(error),
     }
 }

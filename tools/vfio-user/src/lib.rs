@@ -31,6 +31,12 @@
 //! - what is pending when the guest switches MSI-X off is forgotten, where `ivshmem-doorbell` keeps it;
 //! - a ring of a masked vector while bus mastering is off is lost, where `ivshmem-doorbell` keeps it.
 //!
+//! # Trust
+//!
+//! A QEMU that misbehaves hurts its own machine: a malformed message ends its connection, an event descriptor that
+//! takes no more holds up nobody who rings it, and [anonymous](Backing::anonymous) memory cannot be resized. But it has
+//! all of the region's memory, and see the next section for that of this process.
+//!
 //! # Defects of the crate `vfio_user` 0.1.7 that are worked round here
 //!
 //! - A BAR's descriptor is sent only with a list of mappable areas: BAR2 gets one area that is all of it.

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,39 @@ fn rings_arrive_while_an_event_is_given() {
     client.set_irqs(MSIX, NONE, 0, 0, &[]).unwrap();
     assert_eq!(ring(3), "lost: the vector is masked");
     assert_eq!(count(), 0);
+}
+
+/// A machine whose event descriptor takes no more, and blocks, holds up nobody who rings it. Otherwise this
+/// test hangs.
+#[test]
+fn rings_never_wait_for_the_machine() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    enable_msix(&mut client);
+    let full = File::from(eventfd(0, EventfdFlags::empty()).unwrap());
+    (&full).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+    let (socket, _unread) = UnixStream::pair().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while (&socket).write(&[0; 4096]).is_ok() {}
+    for (vector, fd) in [(0, full.as_raw_fd()), (1, socket.as_raw_fd())] {
+        client.set_irqs(MSIX, GIVE, vector, 1, &[fd]).unwrap();
+    }
+    // QEMU shares the flag, and can clear it again.
+    rustix::io::ioctl_fionbio(&full, false).unwrap();
+    socket.set_nonblocking(false).unwrap();
+    for vector in [0, 1] {
+        assert_eq!(world.host.ring(0, 2, vector).to_string(), "sent");
+    }
+}
+
+#[test]
+fn a_machine_cannot_shrink_the_memory_of_the_others() {
+    let world = world();
+    let client = connect(world.endpoint.path());
+    let shared = client.region(2).unwrap().file_offset.as_ref().unwrap();
+    for len in [0, SIZE / 2, SIZE * 2] {
+        assert!(shared.file().set_len(len).is_err());
+    }
 }
 
 #[test]
