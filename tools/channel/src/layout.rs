@@ -207,6 +207,11 @@ impl Layout {
         self
     }
 
+    /// Milliseconds between two heartbeats, at most.
+    pub(crate) fn heartbeat_ms(&self) -> u32 {
+        self.heartbeat_ms
+    }
+
     /// Number of slots.
     pub fn slots(&self) -> u32 {
         self.slots

@@ -274,30 +274,3 @@ fn a_corrupt_ring_stays_corrupt_until_the_channel_is_made_anew() {
     drop((one, two, sender, receiver));
     all_ways(&file);
 }
-
-#[test]
-fn programs_that_are_all_alike_find_a_slot() {
-    let file = memory();
-    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
-    let stranger = Channel::open(Polled::of(&file, 1), 0).unwrap();
-    let one = channel.join_any(&[0, 1], 0).unwrap();
-    let two = stranger.join_any(&[0, 1], 0).unwrap();
-    assert_eq!((one.slot(), two.slot()), (0, 1));
-    drop(one);
-    let one = stranger.join_any(&[0, 1], 0).unwrap();
-    assert_eq!(one.slot(), 0, "the one that was left");
-    // It crashes: whoever comes waits until it has been silent for long enough.
-    std::mem::forget(one);
-    let third = std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let channel = Channel::open(Polled::of(&file, 2), 0).unwrap();
-            channel.join_any(&[1, 0], 0).map(|member| member.slot())
-        });
-        while !other.is_finished() {
-            two.beat().unwrap();
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        other.join().unwrap()
-    });
-    assert_eq!(third.unwrap(), 0);
-}
