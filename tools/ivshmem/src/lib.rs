@@ -19,6 +19,10 @@
 //! the process with SIGBUS, unless it has a handler. [`EventPage::is_dead`] and every call of [`Device`]
 //! tell of it, but the device can go right after one has looked.
 //!
+//! # Features
+//!
+//! `tokio`: the type `AsyncDevice`, events as futures. Off unless asked for.
+//!
 //! # Example
 //!
 //! ```no_run
@@ -38,6 +42,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tokio")]
+mod async_device;
 mod device;
 mod endpoint;
 mod error;
@@ -49,6 +55,8 @@ mod mapping;
 mod memory;
 mod sysfs;
 
+#[cfg(feature = "tokio")]
+pub use async_device::AsyncDevice;
 pub use device::{Device, Mode};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
