@@ -17,12 +17,19 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// a fraction of a second if nothing changed. Uses a target directory of its own, so neither a
 /// cargo that waits for the caller nor other flags get in its way.
 pub fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
+    Ok(static_binaries(package, &[binary])?.join(binary))
+}
+
+/// Builds several programs of a package, as [`static_binary`], and returns the directory that they are in.
+pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
     let target_dir = workspace().join("target/static");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(workspace())
         .args(["build", "--quiet", "--release", "--target", TARGET])
-        .args(["--package", package, "--bin", binary, "--target-dir"])
+        .args(["--package", package])
+        .args(binaries.iter().flat_map(|binary| ["--bin", *binary]))
+        .arg("--target-dir")
         .arg(&target_dir)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_PROFILE_RELEASE_STRIP", "true")
@@ -32,11 +39,12 @@ pub fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(Error::Setup(format!(
-            "cannot build {binary} statically: {}",
+            "cannot build {} statically: {}",
+            binaries.join(", "),
             stderr.trim()
         )));
     }
-    Ok(target_dir.join(TARGET).join("release").join(binary))
+    Ok(target_dir.join(TARGET).join("release"))
 }
 
 /// The agent: `VMBENCH_AGENT` if that is set, else built from this workspace.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The C samples, each run as `samples/README` says, in two guests on one region.
+//! The samples in C and in Rust, each run as `samples/README` says, in two guests on one region.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,32 +8,75 @@ use std::time::Duration;
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
+use vmbench::build::static_binaries;
 use vmbench::{boot_all, Device, Guest, Region, Status};
 
 use crate::guests::impostor::Impostor;
 
-/// Those that need no second machine, in the order in which they are run.
-const ALONE: [&str; 9] = [
-    "map",
-    "ring_doorbell",
-    "read_events",
-    "wait_poll",
-    "wait_eventfd",
-    "wait_word",
-    "event_page",
-    "acrn_eventfd",
-    "rt_latency",
-];
+/// The samples in one language.
+#[derive(Clone, Copy)]
+struct Language {
+    /// Where they are in the guests.
+    directory: &'static str,
+    /// Those that need no second machine, in the order in which they are run.
+    alone: &'static [&'static str],
+    in_pairs: &'static [&'static str],
+    /// What they say to a file that is no device.
+    no_device: &'static str,
+}
 
-const IN_PAIRS: [&str; 7] = [
-    "hello_send",
-    "hello_receive",
-    "pingpong",
-    "histogram_measure",
-    "histogram_show",
-    "frame_send",
-    "frame_receive",
-];
+const C: Language = Language {
+    directory: "/bin",
+    alone: &[
+        "map",
+        "ring_doorbell",
+        "read_events",
+        "wait_poll",
+        "wait_eventfd",
+        "wait_word",
+        "event_page",
+        "acrn_eventfd",
+        "rt_latency",
+    ],
+    in_pairs: &[
+        "hello_send",
+        "hello_receive",
+        "pingpong",
+        "histogram_measure",
+        "histogram_show",
+        "frame_send",
+        "frame_receive",
+    ],
+    no_device: "no ivshmem device",
+};
+
+const RUST: Language = Language {
+    directory: "/rust",
+    alone: &[
+        "map",
+        "ring_doorbell",
+        "read_events",
+        "wait_poll",
+        "wait_eventfd",
+        "wait_word",
+        "wait_async",
+        "event_page",
+    ],
+    in_pairs: &["channel"],
+    no_device: "is no node of the driver",
+};
+
+impl Language {
+    fn programs(&self) -> impl Iterator<Item = &'static str> {
+        self.alone.iter().chain(self.in_pairs).copied()
+    }
+
+    /// A line for the shell, in which the names are those of this language.
+    fn script(&self, line: &str) -> [String; 3] {
+        let line = format!("PATH={}:$PATH; {line}", self.directory);
+        ["sh".into(), "-c".into(), line]
+    }
+}
 
 /// Two pictures of 1920x1080 need 16 MiB.
 const SIZE: u64 = 16 << 20;
@@ -41,30 +84,38 @@ const SIZE: u64 = 16 << 20;
 const LIMIT: Duration = Duration::from_secs(300);
 
 type Case = fn(&Fleet) -> Result<(), Failed>;
+type CaseOfEach = fn(&Fleet, &Language) -> Result<(), Failed>;
 
 pub fn cases() -> Result<Vec<Trial>, String> {
     let mut builder = Guest::builder()
         .module(artefacts::module()?)
         .file(artefacts::sample_script("ktap")?, "/bin/ktap")
         .command_limit(LIMIT);
-    for name in programs() {
+    for name in C.programs() {
         let program = artefacts::program(name, Width::Bits64)?;
-        builder = builder.file(program, format!("/bin/{name}"));
+        builder = builder.file(program, format!("{}/{name}", C.directory));
     }
     let lab = Lab::new(move || {
         let region = Region::start(SIZE, 8)?;
-        let guest = builder.clone().device(Device::doorbell(&region));
+        let mut guest = builder.clone().device(Device::doorbell(&region));
+        let names: Vec<_> = RUST.programs().collect();
+        let built = static_binaries("ivshmem-samples", &names)?;
+        for name in names {
+            guest = guest.file(built.join(name), format!("{}/{name}", RUST.directory));
+        }
         let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;
         let world = Box::new(region);
         Ok(Fleet { guests, world })
     });
-    let cases: [(&str, Case); 13] = [
+    let of_each: [(&str, CaseOfEach); 5] = [
         ("alone_they_all_pass_and_report_as_ktap", alone),
         ("errors_say_what_to_do", errors),
         ("text_written_in_one_is_read_in_the_other", text),
         ("each_way_to_wait_hears_the_other", waits),
-        ("event_loop_made_for_acrn_hears_eight_rings", acrn_loop),
         ("word_changes", word),
+    ];
+    let cases: [(&str, Case); 9] = [
+        ("event_loop_made_for_acrn_hears_eight_rings", acrn_loop),
         ("letter_is_answered", letter),
         ("round_trips_are_counted", round_trips),
         ("histogram_arrives_as_it_was_measured", histogram),
@@ -72,13 +123,19 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         ("frames_arrive_as_png", frames),
         ("impostors_frame_and_report_are_refused", refused),
         ("impostors_letter_is_cut", cut),
+        ("rust_channel_brings_what_two_say", channel),
     ];
-    let trial = |(name, case)| lab.trial(format!("samples::{name}"), case);
-    Ok(cases.into_iter().map(trial).collect())
-}
-
-fn programs() -> impl Iterator<Item = &'static str> {
-    ALONE.into_iter().chain(IN_PAIRS)
+    let mut trials = Vec::new();
+    for (prefix, language) in [("", C), ("rust_", RUST)] {
+        for (name, case) in of_each {
+            let name = format!("samples::{prefix}{name}");
+            trials.push(lab.trial(name, move |fleet| case(fleet, &language)));
+        }
+    }
+    for (name, case) in cases {
+        trials.push(lab.trial(format!("samples::{name}"), case));
+    }
+    Ok(trials)
 }
 
 fn expect(condition: bool, what: &str, text: &str) -> Result<(), Failed> {
@@ -101,33 +158,37 @@ fn both(fleet: &Fleet, a: &str, b: &str) -> Result<(String, String), Failed> {
     Ok((a?.check()?.stdout_text(), b.check()?.stdout_text()))
 }
 
-fn alone(fleet: &Fleet) -> Result<(), Failed> {
-    let programs = ALONE.map(|name| format!("/bin/{name}")).join(" ");
-    let report = run(&fleet.guests[0], &format!("ktap {programs}"))?;
-    let plan = format!("1..{}", ALONE.len());
+fn alone(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
+    let names = language.alone.iter();
+    let programs: Vec<_> = names
+        .map(|name| format!("{}/{name}", language.directory))
+        .collect();
+    let report = run(&fleet.guests[0], &format!("ktap {}", programs.join(" ")))?;
+    let plan = format!("1..{}", programs.len());
     expect(
         report.lines().take(2).eq(["KTAP version 1", &plan]),
         "no plan",
         &report,
     )?;
     let results = report.lines().filter(|line| line.contains("ok "));
-    let wanted = (1..).zip(ALONE).map(|(n, name)| format!("ok {n} {name}"));
+    let wanted = (1..).zip(language.alone);
+    let wanted = wanted.map(|(n, name)| format!("ok {n} {name}"));
     expect(results.eq(wanted), "not all passed", &report)
 }
 
 /// What a program is given, how it ends, and what it says.
-const ERRORS: [(&str, i32, &str); 5] = [
+const ERRORS: [(&str, i32, &str); 4] = [
     ("-d /dev/ivshmem9", 4, "modprobe ivshmem_rs"),
-    ("-d /dev/null", 1, "no ivshmem device"),
     ("-x", 2, "usage:"),
     ("1 2 3", 2, "usage:"),
     ("-h", 0, "usage:"),
 ];
 
-fn errors(fleet: &Fleet) -> Result<(), Failed> {
-    for name in programs() {
-        for (arguments, code, text) in ERRORS {
-            let argv = format!("{name} {arguments}");
+fn errors(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
+    let no_device = ("-d /dev/null", 1, language.no_device);
+    for name in language.programs() {
+        for (arguments, code, text) in ERRORS.into_iter().chain([no_device]) {
+            let argv = format!("{}/{name} {arguments}", language.directory);
             let output = fleet.guests[0].run(argv.split_whitespace())?;
             let said = output.stdout_text() + &output.stderr_text();
             let as_wanted = output.status == Status::Code(code) && said.contains(text);
@@ -137,10 +198,11 @@ fn errors(fleet: &Fleet) -> Result<(), Failed> {
     Ok(())
 }
 
-fn text(fleet: &Fleet) -> Result<(), Failed> {
-    let text = "from machine A, no doubt";
-    fleet.guests[0].run(["map", text])?.check()?;
-    let read = run(&fleet.guests[1], "map")?;
+fn text(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
+    let map = format!("{}/map", language.directory);
+    let text = format!("from machine A by {map}");
+    fleet.guests[0].run([&map, &text])?.check()?;
+    let read = run(&fleet.guests[1], &map)?;
     expect(read == text, "another text", &read)
 }
 
@@ -157,7 +219,7 @@ const WAITS: [(&str, u32, &str); 4] = [
     ("read_events -w", 5, "vector 5: count 1"),
     // Its other descriptor is the standard input, which would be at its end.
     (
-        "mkfifo /tmp/keys && wait_poll -w <>/tmp/keys",
+        "[ -p /tmp/keys ] || mkfifo /tmp/keys; wait_poll -w <>/tmp/keys",
         6,
         "vector 6 was rung",
     ),
@@ -165,12 +227,17 @@ const WAITS: [(&str, u32, &str); 4] = [
     ("event_page -w", 0, "vector 0: interrupt"),
 ];
 
-fn waits(fleet: &Fleet) -> Result<(), Failed> {
+fn waits(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
-    for (script, vector, wanted) in WAITS {
-        let mut waiter = b.command(["sh", "-c", script]).spawn()?;
+    let rust_only = ("wait_async -w", 3, "vector 3: count 1");
+    let more = (language.alone.contains(&"wait_async")).then_some(rust_only);
+    for (script, vector, wanted) in WAITS.into_iter().chain(more) {
+        let mut waiter = b.command(language.script(script)).spawn()?;
         let id = peer(&waiter.wait_for_output("this is peer", LIMIT)?)?;
-        run(a, &format!("ring_doorbell {id} {vector}"))?;
+        run(
+            a,
+            &format!("{}/ring_doorbell {id} {vector}", language.directory),
+        )?;
         let said = waiter.wait()?.check()?.stdout_text();
         expect(said.contains(wanted), script, &said)?;
     }
@@ -189,13 +256,28 @@ fn acrn_loop(fleet: &Fleet) -> Result<(), Failed> {
     Ok(())
 }
 
-fn word(fleet: &Fleet) -> Result<(), Failed> {
+fn word(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
-    let mut waiter = b.command(["wait_word", "-w"]).spawn()?;
+    let program = format!("{}/wait_word", language.directory);
+    let mut waiter = b.command([&program, "-w"]).spawn()?;
     let id = peer(&waiter.wait_for_output("waiting while", LIMIT)?)?;
-    run(a, &format!("wait_word {id}"))?;
+    run(a, &format!("{program} {id}"))?;
     let said = waiter.wait()?.check()?.stdout_text();
     expect(said.contains("the word was"), "no change", &said)
+}
+
+/// From two senders: in the other machine, and in the listener's own.
+fn channel(fleet: &Fleet) -> Result<(), Failed> {
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    let mut listener = b.command(["/rust/channel", "2"]).spawn()?;
+    listener.wait_for_output("listening", LIMIT)?;
+    run(a, "/rust/channel 1 good-morning")?;
+    run(b, "/rust/channel 2 good-evening")?;
+    let said = listener.wait()?.check()?.stdout_text();
+    for wanted in ["slot 1 says: good-morning", "slot 2 says: good-evening"] {
+        expect(said.contains(wanted), "not heard", &said)?;
+    }
+    Ok(())
 }
 
 fn letter(fleet: &Fleet) -> Result<(), Failed> {

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Shared memory is memory: map it, write to it in one machine, read it in another.
+//!
+//! ```text
+//! map "hello from A"   in machine A
+//! map                  in machine B prints: hello from A
+//! ```
+//!
+//! The text stands at byte 4096, where it does not disturb the other samples.
+
+use std::process::ExitCode;
+
+use ivshmem::{Access, Memory};
+use ivshmem_samples::run;
+
+const TEXT_AT: u64 = 4096;
+const TEXT_BYTES: usize = 4096;
+
+fn main() -> ExitCode {
+    run("map [-d DEVICE] [TEXT]", 1, |sample| {
+        // Any part in whole pages.
+        let memory = sample
+            .device
+            .map_part(TEXT_AT, TEXT_BYTES, Access::ReadWrite)?;
+        let mut text = [0; TEXT_BYTES];
+        if let Some(word) = sample.words.first() {
+            let len = word.len().min(TEXT_BYTES - 1);
+            text[..len].copy_from_slice(&word.as_bytes()[..len]);
+            memory.write(0, &text)?;
+            return Ok(());
+        }
+        // Others may write at any time: copy first, and look at the copy alone.
+        memory.read(0, &mut text)?;
+        let end = text.iter().position(|byte| *byte == 0);
+        println!("{}", String::from_utf8_lossy(&text[..end.unwrap_or(0)]));
+        Ok(())
+    })
+}
