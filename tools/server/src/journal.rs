@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use ivshmem_protocol::{PeerId, MESSAGE_LEN};
+use ivshmem_protocol::PeerId;
 use rustix::fs::{self, MemfdFlags};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -118,21 +118,15 @@ impl AsFd for Journal {
     }
 }
 
-/// Adds to a journal that another server wrote that the message whose sending it ends with was
-/// sent. Returns the bytes that were sent: all of it, as so few are never sent in part.
-pub(crate) fn record_sent(fd: &OwnedFd, number: ConnectionId) -> io::Result<usize> {
+/// Goes on with a journal that another server wrote.
+pub(crate) fn reopen(fd: &OwnedFd) -> io::Result<Journal> {
     let text = read_all(fd.as_fd())?;
     // What follows the last whole line is not valid, and is overwritten.
     let whole = text.iter().rposition(|byte| *byte == b'\n');
     let length = whole.map_or(0, |position| position + 1) as u64;
     fs::ftruncate(fd, length)?;
-    let mut journal = Journal {
-        fd: fd.try_clone()?,
-        length,
-    };
-    let bytes = MESSAGE_LEN;
-    journal.append(&Record::Sent { number, bytes })?;
-    Ok(bytes)
+    let fd = fd.try_clone()?;
+    Ok(Journal { fd, length })
 }
 
 /// Reads a journal that another server wrote.

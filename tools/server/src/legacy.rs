@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use ivshmem_protocol::MESSAGE_LEN;
 use tracing::info;
 
 use crate::inheritance::Inheritance;
@@ -78,12 +79,15 @@ impl Legacy {
             // The client is gone, and its queue will be, too.
             return Ok(());
         };
+        // The witness can be asked once only. Another successor, if this one is killed before it has
+        // a journal of its own, must find the answer: nothing must come between the next two calls.
+        let mut journal = journal::reopen(journal)?;
         if !witness.was_sent(socket.as_fd(), number)? {
             return Ok(());
         }
-        // The witness can be asked once only. Another successor, if this one is killed before
-        // it has a journal of its own, must find the answer.
-        let bytes = journal::record_sent(journal, number)?;
+        // All of it, as so few are never sent in part.
+        let bytes = MESSAGE_LEN;
+        journal.append(&Record::Sent { number, bytes })?;
         for region in self.regions.values_mut() {
             region.roster.advance(number, bytes);
         }
