@@ -9,7 +9,10 @@
 //! - TOML with the fields of the XML ([`toml_form`]);
 //! - `acrn-dm` options, `6,ivshmem,dm:/test,2` ([`slot`]).
 //!
-//! Whatever is wrong is said in the words that ACRN's own tools use, where they have any.
+//! Whatever is wrong is said in the words that ACRN's own tools use, where they have any. What they say of the board is
+//! missing, as there is none: that an address is that of a native PCI device of the Service VM
+//! (`checks/vbdf_assignment.xsd`), that there is no address window for a BAR (`gpa.py`), and that the start address of a
+//! region cannot be found (`scenario_cfg_lib.py`).
 //!
 //! ```
 //! use ivshmem_acrn::{text, Provider};

@@ -163,6 +163,21 @@ fn a_device_model_without_its_directory() {
 }
 
 #[test]
+fn a_device_model_without_room() {
+    let shm = TempDir::new().unwrap();
+    let script = r#"trap '' XFSZ; ulimit -f 1; exec "$0" "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ivshmem-emu")]);
+    command.args(["--vm", "1", "-s", "6,ivshmem,dm:/test,2", "--shm-dir"]);
+    let output = command.arg(shm.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "ivshmem-emu: region dm:/test: can't resize the shm size 2097152: File too large (os error 27)\n"
+    );
+}
+
+#[test]
 fn options_that_do_not_fit() {
     let region = "hv:/a, 2, 0:2";
     let ioctl = "ACRN_IOCTL_CREATE_VDEV ioctl() returned an error: Invalid argument";

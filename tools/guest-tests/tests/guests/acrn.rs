@@ -57,7 +57,26 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     trials.extend(doorbells::cases(&lab)?);
     trials.extend(life::cases(&lab, builder));
     trials.extend(scripts::cases());
+    check_table(&trials)?;
     Ok(trials)
+}
+
+/// Makes sure that the rows of the manual's table that a guest shows have a case of their number.
+fn check_table(trials: &[Trial]) -> Result<(), String> {
+    let manual = include_str!("../../../../Documentation/acrn.rst");
+    for line in manual.lines() {
+        let (row, tests) = (line.split(' ').next(), line.rsplit("  ").next());
+        let number = row.and_then(|row| row.strip_prefix('T')?.parse::<u8>().ok());
+        let (Some(number), Some(tests)) = (number, tests) else {
+            continue;
+        };
+        let name = format!("t{number:02}_");
+        let shown = tests.split([',', ';']).any(|test| test.trim() == "guest");
+        if shown && !trials.iter().any(|trial| trial.name().contains(&name)) {
+            return Err(format!("no case of the set acrn is called {name}"));
+        }
+    }
+    Ok(())
 }
 
 fn world(fleet: &Fleet) -> Result<&World, Failed> {
