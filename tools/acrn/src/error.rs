@@ -11,7 +11,6 @@ pub struct Error {
     /// The place in the configuration, as ACRN's tools name it.
     pub place: String,
     /// The rule.
-    #[source]
     pub rule: Rule,
 }
 

@@ -64,7 +64,7 @@ pub enum SlotError {
     SizeRange(u32),
     /// A name that `acrn-dm` would take and the configuration tools refuse.
     #[error("{0}")]
-    Name(#[source] Rule),
+    Name(Rule),
 }
 
 impl FromStr for Slot {

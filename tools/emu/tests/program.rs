@@ -179,6 +179,10 @@ fn a_device_model_without_room() {
 
 #[test]
 fn options_that_do_not_fit() {
+    let text = failure(&["--region", "hv:/a,3,0:1"]);
+    assert_eq!(text, (1, "ivshmem-emu: hv,FEATURES,IVSHMEM,IVSHMEM_REGION,0: The size of share Memory region should be a power of 2.".into()));
+    let name = failure(&["--vm", "1", "-s", "6,ivshmem,dm:/a b,2"]);
+    assert_eq!(name, (1, "ivshmem-emu: virtual machine 1: Name must be between 1-27 characters and contain only letters, digits and \"_\".".into()));
     let region = "hv:/a, 2, 0:2";
     let ioctl = "ACRN_IOCTL_CREATE_VDEV ioctl() returned an error: Invalid argument";
     let hv = |slots: &[&str], with_region: bool| {

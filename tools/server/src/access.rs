@@ -76,7 +76,7 @@ pub enum ParseOwnerError {
     #[error("{0} has no {1}; give the number instead if it is defined elsewhere")]
     Missing(&'static str, String),
     /// The file cannot be read.
-    #[error("cannot read {0}: {1}")]
+    #[error("cannot read {0}")]
     File(&'static str, #[source] io::Error),
 }
 

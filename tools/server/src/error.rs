@@ -10,7 +10,8 @@ use ivshmem_protocol::{PeerId, ReserveError};
 
 use crate::{RegionConfig, RegionSize};
 
-/// Why a server does not start.
+/// Why a server does not start. Where a system call failed, [`source`](std::error::Error::source) says
+/// why.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// [`RegionConfig::vectors`] or `PeerConfig::vectors` is out of range.
@@ -40,7 +41,7 @@ pub enum BindError {
     #[error("{0} peers have a fixed ID, but there are only {1} places; raise max-peers")]
     TooManyFixed(usize, u32),
     /// A fixed ID is not free.
-    #[error("region {0}: the ID cannot be fixed: {1}")]
+    #[error("region {0}: the ID cannot be fixed")]
     FixedId(String, #[source] ReserveError),
     /// The number of vectors of a fixed ID cannot change.
     #[error(
@@ -73,9 +74,7 @@ pub enum BindError {
     #[error("a memory of {0} is smaller than one of its huge pages")]
     SmallerThanPage(RegionSize),
     /// The memory could not be allocated.
-    #[error(
-        "cannot allocate {0}: {1}; for huge pages, see nr_hugepages in /sys/kernel/mm/hugepages"
-    )]
+    #[error("cannot allocate {0} (of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages)")]
     NoMemory(RegionSize, #[source] io::Error),
     /// The file that is to be used again has another size.
     #[error("{0} has {1} bytes instead of {2}; choose that size, or remove it if nobody uses it")]
@@ -111,7 +110,7 @@ pub enum BindError {
     #[error("{0} exists; remove it if nobody uses it, choose another, or use it by --keep-memory")]
     MemoryExists(PathBuf),
     /// The file for the memory cannot be created or resized.
-    #[error("cannot create the memory in {0}: {1}")]
+    #[error("cannot create the memory in {0}")]
     MemoryFile(PathBuf, #[source] io::Error),
     /// Another server holds the lock file of the socket.
     #[error("another server uses {0}; stop it or choose another socket path")]
@@ -126,7 +125,7 @@ pub enum BindError {
     #[error("{0} is too long for the path of a socket, which has at most 107 bytes")]
     PathTooLong(PathBuf),
     /// A step on the way to a listening socket failed.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}")]
     Path {
         /// What was tried.
         action: &'static str,
@@ -136,7 +135,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// The system has no more of something.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}")]
     System {
         /// What was tried.
         action: &'static str,

@@ -129,7 +129,10 @@ fn failures_say_why() {
     let missing = Path::new("missing/socket");
     let missing = run(&["--socket-path", missing.to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(1));
-    assert!(stderr(&missing).contains("cannot open the lock file missing/socket.lock"));
+    assert_eq!(
+        stderr(&missing),
+        "error: cannot open the lock file missing/socket.lock: No such file or directory (os error 2)\n"
+    );
 
     let no_fd = run(&["--socket-path", "x", "--ready-fd", "99"]);
     assert_eq!(no_fd.status.code(), Some(1));
