@@ -87,7 +87,7 @@ static inline void ivshmem_channel_attach(struct ivshmem_channel_end *end, uint3
 		return;
 	}
 	__atomic_store_n(&block[count], 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&block[wake], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&block[wake], UINT32_MAX, __ATOMIC_RELAXED);
 	__atomic_store_n(&block[count + 1], generation, __ATOMIC_RELEASE);
 }
 

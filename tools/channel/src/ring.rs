@@ -41,6 +41,9 @@ pub(crate) const RECORD: u32 = 8;
 /// Instead of a length: the rest of the data up to its end holds no message.
 pub(crate) const PADDING: u32 = u32::MAX;
 
+/// The count for which to be woken while there is none: a count that begins at 0 does not pass it.
+pub(crate) const NEVER: u32 = u32::MAX;
+
 /// The doze word while its receiver sleeps, or is about to. Only the receiver writes this.
 pub(crate) const DOZING: u32 = 1;
 /// The doze word after a sender found that the receiver has to be rung. Only senders write this.

@@ -67,3 +67,43 @@ impl Patience {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it looks for what is there at look number `at`.
+    fn looks(patience: &mut Patience, at: u32) -> u32 {
+        let mut looks = 0;
+        let found = patience.look(|| {
+            looks += 1;
+            Ok((looks == at).then_some(()))
+        });
+        assert_eq!(found.unwrap().is_some(), looks == at);
+        looks
+    }
+
+    #[test]
+    fn it_looks_longer_where_that_helped_and_less_where_it_did_not() {
+        let mut patience = Patience::with(1);
+        assert_eq!(looks(&mut patience, 0), LEAST);
+        for _ in 0..20 {
+            assert_eq!(looks(&mut patience, 1), 1);
+        }
+        assert_eq!(looks(&mut patience, 0), MOST);
+        assert_eq!(looks(&mut patience, 0), MOST / 2);
+        for _ in 0..20 {
+            looks(&mut patience, 0);
+        }
+        assert_eq!(looks(&mut patience, 0), LEAST);
+    }
+
+    #[test]
+    fn with_many_rings_it_looks_at_each_less_often() {
+        let mut patience = Patience::with(64);
+        for _ in 0..20 {
+            looks(&mut patience, 1);
+        }
+        assert_eq!(looks(&mut patience, 0), MOST / 64);
+    }
+}

@@ -314,5 +314,5 @@ fn two_senders_of_which_one_goes_on() {
 
 #[test]
 fn several_lanes_of_which_one_waits_for_room() {
-    several([3], 2);
+    several([3], 1);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{control, passed, record_len, Fault, Place, PADDING, RECORD};
+use super::{control, passed, record_len, Fault, Place, NEVER, PADDING, RECORD};
 
 /// A message that has arrived. Its length was checked; its bytes can still be changed by a sender that does
 /// not keep to the rules.
@@ -50,7 +50,7 @@ impl<M: Memory> Consumer<M> {
             head = memory.load32(place.word(control::HEAD), Ordering::Relaxed)?;
         } else {
             memory.store32(place.word(control::HEAD), 0, Ordering::Relaxed)?;
-            memory.store32(place.word(control::DATA_WAKE), 0, Ordering::Relaxed)?;
+            memory.store32(place.word(control::DATA_WAKE), NEVER, Ordering::Relaxed)?;
             // The producer believes the head from here on.
             let word = place.word(control::HEAD_GENERATION);
             memory.store32(word, place.generation, Ordering::Release)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{control, passed, record_len, Fault, Place, AWAKE, PADDING, RECORD};
+use super::{control, passed, record_len, Fault, Place, AWAKE, NEVER, PADDING, RECORD};
 
 /// Room for a message, which nobody sees before it is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl<M: Memory> Producer<M> {
             tail = memory.load32(place.word(control::TAIL), Ordering::Relaxed)?;
         } else {
             memory.store32(place.word(control::TAIL), 0, Ordering::Relaxed)?;
-            memory.store32(place.word(control::SPACE_WAKE), 0, Ordering::Relaxed)?;
+            memory.store32(place.word(control::SPACE_WAKE), NEVER, Ordering::Relaxed)?;
             // The consumer believes the tail from here on.
             let word = place.word(control::TAIL_GENERATION);
             memory.store32(word, place.generation, Ordering::Release)?;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Memory of two programs, and a channel in it.
+//! Memory of three programs, and a channel in it.
+
+#![allow(dead_code)] // No test uses all of it.
 
 use std::fs::File;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,12 +27,29 @@ pub type End = Member<Arc<Polled>>;
 pub struct Polled {
     mapping: Mapping,
     id: u32,
+    vectors: u32,
+    rings: AtomicU32,
 }
 
 impl Polled {
     pub fn of(file: &File, id: u32) -> Arc<Self> {
+        Self::with_vectors(file, id, 0)
+    }
+
+    /// One that can be rung: the others' [`rings`](Self::rings) count it.
+    pub fn with_vectors(file: &File, id: u32, vectors: u32) -> Arc<Self> {
         let mapping = Mapping::of(file, 0, SIZE, Access::ReadWrite).unwrap();
-        Arc::new(Self { mapping, id })
+        Arc::new(Self {
+            mapping,
+            id,
+            vectors,
+            rings: AtomicU32::new(0),
+        })
+    }
+
+    /// How often it has rung anybody.
+    pub fn rings(&self) -> u32 {
+        self.rings.load(Ordering::Relaxed)
     }
 
     fn mapping(&self) -> &Mapping {
@@ -45,9 +64,10 @@ impl Doorbell for Polled {
         self.id
     }
     fn vectors(&self) -> u32 {
-        0
+        self.vectors
     }
     fn ring(&self, _: u32, _: u32) -> ivshmem::Result<()> {
+        self.rings.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -83,12 +103,15 @@ pub fn layout() -> Layout {
 
 /// Makes the channel in `file` and joins all slots, with a memory of its own for each.
 pub fn members(file: &File) -> [End; 3] {
-    let channel = Channel::create(Polled::of(file, 0), 0, &layout()).unwrap();
-    [0, 1, 2].map(|slot| match slot {
-        0 => channel.join(0, 0).unwrap(),
-        _ => Channel::open(Polled::of(file, slot), 0)
-            .unwrap()
-            .join(slot, 0)
-            .unwrap(),
+    join(&[0, 1, 2].map(|id| Polled::of(file, id)))
+}
+
+/// Makes the channel and joins all slots.
+pub fn join(ends: &[Arc<Polled>; 3]) -> [End; 3] {
+    Channel::create(Arc::clone(&ends[0]), 0, &layout()).unwrap();
+    [0u32, 1, 2].map(|slot| {
+        let end = Arc::clone(&ends[slot as usize]);
+        let channel = Channel::open(end, 0).unwrap();
+        channel.join(slot, 0).unwrap()
     })
 }
