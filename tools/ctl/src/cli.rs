@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    chat, completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek,
+    bench, chat, completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek,
     peer, ping, poke, ring, server, wait,
 };
 use crate::exit::Exit;
@@ -41,6 +41,7 @@ enum Command {
     Ping(ping::Options),
     Chat(chat::Options),
     Cp(cp::Options),
+    Bench(bench::Options),
     Doctor(doctor::Options),
     Launch(launch::Options),
     Server(server::Options),
@@ -66,12 +67,13 @@ impl Cli {
             Command::Ping(options) => ping::run(options, output),
             Command::Chat(options) => chat::run(options, output),
             Command::Cp(options) => cp::run(options, output),
+            Command::Bench(options) => bench::run(options, output),
             Command::Doctor(options) => doctor::run(options, output),
             Command::Launch(options) => launch::run(options, output),
             Command::Server(options) => server::run(options, output),
             Command::Peer(options) => peer::run(options, output),
-            Command::Completions(options) => completions::run(options),
-            Command::Manual(options) => manual::run(options),
+            Command::Completions(options) => completions::run(options, output),
+            Command::Manual(options) => manual::run(options, output),
         }
     }
 }

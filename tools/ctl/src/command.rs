@@ -2,6 +2,7 @@
 
 //! The commands, one module each.
 
+pub mod bench;
 pub mod chat;
 pub mod completions;
 pub mod cp;

@@ -15,6 +15,7 @@ mod manual;
 mod output;
 mod parse;
 mod seat;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anstyle::Style;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use ivshmem::Link;
 use ivshmem_channel::{Error, Presence, Receiver, Sender};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::exit::{failure, Exit};
 use crate::output::{Output, GOOD, WARNING};
 use crate::parse;
 use crate::seat::{Seat, Table};
+use crate::signals;
 use input::Input;
 
 /// The channel's slots: both ends are alike.
@@ -66,7 +66,7 @@ pub struct Options {
 
 /// Talks until the input ends, or a signal says so.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let ended = on_signals().context("cannot handle signals")?;
+    let ended = signals::ended()?;
     let mut input = match options.listen {
         true => Input::none(),
         false => Input::stdin(LONGEST),
@@ -76,17 +76,6 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         chat.run(&mut input, &ended)
     })?;
     Ok(Exit::Success)
-}
-
-/// What the first signal sets: whoever leaves has to say so to the other end. A second one ends the program.
-fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let code = Exit::Failure.code().into();
-        signal_hook::flag::register_conditional_shutdown(signal, code, ended.clone())?;
-        signal_hook::flag::register(signal, ended.clone())?;
-    }
-    Ok(ended)
 }
 
 struct Chat<'a> {

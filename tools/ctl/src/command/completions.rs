@@ -2,14 +2,14 @@
 
 //! `ivshmemctl completions`: what makes a shell complete the options.
 
-use std::io::{self, Write};
-
 use anyhow::Result;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use serde_json::json;
 
 use crate::cli::Cli;
 use crate::exit::Exit;
+use crate::output::Output;
 
 /// Print a file that makes a shell complete commands and options
 #[derive(Args, Debug)]
@@ -23,9 +23,16 @@ pub struct Options {
 }
 
 /// Prints it.
-pub fn run(options: &Options) -> Result<Exit> {
-    let mut file = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "ivshmemctl", &mut file);
-    io::stdout().write_all(&file)?;
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        options.shell,
+        &mut Cli::command(),
+        "ivshmemctl",
+        &mut script,
+    );
+    let script = String::from_utf8(script)?;
+    let answer = json!({ "shell": options.shell.to_string(), "script": script });
+    output.answer(&answer, || script)?;
     Ok(Exit::Success)
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl launch`: command lines of machines that share memory.
+//! `ivshmemctl launch`: machines that share memory, and the server for it.
+
+mod machines;
 
 use std::path::PathBuf;
 
@@ -12,19 +14,20 @@ use crate::exit::Exit;
 use crate::output::Output;
 use crate::parse;
 
-/// Print the command lines of a server and of machines that share memory
+/// Start a server and machines that share memory
 ///
-/// The first line starts the server, each other line a machine. Run each in a shell of its own, or put & behind
-/// it.
+/// The machines have no standard input. When all have ended the server is, too; Ctrl-C ends them all. With --dry-run
+/// nothing is started, and the command lines are printed: the first one starts the server, each other line a machine.
+/// Run each in a shell of its own, or put & behind it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ivshmemctl launch --dry-run --vms 2 -- -drive file=vm{vm}.qcow2,if=virtio -nographic
+  ivshmemctl launch --vms 2 -- -drive file=vm{vm}.qcow2,if=virtio -display none -serial file:vm{vm}.log
   ivshmemctl launch --dry-run --vms 3 --size 256M --vectors 4
   ivshmemctl launch --dry-run --plain")]
 pub struct Options {
-    /// Print only; nothing is ever started, and the option says so
-    #[arg(long, required = true)]
+    /// Print the command lines, and start nothing
+    #[arg(long)]
     dry_run: bool,
 
     /// How many machines
@@ -60,6 +63,10 @@ pub struct Options {
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     qemu: String,
 
+    /// The server; one beside this program is taken where it is not installed
+    #[arg(long, value_name = "PROGRAM", default_value = "ivshmem-server")]
+    server: String,
+
     /// RAM of each machine, as QEMU's -m takes it
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     ram: String,
@@ -78,9 +85,12 @@ struct Plan {
     machines: Vec<Vec<String>>,
 }
 
-/// Prints them.
+/// Starts or prints them.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let plan = plan(options);
+    if !options.dry_run {
+        return machines::run(&plan, &options.socket, output);
+    }
     let mut lines = Vec::new();
     for words in plan.server.iter().chain(&plan.machines) {
         let words = words.iter().map(String::as_str);
@@ -92,7 +102,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 
 fn plan(options: &Options) -> Plan {
     let server = [
-        "ivshmem-server".into(),
+        options.server.clone(),
         "--socket-path".into(),
         options.socket.display().to_string(),
         "--size".into(),

@@ -7,10 +7,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
+use serde_json::json;
 
 use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::manual::pages;
+use crate::output::Output;
 
 /// Write the manual pages, one for the program and one for each command
 #[derive(Args, Debug)]
@@ -23,13 +25,16 @@ pub struct Options {
 }
 
 /// Writes them.
-pub fn run(options: &Options) -> Result<Exit> {
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let mut written = Vec::new();
     let directory = &options.directory;
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     for (name, text) in pages(Cli::command())? {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        written.push(path);
     }
+    output.answer(&json!({ "pages": written }), String::new)?;
     Ok(Exit::Success)
 }

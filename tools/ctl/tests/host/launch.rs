@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The command lines that `launch` prints, given to the real programs.
+//! `launch`, with the real programs: the command lines that it prints, and what it starts.
 
-use std::io::Write;
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
+use vmbench::build::static_binary;
 
-use super::{path_in, run, server, stderr, stdout};
+use super::{answer_of, path_in, run, server, stderr, stdout, PROGRAM};
 
 /// The words of a line, which are for a shell.
 fn words(line: &str) -> Vec<String> {
@@ -82,4 +86,63 @@ fn plain_launch_lines_start_qemu_without_a_server() {
     let line: Vec<String> = serde_json::from_value(plan["machines"][0].clone()).unwrap();
     start_and_quit(&line);
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn launched_machines_share_memory_until_a_signal_ends_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let qemu = path_in(directory.path(), "qemu");
+    let enter = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sandbox/enter");
+    let script = format!(
+        "#!/bin/sh\nexec {} qemu-system-x86_64 \"$@\"\n",
+        enter.display()
+    );
+    std::fs::write(&qemu, script).unwrap();
+    std::fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
+    let server = static_binary("ivshmem-server", "ivshmem-server").unwrap();
+    let mut launch = Command::new(PROGRAM);
+    let launch = launch.args(["launch", "--vms=2", "--ram=64M", "--size=1M", "--vectors=3"]);
+    let launch = launch.args(["--socket", &socket, "--qemu", &qemu, "--server"]);
+    let launch = launch
+        .arg(server)
+        .args(["--", "-nodefaults", "-display", "none", "-S"]);
+    let mut launch = launch.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(launch.stdout.take().unwrap()).lines();
+    let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
+    assert!(lines[0].starts_with("vm0: process ") && lines[1].starts_with("vm1: process "));
+    loop {
+        let report = answer_of(&run(&["--json", "peer", &socket]));
+        if report["others"].as_array().map(Vec::len) == Some(2) {
+            break;
+        }
+        assert!(launch.try_wait().unwrap().is_none(), "it has ended");
+    }
+    kill_process(Pid::from_child(&launch), Signal::INT).unwrap();
+    assert!(launch.wait().unwrap().success());
+    assert_eq!(
+        run(&["peer", &socket]).status.code(),
+        Some(3),
+        "the server is gone"
+    );
+}
+
+#[test]
+fn launch_ends_when_a_machine_cannot_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = path_in(directory.path(), "memory");
+    let launch = [
+        "launch",
+        "--plain",
+        "--size=1M",
+        "--memory-file",
+        &file,
+        "--qemu",
+    ];
+    let absent = run(&[&launch[..], &["/nonexistent"]].concat());
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(stderr(&absent).contains("cannot start /nonexistent"));
+    let failed = run(&[&launch[..], &["false"]].concat());
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).contains("vm0 has ended with exit status: 1"));
 }

@@ -306,6 +306,39 @@ fn shells_accept_the_completions() {
 }
 
 #[test]
+fn every_command_has_a_manual_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let pages = path_in(directory.path(), "man");
+    let answer = answer_of(&run(&["--json", "manual", &pages]));
+    let help = stdout(&run(&["--help"]));
+    let commands = help.split("Commands:\n").nth(1).unwrap();
+    // What is indented further belongs to the line before.
+    let names = commands.lines().take_while(|line| !line.is_empty());
+    let names = names.filter(|line| !line[2..].starts_with(' '));
+    let commands: Vec<_> = names.filter_map(|l| l.split_whitespace().next()).collect();
+    assert!(commands.len() >= 19, "{help}");
+    for command in commands {
+        let page = path_in(Path::new(&pages), &format!("ivshmemctl-{command}.1"));
+        assert!(
+            answer["pages"]
+                .as_array()
+                .unwrap()
+                .contains(&page.clone().into()),
+            "{answer}"
+        );
+        let text = std::fs::read_to_string(&page).unwrap();
+        for part in [".TH", ".SH \"EXIT STATUS\"", ".SH \"SEE ALSO\""] {
+            assert!(text.contains(part), "{page} has no {part}");
+        }
+    }
+    let shell = answer_of(&run(&["--json", "completions", "bash"]));
+    assert!(
+        shell["script"].as_str().unwrap().contains("--serve"),
+        "{shell}"
+    );
+}
+
+#[test]
 fn usage_errors_are_exit_code_2_and_failures_in_json_are_json() {
     assert_eq!(
         run(&["launch", "--dry-run", "--size", "3M"]).status.code(),

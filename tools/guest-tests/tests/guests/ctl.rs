@@ -13,7 +13,7 @@ use guest_tests::artefacts;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{json, Value};
-use vmbench::{boot_all, build, Device, Guest, Memory, Output, Region, Status};
+use vmbench::{boot_all, build, Device, Guest, Memory, Output, Region, Status, DEFAULT_MEMORY_MIB};
 
 const SIZE: u64 = 4 << 20;
 const VECTORS: u16 = 3;
@@ -36,6 +36,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         let region = Region::start(SIZE, VECTORS)?;
         let guest = Guest::builder()
             .command_limit(LIMIT)
+            .memory_mib(DEFAULT_MEMORY_MIB + 4 * talk::copy_mib())
             .file(build::static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM)
             .file(&module, MODULE)
             .data("/etc/passwd", 0o644, PASSWD)
@@ -48,7 +49,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 16] = [
+    let cases: [(&str, Case); 17] = [
         ("list_shows_each_device", list),
         ("info_tells_what_the_driver_says", info),
         ("ring_wakes_who_waits", ring_and_wait),
@@ -65,6 +66,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             "chat_with_the_host_ends_by_a_signal",
             talk::lines_with_the_host,
         ),
+        ("bench_measures_all_or_says_why_not", talk::bench),
         ("cp_goes_on_after_the_receiver_was_killed", talk::copy),
         ("no_device_is_exit_code_3", no_device),
         ("no_permission_is_exit_code_4", no_permission),

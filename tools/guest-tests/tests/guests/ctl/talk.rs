@@ -13,8 +13,13 @@ use vmbench::{build, Guest, Region, Running, Signal, Status};
 
 use super::{run, LIMIT, PROGRAM};
 
-/// Bytes of the file that is copied, if the variable `IVSHMEM_COPY` does not say other MiB.
-const COPY: u64 = 4 << 20;
+/// MiB of the file that is copied: 4, or what the variable `IVSHMEM_COPY` says.
+pub fn copy_mib() -> u32 {
+    let variable = std::env::var("IVSHMEM_COPY");
+    variable.map_or(4, |mib| {
+        mib.parse().expect("IVSHMEM_COPY is no number of MiB")
+    })
+}
 
 /// The end of `chat` in `a` is told who is there, and hears what is piped in on `b`.
 pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
@@ -75,10 +80,7 @@ pub fn copy(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    let size = match std::env::var("IVSHMEM_COPY") {
-        Ok(mebibytes) => mebibytes.parse::<u64>()? << 20,
-        Err(_) => COPY,
-    };
+    let size = u64::from(copy_mib()) << 20;
     a.shell(&format!("head -c {size} /dev/urandom >/file"))?
         .check()?;
     b.shell("mkdir /incoming")?.check()?;
@@ -110,6 +112,58 @@ pub fn copy(fleet: &Fleet) -> Result<(), Failed> {
     a.shell("rm /file")?.check()?;
     b.shell("rm -r /incoming")?.check()?;
     Ok(())
+}
+
+/// Everything is measured, between processes and between machines, or it says why it is not.
+pub fn bench(fleet: &Fleet) -> Result<(), Failed> {
+    let [a, b] = &fleet.guests[..] else {
+        return Err("two guests".into());
+    };
+    let alone = super::answer(a, "bench --time 1ms")?;
+    assert_eq!(alone["cache"], "write-back");
+    // The kernel refuses sysfs what a driver has, and the guest has one processor.
+    assert_eq!(
+        unmeasured(&alone)?,
+        (19, vec!["copy into", "copy out of", "round trip"])
+    );
+
+    let serve = [PROGRAM, "bench", "--serve"];
+    let serving = b.command(serve).limit(LIMIT).spawn()?;
+    let peer = super::peer_id(b)?;
+    let both = super::answer(a, &format!("bench {peer} --time 1ms"))?;
+    assert_eq!(both["peer"], peer);
+    assert_eq!(unmeasured(&both)?, (19, vec!["copy into", "copy out of"]));
+    serving.signal(Signal::TERM)?;
+    serving.wait()?;
+
+    // No doorbell: memory only.
+    let plain = super::answer(a, "bench --device 1 --time 1ms")?;
+    assert_eq!(unmeasured(&plain)?, (6, vec!["copy into", "copy out of"]));
+    let table = super::text(a, "bench --device 1 --time 1ms")?;
+    assert!(
+        table
+            .lines()
+            .nth(2)
+            .is_some_and(|line| line.ends_with("1.00")),
+        "{table}"
+    );
+    Ok(())
+}
+
+/// How many rows there are, and the groups of those that have a note instead of a value.
+fn unmeasured(answer: &Value) -> Result<(usize, Vec<&str>), Failed> {
+    let rows = answer["rows"].as_array().ok_or("no rows")?;
+    let without = rows.iter().filter(|row| row["value"].is_null());
+    let measured =
+        |row: &&Value| row["value"].as_f64() > Some(0.0) && row["speed"].as_f64() > Some(0.0);
+    assert_eq!(
+        rows.iter().filter(measured).count() + without.clone().count(),
+        rows.len(),
+        "{answer}"
+    );
+    assert!(without.clone().all(|row| row["note"] != ""), "{answer}");
+    let groups = without.filter_map(|row| row["group"].as_str());
+    Ok((rows.len(), groups.collect()))
 }
 
 fn receiver(guest: &Guest) -> Result<Running<'_>, Failed> {

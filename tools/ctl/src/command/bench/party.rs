@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What both ends of a measurement have, and how one waits for the other.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::Result;
+use ivshmem::{Device, Doorbell, Endpoint, EventPage, Memory, Mode, Waiter};
+use rustix::event::{poll, PollFd, PollFlags};
+
+use crate::end::DeviceName;
+
+/// The ways to wait for a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `IVSHMEM_WAIT` with `IVSHMEM_WAIT_WORD`.
+    WaitWord = 1,
+    /// `read` on the node.
+    Read = 2,
+    /// `poll`, and then `read`.
+    Poll = 3,
+    /// Looking at the event page.
+    Spin = 4,
+}
+
+impl Way {
+    /// All of them, and their names.
+    pub const ALL: [(Self, &str); 4] = [
+        (Self::WaitWord, "WAIT_WORD"),
+        (Self::Read, "read"),
+        (Self::Poll, "poll and read"),
+        (Self::Spin, "event page, spinning"),
+    ];
+}
+
+/// One end.
+pub struct Party {
+    pub link: Endpoint,
+    page: EventPage,
+    /// Which of its vectors the other end rings.
+    pub vector: u32,
+    at: u64,
+}
+
+impl Party {
+    /// Opens the device. The one that serves is rung on another vector, so that two processes of one machine do
+    /// not wake each other where they need not.
+    pub fn open(device: &DeviceName, at: u64, serves: bool) -> Result<Self> {
+        let device: Device = device.open(Mode::ReadWrite)?;
+        let page = device.event_page()?;
+        let link = Endpoint::of(device)?;
+        let vector = match serves {
+            true => 1.min(link.vectors().saturating_sub(1)),
+            false => 0,
+        };
+        if link.vectors() > 0 {
+            link.device().subscribe(1 << vector)?;
+        }
+        Ok(Self {
+            link,
+            page,
+            vector,
+            at,
+        })
+    }
+
+    /// Byte of the memory at `offset` of the part that is used.
+    pub fn place(&self, offset: u64) -> u64 {
+        self.at.saturating_add(offset)
+    }
+
+    pub fn load(&self, word: u64) -> Result<u32> {
+        Ok(self.link.load32(self.place(word), Ordering::Acquire)?)
+    }
+
+    pub fn store(&self, word: u64, value: u32) -> Result<()> {
+        let place = self.place(word);
+        Ok(self.link.store32(place, value, Ordering::Release)?)
+    }
+
+    /// Waits until the word is not `old` any more, and returns what it is.
+    pub fn wait(&self, way: Way, word: u64, old: u32) -> Result<u32> {
+        let device = self.link.device();
+        loop {
+            // Before the word: a ring after it is a reason to look again.
+            let seen = self.page.interrupts(self.vector);
+            let now = self.load(word)?;
+            if now != old {
+                return Ok(now);
+            }
+            match way {
+                Way::WaitWord => {
+                    self.link.wait_word(self.place(word), old, None)?;
+                }
+                Way::Read => {
+                    device.read_events()?;
+                }
+                Way::Poll => {
+                    poll(&mut [PollFd::new(device, PollFlags::IN)], None)?;
+                    device.read_events()?;
+                }
+                Way::Spin => {
+                    while self.page.interrupts(self.vector) == seen && !self.page.is_dead() {
+                        std::hint::spin_loop();
+                    }
+                    // Tells of a device that is gone.
+                    if self.page.is_dead() {
+                        device.info()?;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Starts what was planned, and ends it.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::json;
+
+use super::Plan;
+use crate::exit::{failure, Exit};
+use crate::output::Output;
+use crate::signals;
+
+/// How often to look whether a process has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A process that is told to end when this is dropped, and waited for.
+struct Process {
+    name: String,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+/// Starts the server and the machines, and returns when all machines or a signal have ended it.
+pub fn run(plan: &Plan, socket: &Path, output: Output) -> Result<Exit> {
+    let ended = signals::ended()?;
+    // Dropped last.
+    let server = plan.server.as_deref();
+    let mut server = server
+        .map(|words| start_server(words, socket))
+        .transpose()?;
+    let mut machines = Vec::new();
+    for (vm, words) in plan.machines.iter().enumerate() {
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        let machine = Process::start(format!("vm{vm}"), &mut command)?;
+        let (name, pid) = (&machine.name, machine.child.id());
+        output.answer(&json!({ "vm": vm, "pid": pid }), || {
+            format!("{name}: process {pid}")
+        })?;
+        machines.push(machine);
+    }
+    while !ended.load(Ordering::Relaxed) && !machines.is_empty() {
+        sleep(LOOK);
+        for machine in &mut machines {
+            machine.look()?;
+        }
+        machines.retain(|machine| machine.ended.is_none());
+        if let Some(server) = &mut server {
+            server.look_on()?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Returns when it takes connections.
+fn start_server(words: &[String], socket: &Path) -> Result<Process> {
+    let mut command = Command::new(program(&words[0]));
+    command.args(&words[1..]).stdin(Stdio::null());
+    let mut server = Process::start(words[0].clone(), &mut command)?;
+    while UnixStream::connect(socket).is_err() {
+        sleep(LOOK);
+        server.look_on()?;
+    }
+    Ok(server)
+}
+
+/// The program of this name that lies beside this one, if there is one and none is installed.
+fn program(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().unwrap_or_default();
+    let beside = beside.with_file_name(name);
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&paths).any(|path| path.join(name).exists());
+    match !installed && beside.exists() {
+        true => beside,
+        false => Path::new(name).into(),
+    }
+}
+
+impl Process {
+    fn start(name: String, command: &mut Command) -> Result<Self> {
+        let child = command.spawn().with_context(|| {
+            let program = command.get_program().to_string_lossy();
+            format!("cannot start {program}: install it, or name it by an option")
+        })?;
+        Ok(Self {
+            name,
+            child,
+            ended: None,
+        })
+    }
+
+    /// Looks whether it has ended. How a machine ended badly is a failure of all.
+    fn look(&mut self) -> Result<()> {
+        self.ended = self.child.try_wait()?;
+        match self.ended {
+            Some(status) if !status.success() => {
+                let message = format!("{} has ended with {status}", self.name);
+                Err(failure(Exit::Failure, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`look`](Self::look), for one that must not end at all.
+    fn look_on(&mut self) -> Result<()> {
+        self.look()?;
+        match self.ended {
+            Some(_) => Err(failure(Exit::Failure, format!("{} has ended", self.name))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended by itself is not there to be told.
+        if self.ended.is_none() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
+        }
+    }
+}
