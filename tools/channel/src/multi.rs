@@ -22,6 +22,31 @@ use crate::{Error, Result};
 ///
 /// A sender that crashes or is hostile has no influence on what others send. If this program crashes, the next
 /// one gets all messages again whose room was not given back.
+///
+/// ```no_run
+/// # fn main() -> Result<(), ivshmem_channel::Error> {
+/// use ivshmem::Endpoint;
+/// use ivshmem_channel::{Channel, Error, Layout};
+///
+/// let end = Endpoint::open("/dev/ivshmem0")?;
+/// // Slots 1 to 3 send to slot 0, each by `sender(0)`.
+/// let layout = Layout::new(4).multi_ring(0, 1 << 16);
+/// let me = Channel::open_or_create(&end, 0, &layout)?.join(0, 0)?;
+/// let mut receiver = me.multi_receiver()?;
+/// loop {
+///     match receiver.next(None) {
+///         Ok(Some(message)) => {
+///             println!("slot {}: {:?}", message.from(), message.to_vec()?);
+///             message.done()?;
+///         }
+///         Ok(None) => {}
+///         // That one alone: the others go on.
+///         Err(Error::CorruptLane { from, what }) => eprintln!("slot {from}: {what}"),
+///         Err(other) => return Err(other),
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct MultiReceiver<L: Link + Clone> {
     ring: MultiConsumer<L>,

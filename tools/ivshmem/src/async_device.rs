@@ -12,6 +12,18 @@ use crate::{Device, Error, Event, Memory, Result};
 /// A device whose events are futures.
 ///
 /// All of them may be dropped at any time: no event is lost by that. Tasks that share it share its events.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), ivshmem::Error> {
+/// use ivshmem::{AsyncDevice, Device};
+///
+/// let device = AsyncDevice::new(Device::open("/dev/ivshmem0")?)?;
+/// for event in device.events().await? {
+///     println!("vector {} was rung", event.vector);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct AsyncDevice(AsyncFd<Device>);
 
