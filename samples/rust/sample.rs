@@ -76,12 +76,13 @@ impl Sample {
 /// Runs a sample. `usage` begins with its name; at most `words` words may follow the options, and `-w` is one if
 /// `usage` has it.
 pub fn run(usage: &str, words: usize, body: impl FnOnce(Sample) -> anyhow::Result<()>) -> ExitCode {
+    let help = format!("usage: {usage}\n  -d DEVICE  the device; /dev/ivshmem0 if not given");
     let Some((path, wait, rest)) = options(usage, words) else {
-        eprintln!("usage: {usage}\n  -d DEVICE  the device; /dev/ivshmem0 if not given");
+        eprintln!("{help}");
         return ExitCode::from(USAGE);
     };
     if rest.iter().any(|word| word == "-h") {
-        println!("usage: {usage}\n  -d DEVICE  the device; /dev/ivshmem0 if not given");
+        println!("{help}");
         return ExitCode::SUCCESS;
     }
     let sample = Device::open(path).map(|device| Sample {
