@@ -61,12 +61,12 @@ kernel-accepted: $(kernel_needs)
 PREFIX ?= /usr/local
 prefix = $(DESTDIR)$(PREFIX)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' tools/Cargo.toml)
-programs := ivshmem-server ivshmem-emu
+programs := ivshmem-server ivshmem-emu ivshmemctl
 
-.PHONY: install install-module install-system install-headers install-programs programs
+.PHONY: install install-module install-system install-headers install-programs
 install: install-module install-system install-headers
-	+@if [ -e tools/target/release/$(firstword $(programs)) ]; then $(MAKE) install-programs; \
-		else echo "The host's programs are not built, so not installed: see 'make programs'."; fi
+	+@if ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1; then $(MAKE) install-programs; \
+		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
@@ -104,48 +104,47 @@ install-dkms:
 install-system:
 	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/60-ivshmem.rules
 	install -D -m 0644 dist/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
-	install -D -m 0644 -t $(prefix)/share/metainfo dist/ivshmem-rs.metainfo.xml
 	install -D -m 0644 dist/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
 
 # The headers that programs in C and C++ are compiled with, and what tells pkg-config of them.
 install-headers:
-	install -D -m 0644 -t $(prefix)/include include/libivshmem.h
+	install -D -m 0644 -t $(prefix)/include $(wildcard include/*.h)
 	install -D -m 0644 -t $(prefix)/include/linux include/uapi/linux/ivshmem_rs.h
 	@mkdir -p $(prefix)/share/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' include/libivshmem.pc.in >$(prefix)/share/pkgconfig/libivshmem.pc
 
+.PHONY: programs
 programs:
 	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
 
-install-programs: install-server-files install-ctl-files
+.PHONY: install-server-files install-manuals
+install-programs: install-server-files install-manuals
 	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
 
 # What a distribution ships beside the server.
-server := tools/target/release/ivshmem-server
-.PHONY: install-server-files
 install-server-files:
 	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard tools/server/dist/*.service tools/server/dist/*.socket)
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-server@.service
 	install -D -m 0644 tools/server/dist/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 tools/server/dist/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
 	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs tools/server/dist/example.toml
-	@mkdir -p $(prefix)/share && cd $(prefix)/share && mkdir -p man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d
-	$(server) --print-man-page >$(prefix)/share/man/man8/ivshmem-server.8
-	$(server) --print-completions bash >$(prefix)/share/bash-completion/completions/ivshmem-server
-	$(server) --print-completions zsh >$(prefix)/share/zsh/site-functions/_ivshmem-server
-	$(server) --print-completions fish >$(prefix)/share/fish/vendor_completions.d/ivshmem-server.fish
 
-# Its manual pages and completions.
-ctl := tools/target/release/ivshmemctl
-.PHONY: install-ctl-files
-install-ctl-files:
-	@mkdir -p $(prefix)/share && cd $(prefix)/share && mkdir -p man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d
-	$(ctl) manual $(prefix)/share/man/man1
-	$(ctl) completions bash >$(prefix)/share/bash-completion/completions/ivshmemctl
-	$(ctl) completions zsh >$(prefix)/share/zsh/site-functions/_ivshmemctl
-	$(ctl) completions fish >$(prefix)/share/fish/vendor_completions.d/ivshmemctl.fish
+# The programs write their manual pages and completions themselves.
+install-manuals: share = $(prefix)/share
+install-manuals:
+	@mkdir -p $(addprefix $(share)/,man/man1 man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	cd tools/target/release && ./ivshmem-server --print-man-page >$(abspath $(share))/man/man8/ivshmem-server.8
+	cd tools/target/release && ./ivshmem-emu --print-man-page >$(abspath $(share))/man/man1/ivshmem-emu.1
+	cd tools/target/release && ./ivshmemctl manual $(abspath $(share))/man/man1
+	@cd tools/target/release; share=$(abspath $(share)); \
+		for completions in 'ivshmem-server --print-completions' 'ivshmem-emu --print-completions' 'ivshmemctl completions'; do \
+			program=$${completions%% *}; \
+			./$$completions bash >$$share/bash-completion/completions/$$program; \
+			./$$completions zsh >$$share/zsh/site-functions/_$$program; \
+			./$$completions fish >$$share/fish/vendor_completions.d/$$program.fish; \
+		done
 
 # --- The sandbox ------------------------------------------------------------------------------------------------------
 
@@ -226,7 +225,7 @@ check-source:
 		END { exit found }' $(filter-out src/kapi.rs src/kapi/%,$(module_sources))
 	@! grep -rnE --include='*.rs' '\b(todo|unimplemented)!' src samples $(filter-out tools/target/,$(wildcard tools/*/))
 
-headers := include/uapi/linux/ivshmem_rs.h include/libivshmem.h
+headers := include/uapi/linux/ivshmem_rs.h $(wildcard include/*.h)
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only -I include/uapi -D_FILE_OFFSET_BITS=64
 check-header: sandbox-ready
 	@echo "CHECK   the headers, alone, as C and C++, for 64 and 32 bits, and their documentation"
@@ -283,6 +282,7 @@ clean:
 distclean: clean
 	tools/docs/enter --remove
 	$(SANDBOX)/prepare --remove
+	rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-packages"
 
 # --- Help -------------------------------------------------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ help:
 	@echo '  packages   Debian packages, in build/packages (as root)'
 	@echo '  check-packages  make them, install them in a clean Debian, boot it, use the device, purge them (as root)'
 	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
-	@echo '  clean      remove what was built; distclean: the sandbox too'
+	@echo '  clean      remove what was built; distclean: all that is cached too'
 	@echo
 	@echo 'Variables:'
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
