@@ -3,6 +3,7 @@
 # this directory.
 # shellcheck shell=bash disable=SC2154
 
+shopt -s inherit_errexit
 checkout=$(CDPATH='' cd -- "$here/../.." && pwd)
 . "$checkout/tools/sandbox/versions"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ivshmem-rs-packages
@@ -20,12 +21,17 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
 	IN_NAMESPACE=1 exec unshare --mount --propagation private "$0" "$@"
 fi
 
+# One run at a time: they share the trees, the packages and the crates.
+mkdir -p "$cache"
+exec {lock}>"$cache/lock"
+flock --nonblock "$lock" || { echo "Another run is at work in $cache; waiting for it to end." >&2; flock "$lock"; }
+
 # tree PACKAGES: print the directory of a Debian tree with the PACKAGES, a list with commas; make it if it is not there.
 tree() {
 	local dir
 	dir=$cache/$(printf '%s %s' "$SANDBOX_SUITE" "$1" | sha256sum | head -c 16)
 	if [ ! -d "$dir" ]; then
-		mkdir -p "$cache"
+		command -v mmdebstrap >/dev/null || die "the Debian trees are made by mmdebstrap. Install the package mmdebstrap."
 		rm -rf "$dir.partial"
 		mkdir "$dir.partial"
 		echo "Making a Debian tree in $dir" >&2
