@@ -75,7 +75,8 @@ impl Frames {
     }
 }
 
-impl Route for Frames {
+// SAFETY: All of the claim is mapped by the type invariant. VM_PFNMAP is for page frames.
+unsafe impl Route for Frames {
     #[cfg(CONFIG_X86_64)]
     fn cache(&self) -> Cache {
         let mut level: c_uint = 0;

@@ -205,7 +205,9 @@ impl Pages {
     }
 }
 
-impl Route for Pages {
+// SAFETY: All of the claim is mapped by the type invariant. Pages with structures fit into any shared
+// area without VM_MIXEDMAP.
+unsafe impl Route for Pages {
     fn cache(&self) -> Cache {
         Cache::WriteBack
     }

@@ -114,7 +114,13 @@ const PAGE_MASK: u64 = (1 << PAGE_SHIFT) - 1;
 /// One way to show a BAR to programs. Chosen once when the device is bound.
 ///
 /// Dropping a route gives the memory back; all pages were taken from all programs before.
-pub(crate) trait Route: Send + Sync {
+///
+/// # Safety
+///
+/// [`Route::size`] bytes at [`Route::mapping`] are mapped memory of the device until the route is
+/// dropped; neither value changes. Areas with [`Route::area_flags`] may hold what [`Route::fault`] puts
+/// into them.
+pub(crate) unsafe trait Route: Send + Sync {
     /// What mappings really get.
     fn cache(&self) -> Cache;
 
@@ -137,7 +143,7 @@ pub(crate) trait Route: Send + Sync {
     /// Gives `vma` the flags of this route.
     fn prepare(&self, vma: &VmaNew) {
         // SAFETY: The area is being set up and nobody else sees it. The flags fit what `fault`
-        // puts into it.
+        // puts into it, as the implementation promises.
         unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags |= self.area_flags() };
     }
 }

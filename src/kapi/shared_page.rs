@@ -9,14 +9,15 @@ use kernel::{
     bindings,
     mm::virt::VmaNew,
     page::{
-        Page,
+        AsPageIter,
         PAGE_SIZE, //
     },
     prelude::*,
     sync::{
         atomic::Atomic,
         Arc, //
-    }, //
+    },
+    types::Opaque, //
 };
 
 use super::{
@@ -27,15 +28,20 @@ use super::{
     route::Order, //
 };
 
+/// What is in the page; the type gives it its size and alignment.
+type Words = Opaque<[u64; PAGE_SIZE / 8]>;
+
 /// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
+///
+/// From `vmalloc`, which gives a page and a lasting address for it. That of `kmap_local_page` is for a
+/// short time and one thread.
 ///
 /// # Invariants
 ///
-/// `address` is the kernel's address of the whole of `page` for as long as `page` exists. All
-/// accesses to the page go through [`Atomic`].
+/// `page` is the one page of `words`, and stays it. All accesses to `words` go through [`Atomic`].
 pub(crate) struct SharedPage {
-    page: Page,
-    address: NonNull<u8>,
+    words: VBox<Words>,
+    page: NonNull<bindings::page>,
 }
 
 // SAFETY: The page belongs to no thread and is accessed with atomics only.
@@ -47,13 +53,13 @@ unsafe impl Sync for SharedPage {}
 impl SharedPage {
     /// Allocates the page; may sleep.
     pub(crate) fn new() -> Result<Self> {
-        let page = Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?;
-        // SAFETY: The page is valid. It was not allocated with `__GFP_HIGHMEM`, so this is its
-        // permanent address and there is nothing to unmap.
-        let address = unsafe { bindings::kmap_local_page(page.as_ptr()) };
-        let address = NonNull::new(address.cast()).ok_or(ENOMEM)?;
-        // INVARIANT: See above; nobody else knows the page yet.
-        Ok(Self { page, address })
+        let words = VBox::<Words>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        // SAFETY: Zeroed, which is a valid value; `Opaque` takes any.
+        let mut words = unsafe { words.assume_init() };
+        let page = words.page_iter().next().map(|page| page.as_ptr());
+        let page = page.and_then(NonNull::new).ok_or(ENOMEM)?;
+        // INVARIANT: The box is a page long, nobody else knows it yet, and it is never resized.
+        Ok(Self { words, page })
     }
 
     /// The 64-bit word at byte `OFFSET`.
@@ -64,19 +70,19 @@ impl SharedPage {
             return None;
         }
         // SAFETY: Within the page, as was checked.
-        let word = unsafe { self.address.add(offset) };
+        let word = unsafe { self.words.get().byte_add(offset) };
         // SAFETY: The word is aligned and lives as long as `self`; by the type invariant, all
         // accesses are atomic. Programs can only read.
-        Some(unsafe { Atomic::from_ptr(word.cast().as_ptr()) })
+        Some(unsafe { Atomic::from_ptr(word.cast()) })
     }
 
     /// The 32-bit word at byte `OFFSET`.
     pub(crate) fn word32<const OFFSET: usize>(&self) -> &Atomic<u32> {
         const { assert!(OFFSET % 4 == 0 && OFFSET <= PAGE_SIZE - 4) };
         // SAFETY: Within the page, as was asserted.
-        let word = unsafe { self.address.add(OFFSET) };
+        let word = unsafe { self.words.get().byte_add(OFFSET) };
         // SAFETY: As in `word64`.
-        unsafe { Atomic::from_ptr(word.cast().as_ptr()) }
+        unsafe { Atomic::from_ptr(word.cast()) }
     }
 
     /// Lets `vma` show the page, read-only for good.

@@ -21,6 +21,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        rcu::synchronize_rcu,
         LockClassKey, //
     },
     task::{
@@ -70,10 +71,9 @@ impl PollTable<'_> {
 
 /// A queue of sleeping threads and pollers.
 ///
-/// A file that registers with [`WaitQueue::poll`] must keep the queue alive until it is released:
-/// pollers leave the queue when they hold no reference to the file any more. The queue's owner is
-/// reference-counted by each open file, which gives that.
-#[pin_data]
+/// Dropping it sends away the pollers that are left and waits for an RCU grace period, as
+/// `kernel::sync::poll::PollCondVar` does; whoever sleeps borrows the queue.
+#[pin_data(PinnedDrop)]
 pub(crate) struct WaitQueue {
     #[pin]
     head: Opaque<bindings::wait_queue_head>,
@@ -125,8 +125,7 @@ impl WaitQueue {
 
     /// Makes the poller behind `table` a waiter of this queue.
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) {
-        // SAFETY: File and table are valid for the call. The queue outlives the registration, as
-        // the type's documentation demands of the owner.
+        // SAFETY: File and table are valid for the call. The drop ends what registrations are left.
         unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.0) };
     }
 
@@ -180,6 +179,16 @@ impl WaitQueue {
         // SAFETY: As for `prepare_to_wait_event`.
         unsafe { bindings::finish_wait(self.head.get(), entry.get()) };
         result
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for WaitQueue {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The queue is initialised.
+        unsafe { bindings::__wake_up_pollfree(self.head.get()) };
+        // Pollers look at the queue under RCU until they have learned of it.
+        synchronize_rcu();
     }
 }
 

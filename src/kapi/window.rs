@@ -150,7 +150,7 @@ impl Window {
     pub(crate) fn new(route: KBox<dyn Route>, base: u64) -> Result<Arc<Self>> {
         let (size, cache) = (route.size(), route.cache());
         let page_order = route.largest().log2();
-        // INVARIANT: The route keeps its mapping until it is dropped.
+        // INVARIANT: The route promises its mapping until it is dropped; `close` revokes this before.
         let view = View {
             start: route.mapping(),
             size,
