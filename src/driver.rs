@@ -98,12 +98,27 @@ impl pci::Driver for Ivshmem {
         pdev.set_master();
 
         let window = Window::new(memory::open(pdev)?, Region::Memory.file_offset(0))?;
-        let registers = pdev.iomap_region_sized(BAR_REGISTERS, c"ivshmem_rs")?;
+        let registers = pdev
+            .iomap_region_sized(BAR_REGISTERS, c"ivshmem_rs")
+            .inspect_err(|error| {
+                dev_err!(
+                    pdev,
+                    "cannot map the registers ({:?}): BAR0 is missing, too small, or another driver has it\n",
+                    error
+                )
+            })?;
         let register_page = match memory::open_registers(pdev)? {
             Some(route) => Some(Window::new(route, Region::Registers.file_offset(0))?),
             None => None,
         };
         let position = registers.read32(regs::IV_POSITION);
+        if position > regs::MAX_PEER {
+            dev_warn!(
+                pdev,
+                "peer ID {} of the device is none: peers cannot ring it; peer_id=N reports another\n",
+                position
+            );
+        }
         let index = Index::take()?;
         let events = Arc::pin_init(Events::new(), GFP_KERNEL)?;
         let vectors = arm_vectors(pdev, &events);

@@ -24,6 +24,7 @@ use crate::{
             CACHE_WB,
             CACHE_WC, //
         },
+        mmap::REGION_SHIFT,
         pci::{
             BAR_MEMORY,
             BAR_REGISTERS, //
@@ -32,6 +33,7 @@ use crate::{
     kapi::{
         bar::Claim,
         frames::Frames,
+        pci::holds_msix,
         route::{
             Cache,
             Route, //
@@ -46,7 +48,7 @@ const AUTO: u32 = 0;
 ///
 /// Says in the kernel log what is wrong if the device is of no use.
 pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<KBox<dyn Route>> {
-    check_size(pdev)?;
+    check(pdev)?;
     let claim = Claim::new(pdev, BAR_MEMORY, c"ivshmem_rs").inspect_err(|error| {
         dev_err!(
             pdev,
@@ -79,7 +81,11 @@ pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Result<Option<KBox<dy
     if !crate::module_parameters::map_registers.value() {
         return Ok(None);
     }
-    match Claim::page_of(pdev, BAR_REGISTERS, c"ivshmem_rs") {
+    let page = match holds_msix(pdev, BAR_REGISTERS) {
+        true => Err(EBUSY),
+        false => Claim::page_of(pdev, BAR_REGISTERS, c"ivshmem_rs"),
+    };
+    match page {
         Ok(page) => exactly(pdev, Arc::new(page, GFP_KERNEL)?, Cache::Uncached).map(Some),
         Err(_) => {
             dev_warn!(
@@ -93,7 +99,7 @@ pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Result<Option<KBox<dy
 }
 
 /// Refuses memory that the contract has no mappings for.
-fn check_size(pdev: &pci::Device<Bound>) -> Result {
+fn check(pdev: &pci::Device<Bound>) -> Result {
     let size = pdev.resource_len(BAR_MEMORY)?;
     if size == 0 {
         dev_err!(
@@ -108,6 +114,21 @@ fn check_size(pdev: &pci::Device<Bound>) -> Result {
             pdev,
             "BAR2 has {} bytes: not a power of two of at least a page\n",
             size
+        );
+        return Err(EINVAL);
+    }
+    if size > 1 << REGION_SHIFT {
+        dev_err!(
+            pdev,
+            "BAR2 has {} bytes: more than file offsets can name\n",
+            size
+        );
+        return Err(EFBIG);
+    }
+    if holds_msix(pdev, BAR_MEMORY) {
+        dev_err!(
+            pdev,
+            "BAR2 holds the MSI-X table, which programs must not write to\n"
         );
         return Err(EINVAL);
     }

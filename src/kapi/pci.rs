@@ -58,3 +58,19 @@ pub(crate) fn msix_vectors(pdev: &Device<Bound>) -> u32 {
     let count = unsafe { bindings::pci_msix_vec_count(as_raw(pdev)) };
     u32::try_from(count).unwrap_or(0)
 }
+
+/// Whether BAR `bar` holds the MSI-X table or its pending bits. Who can write to the table can have the
+/// device write anything to any address.
+pub(crate) fn holds_msix(pdev: &Device<Bound>, bar: u32) -> bool {
+    // SAFETY: `pdev` is a valid device, whose capabilities do not change.
+    let capability: c_int = unsafe { (*as_raw(pdev)).msix_cap }.into();
+    let lies_there = |register: u32| {
+        let mut value = 0;
+        // CAST: A small constant.
+        let at = capability + register as c_int;
+        // SAFETY: `pdev` is a valid device, `value` can be written to. What fails reads all ones.
+        unsafe { bindings::pci_read_config_dword(as_raw(pdev), at, &raw mut value) };
+        value & bindings::PCI_MSIX_TABLE_BIR == bar
+    };
+    capability != 0 && (lies_there(bindings::PCI_MSIX_TABLE) || lies_there(bindings::PCI_MSIX_PBA))
+}

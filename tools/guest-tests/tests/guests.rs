@@ -18,6 +18,7 @@ mod guests {
     pub mod ctl;
     pub mod impostor;
     pub mod load;
+    pub mod odd;
     pub mod pair;
     pub mod registers;
     pub mod samples;
@@ -32,8 +33,9 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 14] = [
+const SETS: [(&str, Cases); 15] = [
     ("load", guests::load::cases),
+    ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
     ("churn", guests::churn::cases),

@@ -179,7 +179,8 @@ impl Config {
         self.bytes[start..start + 2].copy_from_slice(&value.to_le_bytes());
     }
 
-    pub(crate) fn set_u32(&mut self, offset: u16, value: u32) {
+    /// Stores a 32-bit register, as a hypervisor does: whatever software may write.
+    pub fn set_u32(&mut self, offset: u16, value: u32) {
         let start = usize::from(offset);
         self.bytes[start..start + 4].copy_from_slice(&value.to_le_bytes());
     }

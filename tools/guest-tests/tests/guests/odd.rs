@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Devices with a fault: the driver says what is wrong, and binds them only where that is safe.
+
+use guest_tests::artefacts;
+use guest_tests::lab::{Fleet, Lab};
+use ivshmem_model::config::offset;
+use ivshmem_model::flavour::{Birth, Flavour, Outcome, Qemu, Ring};
+use ivshmem_model::{Function, Region, Width};
+use ivshmem_vfio_user::{Backing, Endpoint, Host};
+use libtest_mimic::{Failed, Trial};
+use tempfile::TempDir;
+use vmbench::{Builder, Guest};
+
+const SIZE: u64 = 1 << 20;
+const FIRST_SLOT: usize = 0x10;
+
+/// A device that differs from QEMU's in one thing.
+struct Odd {
+    name: &'static str,
+    change: fn(&mut Function),
+    bound: bool,
+    /// What the kernel log says of it.
+    message: &'static str,
+}
+
+const ODD: [Odd; 6] = [
+    Odd {
+        name: "bar2_is_missing",
+        change: |function| function.bars[2].size = 0,
+        bound: false,
+        message: "no shared memory: BAR2 is missing",
+    },
+    Odd {
+        name: "bar2_is_smaller_than_a_page",
+        change: |function| function.bars[2].size = 2048,
+        bound: false,
+        message: "BAR2 has 2048 bytes: not a power of two of at least a page",
+    },
+    Odd {
+        name: "bar2_holds_the_msix_table",
+        change: |function| move_msix(function, 2, 0, 2048),
+        bound: false,
+        message: "BAR2 holds the MSI-X table",
+    },
+    Odd {
+        name: "bar0_holds_the_msix_table_and_is_not_mapped",
+        change: |function| move_msix(function, 0, 64, 128),
+        bound: true,
+        message: "map_registers=1 ignored: BAR0's page holds something else",
+    },
+    Odd {
+        name: "bar0_is_missing",
+        change: |function| function.bars[0].size = 0,
+        bound: false,
+        message: "cannot map the registers",
+    },
+    Odd {
+        name: "peer_id_is_none",
+        change: |function| function.registers.position = u32::MAX,
+        bound: true,
+        message: "peer ID 4294967295 of the device is none",
+    },
+];
+
+/// Says that table and pending bits of MSI-X are in another BAR.
+fn move_msix(function: &mut Function, bar: u32, table: u32, pending: u32) {
+    function.config.set_u32(offset::MSIX + 4, table | bar);
+    function.config.set_u32(offset::MSIX + 8, pending | bar);
+}
+
+/// The rules of QEMU's device over a changed one.
+#[derive(Debug)]
+struct Changed {
+    rules: Qemu,
+    change: fn(&mut Function),
+}
+
+impl Flavour for Changed {
+    fn name(&self) -> &'static str {
+        "odd"
+    }
+
+    fn peers(&self) -> u32 {
+        self.rules.peers()
+    }
+
+    fn create(&self, birth: &Birth) -> Function {
+        let mut function = self.rules.create(birth);
+        (self.change)(&mut function);
+        function
+    }
+
+    fn place_bar(&self, function: &mut Function, bar: usize, address: u64) {
+        self.rules.place_bar(function, bar, address);
+    }
+
+    /// QEMU resets the device before it starts.
+    fn reset(&self, function: &mut Function, birth: &Birth) {
+        self.rules.reset(function, birth);
+        (self.change)(function);
+    }
+
+    fn config_write(&self, function: &mut Function, offset: u16, width: Width, value: u64) {
+        self.rules.config_write(function, offset, width, value);
+    }
+
+    fn register_read(&self, function: &mut Function, offset: u64, width: Width) -> u64 {
+        self.rules.register_read(function, offset, width)
+    }
+
+    fn register_write(
+        &self,
+        function: &mut Function,
+        offset: u64,
+        width: Width,
+        value: u64,
+        ring: &mut dyn FnMut(Ring),
+    ) {
+        self.rules
+            .register_write(function, offset, width, value, ring);
+    }
+
+    fn msix_read(&self, function: &mut Function, offset: u64, width: Width) -> u64 {
+        self.rules.msix_read(function, offset, width)
+    }
+
+    fn msix_write(&self, function: &mut Function, offset: u64, width: Width, value: u64) {
+        self.rules.msix_write(function, offset, width, value);
+    }
+
+    fn interrupt(&self, function: &mut Function, vector: u16) -> Outcome {
+        self.rules.interrupt(function, vector)
+    }
+}
+
+/// What serves the devices.
+struct World {
+    _endpoints: Vec<Endpoint>,
+    _directory: TempDir,
+}
+
+pub fn cases() -> Result<Vec<Trial>, String> {
+    let builder = Guest::builder().module_with(artefacts::module()?, "map_registers=1");
+    let lab = Lab::new(move || boot(&builder));
+    let trial = |(number, odd): (usize, &'static Odd)| {
+        let name = format!("odd::{}", odd.name);
+        lab.trial(name, move |fleet| judged(&fleet.guests[0], odd, number))
+    };
+    Ok(ODD.iter().enumerate().map(trial).collect())
+}
+
+fn boot(builder: &Builder) -> vmbench::Result<Fleet> {
+    let (builder, world) = with_devices(builder)
+        .map_err(|error| vmbench::Error::Setup(format!("the devices: {error}")))?;
+    Ok(Fleet {
+        guests: vec![builder.boot()?],
+        world: Box::new(world),
+    })
+}
+
+fn with_devices(builder: &Builder) -> std::io::Result<(Builder, World)> {
+    let directory = tempfile::tempdir()?;
+    let mut endpoints = Vec::new();
+    let mut builder = builder.clone();
+    for (number, odd) in ODD.iter().enumerate() {
+        let rules = Qemu::doorbell(2).ok_or(std::io::ErrorKind::InvalidInput)?;
+        let change = odd.change;
+        let memory = Backing::anonymous(odd.name, SIZE)?;
+        let host = Host::new(Region::new(Changed { rules, change }, memory));
+        let endpoint = host.listen(0, &directory.path().join(odd.name))?;
+        let address = format!("{{\"addr\":\"{:02x}.0\",", FIRST_SLOT + number);
+        let device = endpoint.qemu_device().replacen('{', &address, 1);
+        builder = builder.qemu_args(["-device".to_string(), device]);
+        endpoints.push(endpoint);
+    }
+    let world = World {
+        _endpoints: endpoints,
+        _directory: directory,
+    };
+    Ok((builder, world))
+}
+
+/// The device is bound or not, and the kernel log says of it what it should.
+fn judged(guest: &Guest, odd: &Odd, number: usize) -> Result<(), Failed> {
+    let bus_id = format!("0000:00:{:02x}.0", FIRST_SLOT + number);
+    let test = if odd.bound { "-e" } else { "! -e" };
+    guest
+        .shell(&format!("[ -e /sys/bus/pci/devices/{bus_id} ] && [ {test} /sys/bus/pci/devices/{bus_id}/driver ]"))?
+        .check()?;
+    let log = guest.kernel_log()?;
+    let says = |line: &str| line.contains(&bus_id) && line.contains(odd.message);
+    match log.lines().any(says) {
+        true => Ok(()),
+        false => Err(format!(
+            "no {:?} for {bus_id} in the kernel log:\n{log}",
+            odd.message
+        )
+        .into()),
+    }
+}
