@@ -3,8 +3,9 @@
  * Four processes map, touch, fork, move, unmap and ring at random while the device goes and comes.
  * Each sees its own data or SIGBUS, and nothing is left behind.
  *
- *	churn ROUNDS	unbinds the driver and binds it again so many times
- *	churn		leaves that to somebody else, until SIGTERM
+ *	churn ROUNDS		unbinds the driver and binds it again so many times
+ *	churn plugged ROUNDS	says "round N" and waits for the host to replace the device, so many times
+ *	churn			leaves that to somebody else, until SIGTERM
  */
 #include "guests.h"
 #include "sigbus.h"
@@ -16,7 +17,7 @@
 /* The largest stretch that is mapped at once: more than a large page, where there is room. */
 #define MOST_PAGES	1024u
 /* From this number of rounds on, an object that each round leaks stands out in a slab cache. */
-#define LEAK_ROUNDS	200u
+#define LEAK_ROUNDS	50u
 #define SETTLE_SECONDS	60
 
 struct churn {
@@ -236,6 +237,24 @@ static void unbind_and_bind(unsigned int rounds)
 	}
 }
 
+static void wait_for_node(bool there)
+{
+	while ((access(dev_path(), F_OK) == 0) != there)
+		usleep(1000);
+}
+
+static void be_plugged(unsigned int rounds)
+{
+	uint32_t before[USERS] = { 0 };
+
+	for (unsigned int round = 0; round < rounds; round++) {
+		wait_for_users(before);
+		printf("churn: round %u\n", round);
+		wait_for_node(false);
+		wait_for_node(true);
+	}
+}
+
 static void join_users(void)
 {
 	int status;
@@ -252,11 +271,13 @@ static void join_users(void)
 
 int main(int argc, char **argv)
 {
-	unsigned int rounds = argc > 1 ? number_argument(argv[1], 1, 100000) : 0;
+	bool plugged = argc > 2 && !strcmp(argv[1], "plugged");
+	unsigned int rounds = argc > 1 ? number_argument(argv[argc - 1], 1, 100000) : 0;
 	struct sigaction action = { .sa_handler = on_term, .sa_flags = SA_RESTART };
 	static struct slabs slabs;
 	unsigned int claimed;
 
+	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	test_share();
 	churn = mmap(NULL, sizeof(*churn), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (churn == MAP_FAILED)
@@ -268,7 +289,9 @@ int main(int argc, char **argv)
 		if (CHECK(fork()) == 0)
 			use_until_stop(user);
 	puts("churn: ready");
-	if (rounds)
+	if (plugged)
+		be_plugged(rounds);
+	else if (rounds)
 		unbind_and_bind(rounds);
 	else
 		while (!load(&churn->stop))

@@ -1,25 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The driver is unbound and bound again and again, while four processes use the device at random.
+//! The driver is unbound and bound, and the device unplugged and plugged, again and again, while four
+//! processes use it at random.
 //!
-//! A few rounds by default; `IVSHMEM_CHURN=full` makes it 500.
+//! A few rounds by default; `IVSHMEM_CHURN=full` makes it 500 of the first and 50 of the second.
 
 use std::time::Duration;
 
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::{Device, Guest, Region};
+use vmbench::{Builder, Device, Guest, Region};
+
+use super::unplug::{plug, unplug};
 
 /// Large enough for page structures and large pages.
 const SIZE: u64 = 8 << 20;
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How often the driver is bound again.
-fn rounds() -> u32 {
+/// A hot-pluggable port whose window has room for [`SIZE`].
+const PORT: [&str; 2] = [
+    "-device",
+    "pcie-root-port,id=hotport,chassis=1,slot=1,pref64-reserve=64M",
+];
+
+/// One of the two, as the environment wants it.
+fn rounds(few: u32, full: u32) -> u32 {
     match std::env::var("IVSHMEM_CHURN").as_deref() {
-        Ok("full") => 500,
-        _ => 10,
+        Ok("full") => full,
+        _ => few,
     }
 }
 
@@ -30,23 +39,54 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         .memory_mib(640)
         .module(artefacts::module()?)
         .file(artefacts::program("churn", Width::Bits64)?, "/test/churn");
-    let lab = Lab::new(move || {
-        let region = Region::start(SIZE, 2)?;
-        let guest = builder.clone().device(Device::doorbell(&region));
+    let bound = lab(builder.clone(), |builder, region| {
+        builder.device(Device::doorbell(region))
+    });
+    let plugged = lab(builder, |builder, _| builder.qemu_args(PORT));
+    Ok(vec![
+        bound.trial("churn::unbind_and_bind", unbind_and_bind),
+        plugged.trial("churn::unplug_and_plug", unplug_and_plug),
+    ])
+}
+
+fn lab(
+    builder: Builder,
+    with: impl Fn(Builder, &Region) -> Builder + Send + Sync + 'static,
+) -> Lab {
+    Lab::new(move || {
+        let region = Region::start(SIZE, 8)?;
         Ok(Fleet {
-            guests: vec![guest.boot()?],
+            guests: vec![with(builder.clone(), &region).boot()?],
             world: Box::new(region),
         })
-    });
-    Ok(vec![lab.trial("churn::unbind_and_bind", unbind_and_bind)])
+    })
 }
 
 fn unbind_and_bind(fleet: &Fleet) -> Result<(), Failed> {
-    let rounds = rounds();
+    let rounds = rounds(10, 500);
     let argv = ["/test/churn".to_string(), rounds.to_string()];
     let command = fleet.guests[0]
         .command(argv)
         .limit(LIMIT * (1 + rounds / 10));
     print!("{}", command.run()?.check()?.stdout_text());
+    Ok(())
+}
+
+fn unplug_and_plug(fleet: &Fleet) -> Result<(), Failed> {
+    let rounds = rounds(3, 50);
+    let guest = &fleet.guests[0];
+    let region = fleet
+        .world
+        .downcast_ref::<Region>()
+        .ok_or("the world is a region")?;
+    plug(guest, &region.socket(), "hotport")?;
+    let argv = ["/test/churn".into(), "plugged".into(), rounds.to_string()];
+    let mut users = guest.command(argv).limit(LIMIT * (1 + rounds)).spawn()?;
+    for round in 0..rounds {
+        users.wait_for_output(&format!("round {round}\n"), LIMIT)?;
+        unplug(guest)?;
+        plug(guest, &region.socket(), "hotport")?;
+    }
+    print!("{}", users.wait()?.check()?.stdout_text());
     Ok(())
 }

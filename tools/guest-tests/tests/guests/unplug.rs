@@ -2,6 +2,7 @@
 
 //! Devices that come and go through QEMU's monitor while programs use them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use guest_tests::artefacts::{self, Width};
@@ -45,29 +46,40 @@ fn wait_for_node(guest: &Guest) -> Result<(), Failed> {
     Ok(())
 }
 
-fn doorbell(fleet: &Fleet) -> Result<(), Failed> {
-    let guest = &fleet.guests[0];
-    // A device that leaves ends its connection: a region of its own for each.
-    let region = Region::start(SIZE, 8)?;
-    let address = json!({"type": "unix", "data": {"path": region.socket()}});
+/// Plugs an `ivshmem-doorbell` that is connected to the server at `socket` into the root port `bus`, and
+/// waits for its node.
+pub fn plug(guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
+    let address = json!({"type": "unix", "data": {"path": socket}});
     let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
     guest
         .qmp()
         .execute("chardev-add", json!({"id": "hot", "backend": backend}))?;
     guest.qmp().execute(
         "device_add",
-        json!({"driver": "ivshmem-doorbell", "id": "device", "bus": "port0", "chardev": "hot", "vectors": 8}),
+        json!({"driver": "ivshmem-doorbell", "id": "device", "bus": bus, "chardev": "hot", "vectors": 8}),
     )?;
-    wait_for_node(guest)?;
+    wait_for_node(guest)
+}
+
+/// Unplugs what [`plug`] plugged, and waits until it is gone.
+pub fn unplug(guest: &Guest) -> Result<(), Failed> {
+    guest.qmp().unplug("device", LIMIT)?;
+    guest
+        .qmp()
+        .execute("chardev-remove", json!({"id": "hot"}))?;
+    Ok(())
+}
+
+fn doorbell(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    let region = Region::start(SIZE, 8)?;
+    plug(guest, &region.socket(), "port0")?;
     let mut user = guest
         .command(["/test/removal", "--wait-for-unplug"])
         .spawn()?;
     user.wait_for_output("ready", LIMIT)?;
-    guest.qmp().unplug("device", LIMIT)?;
+    unplug(guest)?;
     user.wait()?.check()?;
-    guest
-        .qmp()
-        .execute("chardev-remove", json!({"id": "hot"}))?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     Ok(())
 }
