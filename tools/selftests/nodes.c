@@ -2,6 +2,7 @@
 /*
  * The node /dev/ivshmemN: numbers, modes, open flags, lseek and fdinfo.
  */
+#include "sleeper.h"
 #include "sysfs.h"
 
 #include <sys/eventfd.h>
@@ -247,6 +248,70 @@ TEST(fdinfo_shows_what_a_mapping_gets)
 	EXPECT_EQ(0, strcmp(text, caches[info.cache]));
 	fdinfo(fd, "page_order", text, sizeof(text));
 	EXPECT_EQ(info.page_order, strtoull(text, NULL, 10));
+}
+
+/* The number behind "@name:" in the node's file in debugfs: of several the first. */
+static uint64_t counter(const char *name)
+{
+	char path[64], line[256], copy[64];
+	uint64_t value = 0;
+	bool found = false;
+	FILE *stats;
+
+	snprintf(copy, sizeof(copy), "%s", dev_path());
+	snprintf(path, sizeof(path), "/sys/kernel/debug/%s/stats", basename(copy));
+	stats = fopen(path, "re");
+	if (!stats)
+		SKIP("no %s: is debugfs mounted?", path);
+	while (fgets(line, sizeof(line), stats)) {
+		size_t length = strlen(name);
+
+		if (!strncmp(line, name, length) && line[length] == ':') {
+			value = strtoull(line + length + 1, NULL, 10);
+			found = true;
+		}
+	}
+	fclose(stats);
+	ASSERT_TRUE(found);
+	return value;
+}
+
+TEST(debugfs_counts_what_goes_on)
+{
+	int fd = dev_open_with(O_RDWR, 1), second;
+	const volatile struct ivshmem_event_page *page = map_event_page(fd);
+	struct ivshmem_eventfd binding = { .fd = ASSERT_OK(eventfd(0, EFD_CLOEXEC)) };
+	uint64_t opens = counter("opens"), mappings = counter("mappings");
+	uint64_t doorbells = counter("doorbells"), eventfds = counter("eventfds");
+	void *memory;
+
+	second = dev_open(O_RDWR);
+	EXPECT_EQ(opens + 1, counter("opens"));
+	close(second);
+	EXPECT_EQ(opens, counter("opens"));
+	memory = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES, PROT_READ);
+	EXPECT_EQ(mappings + 1, counter("mappings"));
+	ASSERT_OK(munmap(memory, PAGE_BYTES));
+	EXPECT_EQ(mappings, counter("mappings"));
+	ASSERT_OK(ioctl(fd, IVSHMEM_SET_EVENTFD, &binding));
+	EXPECT_EQ(eventfds + 1, counter("eventfds"));
+	ring_arrives(0);
+	EXPECT_EQ(page->seq[0], counter("interrupts"));
+	EXPECT_TRUE(counter("doorbells") > doorbells);
+}
+
+TEST(debugfs_counts_wake_ups)
+{
+	struct ivshmem_event event;
+	struct sleeper sleeper = {
+		.call = sleeper_read, .fd = dev_open_with(O_RDWR, 1), .argument = &event,
+	};
+	uint64_t wake_ups = counter("wake-ups");
+
+	sleeper_start(&sleeper, SYS_read);
+	ring_arrives(0);
+	sleeper_join(&sleeper);
+	EXPECT_TRUE(counter("wake-ups") > wake_ups);
 }
 
 int main(int argc, char **argv)
