@@ -9,6 +9,7 @@ use vmbench_proto::{Request, Status, Stream};
 
 use crate::board::Progress;
 use crate::guest::Guest;
+use crate::sandbox::TIME_SCALE;
 use crate::{Error, Result};
 
 /// What a command left.
@@ -80,7 +81,7 @@ impl<'a> Command<'a> {
         Self {
             guest,
             argv,
-            env: Vec::new(),
+            env: vec![(TIME_SCALE.into(), guest.time_scale().to_string())],
             cwd: "/".into(),
             stdin: Vec::new(),
             limit: guest.command_limit(),
@@ -118,7 +119,8 @@ impl<'a> Command<'a> {
     }
 
     /// Starts the command and returns at once. That it cannot be started is told by the first wait.
-    pub fn spawn(self) -> Result<Running<'a>> {
+    pub fn spawn(mut self) -> Result<Running<'a>> {
+        self.limit = self.guest.scaled(self.limit);
         let id = self.guest.next_id();
         self.guest
             .board()
@@ -164,6 +166,7 @@ impl Running<'_> {
     ///
     /// It is an error if the command ends before, or if `limit` passes.
     pub fn wait_for_output(&mut self, pattern: &str, limit: Duration) -> Result<String> {
+        let limit = self.guest.scaled(limit);
         let matched = self.matched;
         let found = self.watch(limit, |progress| {
             let found = find(progress, matched, pattern.as_bytes());

@@ -20,7 +20,7 @@ use crate::nudge;
 use crate::process::Child;
 use crate::qmp::{Connection, Qmp};
 use crate::splat::{self, Splat};
-use crate::{Error, Result};
+use crate::{sandbox, Error, Result};
 
 /// The kernel's last words before it switches the machine off.
 const POWER_DOWN: &str = "reboot: Power down";
@@ -47,6 +47,7 @@ pub struct Guest {
     next_id: AtomicU64,
     command_limit: Duration,
     answer_limit: Duration,
+    time_scale: u32,
 }
 
 impl fmt::Debug for Guest {
@@ -62,6 +63,8 @@ impl Guest {
     }
 
     pub(crate) fn boot(builder: &Builder) -> Result<Self> {
+        let time_scale = sandbox::time_scale()?;
+        let answer_limit = builder.answer_limit * time_scale;
         let Machine {
             mut process,
             console,
@@ -75,7 +78,7 @@ impl Guest {
         }
         let setup = || Error::io("cannot use a socket");
         agent
-            .set_write_timeout(Some(builder.answer_limit))
+            .set_write_timeout(Some(answer_limit))
             .map_err(setup())?;
         board.read_agent(agent.try_clone().map_err(setup())?);
         let monitor = Connection::open(monitor)
@@ -89,7 +92,8 @@ impl Guest {
             monitor,
             next_id: AtomicU64::new(0),
             command_limit: builder.command_limit,
-            answer_limit: builder.answer_limit,
+            answer_limit,
+            time_scale,
         };
         nudge::start(&guest.board, &guest.port);
         guest.wait_for_agent(builder)?;
@@ -97,7 +101,7 @@ impl Guest {
     }
 
     fn wait_for_agent(&self, builder: &Builder) -> Result<()> {
-        let limit = builder.boot_limit;
+        let limit = self.scaled(builder.boot_limit);
         self.board
             .wait(limit, |state| state.agent_ready.then_some(()))
             .map_err(|missed| self.missed(missed, "the boot".into(), limit))?;
@@ -248,6 +252,15 @@ impl Guest {
 
     pub(crate) fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// A time limit, made longer for a guest that is slow.
+    pub(crate) fn scaled(&self, limit: Duration) -> Duration {
+        limit * self.time_scale
+    }
+
+    pub(crate) fn time_scale(&self) -> u32 {
+        self.time_scale
     }
 
     pub(crate) fn command_limit(&self) -> Duration {

@@ -25,8 +25,9 @@ use crate::region::Memory;
 use crate::{sandbox, Error, Result};
 
 /// The kernel's command line. A panic ends QEMU at once (`panic=-1` with `-no-reboot`); addresses in
-/// traces are those of the image; mitigations cost much under emulation.
-const COMMAND_LINE: &str = "console=ttyS0 panic=-1 nokaslr mitigations=off";
+/// traces are those of the image; mitigations cost much under emulation; on a busy host an emulated timer
+/// does not tick within the time that the kernel gives it for a test.
+const COMMAND_LINE: &str = "console=ttyS0 panic=-1 nokaslr mitigations=off no_timer_check";
 
 /// A running QEMU and the host's ends of its sockets.
 pub(crate) struct Machine {
@@ -39,7 +40,7 @@ pub(crate) struct Machine {
 /// Starts QEMU for this guest.
 pub(crate) fn start(guest: &Builder) -> Result<Machine> {
     let mut line = CommandLine::default();
-    line.basics(guest);
+    line.basics(guest, sandbox::least_memory_mib()?);
     line.software(guest)?;
     let console = line.socket("vmbench-console")?;
     line.push(["-serial", "chardev:vmbench-console"]);
@@ -74,7 +75,7 @@ impl CommandLine {
         self.args.extend(args.into_iter().map(Into::into));
     }
 
-    fn basics(&mut self, guest: &Builder) {
+    fn basics(&mut self, guest: &Builder, least_mib: u32) {
         let (accel, cpu) = match guest.accel {
             Accel::Tcg => ("tcg", "max"),
             Accel::Kvm => ("kvm", "host"),
@@ -83,7 +84,7 @@ impl CommandLine {
         self.push(["-nodefaults", "-no-user-config", "-no-reboot"]);
         self.push(["-display", "none", "-machine", "q35"]);
         self.push(["-accel", accel, "-cpu", cpu]);
-        self.push(["-m", &format!("{}M", guest.memory_mib)]);
+        self.push(["-m", &format!("{}M", guest.memory_mib.max(least_mib))]);
         self.push(["-smp", &guest.cpus.to_string()]);
     }
 

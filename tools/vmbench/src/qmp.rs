@@ -63,7 +63,7 @@ impl<'a> Qmp<'a> {
     ) -> crate::Result<Event> {
         self.guest
             .monitor()
-            .wait_event(name, accept, limit)
+            .wait_event(name, accept, self.guest.scaled(limit))
             .map_err(|failure| self.error(name, failure))
     }
 
