@@ -5,7 +5,10 @@
 use core::ptr::NonNull;
 
 use kernel::{
-    alloc::flags::__GFP_ZERO,
+    alloc::flags::{
+        __GFP_NOWARN,
+        __GFP_ZERO, //
+    },
     bindings,
     mm::virt::VmaNew,
     page::{
@@ -53,7 +56,8 @@ unsafe impl Sync for SharedPage {}
 impl SharedPage {
     /// Allocates the page; may sleep.
     pub(crate) fn new() -> Result<Self> {
-        let words = VBox::<Words>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        // Whoever binds the device is told of a failure: no trace is needed.
+        let words = VBox::<Words>::new_uninit(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN)?;
         // SAFETY: Zeroed, which is a valid value; `Opaque` takes any.
         let mut words = unsafe { words.assume_init() };
         let page = words.page_iter().next().map(|page| page.as_ptr());
