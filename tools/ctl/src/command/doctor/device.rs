@@ -156,10 +156,22 @@ fn pages(info: &Info) -> Option<Finding> {
     }
     Some(match info.page_size >= ALWAYS_WRITE_BACK {
         true => Finding::good(CHECK, found),
-        false => Finding::note(
-            CHECK,
-            found,
-            "large pages need BAR2 at a multiple of 2 MiB; see Documentation/userspace-api.rst",
-        ),
+        false => Finding::note(CHECK, found, why_small(ram())),
     })
+}
+
+/// Below that Linux has no large pages.
+const MUCH_RAM: u64 = 512 << 20;
+
+fn why_small(ram: u64) -> &'static str {
+    match ram < MUCH_RAM {
+        true => "this machine has less than 512 MiB of RAM, where Linux has no large pages: give it more",
+        false => "large pages need BAR2 at a multiple of 2 MiB; see Documentation/memory.rst",
+    }
+}
+
+/// Bytes of RAM, as the kernel counts them.
+fn ram() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram * u64::from(info.mem_unit)
 }
