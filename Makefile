@@ -183,6 +183,21 @@ test: guest
 	+@$(MAKE) modules KDIR=sandbox
 	cd tools && cargo test --workspace --no-fail-fast
 
+# A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
+debug_dir = $(shell $(SANDBOX)/debug-kernel --where)
+debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1 M=$(CURDIR)/src MO=$(CURDIR)/build/debug
+debug_skips := 32:: load:: odd:: cache:: pair:: trio:: server:: ctl:: channel:: acrn:: samples::
+.PHONY: debug-kernel test-debug-kernel
+debug-kernel: sandbox-ready
+	@$(SANDBOX)/debug-kernel
+
+test-debug-kernel: debug-kernel guest
+	@mkdir -p build/debug
+	+@$(debug_kbuild) modules
+	cd tools && VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
+		IVSHMEM_GUEST_MODULE=$(CURDIR)/build/debug/ivshmem_rs.ko \
+		cargo test --package guest-tests --test guests -- $(addprefix --skip ,$(debug_skips))
+
 # Fetches two more QEMUs, so it is not part of `make test`.
 .PHONY: test-qemu-versions
 test-qemu-versions: programs
@@ -239,7 +254,7 @@ scripts := .ci/run dkms.conf samples/ktap tools/docs/enter tools/kdir-check tool
 	tools/protocol/fuzz/run tools/server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix tools/packages/,build check guest-check) \
-	$(addprefix $(SANDBOX)/,debian debian-hook enter info kdir lib.sh prepare versions)
+	$(addprefix $(SANDBOX)/,debian debian-hook debug-kernel enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools $(scripts)
@@ -295,6 +310,7 @@ help:
 	@echo '             headers, programs; install-module, -system, -headers, -programs: one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  test       all tests: on the host and in virtual machines'
+	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts'
 	@echo '  docs       the manuals as HTML, in build/docs'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'

@@ -16,6 +16,7 @@ mod guests {
     pub mod channel;
     pub mod churn;
     pub mod ctl;
+    pub mod faults;
     pub mod impostor;
     pub mod load;
     pub mod odd;
@@ -33,7 +34,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 15] = [
+const SETS: [(&str, Cases); 16] = [
     ("load", guests::load::cases),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
@@ -49,6 +50,7 @@ const SETS: [(&str, Cases); 15] = [
     ("samples", guests::samples::cases),
     ("ctl", guests::ctl::cases),
     ("channel", guests::channel::cases),
+    ("faults", guests::faults::cases),
 ];
 
 fn main() {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use guest_tests::artefacts::{self, Width};
-use guest_tests::lab::{Fleet, Lab};
+use guest_tests::lab::{expect_no_leaks, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{Builder, Device, Guest, Region};
 
@@ -69,7 +69,7 @@ fn unbind_and_bind(fleet: &Fleet) -> Result<(), Failed> {
         .command(argv)
         .limit(LIMIT * (1 + rounds / 10));
     print!("{}", command.run()?.check()?.stdout_text());
-    Ok(())
+    expect_no_leaks(&fleet.guests[0])
 }
 
 fn unplug_and_plug(fleet: &Fleet) -> Result<(), Failed> {
@@ -88,5 +88,5 @@ fn unplug_and_plug(fleet: &Fleet) -> Result<(), Failed> {
         plug(guest, &region.socket(), "hotport")?;
     }
     print!("{}", users.wait()?.check()?.stdout_text());
-    Ok(())
+    expect_no_leaks(guest)
 }
