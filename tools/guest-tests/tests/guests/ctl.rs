@@ -4,6 +4,10 @@
 //!
 //! `a` has two devices, with and without a doorbell; `b` has one, on the same region as the first of `a`.
 
+#[path = "ctl/amiss.rs"]
+mod amiss;
+#[path = "ctl/memory.rs"]
+mod memory;
 #[path = "ctl/talk.rs"]
 mod talk;
 
@@ -54,12 +58,21 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         ("info_tells_what_the_driver_says", info),
         ("ring_wakes_who_waits", ring_and_wait),
         ("wait_ends_at_its_limit_and_refuses_vectors", wait_errors),
-        ("wait_word_ends_when_the_word_changes", wait_word),
-        ("peek_reads_what_another_machine_poked", peek_and_poke),
-        ("dump_reads_what_another_machine_loaded", dump_and_load),
+        ("wait_word_ends_when_the_word_changes", memory::wait_word),
+        (
+            "peek_reads_what_another_machine_poked",
+            memory::peek_and_poke,
+        ),
+        (
+            "dump_reads_what_another_machine_loaded",
+            memory::dump_and_load,
+        ),
         ("monitor_counts_interrupts", monitor),
         ("monitor_ends_when_the_device_goes", monitor_removal),
-        ("doctor_names_what_is_wrong_and_its_remedies_work", doctor),
+        (
+            "doctor_names_what_is_wrong_and_its_remedies_work",
+            amiss::doctor,
+        ),
         ("ping_measures_round_trips", ping),
         ("chat_tells_lines_and_who_is_there", talk::lines),
         (
@@ -68,8 +81,8 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         ),
         ("bench_measures_all_or_says_why_not", talk::bench),
         ("cp_goes_on_after_the_receiver_was_killed", talk::copy),
-        ("no_device_is_exit_code_3", no_device),
-        ("no_permission_is_exit_code_4", no_permission),
+        ("no_device_is_exit_code_3", amiss::no_device),
+        ("no_permission_is_exit_code_4", amiss::no_permission),
     ];
     let trials = cases.map(|(name, case)| lab.trial(format!("ctl::{name}"), case));
     Ok(trials.into())
@@ -258,107 +271,6 @@ fn wait_errors(fleet: &Fleet) -> Result<(), Failed> {
     refused(a, "ring 0 --device 1", 6, "no doorbell")
 }
 
-fn wait_word(fleet: &Fleet) -> Result<(), Failed> {
-    let [a, b] = &fleet.guests[..] else {
-        return Err("two guests".into());
-    };
-    text(a, "poke 0x800 7")?;
-    refused(b, "wait --word 0x800=7 --timeout 100ms", 5, "nobody rang")?;
-    refused(
-        b,
-        "wait --word 0x801=7",
-        6,
-        "offset 2049 is not a multiple of 4",
-    )?;
-    let mut waiting = b
-        .command([PROGRAM, "wait", "--word", "0x800=7", "--timeout", "100s"])
-        .spawn()?;
-    // It may not sleep yet: then it finds the word changed, which is just as good.
-    text(a, "poke 0x800 9")?;
-    text(a, &format!("ring {}", peer_id(b)?))?;
-    waiting.wait_for_output("0x9", LIMIT)?;
-    waiting.wait()?.check()?;
-    let word = answer(b, "wait --word 0x800=7")?;
-    assert_eq!(word, json!({ "offset": 0x800, "value": 9 }));
-    Ok(())
-}
-
-fn peek_and_poke(fleet: &Fleet) -> Result<(), Failed> {
-    let [a, b] = &fleet.guests[..] else {
-        return Err("two guests".into());
-    };
-    text(a, "poke 0x100 0x12345678 42")?;
-    text(a, "poke --width 1 0x108 0xab 0xcd")?;
-    assert_eq!(
-        text(b, "peek 0x100 -n 2")?,
-        "0x00000100: 0x12345678\n0x00000104: 0x0000002a"
-    );
-    assert_eq!(text(b, "peek --width 2 0x108")?, "0x00000108: 0xcdab");
-    assert_eq!(
-        text(b, "peek --width 8 0x100")?,
-        "0x00000100: 0x0000002a12345678"
-    );
-    let peeked = answer(b, "peek --width 1 0x108 -n 2")?;
-    assert_eq!(
-        peeked,
-        json!({ "offset": 0x108, "width": 1, "values": [0xab, 0xcd] })
-    );
-    let poked = answer(a, "poke 0x100 1 2 3")?;
-    assert_eq!(poked, json!({ "offset": 0x100, "width": 4, "count": 3 }));
-    refused(a, "peek 4M", 6, "not inside of the 4194304 bytes")?;
-    refused(a, "peek 0x102", 6, "offset 258 is not a multiple of 4")?;
-    refused(a, "poke 4M 1", 6, "not inside of")?;
-    refused(
-        a,
-        "poke --width 2 0x200 0x10000",
-        2,
-        "does not fit into 2 bytes",
-    )
-}
-
-fn dump_and_load(fleet: &Fleet) -> Result<(), Failed> {
-    let [a, b] = &fleet.guests[..] else {
-        return Err("two guests".into());
-    };
-    a.shell("head -c 300007 /dev/urandom >/original")?.check()?;
-    let loaded = answer(a, "load --offset 0x1001 /original")?;
-    assert_eq!(loaded, json!({ "offset": 0x1001, "length": 300_007 }));
-    let dumped = text(b, "dump --offset 0x1001 --length 300007 --output /copy")?;
-    assert_eq!(dumped, "/copy: 300007 bytes from offset 0x1001 on");
-    assert!(
-        a.read_file("/original")? == b.read_file("/copy")?,
-        "it arrived damaged"
-    );
-    let raw = run(b, "dump -s 0x1001 -n 300007 -o - | cmp - /copy")?;
-    raw.check()?;
-
-    a.shell(&format!("head -c 64 /dev/zero | {PROGRAM} load -s 1M -"))?
-        .check()?;
-    a.shell(&format!(
-        "printf 'Hello, neighbour' | {PROGRAM} load -s 0x100010 -"
-    ))?
-    .check()?;
-    let hex = "00100000  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|\n\
-               00100010  48 65 6c 6c 6f 2c 20 6e  65 69 67 68 62 6f 75 72  |Hello, neighbour|\n\
-               00100020";
-    assert_eq!(text(b, "dump -s 1M -n 32")?, hex);
-    let dumped = answer(b, "dump -s 0x100010 -n 5")?;
-    assert_eq!(
-        dumped,
-        json!({ "offset": 0x100010, "length": 5, "hex": "48656c6c6f" })
-    );
-
-    refused(a, "dump --offset 5M", 6, "the memory has 4 MiB")?;
-    refused(a, "dump --length 5M", 6, "more than there are")?;
-    refused(
-        a,
-        "load --offset 0x3ffff0 /original",
-        6,
-        "longer than the 16 bytes",
-    )?;
-    refused(a, "load /absent", 1, "cannot read /absent")
-}
-
 fn monitor(fleet: &Fleet) -> Result<(), Failed> {
     let a = &fleet.guests[0];
     let me = peer_id(a)?;
@@ -430,86 +342,6 @@ fn bind(guest: &Guest, address: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The findings of one check: their states, and their texts together.
-fn findings(report: &Value, check: &str) -> (Vec<String>, String) {
-    let all = report.as_array().into_iter().flatten();
-    let of: Vec<_> = all.filter(|finding| finding["check"] == check).collect();
-    let states = of
-        .iter()
-        .map(|f| f["state"].as_str().unwrap_or_default().to_string());
-    (states.collect(), of.iter().map(|f| f.to_string()).collect())
-}
-
-fn doctor(fleet: &Fleet) -> Result<(), Failed> {
-    let [a, b] = &fleet.guests[..] else {
-        return Err("two guests".into());
-    };
-    let report = answer(a, "doctor")?;
-    for (check, states) in [
-        ("device", vec!["good"]),
-        ("module", vec!["good"]),
-        ("driver", vec!["good", "good"]),
-        ("rights", vec!["good", "good"]),
-        ("vectors", vec!["good", "note"]),
-        ("cache", vec!["good", "note"]),
-        ("pages", vec!["note"]),
-    ] {
-        assert_eq!(findings(&report, check).0, states, "{check}: {report}");
-    }
-    // The reason is the driver's own, from the kernel log.
-    let (_, cache) = findings(&report, "cache");
-    assert!(
-        cache.contains("a region of at least 2 MiB would be write-back"),
-        "{cache}"
-    );
-    // BAR2 lies as it should, but Linux has switched large pages off.
-    let (_, pages) = findings(&report, "pages");
-    assert!(pages.contains("less than 512 MiB of RAM"), "{pages}");
-    let (_, vectors) = findings(&report, "vectors");
-    assert!(
-        vectors.contains("ivshmem-doorbell and a server"),
-        "{vectors}"
-    );
-    assert!(text(a, "doctor")?.starts_with("ok      2 ivshmem devices\n"));
-
-    // Without its driver; the remedy is what binds it again.
-    let address = answer(b, "info")?["bus-id"]
-        .as_str()
-        .unwrap_or_default()
-        .to_string();
-    unbind(b, &address)?;
-    let sick = run(b, "doctor")?;
-    assert_eq!(sick.status, Status::Code(7));
-    let said = sick.stdout_text();
-    assert!(said.contains("no driver is bound"), "{said}");
-    let remedy = format!("echo {address} >/sys/bus/pci/drivers/ivshmem_rs/bind");
-    assert!(said.contains(&remedy), "{said}");
-    refused(
-        b,
-        &format!("info -d {address}"),
-        3,
-        "`ivshmemctl doctor` says what to do",
-    )?;
-    b.shell(&remedy)?.check()?;
-    run(b, "doctor")?.check()?;
-
-    b.shell("rmmod ivshmem_rs")?.check()?;
-    let sick = run(b, "doctor")?;
-    assert_eq!(sick.status, Status::Code(7));
-    let said = sick.stdout_text();
-    assert!(
-        said.contains("the module ivshmem_rs is not installed"),
-        "{said}"
-    );
-    assert!(
-        said.contains("there are no headers of the kernel that runs"),
-        "{said}"
-    );
-    b.shell(&format!("insmod {MODULE}"))?.check()?;
-    run(b, "doctor")?.check()?;
-    Ok(())
-}
-
 fn ping(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
@@ -536,53 +368,4 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
         "does not answer within 100ms",
     )?;
     refused(b, "ping --serve -t 100ms", 5, "nobody asked")
-}
-
-fn no_device(fleet: &Fleet) -> Result<(), Failed> {
-    let a = &fleet.guests[0];
-    for command in [
-        "info",
-        "wait",
-        "monitor",
-        "ring 0",
-        "peek 0",
-        "poke 0 1",
-        "dump",
-        "load /init",
-    ] {
-        refused(
-            a,
-            &format!("{command} -d 9"),
-            3,
-            "/dev/ivshmem9 does not exist",
-        )?;
-    }
-    refused(a, "info -d 0000:00:1f.7", 3, "see `ivshmemctl list`")?;
-    refused(a, "info -d /dev/null", 3, "is no node of the driver")
-}
-
-fn no_permission(fleet: &Fleet) -> Result<(), Failed> {
-    let a = &fleet.guests[0];
-    let as_nobody = |arguments: &str| {
-        let command = format!("{PROGRAM} {arguments}");
-        a.run(["su", "-s", "/bin/sh", "nobody", "-c", &command])
-    };
-    a.shell("chmod 600 /dev/ivshmem0")?.check()?;
-    let refused = as_nobody("info")?;
-    assert_eq!(refused.status, Status::Code(4), "{}", refused.stderr_text());
-    assert!(refused.stderr_text().contains("join the group"));
-    let sick = as_nobody("--json doctor")?;
-    assert_eq!(sick.status, Status::Code(7));
-    let (states, said) = findings(&serde_json::from_str(&sick.stdout_text())?, "rights");
-    assert_eq!(states[0], "problem", "{said}");
-    assert!(said.contains("udev rule"), "{said}");
-
-    // Who may only read can look, and cannot ring.
-    a.shell("chmod 644 /dev/ivshmem0")?.check()?;
-    for arguments in ["info", "peek 0", "dump -n 16", "monitor -n 1 -i 10ms"] {
-        as_nobody(arguments)?.check()?;
-    }
-    assert_eq!(as_nobody("ring 0")?.status, Status::Code(4));
-    a.shell("chmod 600 /dev/ivshmem0")?.check()?;
-    Ok(())
 }
