@@ -12,6 +12,7 @@ use anyhow::{bail, Context, Result};
 use ivshmem_acrn::{Bdf, Provider, Region};
 use ivshmem_model::{Event, Region as Model};
 use ivshmem_vfio_user::{Backing, Endpoint, Host};
+use rustix::fs::OFlags;
 use tracing::{debug, trace};
 
 use crate::cli::Options;
@@ -90,6 +91,9 @@ fn dm_memory(region: &Region, directory: &Path) -> Result<File> {
     let failed = |error| format!("failed to get {} status, error {error}", region.name);
     let mut open = OpenOptions::new();
     open.read(true).write(true).mode(0o600);
+    // As shm_open() does: the directory is everybody's.
+    // CAST: A flag of open().
+    open.custom_flags(OFlags::NOFOLLOW.bits() as i32);
     let size = region.size.bytes();
     match open.clone().create_new(true).open(&path) {
         Ok(file) => {

@@ -162,6 +162,19 @@ fn a_device_model_without_its_directory() {
     );
 }
 
+/// `shm_open()` does not either.
+#[test]
+fn a_device_model_follows_no_link() {
+    let shm = TempDir::new().unwrap();
+    let target = shm.path().join("target");
+    std::fs::write(&target, vec![7; 2 << 20]).unwrap();
+    std::os::unix::fs::symlink(&target, shm.path().join("test")).unwrap();
+    let slot = "6,ivshmem,dm:/test,2";
+    let (code, errors) = failure(&["--vm", "1", "-s", slot, "--shm-dir", text(shm.path())]);
+    assert_eq!(code, 1);
+    assert!(errors.contains("failed to get test status"), "{errors}");
+}
+
 #[test]
 fn a_device_model_without_room() {
     let shm = TempDir::new().unwrap();

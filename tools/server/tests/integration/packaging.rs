@@ -2,10 +2,15 @@
 //! What a distribution ships beside the program.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::client::Peer;
+use crate::manager::Manager;
 use crate::server::PROGRAM;
+use crate::status::read;
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -66,22 +71,34 @@ fn units_are_right() {
     assert!(output.is_none_or(|output| output.status.success()));
 }
 
+/// As the units and the manual have it, but for the directory.
 #[test]
-fn example_is_a_configuration() {
-    let output = Command::new(PROGRAM)
-        .arg("--config")
-        .arg(shipped("example.toml"))
-        .env("LISTEN_FDS", "0")
-        .output()
-        .unwrap();
-    // It is understood: all that is missing is the socket, or the directory of the others.
-    let text = String::from_utf8(output.stderr).unwrap();
-    let expected = ["example has no socket", "/run/ivshmem"];
-    assert!(
-        expected.iter().any(|expected| text.contains(expected)),
-        "{text}"
+fn example_serves_the_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(shipped("example.toml")).unwrap();
+    let config = directory.path().join("example.toml");
+    let here = directory.path().to_str().unwrap();
+    std::fs::write(&config, text.replace("/run/ivshmem", here)).unwrap();
+    let manager = Manager::new(&directory.path().join("notify"));
+    let socket = directory.path().join("example.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    manager.pass("ivshmem-server@example.socket", listener);
+    let _server = manager.start(&["--config", config.to_str().unwrap(), "--fd-store"]);
+    let camera = directory.path().join("example.camera.sock");
+    assert_eq!(
+        camera.metadata().unwrap().permissions().mode() & 0o777,
+        0o660
     );
-    assert!(!text.contains("example.toml"), "{text}");
+    let status = directory.path().join("example.status");
+    assert_eq!(
+        status.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(Peer::join(&camera, 8).id, 1);
+    assert_eq!(Peer::join(&socket, 8).id, 0);
+    let report = read(status.to_str().unwrap());
+    assert_eq!(report["regions"][0]["name"], "example");
+    assert_eq!(report["successor"], true);
 }
 
 #[test]
