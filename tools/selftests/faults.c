@@ -12,8 +12,6 @@
 /* More allocations than any call here makes. */
 #define MOST		2000
 
-static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-
 static void write_text(const char *path, const char *text)
 {
 	int fd = (int)ASSERT_OK(open(path, O_WRONLY | O_CLOEXEC));
@@ -25,17 +23,11 @@ static void write_text(const char *path, const char *text)
 /* Lets allocations that may sleep fail too, without a trace in the kernel log for each. */
 static void set_up(void)
 {
-	node_bus_id(dev_path(), device_bus_id);
+	remember_device();
 	if (access(FAIL_NTH, F_OK) != 0 || access(FAILSLAB, F_OK) != 0)
 		return;
 	write_text(FAILSLAB "ignore-gfp-wait", "N");
 	write_text(FAILSLAB "verbose", "0");
-}
-
-static void bind_again(void)
-{
-	if (access(dev_path(), F_OK) != 0 && driver_bind(device_bus_id) != 0)
-		printf("# cannot bind %s again: %s\n", device_bus_id, strerror(errno));
 }
 
 static void arm(int fail_nth, unsigned int nth)
@@ -176,5 +168,5 @@ TEST(ringing_many_survives_each_failed_allocation)
 int main(int argc, char **argv)
 {
 	(void)argc;
-	return test_main_around(argv, dev_path(), set_up, bind_again);
+	return test_main_around(argv, dev_path(), set_up, bind_device_again);
 }

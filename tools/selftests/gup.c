@@ -18,19 +18,6 @@
 #define WAITING		"pages of 2 MiB that other parts of the kernel hold"
 #define WAITING_SECONDS	10
 
-static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-
-static void remember_bus_id(void)
-{
-	node_bus_id(dev_path(), device_bus_id);
-}
-
-static void bind_again(void)
-{
-	if (access(dev_path(), F_OK) != 0 && driver_bind(device_bus_id) != 0)
-		printf("# cannot bind %s again: %s\n", device_bus_id, strerror(errno));
-}
-
 static bool gup_works(void)
 {
 	const char *text = getenv("IVSHMEM_GUP");
@@ -184,5 +171,5 @@ TEST(removal_waits_for_buffers_of_io_uring)
 int main(int argc, char **argv)
 {
 	(void)argc;
-	return test_main_around(argv, dev_path(), remember_bus_id, bind_again);
+	return test_main_around(argv, dev_path(), remember_device, bind_device_again);
 }

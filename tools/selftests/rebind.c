@@ -11,8 +11,6 @@
 
 #define MODULE_NAME	"ivshmem_rs"
 
-static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-
 static int insert_module(void)
 {
 	const char *path = getenv("IVSHMEM_MODULE"), *args = getenv("IVSHMEM_MODULE_ARGS");
@@ -34,18 +32,12 @@ static int remove_module(void)
 	return syscall(SYS_delete_module, MODULE_NAME, O_NONBLOCK);
 }
 
-static void remember_bus_id(void)
-{
-	node_bus_id(dev_path(), device_bus_id);
-}
-
 /* Brings module and binding back, if a case has left them away. */
 static void restore(void)
 {
 	if (access(DRIVER_DIR, F_OK) != 0 && insert_module() != 0)
 		printf("# cannot insert the module again: %s\n", strerror(errno));
-	if (access(dev_path(), F_OK) != 0 && driver_bind(device_bus_id) != 0)
-		printf("# cannot bind %s again: %s\n", device_bus_id, strerror(errno));
+	bind_device_again();
 }
 
 /* Whether the module can be taken out and put back; built in, there is nothing to test. */
@@ -122,5 +114,5 @@ TEST(a_file_of_a_removed_device_keeps_the_module)
 int main(int argc, char **argv)
 {
 	(void)argc;
-	return test_main_around(argv, dev_path(), remember_bus_id, restore);
+	return test_main_around(argv, dev_path(), remember_device, restore);
 }

@@ -13,19 +13,6 @@
 #define IV_POSITION	2
 #define DOORBELL	3
 
-static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-
-static void remember_bus_id(void)
-{
-	node_bus_id(dev_path(), device_bus_id);
-}
-
-static void bind_again(void)
-{
-	if (access(dev_path(), F_OK) != 0 && driver_bind(device_bus_id) != 0)
-		printf("# cannot bind %s again: %s\n", device_bus_id, strerror(errno));
-}
-
 static int open_mappable(int flags)
 {
 	int fd = dev_open_with(flags, 1);
@@ -113,5 +100,5 @@ TEST(after_removal_it_is_SIGBUS_in_every_process)
 int main(int argc, char **argv)
 {
 	(void)argc;
-	return test_main_around(argv, dev_path(), remember_bus_id, bind_again);
+	return test_main_around(argv, dev_path(), remember_device, bind_device_again);
 }

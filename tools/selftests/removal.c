@@ -19,20 +19,6 @@
 /* How long the host may take to unplug, before scaling. */
 #define UNPLUG_SECONDS	120
 
-static char device_bus_id[IVSHMEM_BUS_ID_LEN];
-
-static void remember_bus_id(void)
-{
-	node_bus_id(dev_path(), device_bus_id);
-}
-
-/* Binds the device again, if a case has left it unbound. */
-static void bind_again(void)
-{
-	if (access(dev_path(), F_OK) != 0 && driver_bind(device_bus_id) != 0)
-		printf("# cannot bind %s again: %s\n", device_bus_id, strerror(errno));
-}
-
 static void remove_device(void)
 {
 	ASSERT_OK(driver_unbind(device_bus_id));
@@ -304,5 +290,5 @@ int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], UNPLUG_OPTION))
 		return test_alone(watch_unplug);
-	return test_main_around(argv, dev_path(), remember_bus_id, bind_again);
+	return test_main_around(argv, dev_path(), remember_device, bind_device_again);
 }

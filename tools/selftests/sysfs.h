@@ -84,4 +84,20 @@ static inline void node_bus_id(const char *path, char bus_id[IVSHMEM_BUS_ID_LEN]
 	snprintf(bus_id, IVSHMEM_BUS_ID_LEN, "%.15s", basename(target));
 }
 
+/* Address of the device under test, which stays when the node goes. */
+static char device_bus_id[IVSHMEM_BUS_ID_LEN];
+
+/* To be called before the first case. */
+static inline void remember_device(void)
+{
+	node_bus_id(dev_path(), device_bus_id);
+}
+
+/* To be called after each case, which may have left the device unbound. */
+static inline void bind_device_again(void)
+{
+	if (access(dev_path(), F_OK) != 0 && driver_bind(device_bus_id) != 0)
+		printf("# cannot bind %s again: %s\n", device_bus_id, strerror(errno));
+}
+
 #endif /* SYSFS_H */
