@@ -51,7 +51,7 @@ impl TakeOver {
     pub fn ask(path: &Path) -> io::Result<(Self, Inheritance)> {
         let flags = SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        be_patient(&socket, PATIENCE)?;
+        be_patient(&socket)?;
         net::connect(&socket, &SocketAddrUnix::new(path)?)?;
         let mut inheritance = Inheritance::default();
         loop {
@@ -102,7 +102,7 @@ pub(crate) fn give(socket: &OwnedFd, server: &Server) -> io::Result<()> {
         return Err(io::Error::other(format!("user {} may not", who.uid)));
     }
     rustix::io::ioctl_fionbio(socket, false)?;
-    be_patient(socket, PATIENCE)?;
+    be_patient(socket)?;
     give_to(socket, server).inspect_err(|_| {
         // It may answer yet. If it cannot hear this, it is gone.
         let _ = answer(socket);
@@ -121,9 +121,9 @@ fn give_to(socket: &OwnedFd, server: &Server) -> io::Result<()> {
     send(socket, "", &[])
 }
 
-fn be_patient(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
-    set_socket_timeout(socket, Timeout::Recv, Some(limit))?;
-    Ok(set_socket_timeout(socket, Timeout::Send, Some(limit))?)
+fn be_patient(socket: &OwnedFd) -> io::Result<()> {
+    set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))?;
+    Ok(set_socket_timeout(socket, Timeout::Send, Some(PATIENCE))?)
 }
 
 /// Sends a packet and waits for the answer, so that no more than one packet of descriptors is

@@ -62,6 +62,7 @@ mod doorbells;
 mod error;
 mod estate;
 mod hand_over;
+mod identity;
 mod inheritance;
 mod journal;
 mod ledger;

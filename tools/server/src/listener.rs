@@ -4,7 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{chown, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{chown, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -13,14 +13,12 @@ use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, Soc
 use tracing::{info, warn};
 
 use crate::error::system;
+use crate::identity::Identity;
 use crate::lock::Lock;
 use crate::BindError;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
-
-/// Device and inode of a file.
-type Identity = (u64, u64);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Listener {
         net::bind(&socket, &address).map_err(|errno| failed("create", path)(errno.into()))?;
         let place = Place {
             path: path.to_owned(),
-            identity: Some(identity(path).map_err(failed("look at", path))?),
+            identity: Some(Identity::at(path).map_err(failed("look at", path))?),
             lock,
             owned: true,
         };
@@ -104,7 +102,7 @@ impl Listener {
         let mut listener = Self::given(&path.display().to_string(), socket)?;
         listener.place = Some(Place {
             path: path.to_owned(),
-            identity: identity(path).ok(),
+            identity: Identity::at(path).ok(),
             lock,
             owned: false,
         });
@@ -157,7 +155,7 @@ impl Place {
             return;
         };
         // Somebody may have put another file in its place.
-        if identity(&self.path).is_ok_and(|found| found == ours) {
+        if Identity::at(&self.path).is_ok_and(|found| found == ours) {
             if let Err(error) = fs::remove_file(&self.path) {
                 warn!("cannot remove {}: {error}", self.path.display());
             }
@@ -232,10 +230,6 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(BindError::InUse(path.to_owned())),
         Err(errno) => Err(failed("connect to", path)(errno.into())),
     }
-}
-
-fn identity(path: &Path) -> io::Result<Identity> {
-    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {

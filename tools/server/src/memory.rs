@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 use tracing::warn;
 
 use crate::error::{system, BindError};
+use crate::identity::is_at;
 use crate::RegionConfig;
 
 /// Where POSIX shared memory objects are.
@@ -178,14 +179,6 @@ impl Memory {
     pub(crate) fn abandon(&mut self) {
         self.owned = false;
     }
-
-    fn is_at(&self, path: &Path) -> bool {
-        let identity = |found: fs::Stat| (found.st_dev, found.st_ino);
-        match (fs::fstat(&self.fd), fs::lstat(path)) {
-            (Ok(ours), Ok(named)) => identity(ours) == identity(named),
-            _ => false,
-        }
-    }
 }
 
 fn file_of(source: &MemorySource) -> Option<PathBuf> {
@@ -282,7 +275,7 @@ impl Drop for Memory {
             return;
         };
         // Somebody may have removed it, and somebody else put another file in its place.
-        if self.is_at(path) {
+        if is_at(&self.fd, path).unwrap_or(false) {
             if let Err(error) = std::fs::remove_file(path) {
                 warn!("cannot remove {}: {error}", path.display());
             }
