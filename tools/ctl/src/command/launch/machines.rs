@@ -2,7 +2,8 @@
 
 //! Starts what was planned, and ends it.
 
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
@@ -21,6 +22,9 @@ use crate::signals;
 /// How often to look whether a process has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How the notice begins that a service is ready: `sd_notify(3)`.
+const READY: &[u8] = b"READY=1\n";
+
 /// A process that is told to end when this is dropped, and waited for.
 struct Process {
     name: String,
@@ -29,13 +33,11 @@ struct Process {
 }
 
 /// Starts the server and the machines, and returns when all machines or a signal have ended it.
-pub fn run(plan: &Plan, socket: &Path, output: Output) -> Result<Exit> {
+pub fn run(plan: &Plan, output: Output) -> Result<Exit> {
     let ended = signals::ended()?;
     // Dropped last.
     let server = plan.server.as_deref();
-    let mut server = server
-        .map(|words| start_server(words, socket))
-        .transpose()?;
+    let mut server = server.map(start_server).transpose()?;
     let mut machines = Vec::new();
     for (vm, words) in plan.machines.iter().enumerate() {
         let mut command = Command::new(&words[0]);
@@ -60,16 +62,26 @@ pub fn run(plan: &Plan, socket: &Path, output: Output) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Returns when it takes connections.
-fn start_server(words: &[String], socket: &Path) -> Result<Process> {
+/// Returns when it takes connections, of which it tells as it would tell systemd. Trying to connect would take a peer ID.
+fn start_server(words: &[String]) -> Result<Process> {
+    let name = format!("ivshmemctl-launch-{}", std::process::id());
+    let notices = SocketAddr::from_abstract_name(&name)
+        .and_then(|address| UnixDatagram::bind_addr(&address))
+        .context("cannot listen to the server")?;
+    notices.set_read_timeout(Some(LOOK))?;
     let mut command = Command::new(program(&words[0]));
     command.args(&words[1..]).stdin(Stdio::null());
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
     let mut server = Process::start(words[0].clone(), &mut command)?;
-    while UnixStream::connect(socket).is_err() {
-        sleep(LOOK);
+    let mut notice = [0; 256];
+    loop {
+        // Nothing comes within the time limit while it starts.
+        let length = notices.recv(&mut notice).unwrap_or(0);
+        if notice[..length].starts_with(READY) {
+            return Ok(server);
+        }
         server.look_on()?;
     }
-    Ok(server)
 }
 
 /// The program of this name that lies beside this one, if there is one and none is installed.
