@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use ivshmem::Link;
 use ivshmem_channel::{Channel, Error, Layout, Member};
@@ -70,9 +70,9 @@ impl Table {
 /// Says by which option a channel is made anew.
 fn advise(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(Error::Corrupt(_) | Error::OtherLayout) => Err::<(), _>(error)
-            .context("the option --anew makes the channel anew, at both ends")
-            .unwrap_err(),
+        Some(Error::Corrupt(_) | Error::OtherLayout) => {
+            error.context("the option --anew makes the channel anew, at both ends")
+        }
         _ => error,
     }
 }

@@ -140,7 +140,6 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         partner.rounds(&mut report, options.time);
         bytes::stream(&mut report, options.time);
         partner.stream(&mut report, options.time);
-        partner.end()?;
     }
     let answer = Answer {
         node: party.link.device().path().display().to_string(),

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{pipe_with, PipeFlags};
 
-use super::party::Party;
+use super::party::{Helper, Party};
 use super::rounds::{BATCH, MESSAGE, NOTE};
 use super::{per_call, rate, Report, Unit};
 use crate::exit::Exit;
@@ -24,7 +24,7 @@ const COUNTER: usize = 8;
 
 /// A process that answers, and the two ends to it.
 struct Echo {
-    child: Child,
+    _child: Helper,
     to: File,
     from: File,
 }
@@ -64,7 +64,7 @@ impl Echo {
             .spawn()
             .context("cannot start the process that answers")?;
         Ok(Self {
-            child,
+            _child: Helper(child),
             to: to.into(),
             from: from.into(),
         })
@@ -85,14 +85,6 @@ impl Echo {
             }
             Ok(self.from.read_exact(&mut answer)?)
         })
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

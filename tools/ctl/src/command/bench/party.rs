@@ -2,6 +2,7 @@
 
 //! What both ends of a measurement have, and how one waits for the other.
 
+use std::process::Child;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
@@ -31,6 +32,17 @@ impl Way {
         (Self::Poll, "poll and read"),
         (Self::Spin, "event page, spinning"),
     ];
+}
+
+/// A process of this program, ended when this is dropped.
+pub struct Helper(pub Child);
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// One end.

@@ -2,14 +2,14 @@
 
 //! Round trips and messages to the other end of the shared memory.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, Context, Result};
 use ivshmem::{Doorbell, Endpoint, Waiter};
 use ivshmem_channel::{Channel, Layout, Receiver, Sender};
 
-use super::party::{Party, Way};
+use super::party::{Helper, Party, Way};
 use super::{per_call, processors, rate, Options, Report, Unit};
 use crate::exit::{failure, Exit};
 
@@ -99,7 +99,7 @@ fn answer_messages(party: &Party) -> Result<()> {
 pub struct Partner<'a> {
     party: &'a Party,
     peer: u32,
-    child: Option<Child>,
+    child: Option<Helper>,
 }
 
 impl<'a> Partner<'a> {
@@ -207,29 +207,9 @@ impl<'a> Partner<'a> {
         let member = channel.join(0, self.party.vector)?;
         Ok((member.sender(1)?, member.receiver(1)?))
     }
-
-    /// Ends the process that was started.
-    pub fn end(mut self) -> Result<()> {
-        self.kill()
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
-    }
 }
 
-impl Drop for Partner<'_> {
-    fn drop(&mut self) {
-        // After an error, which is what is told.
-        let _ = self.kill();
-    }
-}
-
-fn start(party: &Party, options: &Options) -> Result<Child> {
+fn start(party: &Party, options: &Options) -> Result<Helper> {
     Command::new("/proc/self/exe")
         .args(["bench", "--serve", "--device"])
         .arg(party.link.device().path())
@@ -237,6 +217,7 @@ fn start(party: &Party, options: &Options) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
+        .map(Helper)
         .context("cannot start the process that answers")
 }
 
