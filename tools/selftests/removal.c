@@ -271,6 +271,7 @@ static void watch_unplug(void)
 	volatile uint32_t *words = map_words(fd);
 	const volatile struct ivshmem_event_page *page = map_event_page(fd);
 
+	remember_device();
 	sleeper_start(&reader, SYS_read);
 	sleeper_start(&poller, SYS_poll);
 	puts("ready");
@@ -281,6 +282,8 @@ static void watch_unplug(void)
 	EXPECT_EQ(-1, reader.result);
 	EXPECT_EQ(ENODEV, reader.error);
 	EXPECT_EQ(POLLERR | POLLHUP, poller.result);
+	/* Sleepers are woken first; the memory is taken away before the removal is over. */
+	wait_until_removed(device_bus_id);
 	EXPECT_TRUE(is_gone(words));
 	EXPECT_TRUE(page->dead != 0);
 	EXPECT_ERRNO(ENOENT, access(dev_path(), F_OK));

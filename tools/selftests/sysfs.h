@@ -13,12 +13,14 @@
 
 #define DRIVER_DIR	"/sys/bus/pci/drivers/ivshmem_rs"
 
+#define DEVICES_DIR	"/sys/bus/pci/devices"
+
 /* Opens an attribute of the PCI device @bus_id for reading. */
 static inline int open_attribute(const char *bus_id, const char *attribute)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bus_id, attribute);
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s/%s", bus_id, attribute);
 	return (int)ASSERT_OK(open(path, O_RDONLY | O_CLOEXEC));
 }
 
@@ -82,6 +84,19 @@ static inline void node_bus_id(const char *path, char bus_id[IVSHMEM_BUS_ID_LEN]
 	bytes = ASSERT_OK(readlink(link, target, sizeof(target) - 1));
 	target[bytes] = '\0';
 	snprintf(bus_id, IVSHMEM_BUS_ID_LEN, "%.15s", basename(target));
+}
+
+/*
+ * Waits until the PCI device is unplugged: the kernel takes its entry away after the driver is done
+ * with it (pci_stop_dev() before device_del()).
+ */
+static inline void wait_until_removed(const char *bus_id)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s", bus_id);
+	while (access(path, F_OK) == 0)
+		usleep(1000);
 }
 
 /* Address of the device under test, which stays when the node goes. */
