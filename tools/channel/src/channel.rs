@@ -3,11 +3,18 @@
 //! Makes channels, and finds those that are there.
 
 use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ivshmem::{Link, Memory};
 
 use crate::layout::{header, Invalid, BASE_ALIGN, HEADER_LEN};
 use crate::{Error, Layout, Member, Plan, Result};
+
+/// How long to try to make a channel while others do.
+const CONTENTION: Duration = Duration::from_secs(2);
+/// Pauses between tries are shorter than this many milliseconds.
+const LONGEST_PAUSE_MS: u32 = 20;
 
 /// A channel that was made or found. Joining is what makes use of it.
 ///
@@ -73,13 +80,25 @@ impl<L: Link + Clone> Channel<L> {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherLayout`] if there is one with another layout; those of [`create`](Self::create).
+    /// [`Error::OtherLayout`] if there is one with another layout; those of [`create`](Self::create);
+    /// [`Error::NotAChannel`] if somebody else writes there all the time.
     pub fn open_or_create(link: L, base: u64, layout: &Layout) -> Result<Self> {
-        match Self::open(link.clone(), base) {
-            Ok(channel) if channel.plan.layout() == layout => Ok(channel),
-            Ok(_) => Err(Error::OtherLayout),
-            Err(Error::NotAChannel(_)) => Self::create(link, base, layout),
-            Err(other) => Err(other),
+        let begin = Instant::now();
+        loop {
+            let found = match Self::open(link.clone(), base) {
+                Ok(channel) if channel.plan.layout() == layout => Ok(channel),
+                Ok(_) => Err(Error::OtherLayout),
+                Err(Error::NotAChannel(_)) => Self::create(link.clone(), base, layout),
+                Err(other) => Err(other),
+            };
+            match found {
+                // Somebody makes it too, and the two writings are mixed up. By chance, one will be first.
+                Err(Error::NotAChannel(_)) if begin.elapsed() < CONTENTION => {
+                    let pause = u64::from(random()? % LONGEST_PAUSE_MS);
+                    sleep(Duration::from_millis(pause));
+                }
+                found => return found,
+            }
         }
     }
 

@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use common::{layout, members, memory, Polled, RING, SOON};
+use common::{layout, members, memory, Polled, RING, SIZE, SOON};
 use ivshmem_channel::{Channel, Error, Presence};
 
 #[test]
@@ -134,4 +134,25 @@ fn programs_that_are_all_alike_find_a_slot() {
         other.join().unwrap()
     });
     assert_eq!(third.unwrap(), 0);
+}
+
+#[test]
+fn two_that_make_the_channel_at_the_same_time_find_each_other() {
+    let file = memory();
+    for _ in 0..500 {
+        file.set_len(0).unwrap();
+        file.set_len(SIZE as u64).unwrap();
+        let ready = Barrier::new(2);
+        let make = |id| {
+            let link = Polled::of(&file, id);
+            ready.wait();
+            Channel::open_or_create(link, 0, &layout()).unwrap();
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| make(0));
+            make(1);
+        });
+        // What they leave is a channel, whoever of them has made it.
+        Channel::open(Polled::of(&file, 2), 0).unwrap();
+    }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ivshmem::{forward_memory, Access, Doorbell, Mapping, Memory, Waiter};
 use ivshmem_channel::{Channel, Layout, Member};
 
-const SIZE: usize = 64 << 10;
+pub const SIZE: usize = 64 << 10;
 /// Bytes of each ring, and of each sender's part of one with several.
 pub const RING: u32 = 4096;
 pub const SOON: Option<Duration> = Some(Duration::from_millis(1));
