@@ -46,9 +46,9 @@ pub(crate) mod header {
 
 /// Where the fields of a slot are.
 pub(crate) mod slot {
-    pub const GENERATION: u64 = 0;
-    pub const INCARNATION: u64 = 4;
-    pub const STATE: u64 = 8;
+    /// Generation and incarnation, replaced as one word of 64 bits.
+    pub const OWNER: u64 = 0;
+    pub const JOINED: u64 = 8;
     pub const HEARTBEAT: u64 = 12;
     pub const PEER_ID: u64 = 16;
     pub const VECTOR: u64 = 20;

@@ -49,6 +49,7 @@ mod presence;
 mod receiver;
 pub mod ring;
 mod sender;
+mod slot;
 mod wait;
 
 pub use channel::Channel;

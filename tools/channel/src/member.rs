@@ -11,15 +11,12 @@ use ivshmem::{Link, MAX_PEER, MAX_RING_VECTOR};
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::channel::random;
-use crate::layout::{header, slot};
+use crate::layout::header;
 use crate::presence::Pulse;
 use crate::ring::Place;
+use crate::slot::{Owner, Slot, Words};
 use crate::{Error, MultiReceiver, Plan, Presence, Receiver, Result, Sender};
 
-/// State of a slot: somebody has joined.
-const JOINED: u32 = 1;
-/// State of a slot: who had joined has left.
-const LEFT: u32 = 2;
 /// Instead of a vector: do not ring, the owner cannot be rung and looks by itself.
 const NO_VECTOR: u32 = u32::MAX;
 
@@ -37,7 +34,9 @@ pub(crate) struct Seat<L: Link> {
     base: u64,
     plan: Plan,
     slot: u32,
-    incarnation: u32,
+    owner: Owner,
+    /// The vector by which we are rung, or [`NO_VECTOR`].
+    vector: u32,
     /// When the next heartbeat is due, by [`clock_ms`].
     due_ms: AtomicU64,
     state: Mutex<State>,
@@ -52,20 +51,11 @@ struct State {
     in_use: BTreeSet<usize>,
 }
 
-/// What a slot says. Nothing of it can be relied on.
-struct Claim {
-    incarnation: u32,
-    state: u32,
-    heartbeat: u32,
-    peer_id: u32,
-    vector: u32,
-}
-
 /// A slot that can be taken.
 #[derive(Clone, Copy)]
 struct Vacancy {
-    /// Incarnation of who was there last.
-    before: u32,
+    /// Who was there last.
+    before: Owner,
     /// Whether that one has not left: it was started before on this peer, or is silent.
     claimed: bool,
 }
@@ -79,7 +69,7 @@ impl<L: Link + Clone> Member<L> {
         slots: &[u32],
         vector: u32,
     ) -> Result<Self> {
-        let seat = |slot: &u32| Seat::new(link.clone(), base, plan.clone(), *slot);
+        let seat = |slot: &u32| Seat::new(link.clone(), base, plan.clone(), *slot, vector);
         let mut seats = slots.iter().map(seat).collect::<Result<Vec<_>>>()?;
         let mut pulses = vec![None; seats.len()];
         let begin = Instant::now();
@@ -89,7 +79,7 @@ impl<L: Link + Clone> Member<L> {
             let vacancies: Vec<_> = vacancies.collect::<Result<_>>()?;
             let free = vacancies.into_iter().filter_map(|(at, v)| Some((at, v?)));
             if let Some((at, vacancy)) = free.min_by_key(|(_, vacancy)| vacancy.claimed) {
-                match seats[at].claim(vacancy.before, vector) {
+                match seats[at].claim(vacancy.before) {
                     // Somebody was faster.
                     Err(Error::SlotTaken(_)) => {}
                     claimed => return claimed.map(|()| Self(Arc::new(seats.swap_remove(at)))),
@@ -109,7 +99,7 @@ impl<L: Link + Clone> Member<L> {
 
     /// Our number for this time.
     pub fn incarnation(&self) -> u32 {
-        self.0.incarnation
+        self.0.owner.incarnation
     }
 
     /// Shows that we live, if it is time to. Does not block.
@@ -132,17 +122,16 @@ impl<L: Link + Clone> Member<L> {
         let Some(claim) = self.0.claim_of(slot)? else {
             return Ok(Presence::Absent);
         };
-        let incarnation = claim.incarnation;
+        let incarnation = claim.joined;
         let mut state = self.0.state();
         let pulse = &mut state.pulses[slot as usize];
         let silent = Pulse::watch(pulse, incarnation, claim.heartbeat, Instant::now());
-        Ok(match (claim.state, silent < self.0.plan.lost_after()) {
-            (JOINED, true) => Presence::Present {
-                incarnation,
-                peer_id: claim.peer_id,
-            },
-            (JOINED, false) => Presence::Lost { incarnation },
-            _ => Presence::Absent,
+        if silent >= self.0.plan.lost_after() {
+            return Ok(Presence::Lost { incarnation });
+        }
+        Ok(Presence::Present {
+            incarnation,
+            peer_id: claim.peer_id,
         })
     }
 
@@ -185,17 +174,26 @@ impl<L: Link + Clone> Member<L> {
 }
 
 impl<L: Link> Seat<L> {
-    fn new(link: L, base: u64, plan: Plan, slot: u32) -> Result<Self> {
+    fn new(link: L, base: u64, plan: Plan, slot: u32, vector: u32) -> Result<Self> {
         if plan.slot(slot).is_none() {
             return Err(Error::NoSuch(format!("slot {slot}")));
         }
         let slots = plan.layout().slots() as usize;
+        let owner = Owner {
+            generation: plan.generation(),
+            incarnation: random()?,
+        };
+        let vector = match link.vectors() {
+            0 => NO_VECTOR,
+            _ => vector,
+        };
         Ok(Self {
             link,
             base,
             plan,
             slot,
-            incarnation: random()?,
+            owner,
+            vector,
             due_ms: AtomicU64::new(0),
             state: Mutex::new(State {
                 heartbeat: 0,
@@ -210,16 +208,17 @@ impl<L: Link> Seat<L> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Byte offset in the memory of a field of our slot.
-    fn field(&self, field: u64) -> u64 {
-        self.base + self.plan.slot(self.slot).expect("checked in join") + field
+    /// Slot `slot` in the memory.
+    fn at(&self, slot: u32) -> Result<Slot> {
+        let no_such = || Error::NoSuch(format!("slot {slot}"));
+        let at = self.plan.slot(slot).ok_or_else(no_such)?;
+        Ok(Slot::at(self.base + at))
     }
 
     /// Whether the channel is the one that we joined, and the slot is ours.
     pub fn check(&self) -> Result<()> {
         self.check_generation()?;
-        let word = self.field(slot::INCARNATION);
-        if self.link.load32(word, Ordering::Relaxed)? != self.incarnation {
+        if self.at(self.slot)?.owner(&self.link)? != self.owner {
             return Err(Error::Replaced);
         }
         Ok(())
@@ -244,81 +243,59 @@ impl<L: Link> Seat<L> {
         let next = now + u64::from(self.plan.layout().heartbeat_ms() / 2);
         self.due_ms.store(next, Ordering::Relaxed);
         state.heartbeat = state.heartbeat.wrapping_add(1);
-        let word = self.field(slot::HEARTBEAT);
-        self.link
-            .store32(word, state.heartbeat, Ordering::Relaxed)?;
-        Ok(())
+        self.say(state.heartbeat)
     }
 
-    /// What slot `slot` says, `None` if nobody has joined since the channel was made.
-    fn claim_of(&self, slot: u32) -> Result<Option<Claim>> {
-        let no_such = || Error::NoSuch(format!("slot {slot}"));
-        let at = self.base + self.plan.slot(slot).ok_or_else(no_such)?;
-        let load = |field| self.link.load32(at + field, Ordering::Relaxed);
-        let generation = self.link.load32(at + slot::GENERATION, Ordering::Acquire)?;
-        if generation != self.plan.generation() {
+    /// Says in our slot who we are. All of it at each heartbeat: who lost the slot to us can have been stopped
+    /// while it did the same, and so write over it later.
+    fn say(&self, heartbeat: u32) -> Result<()> {
+        let words = Words {
+            joined: self.owner.incarnation,
+            heartbeat,
+            peer_id: self.link.peer_id(),
+            vector: self.vector,
+        };
+        Ok(self.at(self.slot)?.say(&self.link, &words)?)
+    }
+
+    /// What the owner of slot `slot` says of itself; `None` if nobody has joined.
+    fn claim_of(&self, slot: u32) -> Result<Option<Words>> {
+        let slot = self.at(slot)?;
+        let owner = slot.owner(&self.link)?;
+        if !owner.is_of(self.plan.generation()) {
             return Ok(None);
         }
-        Ok(Some(Claim {
-            incarnation: load(slot::INCARNATION)?,
-            state: load(slot::STATE)?,
-            heartbeat: load(slot::HEARTBEAT)?,
-            peer_id: load(slot::PEER_ID)?,
-            vector: load(slot::VECTOR)?,
-        }))
+        let words = slot.words(&self.link)?;
+        Ok((words.joined == owner.incarnation).then_some(words))
     }
 
     /// How our slot can be taken; `None` if somebody who lives has it. `pulse` is what was seen of it so far.
     fn vacancy(&self, pulse: &mut Option<Pulse>) -> Result<Option<Vacancy>> {
         self.check_generation()?;
-        let word = self.field(slot::INCARNATION);
-        let before = self.link.load32(word, Ordering::Acquire)?;
-        let claim = match self.claim_of(self.slot)? {
-            Some(claim) if claim.state == JOINED => claim,
-            _ => {
-                return Ok(Some(Vacancy {
-                    before,
-                    claimed: false,
-                }))
-            }
-        };
-        let ours = claim.peer_id == self.link.peer_id() && claim.vector != NO_VECTOR;
+        let slot = self.at(self.slot)?;
+        let before = slot.owner(&self.link)?;
+        if !before.is_of(self.plan.generation()) {
+            let claimed = false;
+            return Ok(Some(Vacancy { before, claimed }));
+        }
+        let words = slot.words(&self.link)?;
+        // Not so while somebody joins: the words are still those of who was there before.
+        let joined = words.joined == before.incarnation;
+        let ours = joined && words.peer_id == self.link.peer_id() && words.vector != NO_VECTOR;
         let now = Instant::now();
-        let silent = Pulse::watch(pulse, claim.incarnation, claim.heartbeat, now);
+        let silent = Pulse::watch(pulse, before.incarnation, words.heartbeat, now);
         let free = ours || silent >= self.plan.lost_after();
-        Ok(free.then_some(Vacancy {
-            before,
-            claimed: true,
-        }))
+        let claimed = true;
+        Ok(free.then_some(Vacancy { before, claimed }))
     }
 
-    /// Takes our slot from `before`. Of two who try at the same time one gets it: the other fails here, or
-    /// finds out by [`check`](Self::check).
-    fn claim(&self, before: u32, vector: u32) -> Result<()> {
-        let vector = match self.link.vectors() {
-            0 => NO_VECTOR,
-            _ => vector,
-        };
-        let word = self.field(slot::INCARNATION);
-        if self
-            .link
-            .compare_exchange32(word, before, self.incarnation)?
-            .is_err()
-        {
+    /// Takes our slot from `before`. Of two who try at the same time one gets it, and the other fails.
+    fn claim(&self, before: Owner) -> Result<()> {
+        let slot = self.at(self.slot)?;
+        if !slot.replace(&self.link, before, self.owner)? {
             return Err(Error::SlotTaken(self.slot));
         }
-        let store = |field, value| {
-            let word = self.field(field);
-            self.link.store32(word, value, Ordering::Relaxed)
-        };
-        store(slot::HEARTBEAT, 0)?;
-        store(slot::PEER_ID, self.link.peer_id())?;
-        store(slot::VECTOR, vector)?;
-        store(slot::STATE, JOINED)?;
-        let generation = self.plan.generation();
-        self.link
-            .store32(self.field(slot::GENERATION), generation, Ordering::Release)?;
-        Ok(())
+        self.say(0)
     }
 
     /// Rings whoever is in slot `slot`; nobody is no error.
@@ -326,7 +303,7 @@ impl<L: Link> Seat<L> {
         if let Some(claim) = self.claim_of(slot)? {
             // Numbers of another program: out of range they are nobody's.
             let real = claim.peer_id <= MAX_PEER && claim.vector <= MAX_RING_VECTOR;
-            if real && claim.state == JOINED {
+            if real {
                 self.link.ring(claim.peer_id, claim.vector)?;
             }
         }
@@ -347,9 +324,8 @@ impl<L: Link> Seat<L> {
 impl<L: Link> Drop for Seat<L> {
     fn drop(&mut self) {
         // Others find out by the heartbeat if this fails.
-        if self.check().is_ok() {
-            let word = self.field(slot::STATE);
-            let _ = self.link.store32(word, LEFT, Ordering::Release);
+        if let (Ok(()), Ok(slot)) = (self.check_generation(), self.at(self.slot)) {
+            let _ = slot.replace(&self.link, self.owner, self.owner.left());
         }
     }
 }

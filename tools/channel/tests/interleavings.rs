@@ -106,6 +106,9 @@ impl Memory for Model {
     fn compare_exchange32(&self, _: u64, _: u32, _: u32) -> Result<Result<u32, u32>, AccessError> {
         unreachable!("rings do not")
     }
+    fn compare_exchange64(&self, _: u64, _: u64, _: u64) -> Result<Result<u64, u64>, AccessError> {
+        unreachable!("rings do not")
+    }
     fn load64(&self, _: u64, _: Ordering) -> Result<u64, AccessError> {
         unreachable!("rings do not")
     }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -134,6 +135,49 @@ fn programs_that_are_all_alike_find_a_slot() {
         other.join().unwrap()
     });
     assert_eq!(third.unwrap(), 0);
+}
+
+/// Byte in the file at which a slot of [`layout`] begins: after the header and a table of three rings.
+fn slot_at(slot: u64) -> u64 {
+    256 + 128 * slot
+}
+
+#[test]
+fn nobody_takes_a_slot_while_another_joins_it() {
+    let file = memory();
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
+    drop(channel.join(0, 0).unwrap());
+    // Somebody has taken slot 0, and has not come to say more of itself: it was stopped there, or has died.
+    let mut generation = [0; 4];
+    file.read_exact_at(&mut generation, 12).unwrap();
+    file.write_all_at(&generation, slot_at(0)).unwrap();
+    file.write_all_at(&77u32.to_le_bytes(), slot_at(0) + 4)
+        .unwrap();
+    let one = channel.join_any(&[0, 1], 0).unwrap();
+    assert_eq!(one.slot(), 1, "the one that nobody claims");
+    assert_eq!(one.presence(0).unwrap(), Presence::Absent);
+    // Some time of silence later, it is taken for dead.
+    let two = channel.join(0, 0).unwrap();
+    assert!(matches!(
+        one.presence(0),
+        Ok(Presence::Present { peer_id: 0, .. })
+    ));
+    drop(two);
+}
+
+#[test]
+fn who_was_stopped_while_joining_does_no_lasting_harm() {
+    let file = memory();
+    let [one, two, _] = members(&file);
+    // What it writes when it goes on: a heartbeat, its peer ID, no vector, its incarnation.
+    let words = [0, 7, u32::MAX, 77].map(u32::to_le_bytes);
+    for (word, at) in words.iter().zip([12, 16, 20, 8]) {
+        file.write_all_at(word, slot_at(0) + at).unwrap();
+    }
+    assert_eq!(two.presence(0).unwrap(), Presence::Absent);
+    while !matches!(two.presence(0), Ok(Presence::Present { peer_id: 0, .. })) {
+        one.beat().unwrap();
+    }
 }
 
 #[test]

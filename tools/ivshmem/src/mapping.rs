@@ -214,6 +214,18 @@ impl Memory for Mapping {
         Ok(word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
     }
 
+    fn compare_exchange64(
+        &self,
+        offset: u64,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, AccessError> {
+        self.writable()?;
+        let word = self.word64(offset)?;
+        self.before_store(Ordering::SeqCst);
+        Ok(word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
+    }
+
     fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, AccessError> {
         self.writable()?;
         let word = self.word32(offset)?;

@@ -87,6 +87,18 @@ pub trait Memory {
         new: u32,
     ) -> Result<Result<u32, u32>, AccessError>;
 
+    /// Replaces an aligned 64-bit word; see [`compare_exchange32`](Self::compare_exchange32).
+    ///
+    /// # Errors
+    ///
+    /// All of [`AccessError`].
+    fn compare_exchange64(
+        &self,
+        offset: u64,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, AccessError>;
+
     /// Adds to an aligned 32-bit word, wrapping, in one step that is sequentially consistent. Returns what
     /// was there before.
     ///
@@ -196,6 +208,14 @@ macro_rules! forward_memory {
                 new: u32,
             ) -> Result<Result<u32, u32>, $crate::AccessError> {
                 $memory(self).compare_exchange32(offset, current, new)
+            }
+            fn compare_exchange64(
+                &self,
+                offset: u64,
+                current: u64,
+                new: u64,
+            ) -> Result<Result<u64, u64>, $crate::AccessError> {
+                $memory(self).compare_exchange64(offset, current, new)
             }
             fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, $crate::AccessError> {
                 $memory(self).fetch_add32(offset, add)

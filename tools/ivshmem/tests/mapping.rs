@@ -62,6 +62,7 @@ proptest! {
         prop_assert_eq!(mapping.store64(offset, 1, Ordering::Release).is_ok(), word(8));
         prop_assert_eq!(mapping.fetch_add32(offset, 1).is_ok(), word(4));
         prop_assert_eq!(mapping.compare_exchange32(offset, 0, 1).is_ok(), word(4));
+        prop_assert_eq!(mapping.compare_exchange64(offset, 0, 1).is_ok(), word(8));
     }
 }
 
@@ -85,6 +86,9 @@ fn words_change_in_one_step() {
     assert_eq!(mapping.compare_exchange32(4, 2, 9), Ok(Ok(2)));
     assert_eq!(mapping.compare_exchange32(4, 2, 11), Ok(Err(9)));
     assert_eq!(mapping.load32(4, Ordering::Relaxed), Ok(9));
+    assert_eq!(mapping.compare_exchange64(8, 0, 1 << 40), Ok(Ok(0)));
+    assert_eq!(mapping.compare_exchange64(8, 0, 1), Ok(Err(1 << 40)));
+    assert_eq!(mapping.load64(8, Ordering::Relaxed), Ok(1 << 40));
 }
 
 #[test]
@@ -112,6 +116,10 @@ fn what_is_mapped_for_reading_is_not_written() {
     assert_eq!(mapping.fetch_add32(0, 1), Err(AccessError::ReadOnly));
     assert_eq!(
         mapping.compare_exchange32(0, 0, 1),
+        Err(AccessError::ReadOnly)
+    );
+    assert_eq!(
+        mapping.compare_exchange64(0, 0, 1),
         Err(AccessError::ReadOnly)
     );
     assert_eq!(contents(&file), vec![0; SIZE]);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The words of a slot: whose it is, and what that one says of itself.
+
+use std::sync::atomic::Ordering;
+
+use ivshmem::{AccessError, Memory};
+
+use crate::layout::slot;
+
+/// Whose a slot is. One word of 64 bits, so that of all who want the slot one gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub generation: u32,
+    /// 0: nobody, the last one has left.
+    pub incarnation: u32,
+}
+
+impl Owner {
+    /// Whether that is somebody, in a channel of this generation.
+    pub fn is_of(self, generation: u32) -> bool {
+        self.generation == generation && self.incarnation != 0
+    }
+
+    /// What this one leaves.
+    pub fn left(self) -> Self {
+        Self {
+            incarnation: 0,
+            ..self
+        }
+    }
+
+    fn to_word(self) -> u64 {
+        u64::from(self.generation) | u64::from(self.incarnation) << 32
+    }
+
+    fn of_word(word: u64) -> Self {
+        // CAST: Each takes its half.
+        Self {
+            generation: word as u32,
+            incarnation: (word >> 32) as u32,
+        }
+    }
+}
+
+/// What a slot's owner says of itself. Nothing of it can be relied on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// Incarnation of who wrote the others.
+    pub joined: u32,
+    pub heartbeat: u32,
+    pub peer_id: u32,
+    pub vector: u32,
+}
+
+/// A slot in the memory, by the offset of its first byte.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot(u64);
+
+impl Slot {
+    pub fn at(offset: u64) -> Self {
+        Self(offset)
+    }
+
+    pub fn owner(self, memory: &impl Memory) -> Result<Owner, AccessError> {
+        let word = memory.load64(self.0 + slot::OWNER, Ordering::Acquire)?;
+        Ok(Owner::of_word(word))
+    }
+
+    /// Makes the slot `new`'s if it is `current`'s; returns whether it was.
+    pub fn replace(
+        self,
+        memory: &impl Memory,
+        current: Owner,
+        new: Owner,
+    ) -> Result<bool, AccessError> {
+        let word = self.0 + slot::OWNER;
+        let was = memory.compare_exchange64(word, current.to_word(), new.to_word())?;
+        Ok(was.is_ok())
+    }
+
+    pub fn words(self, memory: &impl Memory) -> Result<Words, AccessError> {
+        let load = |field, order| memory.load32(self.0 + field, order);
+        Ok(Words {
+            joined: load(slot::JOINED, Ordering::Acquire)?,
+            heartbeat: load(slot::HEARTBEAT, Ordering::Relaxed)?,
+            peer_id: load(slot::PEER_ID, Ordering::Relaxed)?,
+            vector: load(slot::VECTOR, Ordering::Relaxed)?,
+        })
+    }
+
+    pub fn say(self, memory: &impl Memory, words: &Words) -> Result<(), AccessError> {
+        let store = |field, value, order| memory.store32(self.0 + field, value, order);
+        store(slot::HEARTBEAT, words.heartbeat, Ordering::Relaxed)?;
+        store(slot::PEER_ID, words.peer_id, Ordering::Relaxed)?;
+        store(slot::VECTOR, words.vector, Ordering::Relaxed)?;
+        store(slot::JOINED, words.joined, Ordering::Release)
+    }
+}
