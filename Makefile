@@ -167,13 +167,16 @@ vpath %.c samples samples/acrn tools/selftests
 .PHONY: guest
 guest: sandbox-ready $(guest_programs)
 
+quiet = $(if $(filter 1,$(V)),,@)
 build/guest/%: %.c $(guest_headers) | sandbox-ready
 	@mkdir -p $(@D)
-	$(ENTER) $(GUEST_CC) $(GUEST_CFLAGS) -o $@ $<
+	@echo '  CC      $@'
+	$(quiet)$(ENTER) $(GUEST_CC) $(GUEST_CFLAGS) -o $@ $<
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
 	@mkdir -p $(@D)
-	$(ENTER) $(GUEST_CC) -m32 $(GUEST_CFLAGS) -o $@ $<
+	@echo '  CC      $@'
+	$(quiet)$(ENTER) $(GUEST_CC) -m32 $(GUEST_CFLAGS) -o $@ $<
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -206,9 +209,9 @@ test-qemu-versions: programs
 	tools/server/tests/qemu-versions tools/target/release/ivshmem-server
 
 .PHONY: demo
-demo: guest
+demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 	+@$(MAKE) modules KDIR=sandbox
-	cd tools && cargo run --quiet --package demo
+	cd tools && cargo run --package demo
 
 .PHONY: check
 check: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo check-docs
@@ -325,6 +328,7 @@ help:
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
 	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
+	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'
 	@echo '  INSTALL_MOD_PATH=DIR      install the module below DIR instead of / or DESTDIR'
 	@echo
