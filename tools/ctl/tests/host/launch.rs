@@ -2,11 +2,12 @@
 
 //! `launch`, with the real programs: the command lines that it prints, and what it starts.
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
@@ -88,6 +89,18 @@ fn plain_launch_lines_start_qemu_without_a_server() {
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 1 << 20);
 }
 
+/// A running `launch`, which is told to end when this is dropped, and ends its machines.
+struct Launched(Child);
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.0), Signal::INT);
+            let _ = self.0.wait();
+        }
+    }
+}
+
 #[test]
 fn launched_machines_share_memory_until_a_signal_ends_all() {
     let directory = tempfile::tempdir().unwrap();
@@ -107,19 +120,26 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
     let launch = launch
         .arg(server)
         .args(["--", "-nodefaults", "-display", "none", "-S"]);
-    let mut launch = launch.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(launch.stdout.take().unwrap()).lines();
+    let mut launch = Launched(launch.stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(launch.0.stdout.take().unwrap()).lines();
     let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
     assert!(lines[0].starts_with("vm0: process ") && lines[1].starts_with("vm1: process "));
+    let mut looks = BTreeSet::new();
     loop {
         let report = answer_of(&run(&["--json", "peer", &socket]));
-        if report["others"].as_array().map(Vec::len) == Some(2) {
+        looks.extend(report["peer-id"].as_u64());
+        let others = report["others"].as_array().unwrap();
+        let others: BTreeSet<_> = others.iter().filter_map(|o| o["peer"].as_u64()).collect();
+        if others.difference(&looks).count() == 2 {
+            // IDs are given out in order: to each look and to each machine. `launch` itself took none.
+            let ids: Vec<u64> = others.union(&looks).copied().collect();
+            assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
             break;
         }
-        assert!(launch.try_wait().unwrap().is_none(), "it has ended");
+        assert!(launch.0.try_wait().unwrap().is_none(), "it has ended");
     }
-    kill_process(Pid::from_child(&launch), Signal::INT).unwrap();
-    assert!(launch.wait().unwrap().success());
+    kill_process(Pid::from_child(&launch.0), Signal::INT).unwrap();
+    assert!(launch.0.wait().unwrap().success());
     assert_eq!(
         run(&["peer", &socket]).status.code(),
         Some(3),
