@@ -21,8 +21,10 @@ sandbox_info = $(shell $(SANDBOX)/info 2>/dev/null | sed -n 's/^$(1)=//p')
 
 # KDIR if given; else the running kernel's build directory if it has Rust metadata; else the sandbox.
 running := /lib/modules/$(shell uname -r)/build
+comma := ,
 ifeq ($(KDIR),)
   override KDIR := $(if $(wildcard $(running)/rust/libkernel.rmeta),$(running),sandbox)
+  chosen := $(if $(filter sandbox,$(KDIR)),: the sandbox's$(comma) because $(running) has no Rust metadata)
 endif
 
 ifneq ($(filter $(KDIR),sandbox $(call sandbox_info,KDIR)),)
@@ -47,7 +49,8 @@ built_for = $(kdir) $(shell cat $(kdir)/include/config/kernel.release) $(shell s
 modules: module_dir = build/$(if $(CLIPPY),clippy,module)
 modules: kernel-accepted
 	@if [ "$$(cat $(module_dir)/kernel 2>&1)" != "$(built_for)" ]; then \
-		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; fi
+		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; \
+		echo "Building for kernel $(word 2,$(built_for))$(chosen)"; fi
 	+@$(call kbuild,$(module_dir)) modules
 
 .PHONY: kernel-accepted
