@@ -127,8 +127,8 @@ static inline uint32_t sample_number(const struct sample *sample, int n, uint32_
 static inline void sample_need_vectors(const struct sample *sample, unsigned int vectors)
 {
 	if (sample->info.vectors < vectors)
-		errx(SAMPLE_SKIP, "needs %u interrupt vectors, the device has %u: start the server with "
-		     "--vectors %u or more, and the machine with as many", vectors,
+		errx(SAMPLE_SKIP, "needs %u interrupt vectors, the device has %u: give the machine an "
+		     "ivshmem-doorbell with vectors=%u or more, and the server as many", vectors,
 		     sample->info.vectors, vectors);
 }
 
