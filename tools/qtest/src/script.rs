@@ -28,7 +28,8 @@ pub struct Limits {
     pub vectors: u16,
     /// False for a device behind vfio-user, much of which QEMU emulates itself: leaves out what differs there,
     /// which is MSI-X switched off while something is pending, rings while bus mastering is off, the pending
-    /// bits, and configuration space other than command, base addresses and message control.
+    /// bits, configuration space other than command, base addresses and message control, and the order of vectors
+    /// that are unmasked at once.
     pub everything: bool,
 }
 
@@ -160,11 +161,20 @@ impl Script {
         Op::Write(address, width, self.table_bytes(at, width))
     }
 
+    /// A mailbox for a vector: any, or one of its own two where the order in which several pending vectors are
+    /// delivered is that of QEMU's event loop.
+    fn mailbox(&mut self, vector: u64) -> u64 {
+        match self.limits.everything {
+            true => self.random.below(MAILBOXES),
+            false => (2 * vector + self.random.below(2)) % MAILBOXES,
+        }
+    }
+
     /// Bytes for the table that leave every vector's address in a mailbox, however they are cut.
     fn table_bytes(&mut self, at: u64, width: Width) -> u64 {
         let words: Vec<u64> = (at / 4..=(at + width.bytes()) / 4)
             .map(|word| match word % 4 {
-                0 => MAILBOX + 4 * self.random.below(MAILBOXES),
+                0 => MAILBOX + 4 * self.mailbox(word / 4),
                 1 => 0,
                 2 => self.random.next(),
                 // Mostly unmasked, sometimes with bits that mean nothing.
