@@ -83,8 +83,8 @@ fn rights(node: &str, error: Option<&Error>) -> Finding {
         Some(Error::Permission(_)) => Finding::problem(
             CHECK,
             format!("{node}: you may not read and write"),
-            "join the group that owns it (sudo adduser $USER ivshmem, and log in again), or give it one with a \
-             udev rule: KERNEL==\"ivshmem*\", SUBSYSTEM==\"misc\", GROUP=\"ivshmem\", MODE=\"0660\"",
+            "join the group that owns it (sudo usermod --append --groups ivshmem $USER, and log in again), or give it \
+             one with a udev rule: KERNEL==\"ivshmem*\", SUBSYSTEM==\"misc\", GROUP=\"ivshmem\", MODE=\"0660\"",
         ),
         Some(error) => Finding::problem(
             CHECK,
