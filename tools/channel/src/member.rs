@@ -34,6 +34,8 @@ pub(crate) struct Seat<L: Link> {
     base: u64,
     plan: Plan,
     slot: u32,
+    /// Where that is.
+    ours: Slot,
     owner: Owner,
     /// The vector by which we are rung, or [`NO_VECTOR`].
     vector: u32,
@@ -175,9 +177,7 @@ impl<L: Link + Clone> Member<L> {
 
 impl<L: Link> Seat<L> {
     fn new(link: L, base: u64, plan: Plan, slot: u32, vector: u32) -> Result<Self> {
-        if plan.slot(slot).is_none() {
-            return Err(Error::NoSuch(format!("slot {slot}")));
-        }
+        let ours = place_of(&plan, base, slot)?;
         let slots = plan.layout().slots() as usize;
         let owner = Owner {
             generation: plan.generation(),
@@ -192,6 +192,7 @@ impl<L: Link> Seat<L> {
             base,
             plan,
             slot,
+            ours,
             owner,
             vector,
             due_ms: AtomicU64::new(0),
@@ -208,17 +209,10 @@ impl<L: Link> Seat<L> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Slot `slot` in the memory.
-    fn at(&self, slot: u32) -> Result<Slot> {
-        let no_such = || Error::NoSuch(format!("slot {slot}"));
-        let at = self.plan.slot(slot).ok_or_else(no_such)?;
-        Ok(Slot::at(self.base + at))
-    }
-
     /// Whether the channel is the one that we joined, and the slot is ours.
     pub fn check(&self) -> Result<()> {
         self.check_generation()?;
-        if self.at(self.slot)?.owner(&self.link)? != self.owner {
+        if self.ours.owner(&self.link)? != self.owner {
             return Err(Error::Replaced);
         }
         Ok(())
@@ -255,12 +249,12 @@ impl<L: Link> Seat<L> {
             peer_id: self.link.peer_id(),
             vector: self.vector,
         };
-        Ok(self.at(self.slot)?.say(&self.link, &words)?)
+        Ok(self.ours.say(&self.link, &words)?)
     }
 
     /// What the owner of slot `slot` says of itself; `None` if nobody has joined.
     fn claim_of(&self, slot: u32) -> Result<Option<Words>> {
-        let slot = self.at(slot)?;
+        let slot = place_of(&self.plan, self.base, slot)?;
         let owner = slot.owner(&self.link)?;
         if !owner.is_of(self.plan.generation()) {
             return Ok(None);
@@ -272,13 +266,12 @@ impl<L: Link> Seat<L> {
     /// How our slot can be taken; `None` if somebody who lives has it. `pulse` is what was seen of it so far.
     fn vacancy(&self, pulse: &mut Option<Pulse>) -> Result<Option<Vacancy>> {
         self.check_generation()?;
-        let slot = self.at(self.slot)?;
-        let before = slot.owner(&self.link)?;
+        let before = self.ours.owner(&self.link)?;
         if !before.is_of(self.plan.generation()) {
             let claimed = false;
             return Ok(Some(Vacancy { before, claimed }));
         }
-        let words = slot.words(&self.link)?;
+        let words = self.ours.words(&self.link)?;
         // Not so while somebody joins: the words are still those of who was there before.
         let joined = words.joined == before.incarnation;
         let ours = joined && words.peer_id == self.link.peer_id() && words.vector != NO_VECTOR;
@@ -291,8 +284,7 @@ impl<L: Link> Seat<L> {
 
     /// Takes our slot from `before`. Of two who try at the same time one gets it, and the other fails.
     fn claim(&self, before: Owner) -> Result<()> {
-        let slot = self.at(self.slot)?;
-        if !slot.replace(&self.link, before, self.owner)? {
+        if !self.ours.replace(&self.link, before, self.owner)? {
             return Err(Error::SlotTaken(self.slot));
         }
         self.say(0)
@@ -324,10 +316,18 @@ impl<L: Link> Seat<L> {
 impl<L: Link> Drop for Seat<L> {
     fn drop(&mut self) {
         // Others find out by the heartbeat if this fails.
-        if let (Ok(()), Ok(slot)) = (self.check_generation(), self.at(self.slot)) {
-            let _ = slot.replace(&self.link, self.owner, self.owner.left());
+        if self.check_generation().is_ok() {
+            let left = self.owner.left();
+            let _ = self.ours.replace(&self.link, self.owner, left);
         }
     }
+}
+
+/// Slot `slot` of a channel that begins at `base`.
+fn place_of(plan: &Plan, base: u64, slot: u32) -> Result<Slot> {
+    let no_such = || Error::NoSuch(format!("slot {slot}"));
+    let at = plan.slot(slot).ok_or_else(no_such)?;
+    Ok(Slot::at(base + at))
 }
 
 /// A monotonic clock in milliseconds, a tick or two behind. Unlike [`Instant`] it takes no system call on any clock
