@@ -50,7 +50,7 @@ modules: module_dir = build/$(if $(CLIPPY),clippy,module)
 modules: kernel-accepted
 	@if [ "$$(cat $(module_dir)/kernel 2>&1)" != "$(built_for)" ]; then \
 		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; \
-		echo "Building for kernel $(word 2,$(built_for))$(chosen)"; fi
+		echo "Building for kernel $$(cut -d' ' -f2 $(module_dir)/kernel)$(chosen)"; fi
 	+@$(call kbuild,$(module_dir)) modules
 
 .PHONY: kernel-accepted
@@ -171,15 +171,17 @@ vpath %.c samples samples/acrn tools/selftests
 guest: sandbox-ready $(guest_programs)
 
 quiet = $(if $(filter 1,$(V)),,@)
+define guest_program
+@mkdir -p $(@D)
+@echo '  CC      $@'
+$(quiet)$(ENTER) $(GUEST_CC) $(1) $(GUEST_CFLAGS) -o $@ $<
+endef
+
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	@mkdir -p $(@D)
-	@echo '  CC      $@'
-	$(quiet)$(ENTER) $(GUEST_CC) $(GUEST_CFLAGS) -o $@ $<
+	$(call guest_program)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	@mkdir -p $(@D)
-	@echo '  CC      $@'
-	$(quiet)$(ENTER) $(GUEST_CC) -m32 $(GUEST_CFLAGS) -o $@ $<
+	$(call guest_program,-m32)
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
