@@ -23,10 +23,10 @@ pub fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
 /// Builds several programs of a package, as [`static_binary`], and returns the directory that they are in.
 pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
     let target_dir = workspace().join("target/static");
-    let built = target_dir.join(TARGET).join("release");
-    if binaries.iter().any(|name| !built.join(name).exists()) {
+    let directory = target_dir.join(TARGET).join("release");
+    if binaries.iter().any(|name| !directory.join(name).exists()) {
         let names = binaries.join(", ");
-        eprintln!("Building {names} for guests: the first time up to a minute");
+        eprintln!("Building {names}, statically: the first time up to a minute");
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -49,7 +49,7 @@ pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
             stderr.trim()
         )));
     }
-    Ok(built)
+    Ok(directory)
 }
 
 /// The agent: `VMBENCH_AGENT` if that is set, else built from this workspace.
