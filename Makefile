@@ -9,12 +9,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := modules
 
-SANDBOX := tools/sandbox
+SANDBOX := tools/scripts/sandbox
 ENTER := $(SANDBOX)/enter
 GUEST_CC := gcc-14
 GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
-# What `tools/sandbox/info` says; empty when the sandbox is not prepared.
+# What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared.
 sandbox_info = $(shell $(SANDBOX)/info 2>/dev/null | sed -n 's/^$(1)=//p')
 
 # --- Which kernel -----------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ modules: kernel-accepted
 
 .PHONY: kernel-accepted
 kernel-accepted: $(kernel_needs)
-	@$(in_kernel) tools/kdir-check $(kdir)
+	@$(in_kernel) tools/scripts/kdir-check $(kdir)
 
 # --- Installing -------------------------------------------------------------------------------------------------------
 
@@ -97,17 +97,17 @@ install-module:
 .PHONY: install-dkms
 install-dkms: dir = $(DESTDIR)/usr/src/ivshmem-rs-$(version)
 install-dkms:
-	mkdir -p $(dir)/src $(dir)/tools/sandbox
+	mkdir -p $(dir)/src $(dir)/tools/scripts/sandbox
 	cd src && find . \( -name '*.rs' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
-	cp tools/rust-kdir $(dir)/tools/
-	cp tools/sandbox/kdir tools/sandbox/lib.sh $(dir)/tools/sandbox/
-	sed 's/#MODULE_VERSION#/$(version)/' dkms.conf >$(dir)/dkms.conf
+	cp tools/scripts/rust-kdir $(dir)/tools/
+	cp tools/scripts/sandbox/kdir tools/scripts/sandbox/lib.sh $(dir)/tools/scripts/sandbox/
+	sed 's/#MODULE_VERSION#/$(version)/' dist/dkms.conf >$(dir)/dkms.conf
 
 # Who may use the node. In the running system it holds for devices that come from now on.
 install-system:
-	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/60-ivshmem.rules
-	install -D -m 0644 dist/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
-	install -D -m 0644 dist/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
+	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/guest/60-ivshmem.rules
+	install -D -m 0644 dist/guest/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
+	install -D -m 0644 dist/guest/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
 
@@ -128,11 +128,11 @@ install-programs: install-server-files install-manuals
 
 # What a distribution ships beside the server.
 install-server-files:
-	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard tools/server/dist/*.service tools/server/dist/*.socket)
+	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/server/*.service dist/server/*.socket)
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-server@.service
-	install -D -m 0644 tools/server/dist/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
-	install -D -m 0644 tools/server/dist/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
-	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs tools/server/dist/example.toml
+	install -D -m 0644 dist/server/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
+	install -D -m 0644 dist/server/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml
 
 # The programs write their manual pages and completions themselves.
 install-manuals: share = $(prefix)/share
@@ -161,11 +161,11 @@ sandbox-ready:
 # --- Programs for guests ----------------------------------------------------------------------------------------------
 
 samples := $(wildcard samples/*.c samples/acrn/*.c)
-selftests := $(wildcard tools/selftests/*.c)
-guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/selftests/*.h)
+selftests := $(wildcard tools/tests/selftests/*.c)
+guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/tests/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
-vpath %.c samples samples/acrn tools/selftests
+vpath %.c samples samples/acrn tools/tests/selftests
 
 .PHONY: guest
 guest: sandbox-ready $(guest_programs)
@@ -211,7 +211,7 @@ test-debug-kernel: debug-kernel guest
 # Fetches two more QEMUs, so it is not part of `make test`.
 .PHONY: test-qemu-versions
 test-qemu-versions: programs
-	tools/server/tests/qemu-versions tools/target/release/ivshmem-server
+	tools/bin/ivshmem-server/tests/qemu-versions tools/target/release/ivshmem-server
 
 .PHONY: demo
 demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
@@ -225,7 +225,7 @@ check: check-kdir check-module check-clippy check-rustfmt check-source check-hea
 .PHONY: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
-	@tools/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
+	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
 check-kdir check-module check-clippy check-source: | build
 build:
 	@mkdir -p $@
@@ -260,14 +260,14 @@ check-header: sandbox-ready
 	done; done
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
-scripts := .ci/run dkms.conf samples/ktap tools/docs/enter tools/kdir-check tools/kdir-check.test tools/rust-kdir \
-	tools/protocol/fuzz/run tools/server/tests/qemu-versions \
+scripts := .ci/run dist/dkms.conf samples/ktap $(addprefix tools/scripts/,docs/enter kdir-check kdir-check.test rust-kdir) \
+	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix tools/packages/,build check guest-check) \
+	$(addprefix dist/packages/,build check guest-check) \
 	$(addprefix $(SANDBOX)/,debian debian-hook debug-kernel enter info kdir lib.sh prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
-	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools $(scripts)
+	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
 
 check-cargo:
 	@echo "CHECK   cargo fmt and clippy"
@@ -276,7 +276,7 @@ check-cargo:
 
 # --- Documentation ---------------------------------------------------------------------------------------------------
 
-sphinx = tools/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
+sphinx = tools/scripts/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
 .PHONY: docs
 docs: | sandbox-ready
 	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
@@ -286,17 +286,17 @@ docs: | sandbox-ready
 .PHONY: check-docs
 check-docs: docs
 	@echo "CHECK   documentation: names of files, quoted messages, libvirt's XML; rustdoc without a warning"
-	@tools/docs/enter tools/docs/check
+	@tools/scripts/docs/enter tools/scripts/docs/check
 	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
 
 # --- Packages ---------------------------------------------------------------------------------------------------------
 
 .PHONY: packages check-packages
 packages:
-	tools/packages/build
+	dist/packages/build
 
 check-packages: packages sandbox-ready
-	tools/packages/check
+	dist/packages/check
 
 # --- Cleaning ---------------------------------------------------------------------------------------------------------
 
@@ -305,7 +305,7 @@ clean:
 	rm -rf build tools/target
 
 distclean: clean
-	tools/docs/enter --remove
+	tools/scripts/docs/enter --remove
 	$(SANDBOX)/prepare --remove
 	rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-packages"
 

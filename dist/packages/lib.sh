@@ -5,7 +5,7 @@
 
 shopt -s inherit_errexit
 checkout=$(CDPATH='' cd -- "$here/../.." && pwd)
-. "$checkout/tools/sandbox/versions"
+. "$checkout/tools/scripts/sandbox/versions"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ivshmem-rs-packages
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 

@@ -10,7 +10,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 here=$top/samples/acrn
 make -C "$top" --no-print-directory --silent guest
 make -C "$top" --no-print-directory --silent modules KDIR=sandbox
-sandbox_value() { "$top/tools/sandbox/info" | sed -n "s/^$1=//p"; }
+sandbox_value() { "$top/tools/scripts/sandbox/info" | sed -n "s/^$1=//p"; }
 enter=$(sandbox_value ENTER)
 busybox=$(sandbox_value BUSYBOX)
 root=$(sandbox_value SANDBOX_ROOT)

@@ -10,7 +10,7 @@
 #define GUESTS_H
 
 #include "device.h"
-#include "../../samples/rendezvous.h"
+#include "../../../samples/rendezvous.h"
 
 /* The part of the shared memory that the programs use: slots, barrier words, their own data. */
 #define GUEST_BYTES	(256u * 1024)

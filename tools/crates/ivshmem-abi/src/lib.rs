@@ -7,13 +7,13 @@
 
 #![no_std]
 
-#[path = "../../../src/abi/events.rs"]
+#[path = "../../../../src/abi/events.rs"]
 pub mod events;
-#[path = "../../../src/abi/ioctl.rs"]
+#[path = "../../../../src/abi/ioctl.rs"]
 pub mod ioctl;
-#[path = "../../../src/abi/mmap.rs"]
+#[path = "../../../../src/abi/mmap.rs"]
 pub mod mmap;
-#[path = "../../../src/abi/pci.rs"]
+#[path = "../../../../src/abi/pci.rs"]
 pub mod pci;
-#[path = "../../../src/abi/regs.rs"]
+#[path = "../../../../src/abi/regs.rs"]
 pub mod regs;

@@ -189,14 +189,13 @@ fn fact(statement: &str) -> Option<(String, u64)> {
 
 /// Runs the sandbox's bindgen; its path, or another command, can be given in `BINDGEN`.
 fn bindgen(header: &Path) -> String {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace");
-    let include = tools.parent().expect("the checkout").join("include/uapi");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checkout = package.ancestors().nth(3).expect("the checkout");
+    let include = checkout.join("include/uapi");
     let mut command = match std::env::var_os("BINDGEN") {
         Some(bindgen) => Command::new(bindgen),
         None => {
-            let mut command = Command::new(tools.join("sandbox/enter"));
+            let mut command = Command::new(checkout.join("tools/scripts/sandbox/enter"));
             command.arg("bindgen");
             command
         }

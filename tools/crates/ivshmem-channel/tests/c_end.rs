@@ -40,7 +40,7 @@ fn compile(directory: &Path) -> PathBuf {
             "-Werror",
         ])
         .arg("-I")
-        .arg(package.join("../../include"))
+        .arg(package.join("../../../include"))
         .arg(package.join("tests/c/echo.c"))
         .arg("-o")
         .arg(&program)

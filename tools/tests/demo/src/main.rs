@@ -8,7 +8,7 @@
 
 mod stage;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{ensure, Context, Result};
@@ -81,8 +81,7 @@ fn boot(stage: &Stage, region: &Region) -> Result<Vec<Guest>> {
 
 /// A file that `make demo` builds.
 fn built(path: &str) -> Result<PathBuf> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    let path = checkout.context("the checkout")?.join(path);
+    let path = vmbench::checkout().join(path);
     ensure!(
         path.exists(),
         "{} is not built: run `make demo`",

@@ -5,14 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The directory of the checkout.
-fn checkout() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package
-        .ancestors()
-        .nth(2)
-        .expect("the package is two directories below the checkout")
-}
+use vmbench::checkout;
 
 /// The width of a guest program's pointers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +26,7 @@ pub fn module() -> Result<PathBuf, String> {
 
 /// The command that runs another with the sandbox's programs.
 pub fn enter() -> PathBuf {
-    checkout().join("tools/sandbox/enter")
+    checkout().join("tools/scripts/sandbox/enter")
 }
 
 /// A C program for guests, by the name of its source file.

@@ -3,7 +3,7 @@
 //! The guest tests: real kernels, real QEMU, real server. One named case each.
 
 /// The service manager of the server's own tests.
-#[path = "../../server/tests/integration/manager.rs"]
+#[path = "../../../bin/ivshmem-server/tests/integration/manager.rs"]
 #[expect(dead_code)] // Those tests want more of it.
 mod manager;
 #[path = "support/service.rs"]

@@ -7,6 +7,9 @@ use std::io;
 /// What went wrong with a QEMU under test.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is no QEMU to start.
+    #[error(transparent)]
+    Setup(#[from] vmbench::Error),
     /// QEMU cannot be started.
     #[error("cannot start {command}: {source}; set VMBENCH_QEMU to a command that starts QEMU 11.1 or later")]
     Start {

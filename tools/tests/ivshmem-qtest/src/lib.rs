@@ -12,6 +12,6 @@ mod script;
 mod target;
 
 pub use error::{Error, Result};
-pub use qemu::{command, Monitor, Qemu};
+pub use qemu::{Monitor, Qemu};
 pub use script::{difference, Difference, Limits, Op, Script};
 pub use target::{InModel, InQemu, Target};

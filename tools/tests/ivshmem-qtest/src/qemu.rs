@@ -38,23 +38,11 @@ pub struct Qemu {
     directory: TempDir,
 }
 
-/// The command that starts QEMU: `VMBENCH_QEMU`, split at spaces, else the sandbox's.
-pub fn command() -> Vec<String> {
-    match std::env::var("VMBENCH_QEMU") {
-        Ok(words) => words.split_whitespace().map(str::to_string).collect(),
-        Err(_) => {
-            let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let enter = package.with_file_name("sandbox").join("enter");
-            vec![enter.display().to_string(), "qemu-system-x86_64".into()]
-        }
-    }
-}
-
 impl Qemu {
     /// Starts a machine of type `pc` or `q35` with these additional arguments. It has 128 MiB of RAM and
     /// nothing but what the machine type brings.
     pub fn start(machine: &str, args: &[String]) -> Result<Self> {
-        let words = command();
+        let words = vmbench::qemu()?;
         let start = |source| Error::Start {
             command: words[0].clone(),
             source,

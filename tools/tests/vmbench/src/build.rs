@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::sandbox::workspace;
+use crate::sandbox::checkout;
 use crate::{Error, Result};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -22,7 +22,8 @@ pub fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
 
 /// Builds several programs of a package, as [`static_binary`], and returns the directory that they are in.
 pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
-    let target_dir = workspace().join("target/static");
+    let workspace = checkout().join("tools");
+    let target_dir = workspace.join("target/static");
     let directory = target_dir.join(TARGET).join("release");
     if binaries.iter().any(|name| !directory.join(name).exists()) {
         let names = binaries.join(", ");
@@ -30,7 +31,7 @@ pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .current_dir(workspace())
+        .current_dir(workspace)
         .args(["build", "--quiet", "--release", "--target", TARGET])
         .args(["--package", package])
         .args(binaries.iter().flat_map(|binary| ["--bin", *binary]))

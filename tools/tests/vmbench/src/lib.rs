@@ -67,6 +67,6 @@ pub use guest::{Guest, Mark};
 pub use qmp::{Event, Qmp};
 pub use region::{Memory, Region};
 pub use rustix::process::Signal;
-pub use sandbox::kernel_module;
+pub use sandbox::{checkout, kernel_module, qemu};
 pub use splat::Splat;
 pub use vmbench_proto::{Status, Stream};

@@ -15,14 +15,18 @@ use crate::{Error, Result};
 
 const QEMU: &str = "qemu-system-x86_64";
 
-/// The directory of the cargo workspace.
-pub(crate) fn workspace() -> &'static Path {
+/// The directory of the checkout that this was compiled in.
+pub fn checkout() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("a package has a parent directory")
+    package
+        .ancestors()
+        .nth(3)
+        .expect("the package lies in tools/tests")
 }
 
-/// The command that starts QEMU: a program and its first arguments.
-pub(crate) fn qemu() -> Result<Vec<String>> {
+/// The command that starts QEMU: a program and its first arguments. `VMBENCH_QEMU`, split at spaces, or the
+/// sandbox's.
+pub fn qemu() -> Result<Vec<String>> {
     match std::env::var("VMBENCH_QEMU") {
         Ok(command) => Ok(command.split_whitespace().map(str::to_string).collect()),
         Err(_) => Ok(vec![info("ENTER", "VMBENCH_QEMU")?, QEMU.into()]),
@@ -91,7 +95,7 @@ fn info(key: &str, variable: &str) -> Result<String> {
 }
 
 fn ask() -> std::result::Result<HashMap<String, String>, String> {
-    let script = workspace().join("sandbox/info");
+    let script = checkout().join("tools/scripts/sandbox/info");
     let output = Command::new(&script)
         .output()
         .map_err(|error| format!("{}: {error}", script.display()))?;

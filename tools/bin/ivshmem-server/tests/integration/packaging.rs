@@ -14,7 +14,7 @@ use crate::status::read;
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("dist")
+        .join("../../../dist/server")
         .join(name)
 }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
@@ -22,7 +21,7 @@ fn words(line: &str) -> Vec<String> {
 
 /// Starts QEMU with the words that were printed, has it quit, and expects that it found nothing wrong.
 fn start_and_quit(words: &[String]) {
-    let enter = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sandbox/enter");
+    let enter = vmbench::checkout().join("tools/scripts/sandbox/enter");
     let mut qemu = Command::new(enter)
         .args(words)
         .stdin(Stdio::piped())
@@ -106,7 +105,7 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let qemu = path_in(directory.path(), "qemu");
-    let enter = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sandbox/enter");
+    let enter = vmbench::checkout().join("tools/scripts/sandbox/enter");
     let script = format!(
         "#!/bin/sh\nexec {} qemu-system-x86_64 \"$@\"\n",
         enter.display()

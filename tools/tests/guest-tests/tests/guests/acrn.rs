@@ -63,7 +63,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
 
 /// Makes sure that the rows of the manual's table that a guest shows have a case of their number.
 fn check_table(trials: &[Trial]) -> Result<(), String> {
-    let manual = include_str!("../../../../Documentation/acrn.rst");
+    let manual = include_str!("../../../../../Documentation/acrn.rst");
     for line in manual.lines() {
         let (row, tests) = (line.split(' ').next(), line.rsplit("  ").next());
         let number = row.and_then(|row| row.strip_prefix('T')?.parse::<u8>().ok());

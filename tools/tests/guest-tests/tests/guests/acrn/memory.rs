@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use guest_tests::lab::{Fleet, Lab};
@@ -172,8 +172,8 @@ fn lspci(guest: &Guest, files: &[(String, Vec<u8>)]) -> Result<String, Failed> {
 
 /// A line of what `sandbox/info` says.
 fn sandbox(key: &str) -> Result<String, Failed> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("sandbox");
-    let output = Command::new(script.join("info")).output()?;
+    let script = vmbench::checkout().join("tools/scripts/sandbox/info");
+    let output = Command::new(script).output()?;
     let text = String::from_utf8(output.stdout)?;
     let value = text
         .lines()

@@ -2,7 +2,6 @@
 
 //! The tutorial's two examples, as people run them: `samples/acrn`.
 
-use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
@@ -40,8 +39,7 @@ pub fn cases() -> Vec<Trial> {
 
 /// Runs a script until its machines have ended; it must succeed and have written these texts.
 fn run(name: &str, expected: &[&str]) -> Result<(), Failed> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let script = package.join("../../samples/acrn").join(name);
+    let script = vmbench::checkout().join("samples/acrn").join(name);
     // A `make` that runs this test passes its options on; the script's own `make` is not its child.
     let output = Command::new(script).env_remove("MAKEFLAGS").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
