@@ -15,13 +15,12 @@ use crate::{
         events::Event,
         pci::MAX_VECTORS, //
     },
-    events::Events,
+    events::{
+        Events,
+        FileId, //
+    },
     kapi::wait::ready, //
 };
-
-/// Tells the open files of a device apart; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileId(pub(crate) u64);
 
 /// Which vectors a call is about.
 #[derive(Clone, Copy)]

@@ -54,8 +54,10 @@ use crate::{
             Doorbell, //
         }, //
     },
-    cursor::FileId,
-    events::Events,
+    events::{
+        Events,
+        FileId, //
+    },
     kapi::{
         route::Cache,
         window::Window, //

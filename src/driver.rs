@@ -69,17 +69,21 @@ kernel::pci_device_table!(
 pub(crate) struct Data<'bound> {
     _node: Pin<KBox<chardev::Registration<File>>>,
     _stats: Stats,
-    _vectors: Option<Vectors<'bound>>,
-    end: End,
+    running: Running<'bound>,
     _index: Index,
 }
 
-/// Closes the device when it is dropped.
-struct End(Arc<Device>);
+/// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says that
+/// the end has come comes after the last event. Also where probing fails.
+struct Running<'bound> {
+    device: Arc<Device>,
+    vectors: Option<Vectors<'bound>>,
+}
 
-impl Drop for End {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.close();
+        self.vectors = None;
+        self.device.close();
     }
 }
 
@@ -135,9 +139,10 @@ impl pci::Driver for Ivshmem {
         let registers = registers.into_devres()?;
         let device = Device::new(registers, events, window, register_page, facts);
         let device = Arc::new(device, GFP_KERNEL)?;
-        let end = End(device.clone());
-        // After `end`, so that a failure below frees the vectors before it closes the device.
-        let vectors = vectors;
+        let running = Running {
+            device: device.clone(),
+            vectors,
+        };
 
         let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;
         let stats = Stats::new(&name, device.clone())?;
@@ -147,8 +152,7 @@ impl pci::Driver for Ivshmem {
         Ok(Data {
             _node: node,
             _stats: stats,
-            _vectors: vectors,
-            end,
+            running,
             _index: index,
         })
     }
@@ -156,7 +160,7 @@ impl pci::Driver for Ivshmem {
 
 impl Resume for Ivshmem {
     fn resume(data: Pin<&Data<'_>>) {
-        data.end.0.resume();
+        data.running.device.resume();
     }
 }
 

@@ -3,7 +3,7 @@
 //! What interrupts leave behind: a count for each vector, eventfds to signal, sleepers to wake.
 //!
 //! Each vector has a number `seq`, the interrupts since the driver bound; the interrupt handler adds
-//! one, and so does each resume. Each open file has, in its [`Cursor`], the numbers that it has `seen`. A vector is pending
+//! one, and so does each resume. Each open file has, in its `Cursor`, the numbers that it has `seen`. A vector is pending
 //! on a file while the two differ, so that no file can take or lose another one's event.
 //!
 //! The interrupt handler works at most through all eventfds that are bound to its vector, of which
@@ -11,7 +11,7 @@
 //! How many those are is bounded by what each user may have of processes and of epoll watches. The
 //! lock that the handler takes is held by others for at most one pass over the eventfds.
 //!
-//! Lock order: `bound` > the lock of a [`Cursor`], the locks of an eventfd. The wait queue's lock is
+//! Lock order: `bound` > the lock of a `Cursor`, the locks of an eventfd. The wait queue's lock is
 //! taken under none of them.
 
 use kernel::{
@@ -37,11 +37,6 @@ use crate::{
         },
         ioctl::MAX_EVENTFDS, //
     },
-    cursor::{
-        Among,
-        Cursor,
-        FileId, //
-    },
     kapi::{
         eventfd::EventFd,
         shared_page::SharedPage,
@@ -52,6 +47,10 @@ use crate::{
         }, //
     }, //
 };
+
+/// Tells the open files of a device apart; never used twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(pub(crate) u64);
 
 /// An eventfd that open file `owner` bound to `vector`.
 struct Binding {
@@ -179,12 +178,19 @@ impl Events {
             .wake_all(ready::READ | ready::ERROR | ready::HANG_UP);
     }
 
-    /// Binds `eventfd` to `vector` for the file of `cursor`, replacing what that file had bound
-    /// there, and signals it at once if the vector is pending on the file.
+    /// Binds `eventfd` to `vector` for the file `owner`, replacing what that file had bound there, and
+    /// signals it at once if `is_pending` says that the vector is pending on the file. `is_pending` is
+    /// called with interrupts off and the lock of the interrupt handler held, so that an interrupt
+    /// either comes before it or signals the eventfd itself.
     ///
     /// `ENOSPC` if the device has [`MAX_EVENTFDS`] already, `ENODEV` once it is gone.
-    pub(crate) fn bind(&self, cursor: &Cursor, vector: usize, eventfd: EventFd) -> Result {
-        let owner = cursor.owner;
+    pub(crate) fn bind(
+        &self,
+        owner: FileId,
+        vector: usize,
+        eventfd: EventFd,
+        is_pending: impl FnOnce() -> bool,
+    ) -> Result {
         let binding = Binding {
             owner,
             vector,
@@ -198,7 +204,7 @@ impl Events {
         if position.is_none() && bound.bindings.len() >= MAX_EVENTFDS {
             return Err(ENOSPC);
         }
-        if cursor.pending(self, Among::Subscribed) & (1 << vector) != 0 {
+        if is_pending() {
             binding.eventfd.signal();
         }
         let replaced = match position.and_then(|at| bound.bindings.get_mut(at)) {

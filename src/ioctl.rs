@@ -58,27 +58,54 @@ use crate::{
     }, //
 };
 
-/// Handles `command` with the address or value `argument`.
+/// The commands there are.
+#[derive(Clone, Copy)]
+enum Command {
+    GetInfo,
+    Ring,
+    RingMany,
+    Subscribe,
+    SetEventfd,
+    AcrnSetEventfd,
+    Wait,
+}
+
+impl TryFrom<u32> for Command {
+    type Error = Error;
+
+    /// `ENOTTY` for a number that is no command.
+    fn try_from(number: u32) -> Result<Self> {
+        Ok(match number {
+            GET_INFO => Self::GetInfo,
+            RING => Self::Ring,
+            RING_MANY => Self::RingMany,
+            SUBSCRIBE => Self::Subscribe,
+            SET_EVENTFD => Self::SetEventfd,
+            ACRN_SET_EVENTFD => Self::AcrnSetEventfd,
+            WAIT => Self::Wait,
+            _ => return Err(ENOTTY),
+        })
+    }
+}
+
+/// Handles the command `number` with the address or value `argument`. An unknown command is unknown
+/// also when the device is gone.
 pub(crate) fn dispatch(
     this: &File,
     file: &fs::File,
-    command: u32,
+    number: u32,
     argument: usize,
 ) -> Result<isize> {
-    // An unknown command is unknown also when the device is gone.
-    match command {
-        GET_INFO | RING | RING_MANY | SUBSCRIBE | SET_EVENTFD | WAIT | ACRN_SET_EVENTFD => {}
-        _ => return Err(ENOTTY),
-    }
+    let command = Command::try_from(number)?;
     this.device().check_alive()?;
     match command {
-        GET_INFO => copy_out(argument, &this.device().info()),
-        RING => ring(this, file, copy_in(argument)?),
-        RING_MANY => ring_many(this, file, copy_in(argument)?),
-        SUBSCRIBE => subscribe(this, copy_in(argument)?),
-        SET_EVENTFD => set_eventfd(this, copy_in(argument)?),
-        ACRN_SET_EVENTFD => acrn_set_eventfd(this, copy_in(argument)?),
-        _ => wait(this, argument),
+        Command::GetInfo => copy_out(argument, &this.device().info()),
+        Command::Ring => ring(this, file, copy_in(argument)?),
+        Command::RingMany => ring_many(this, file, copy_in(argument)?),
+        Command::Subscribe => subscribe(this, copy_in(argument)?),
+        Command::SetEventfd => set_eventfd(this, copy_in(argument)?),
+        Command::AcrnSetEventfd => acrn_set_eventfd(this, copy_in(argument)?),
+        Command::Wait => wait(this, argument),
     }
 }
 
@@ -161,9 +188,10 @@ fn set_eventfd(this: &File, args: SetEventfd) -> Result<isize> {
         return Ok(0);
     }
     let eventfd = EventFd::from_fd(args.fd)?;
-    this.device()
-        .events()
-        .bind(this.cursor(), vector, eventfd)?;
+    let (events, cursor) = (this.device().events(), this.cursor());
+    events.bind(cursor.owner, vector, eventfd, || {
+        cursor.pending(events, Among::Subscribed) & (1 << vector) != 0
+    })?;
     Ok(0)
 }
 

@@ -11,6 +11,7 @@ mod device;
 mod driver;
 mod events;
 mod file;
+mod file_operations;
 mod index;
 mod ioctl;
 mod kapi;
