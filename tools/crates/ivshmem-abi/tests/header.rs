@@ -13,17 +13,6 @@ use ivshmem_abi::{events, ioctl, mmap, pci, regs};
 
 type Facts = BTreeMap<String, u64>;
 
-/// Commands are macros that bindgen does not evaluate; as constants it does.
-const COMMANDS: [&str; 7] = [
-    "IVSHMEM_GET_INFO",
-    "IVSHMEM_RING",
-    "IVSHMEM_RING_MANY",
-    "IVSHMEM_SUBSCRIBE",
-    "IVSHMEM_SET_EVENTFD",
-    "IVSHMEM_WAIT",
-    "IVSHMEM_ACRN_SET_EVENTFD",
-];
-
 #[test]
 fn header_and_rust_agree() {
     let header = header_facts();
@@ -106,7 +95,7 @@ fn rust_facts() -> Facts {
 }
 
 fn constants() -> Facts {
-    let constants: [(&str, u64); 25] = [
+    let constants = [
         ("IVSHMEM_ABI_VERSION", ioctl::ABI_VERSION.into()),
         ("IVSHMEM_MAX_VECTORS", pci::MAX_VECTORS as u64),
         ("IVSHMEM_MAX_PEER", regs::MAX_PEER.into()),
@@ -140,8 +129,25 @@ fn constants() -> Facts {
         ("IVSHMEM_ACRN_SET_EVENTFD", ioctl::ACRN_SET_EVENTFD.into()),
     ];
     constants
-        .map(|(name, value)| (name.to_string(), value))
+        .map(|(name, value): (&str, u64)| (name.to_string(), value))
         .into()
+}
+
+fn checkout() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(3).expect("the checkout")
+}
+
+/// The names of the header's commands: macros that bindgen does not evaluate; as constants it does.
+fn commands() -> Vec<String> {
+    let header = checkout().join("include/uapi/linux/ivshmem_rs.h");
+    let text = std::fs::read_to_string(header).expect("the header");
+    let words = |line: &str| -> Vec<String> { line.split_whitespace().map(Into::into).collect() };
+    text.lines()
+        .map(words)
+        .filter(|words| words.len() > 2 && words[0] == "#define" && words[2].starts_with("_IO"))
+        .map(|words| words[1].clone())
+        .collect()
 }
 
 /// What bindgen makes of the header.
@@ -149,7 +155,7 @@ fn header_facts() -> Facts {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let wrapper = directory.path().join("wrapper.h");
     let mut text = String::from("#include <linux/ivshmem_rs.h>\n");
-    for command in COMMANDS {
+    for command in commands() {
         text += &format!("static const unsigned int VALUE_OF_{command} = {command};\n");
     }
     std::fs::write(&wrapper, text).expect("the wrapper can be written");
@@ -189,13 +195,11 @@ fn fact(statement: &str) -> Option<(String, u64)> {
 
 /// Runs the sandbox's bindgen; its path, or another command, can be given in `BINDGEN`.
 fn bindgen(header: &Path) -> String {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let checkout = package.ancestors().nth(3).expect("the checkout");
-    let include = checkout.join("include/uapi");
+    let include = checkout().join("include/uapi");
     let mut command = match std::env::var_os("BINDGEN") {
         Some(bindgen) => Command::new(bindgen),
         None => {
-            let mut command = Command::new(checkout.join("tools/scripts/sandbox/enter"));
+            let mut command = Command::new(checkout().join("tools/scripts/sandbox/enter"));
             command.arg("bindgen");
             command
         }
