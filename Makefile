@@ -219,14 +219,14 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 	cd tools && cargo run --package demo
 
 .PHONY: check
-check: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo check-docs
+check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-header check-scripts check-cargo check-docs
 	@echo "All checks passed."
 
-.PHONY: check-kdir check-module check-clippy check-rustfmt check-source check-header check-scripts check-cargo
+.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-header check-scripts check-cargo
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
-check-kdir check-module check-clippy check-source: | build
+check-kdir check-module check-compile-fail check-clippy check-source: | build
 build:
 	@mkdir -p $@
 
@@ -237,6 +237,20 @@ check-module check-clippy: check-%: kernel-accepted
 	+@$(call kbuild,build/check-$*) $(if $(filter clippy,$*),CLIPPY=1) modules >build/check-$*.log 2>&1 || \
 		{ cat build/check-$*.log; exit 1; }
 	@if grep -i warning build/check-$*.log; then echo "The build warns: see build/check-$*.log" >&2; exit 1; fi
+
+# Each file is added to a copy of the module, which must then not compile: the first error has the code that the file's
+# documentation names.
+compile_fail := $(wildcard tools/tests/compile-fail/*.rs)
+check-compile-fail: kernel-accepted
+	@for case in $(compile_fail); do name=$$(basename $$case .rs); dir=build/compile-fail/$$name; \
+		echo "CHECK   does not compile: $$name"; rm -rf $$dir; mkdir -p $$dir; cp -R src $$case $$dir/; \
+		mv $$dir/$$name.rs $$dir/src/; echo "mod $$name;" >>$$dir/src/ivshmem_rs.rs; \
+		! $(in_kernel) make -C $(kdir) $(kernel_args) M=$(CURDIR)/$$dir/src modules >$$dir/log 2>&1 || \
+			{ echo "$$case compiles" >&2; exit 1; }; \
+		code=$$(sed -n 's|^//! error: ||p' $$case); \
+		[ "$$(sed -n 's/^error\(\[\(.*\)\]\)\?:.*/\2/p' $$dir/log | head -n 1)" = "$$code" ] || \
+			{ cat $$dir/log; echo "$$case: the first error is not $$code" >&2; exit 1; }; \
+	done
 
 module_sources = $(shell find src -name '*.rs')
 check-rustfmt: sandbox-ready

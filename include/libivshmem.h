@@ -136,7 +136,7 @@ static inline int ivshmem_ring_peers(int fd, const struct ivshmem_ring *rings, u
  * With O_NONBLOCK it does not sleep. poll(2) and epoll(7) on @fd tell when there is something.
  *
  * Return: the number of records, never 0; or -1. EAGAIN: O_NONBLOCK and nothing pending. EINTR: a
- * signal. EOPNOTSUPP: the device has no doorbell. ENODEV: the device is gone.
+ * signal. EOPNOTSUPP: no vector is armed. ENODEV: the device is gone.
  */
 static inline int ivshmem_read_events(int fd, struct ivshmem_event *events, unsigned int room)
 {
@@ -152,7 +152,7 @@ static inline int ivshmem_read_events(int fd, struct ivshmem_event *events, unsi
  * @timeout_ns: nanoseconds; 0 only looks, a negative number is for ever
  *
  * Return: 0 or -1. ETIMEDOUT. EINTR: a signal. EINVAL: a vector that the device does not have.
- * EOPNOTSUPP: the device has no doorbell. ENODEV: the device is gone.
+ * EOPNOTSUPP: no vector is armed. ENODEV: the device is gone.
  */
 static inline int ivshmem_wait_vectors(int fd, uint64_t *vectors, int64_t timeout_ns)
 {
@@ -206,8 +206,8 @@ static inline int ivshmem_subscribe(int fd, uint64_t vectors)
  * It replaces what was bound, and lasts as long as the open file. When the device goes away, the
  * eventfd is signalled a last time.
  *
- * Return: 0 or -1. EINVAL: not an eventfd, or no such vector. EBADF: @eventfd is not open. ENOSPC:
- * IVSHMEM_MAX_EVENTFDS are bound. EOPNOTSUPP: the device has no doorbell. ENODEV: the device is gone.
+ * Return: 0 or -1. EINVAL: not an eventfd, or no such vector. EBADF: @eventfd is not open. EOPNOTSUPP:
+ * no vector is armed. ENODEV: the device is gone.
  */
 static inline int ivshmem_bind_eventfd(int fd, uint32_t vector, int eventfd)
 {

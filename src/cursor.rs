@@ -1,172 +1,146 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What one open file has seen of the device's events, and which vectors it cares about.
+//! What one open file has seen of the device's events.
 
 use kernel::{
     prelude::*,
     sync::{
-        new_spinlock_irq,
-        SpinLockIrq, //
+        new_spinlock,
+        SpinLock, //
     }, //
 };
 
 use crate::{
-    abi::{
-        events::Event,
-        pci::MAX_VECTORS, //
-    },
-    events::{
-        Events,
-        FileId, //
-    },
-    kapi::wait::ready, //
+    abi::events::Event,
+    events::Events, //
 };
 
-/// Which vectors a call is about.
-#[derive(Clone, Copy)]
-pub(crate) enum Among {
-    /// Those that the file is subscribed to.
-    Subscribed,
-    /// Those of a mask.
-    Mask(u64),
-}
-
-/// What the lock protects.
-struct State {
-    seen: [u64; MAX_VECTORS],
-    subscribed: u64,
-}
-
-impl State {
-    /// Pairs of vector and events that it has pending, lowest vector first.
-    fn pending<'a>(
-        &'a self,
-        events: &'a Events,
-        among: Among,
-    ) -> impl Iterator<Item = (usize, u64)> + 'a {
-        let mask = match among {
-            Among::Subscribed => self.subscribed,
-            Among::Mask(mask) => mask,
-        };
-        self.seen
-            .iter()
-            .enumerate()
-            .filter_map(move |(vector, seen)| {
-                let count = events.seq(vector).wrapping_sub(*seen);
-                (mask & (1 << vector) != 0 && count != 0).then_some((vector, count))
-            })
-    }
-}
+/// Most records of one [`Batch`].
+const BATCH: usize = 8;
 
 /// Events that were taken from a cursor: records for `read`.
-pub(crate) struct Taken {
-    records: [Event; MAX_VECTORS],
+pub(crate) struct Batch {
+    records: [Event; BATCH],
     len: usize,
 }
 
-impl Taken {
+impl Batch {
+    /// Most records of one.
+    pub(crate) const MAX: usize = BATCH;
+
+    /// Nothing.
+    pub(crate) fn new() -> Self {
+        Self {
+            records: [Event::default(); BATCH],
+            len: 0,
+        }
+    }
+
     /// The records, lowest vector first.
     pub(crate) fn records(&self) -> &[Event] {
         self.records.get(..self.len).unwrap_or(&[])
-    }
-
-    /// Mask of the vectors.
-    pub(crate) fn vectors(&self) -> u64 {
-        self.records()
-            .iter()
-            .fold(0, |mask, event| mask | 1 << event.vector)
     }
 }
 
 /// The position of one open file in the events of its device.
 #[pin_data]
 pub(crate) struct Cursor {
-    /// The file.
-    pub(crate) owner: FileId,
+    /// The counts that were seen, for each vector. Process context only.
     #[pin]
-    // With interrupts off: `Events::bind` takes this lock under the one of the interrupt handler.
-    state: SpinLockIrq<State>,
+    seen: SpinLock<KVec<u64>>,
 }
 
 impl Cursor {
-    /// A cursor that has seen what came so far and is subscribed to the vectors of `subscribed`.
-    pub(crate) fn new(owner: FileId, events: &Events, subscribed: u64) -> impl PinInit<Self> + '_ {
-        let state = State {
-            seen: core::array::from_fn(|vector| events.seq(vector)),
-            subscribed,
-        };
-        pin_init!(Self {
-            owner,
-            state <- new_spinlock_irq!(state, "ivshmem_cursor"),
+    /// A cursor for the first `vectors` vectors that has seen what came so far. May sleep.
+    pub(crate) fn new(events: &Events, vectors: usize) -> impl PinInit<Self, Error> + '_ {
+        pin_init::pin_init_scope(move || {
+            let mut seen = KVec::with_capacity(vectors, GFP_KERNEL_ACCOUNT)?;
+            for vector in 0..vectors {
+                seen.push(events.seq(vector), GFP_KERNEL_ACCOUNT)?;
+            }
+            Ok(try_pin_init!(Self {
+                seen <- new_spinlock!(seen, "ivshmem_cursor"),
+            }? Error))
         })
     }
 
-    /// Replaces the subscription.
-    pub(crate) fn subscribe(&self, mask: u64) {
-        self.state.lock().subscribed = mask;
+    /// The count of `vector` that was seen.
+    pub(crate) fn seen(&self, vector: usize) -> Option<u64> {
+        self.seen.lock().get(vector).copied()
     }
 
-    /// Mask of the subscribed vectors.
-    pub(crate) fn subscribed(&self) -> u64 {
-        self.state.lock().subscribed
+    /// Whether a vector of `mask` is pending.
+    pub(crate) fn is_pending(&self, events: &Events, mask: u64) -> bool {
+        let seen = self.seen.lock();
+        bits(mask).any(|vector| {
+            let seen = seen.get(vector);
+            seen.is_some_and(|seen| *seen != events.seq(vector))
+        })
     }
 
-    /// The numbers that were seen, for each vector.
-    pub(crate) fn seen(&self) -> [u64; MAX_VECTORS] {
-        self.state.lock().seen
-    }
-
-    /// Mask of the pending vectors.
-    pub(crate) fn pending(&self, events: &Events, among: Among) -> u64 {
-        let state = self.state.lock();
-        let pending = state.pending(events, among);
-        pending.fold(0, |mask, (vector, _)| mask | 1 << vector)
-    }
-
-    /// Takes the events of at most `room` pending vectors, and marks just those seen.
-    pub(crate) fn take(&self, events: &Events, among: Among, room: usize) -> Taken {
-        let mut taken = Taken {
-            records: [Event::default(); MAX_VECTORS],
-            len: 0,
-        };
-        let mut state = self.state.lock();
-        for (record, (vector, count)) in taken
-            .records
-            .iter_mut()
-            .zip(state.pending(events, among).take(room))
-        {
-            // CAST: Below `MAX_VECTORS`.
-            record.vector = vector as u32;
-            record.count = count;
-            taken.len += 1;
+    /// Takes the events of the pending ones among the vectors of `mask` into `batch`, at most `room` and
+    /// as many as it holds, and marks just those seen. Whether there were any.
+    pub(crate) fn take(&self, events: &Events, mask: u64, room: usize, batch: &mut Batch) -> bool {
+        batch.len = 0;
+        let mut all = self.seen.lock();
+        for vector in bits(mask) {
+            if batch.len >= room {
+                break;
+            }
+            let (Some(seen), Some(record)) =
+                (all.get_mut(vector), batch.records.get_mut(batch.len))
+            else {
+                break;
+            };
+            let seq = events.seq(vector);
+            if seq != *seen {
+                *record = Event {
+                    // CAST: Below `MAX_VECTORS`.
+                    vector: vector as u32,
+                    reserved: 0,
+                    count: seq.wrapping_sub(*seen),
+                };
+                *seen = seq;
+                batch.len += 1;
+            }
         }
-        for event in taken.records() {
-            state.advance(event.vector, event.count);
+        batch.len != 0
+    }
+
+    /// Marks the pending ones among the vectors of `mask` seen, and returns their mask.
+    pub(crate) fn take_mask(&self, events: &Events, mask: u64) -> u64 {
+        let mut taken = 0;
+        let mut all = self.seen.lock();
+        for vector in bits(mask) {
+            let Some(seen) = all.get_mut(vector) else {
+                break;
+            };
+            let seq = events.seq(vector);
+            if seq != *seen {
+                *seen = seq;
+                taken |= 1 << vector;
+            }
         }
         taken
     }
 
-    /// Makes events pending again that were taken but could not be delivered, and wakes other
-    /// threads of the file: one that looked meanwhile saw nothing and went to sleep.
-    pub(crate) fn put_back(&self, events: &Events, undelivered: &[Event]) {
-        if undelivered.is_empty() {
-            return;
-        }
-        let mut state = self.state.lock();
-        for event in undelivered {
+    /// Makes `count` events of `vector` pending again that were taken but could not be delivered.
+    pub(crate) fn put_back(&self, vector: usize, count: u64) {
+        if let Some(seen) = self.seen.lock().get_mut(vector) {
             // Somebody else may have taken newer ones meanwhile: those stay seen.
-            state.advance(event.vector, event.count.wrapping_neg());
+            *seen = seen.wrapping_sub(count);
         }
-        drop(state);
-        events.queue().wake_all(ready::READ);
     }
 }
 
-impl State {
-    fn advance(&mut self, vector: u32, count: u64) {
-        // CAST: `u32` fits into `usize`.
-        if let Some(seen) = self.seen.get_mut(vector as usize) {
-            *seen = seen.wrapping_add(count);
-        }
-    }
+/// The numbers of the bits that are set in `mask`, lowest first.
+pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        // CAST: At most 64.
+        let bit = mask.trailing_zeros() as usize;
+        (mask != 0).then(|| {
+            mask &= mask - 1;
+            bit
+        })
+    })
 }

@@ -28,10 +28,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        barrier::{
-            mb,
-            Write, //
-        },
         Arc, //
     }, //
 };
@@ -54,11 +50,10 @@ use crate::{
             Doorbell, //
         }, //
     },
-    events::{
-        Events,
-        FileId, //
-    },
+    eventfds::FileId,
+    events::Events,
     kapi::{
+        barrier::write_barrier,
         route::Cache,
         window::Window, //
     }, //
@@ -68,14 +63,12 @@ use crate::{
 pub(crate) type Registers = pci::DevresBar<{ regs::END }>;
 
 /// What was found out when the device was bound and does not change.
-pub(crate) struct Facts {
-    /// Peer ID that the device reports.
-    pub(crate) position: u32,
-    /// Peer ID that the administrator wants to be reported instead.
+pub(crate) struct Properties {
+    /// Peer ID that the administrator wants to be reported instead of the device's.
     pub(crate) peer_override: Option<u32>,
-    /// Armed vectors, 0 if the device cannot interrupt.
+    /// Armed vectors, 0 if the device cannot interrupt this machine.
     pub(crate) vectors: usize,
-    /// Vectors of the MSI-X table.
+    /// Vectors of the MSI-X table, 0 if the device has no doorbell.
     pub(crate) vectors_offered: u32,
     /// PCI revision.
     pub(crate) revision: u8,
@@ -85,15 +78,24 @@ pub(crate) struct Facts {
     pub(crate) bus_id: [u8; BUS_ID_LEN],
 }
 
+/// Counters that hot paths write, away from what they read.
+#[repr(align(64))]
+struct Statistics {
+    doorbells: Atomic<u64>,
+    wake_ups: Atomic<u64>,
+}
+
 /// A device as its open files see it.
 pub(crate) struct Device {
     registers: Registers,
     events: Arc<Events>,
     window: Arc<Window>,
     register_page: Option<Arc<Window>>,
-    facts: Facts,
+    properties: Properties,
+    /// Peer ID that the device reports.
+    position: Atomic<u32>,
     files: Atomic<u64>,
-    doorbells: Atomic<u64>,
+    statistics: Statistics,
 }
 
 impl Device {
@@ -103,16 +105,21 @@ impl Device {
         events: Arc<Events>,
         window: Arc<Window>,
         register_page: Option<Arc<Window>>,
-        facts: Facts,
+        position: u32,
+        properties: Properties,
     ) -> Self {
         Self {
             registers,
             events,
             window,
             register_page,
-            facts,
+            properties,
+            position: Atomic::new(position),
             files: Atomic::new(0),
-            doorbells: Atomic::new(0),
+            statistics: Statistics {
+                doorbells: Atomic::new(0),
+                wake_ups: Atomic::new(0),
+            },
         }
     }
 
@@ -149,9 +156,17 @@ impl Device {
         }
     }
 
+    /// How many vectors are armed.
+    pub(crate) fn vectors(&self) -> usize {
+        self.properties.vectors
+    }
+
     /// Mask of the armed vectors.
     pub(crate) fn armed(&self) -> u64 {
-        (1 << self.facts.vectors) - 1
+        match self.properties.vectors {
+            0 => 0,
+            vectors => u64::MAX >> (64 - vectors),
+        }
     }
 
     /// A number for a new open file.
@@ -167,40 +182,62 @@ impl Device {
         Ok(())
     }
 
-    /// `EOPNOTSUPP` if the device can neither interrupt nor be rung.
-    pub(crate) fn check_doorbell(&self) -> Result {
-        if self.facts.vectors == 0 {
+    /// `EOPNOTSUPP` if the device has no doorbell. Whether it can interrupt this machine is another
+    /// question.
+    pub(crate) fn check_can_ring(&self) -> Result {
+        if self.properties.vectors_offered == 0 {
             return Err(EOPNOTSUPP);
         }
         Ok(())
     }
 
-    /// Rings a peer; `ENODEV` once the device is gone. Does not sleep.
-    pub(crate) fn ring(&self, doorbell: Doorbell) -> Result {
+    /// `EOPNOTSUPP` if no vector is armed, so that nothing can ever be pending.
+    pub(crate) fn check_can_wait(&self) -> Result {
+        if self.properties.vectors == 0 {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
+    /// Rings peers; `ENODEV` once the device is gone. Does not sleep.
+    pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result {
         let registers = self.registers.try_access().ok_or(ENODEV)?;
-        // Everything that this thread wrote to the shared memory goes before the doorbell, also if
-        // the memory is mapped write-combining, which the ordering inside of `writel` would not
-        // cover. The peer's half of this pair: its interrupt handler counts with Release, and its
-        // programs see the count with Acquire (`Events::interrupt`, `Events::seq`).
-        mb(Write);
-        registers.write32(doorbell.bits(), regs::DOORBELL);
-        self.doorbells.add(1u64, Relaxed);
+        // Everything that this thread wrote to the shared memory goes before the doorbells. The peer's
+        // half of this pair: its interrupt handler counts fully ordered, and its programs see the count
+        // with Acquire (`Events::interrupt`, `Events::seq`).
+        write_barrier();
+        let mut count = 0u64;
+        for doorbell in doorbells {
+            registers.write32(doorbell.bits(), regs::DOORBELL);
+            count += 1;
+        }
+        self.statistics.doorbells.add(count, Relaxed);
         Ok(())
     }
 
     /// Number of doorbells rung since the driver bound.
     pub(crate) fn doorbells(&self) -> u64 {
-        self.doorbells.load(Relaxed)
+        self.statistics.doorbells.load(Relaxed)
+    }
+
+    /// A thread slept for events and was woken.
+    pub(crate) fn count_wake_up(&self) {
+        self.statistics.wake_ups.add(1u64, Relaxed);
+    }
+
+    /// Number of times that a thread slept for events and was woken.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        self.statistics.wake_ups.load(Relaxed)
     }
 
     /// Answers `GET_INFO`.
     pub(crate) fn info(&self) -> Info {
-        let facts = &self.facts;
+        let properties = &self.properties;
         let mut flags = 0;
-        if facts.vectors > 0 {
+        if properties.vectors_offered > 0 {
             flags |= INFO_DOORBELL;
         }
-        if facts.peer_override.is_some() {
+        if properties.peer_override.is_some() {
             flags |= INFO_PEER_ID_OVERRIDDEN;
         }
         if self.register_page.is_some() {
@@ -211,12 +248,12 @@ impl Device {
             flags,
             shm_size: self.window.size(),
             peer_id: self.peer_id(),
-            // CAST: At most 8.
-            vectors: facts.vectors as u32,
-            vectors_offered: facts.vectors_offered,
-            revision: facts.revision.into(),
-            subsystem_vendor: facts.subsystem.0,
-            subsystem_device: facts.subsystem.1,
+            // CAST: At most 64.
+            vectors: properties.vectors as u32,
+            vectors_offered: properties.vectors_offered,
+            revision: properties.revision.into(),
+            subsystem_vendor: properties.subsystem.0,
+            subsystem_device: properties.subsystem.1,
             cache: match self.window.cache() {
                 Cache::WriteBack => CACHE_WB,
                 Cache::WriteCombining => CACHE_WC,
@@ -224,21 +261,31 @@ impl Device {
             },
             page_order: self.window.page_order(),
             generation: self.events.generation(),
-            bus_id: facts.bus_id,
+            bus_id: properties.bus_id,
             reserved: [0; 8],
         }
     }
 
     /// The peer ID to report.
     pub(crate) fn peer_id(&self) -> u32 {
-        self.facts.peer_override.unwrap_or(self.facts.position)
+        self.properties
+            .peer_override
+            .unwrap_or_else(|| self.position.load(Relaxed))
     }
 
-    /// The machine slept, and the device works again. Nothing has to be written to it: the PCI core
-    /// has brought back the vectors, and the interrupt mask means nothing with MSI-X.
+    /// The machine slept, or the device was reset, and it works again. Nothing has to be written to it:
+    /// the PCI core has brought back the vectors, and the interrupt mask means nothing with MSI-X. The
+    /// peer ID can be another: a machine that wakes from disk has connected anew.
     pub(crate) fn resume(&self) {
-        self.events.resume(self.facts.vectors);
+        if let Some(registers) = self.registers.try_access() {
+            self.position
+                .store(registers.read32(regs::IV_POSITION), Relaxed);
+        }
+        self.events.resume(self.properties.vectors);
     }
+
+    /// The device is about to be reset, and does not work until [`Device::resume`].
+    pub(crate) fn pause(&self) {}
 
     /// The end of the device, called when it is unbound: no interrupt comes any more, no file can
     /// be opened. Wakes everybody, then takes the memory away. May sleep.

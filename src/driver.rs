@@ -2,6 +2,8 @@
 
 //! PCI glue: which devices, what happens when one is bound and unbound.
 
+use core::marker::PhantomData;
+
 use kernel::{
     device::{
         Bound,
@@ -20,28 +22,34 @@ use crate::{
         mmap::Region,
         pci::{
             BAR_REGISTERS,
-            DEVICE_ID, //
+            DEVICE_ID,
+            MAX_VECTORS, //
         },
         regs, //
     },
+    attributes,
     device::{
         Device,
-        Facts, //
+        Properties, //
     },
     events::Events,
     file::File,
     index::Index,
     kapi::{
+        attributes::Groups,
         chardev,
         pci::{
             enable,
             msix_vectors, //
         },
-        pm::Resume,
+        pci_driver::{
+            PciDriver,
+            GROUPS, //
+        },
         window::Window, //
     },
     memory,
-    stats::Stats,
+    parameters,
     vectors::{
         self,
         Vectors, //
@@ -68,19 +76,19 @@ kernel::pci_device_table!(
 /// what the device manages, and last of all the device is disabled.
 pub(crate) struct Data<'bound> {
     _node: Pin<KBox<chardev::Registration<File>>>,
-    _stats: Stats,
-    running: Running<'bound>,
+    running: Running,
     _index: Index,
+    _bound: PhantomData<&'bound ()>,
 }
 
 /// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says that
 /// the end has come comes after the last event. Also where probing fails.
-struct Running<'bound> {
+struct Running {
     device: Arc<Device>,
-    vectors: Option<Vectors<'bound>>,
+    vectors: Option<Vectors>,
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.vectors = None;
         self.device.close();
@@ -124,11 +132,11 @@ impl pci::Driver for Ivshmem {
             );
         }
         let index = Index::take()?;
-        let events = Arc::pin_init(Events::new(), GFP_KERNEL)?;
-        let vectors = arm_vectors(pdev, &events);
+        let most = max_vectors(pdev)?;
+        let events = Arc::new(Events::new(most)?, GFP_KERNEL)?;
+        let vectors = arm_vectors(pdev, &index, &events, most);
 
-        let facts = Facts {
-            position,
+        let properties = Properties {
             peer_override: peer_override(pdev),
             vectors: vectors.as_ref().map_or(0, Vectors::len),
             vectors_offered: msix_vectors(pdev),
@@ -137,7 +145,14 @@ impl pci::Driver for Ivshmem {
             bus_id: bus_id(pdev),
         };
         let registers = registers.into_devres()?;
-        let device = Device::new(registers, events, window, register_page, facts);
+        let device = Device::new(
+            registers,
+            events,
+            window,
+            register_page,
+            position,
+            properties,
+        );
         let device = Arc::new(device, GFP_KERNEL)?;
         let running = Running {
             device: device.clone(),
@@ -145,38 +160,67 @@ impl pci::Driver for Ivshmem {
         };
 
         let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;
-        let stats = Stats::new(&name, device.clone())?;
         let node = chardev::Registration::new(name, pdev.as_ref(), device.clone());
         let node = KBox::pin_init(node, GFP_KERNEL)?;
         report(pdev, &index, &device);
         Ok(Data {
             _node: node,
-            _stats: stats,
             running,
             _index: index,
+            _bound: PhantomData,
         })
     }
 }
 
-impl Resume for Ivshmem {
-    fn resume(data: Pin<&Data<'_>>) {
-        data.running.device.resume();
+impl PciDriver for Ivshmem {
+    type Shared = Device;
+
+    const GROUPS: &'static Groups<{ GROUPS + 1 }> = &attributes::ALL;
+
+    fn shared<'a>(data: &'a Data<'_>) -> &'a Device {
+        &data.running.device
+    }
+
+    fn resume(device: &Device) {
+        device.resume();
+    }
+
+    fn reset_prepare(device: &Device) {
+        device.pause();
+    }
+
+    fn reset_done(device: &Device) {
+        device.resume();
     }
 }
 
-/// Arms the interrupt vectors; without any the memory is still of use.
-fn arm_vectors<'bound>(
-    pdev: &'bound pci::Device<Bound>,
+/// How many vectors to arm at most: as many as the device has, and the module parameter allows.
+fn max_vectors(pdev: &pci::Device<Bound>) -> Result<usize> {
+    let wanted = parameters::max_vectors();
+    // CAST: `u32` fits into `usize`.
+    if !(1..=MAX_VECTORS).contains(&(wanted as usize)) {
+        dev_err!(pdev, "max_vectors={} is not 1 to {}\n", wanted, MAX_VECTORS);
+        return Err(EINVAL);
+    }
+    // CAST: `u32` fits into `usize`.
+    Ok(wanted.min(msix_vectors(pdev)) as usize)
+}
+
+/// Arms the interrupt vectors; without any, memory and doorbell are still of use.
+fn arm_vectors(
+    pdev: &pci::Device<Bound>,
+    index: &Index,
     events: &Arc<Events>,
-) -> Option<Vectors<'bound>> {
-    if msix_vectors(pdev) == 0 {
+    most: usize,
+) -> Option<Vectors> {
+    if most == 0 {
         return None;
     }
-    vectors::arm(pdev, events)
+    vectors::arm(pdev, index, events, most)
         .inspect_err(|error| {
             dev_warn!(
                 pdev,
-                "no interrupt vectors ({:?}): shared memory only\n",
+                "no interrupt vectors ({:?}): peers can be rung from here, but cannot ring\n",
                 error
             )
         })
@@ -185,7 +229,7 @@ fn arm_vectors<'bound>(
 
 /// The peer ID that the module parameter asks for; it holds for all devices of this machine.
 fn peer_override(pdev: &pci::Device<Bound>) -> Option<u32> {
-    match u32::try_from(crate::module_parameters::peer_id.value()) {
+    match u32::try_from(parameters::peer_id()) {
         Ok(id @ 0..=regs::MAX_PEER) => Some(id),
         Ok(id) => {
             dev_warn!(
@@ -217,7 +261,7 @@ fn bus_id(pdev: &pci::Device<Bound>) -> [u8; BUS_ID_LEN] {
 fn report(pdev: &pci::Device<Bound>, index: &Index, device: &Device) {
     let info = device.info();
     let cache = device.window().cache();
-    if info.vectors == 0 {
+    if info.vectors_offered == 0 {
         dev_info!(
             pdev,
             "ivshmem{}: {} KiB of shared memory ({}), no doorbell\n",

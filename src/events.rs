@@ -3,28 +3,30 @@
 //! What interrupts leave behind: a count for each vector, eventfds to signal, sleepers to wake.
 //!
 //! Each vector has a number `seq`, the interrupts since the driver bound; the interrupt handler adds
-//! one, and so does each resume. Each open file has, in its `Cursor`, the numbers that it has `seen`. A vector is pending
-//! on a file while the two differ, so that no file can take or lose another one's event.
+//! one, and so does each resume. Each open file has, in its `Cursor`, the numbers that it has `seen`.
+//! A vector is pending on a file while the two differ, so that no file can take or lose another one's
+//! event.
 //!
-//! The interrupt handler works at most through all eventfds that are bound to its vector, of which
-//! a device has [`MAX_EVENTFDS`] over all vectors, and then wakes the threads and pollers that wait.
-//! How many those are is bounded by what each user may have of processes and of epoll watches. The
-//! lock that the handler takes is held by others for at most one pass over the eventfds.
+//! Vectors have nothing in common that an interrupt writes, but the cache lines of the event page, whose
+//! layout is a part of the interface. An interrupt meets only what concerns its vector: the eventfds
+//! that are bound to it, and the queues of files that are subscribed to it and waited on. Where there are
+//! none, it takes no lock.
 //!
-//! Lock order: `bound` > the lock of a `Cursor`, the locks of an eventfd. The wait queue's lock is
-//! taken under none of them.
+//! Lock order: `eventfds` of a vector > the lock inside of an eventfd; the lock of a vector's queue > that of a
+//! file's queue. Nothing is taken under a `Cursor`'s lock.
 
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
             Acquire,
+            Atomic,
+            Full,
             Relaxed,
             Release, //
         },
-        new_spinlock_irq,
-        Arc,
-        SpinLockIrq, //
+        barrier::smp_mb,
+        Arc, //
     }, //
 };
 
@@ -35,71 +37,72 @@ use crate::{
             EVENT_PAGE_GENERATION,
             EVENT_PAGE_SEQ, //
         },
-        ioctl::MAX_EVENTFDS, //
+        pci::MAX_VECTORS, //
+    },
+    eventfds::{
+        Binding,
+        EventFds,
+        FileId, //
     },
     kapi::{
         eventfd::EventFd,
+        fan_in::Sources,
+        irq::IrqContext,
         shared_page::SharedPage,
+        spinlock::{
+            new_irq_spinlock,
+            IrqSpinLock, //
+        },
         wait::{
-            new_wait_queue,
             ready,
-            WaitQueue, //
+            Exclusive, //
         }, //
     }, //
 };
 
-/// Tells the open files of a device apart; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileId(pub(crate) u64);
-
-/// An eventfd that open file `owner` bound to `vector`.
-struct Binding {
-    owner: FileId,
-    vector: usize,
-    eventfd: EventFd,
-}
-
-/// The bound eventfds of one device.
+/// The eventfds of one vector. Boxed one by one, so that no two share a cache line.
+#[pin_data]
+#[repr(align(64))]
 struct Bound {
-    /// Allocated once with room for [`MAX_EVENTFDS`], so that nothing is allocated under the lock.
-    bindings: KVec<Binding>,
-    /// The device is gone and nothing can be bound any more.
-    dead: bool,
+    /// Number of `eventfds`, changed under their lock. 0 tells the handler without the lock that there
+    /// are none.
+    count: Atomic<u32>,
+    #[pin]
+    eventfds: IrqSpinLock<EventFds>,
 }
 
 impl Bound {
-    fn position(&self, owner: FileId, vector: usize) -> Option<usize> {
-        self.bindings
-            .iter()
-            .position(|binding| binding.owner == owner && binding.vector == vector)
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            count: Atomic::new(0),
+            eventfds <- new_irq_spinlock!(EventFds::new(), c"ivshmem_eventfds"),
+        })
     }
 }
 
 /// The events of one device; lives as long as the last open file.
-#[pin_data]
 pub(crate) struct Events {
     /// `seq`, `dead` and `generation`, where programs can see them too.
     page: Arc<SharedPage>,
-    #[pin]
-    queue: WaitQueue,
-    #[pin]
-    bound: SpinLockIrq<Bound>,
+    bound: KVec<Pin<KBox<Bound>>>,
+    queues: Arc<Sources>,
 }
 
 impl Events {
-    /// Makes the events of a device that has not seen an interrupt yet.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(|| {
-            let page = Arc::new(SharedPage::new()?, GFP_KERNEL)?;
-            let bound = Bound {
-                bindings: KVec::with_capacity(MAX_EVENTFDS, GFP_KERNEL)?,
-                dead: false,
-            };
-            Ok(try_pin_init!(Self {
-                page,
-                queue <- new_wait_queue!(c"ivshmem_events"),
-                bound <- new_spinlock_irq!(bound, "ivshmem_bound"),
-            }))
+    /// Makes the events of a device with room for `vectors`, at most [`MAX_VECTORS`], that has not seen
+    /// an interrupt yet.
+    pub(crate) fn new(vectors: usize) -> Result<Self> {
+        let page = Arc::new(SharedPage::new()?, GFP_KERNEL)?;
+        let vectors = vectors.min(MAX_VECTORS);
+        let mut bound = KVec::with_capacity(vectors, GFP_KERNEL)?;
+        for _ in 0..vectors {
+            bound.push(KBox::pin_init(Bound::new(), GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        let queues = Arc::pin_init(Sources::new(vectors), GFP_KERNEL)?;
+        Ok(Self {
+            page,
+            bound,
+            queues,
         })
     }
 
@@ -108,37 +111,36 @@ impl Events {
         &self.page
     }
 
-    /// Where threads and pollers wait for events and for the end.
-    pub(crate) fn queue(&self) -> &WaitQueue {
-        &self.queue
+    /// Where threads and pollers wait, by vector.
+    pub(crate) fn queues(&self) -> &Arc<Sources> {
+        &self.queues
     }
 
     /// Interrupts of `vector` since the driver bound, 0 for a vector that cannot exist.
     ///
     /// What the peer wrote to the shared memory before it rang is visible after this: the load
-    /// pairs with the store in [`Events::interrupt`].
+    /// pairs with the addition in [`Events::interrupt`].
     pub(crate) fn seq(&self, vector: usize) -> u64 {
         self.page
-            .word64::<EVENT_PAGE_SEQ>(vector)
+            .word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector)
             .map_or(0, |seq| seq.load(Acquire))
     }
 
-    /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits. Any context.
-    pub(crate) fn interrupt(&self, vector: usize) {
-        let bound = self.bound.lock();
-        // The count changes under the lock, so that an eventfd that is bound at this moment is
-        // signalled either from here or because the vector is pending, and not twice.
-        if let Some(seq) = self.page.word64::<EVENT_PAGE_SEQ>(vector) {
-            // Only under the lock is this written. Release, for whoever sees the count shall see
-            // what the peer wrote before it rang.
-            seq.store(seq.load(Relaxed).wrapping_add(1), Release);
+    /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits for it.
+    pub(crate) fn interrupt(&self, vector: usize, context: &IrqContext) {
+        let word = self.page.word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector);
+        let (Some(word), Some(bound)) = (word, self.bound.get(vector)) else {
+            return;
+        };
+        // Fully ordered: whoever sees the count sees what the peer wrote before it rang, and what
+        // follows here sees who bound an eventfd, or began to wait, without having seen the count.
+        let seq = word.fetch_add(1u64, Full).wrapping_add(1);
+        if bound.count.load(Relaxed) != 0 {
+            bound.eventfds.lock_in_irq(context).signal(seq);
         }
-        let hit = |binding: &&Binding| binding.vector == vector;
-        for binding in bound.bindings.iter().filter(hit) {
-            binding.eventfd.signal();
+        if let Some(queue) = self.queues.source(vector) {
+            queue.wake_after_barrier(ready::READ, Exclusive::One);
         }
-        drop(bound);
-        self.queue.wake_all(ready::READ);
     }
 
     /// Whether the device is gone.
@@ -151,97 +153,91 @@ impl Events {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
     }
 
-    /// Tells everybody that the machine slept, during which rings were lost: the generation goes up,
-    /// and each of the `vectors` counts as rung once, so that whoever waits, in whatever way, looks at
-    /// the memory again. Called under the device's lock, after which programs run again.
-    pub(crate) fn resume(&self, vectors: usize) {
+    /// Tells everybody that the device was away, during which rings were lost: the generation goes up,
+    /// and each of the `armed` vectors counts as rung once, so that whoever waits, in whatever way, looks
+    /// at the memory again. Called under the device's lock.
+    pub(crate) fn resume(&self, armed: usize) {
         let generation = self.page.word32::<EVENT_PAGE_GENERATION>();
         // Only here is this written. Who sees the events below sees the new generation.
         generation.store(generation.load(Relaxed).wrapping_add(1), Relaxed);
-        for vector in 0..vectors {
-            self.interrupt(vector);
+        for vector in 0..armed {
+            IrqContext::enter(|context| self.interrupt(vector, context));
         }
+        self.queues.wake_all(ready::READ);
     }
 
     /// Tells everybody that the device is gone. The vectors were freed before, so that nothing is
     /// counted after this. May sleep.
     pub(crate) fn die(&self) {
         self.page.word32::<EVENT_PAGE_DEAD>().store(1, Release);
-        let mut bound = self.bound.lock();
-        bound.dead = true;
-        let bindings = core::mem::take(&mut bound.bindings);
-        drop(bound);
-        for binding in &bindings {
-            binding.eventfd.signal();
+        for bound in &self.bound {
+            let eventfds = bound.eventfds.lock().close();
+            bound.count.store(0, Relaxed);
+            eventfds.signal_all();
         }
-        self.queue
+        self.queues
             .wake_all(ready::READ | ready::ERROR | ready::HANG_UP);
     }
 
-    /// Binds `eventfd` to `vector` for the file `owner`, replacing what that file had bound there, and
-    /// signals it at once if `is_pending` says that the vector is pending on the file. `is_pending` is
-    /// called with interrupts off and the lock of the interrupt handler held, so that an interrupt
-    /// either comes before it or signals the eventfd itself.
+    /// Binds `eventfd` to `vector` for the file `owner`, replacing what that file had bound there.
+    /// Each interrupt from that moment on signals the eventfd. If the vector's count is another than
+    /// `seen` at that moment, it is signalled at once. May sleep.
     ///
-    /// `ENOSPC` if the device has [`MAX_EVENTFDS`] already, `ENODEV` once it is gone.
+    /// `ENODEV` once the device is gone, `EINVAL` for a vector that cannot exist, `ENOMEM`.
     pub(crate) fn bind(
         &self,
         owner: FileId,
         vector: usize,
         eventfd: EventFd,
-        is_pending: impl FnOnce() -> bool,
+        seen: Option<u64>,
     ) -> Result {
-        let binding = Binding {
-            owner,
-            vector,
-            eventfd,
-        };
-        let mut bound = self.bound.lock();
-        if bound.dead {
+        let bound = self.bound.get(vector).ok_or(EINVAL)?;
+        let mut binding = KBox::new(Binding::new(owner, eventfd), GFP_KERNEL_ACCOUNT)?;
+        let mut eventfds = bound.eventfds.lock();
+        if eventfds.is_closed() {
             return Err(ENODEV);
         }
-        let position = bound.position(owner, vector);
-        if position.is_none() && bound.bindings.len() >= MAX_EVENTFDS {
-            return Err(ENOSPC);
-        }
-        if is_pending() {
+        let replaced = eventfds.remove(owner);
+        bound.count.store(eventfds.len() + 1, Relaxed);
+        // An interrupt that does not see the new number was counted before this look, and one that is
+        // counted after it sees the number. One that does both waits for the lock, and then finds that
+        // it came before the binding.
+        smp_mb(Full);
+        let seq = self.seq(vector);
+        binding.since = seq;
+        if seen.is_some_and(|seen| seen != seq) {
             binding.eventfd.signal();
         }
-        let replaced = match position.and_then(|at| bound.bindings.get_mut(at)) {
-            Some(old) => Some(core::mem::replace(old, binding)),
-            None => {
-                // The limit was checked and the room allocated: this cannot fail.
-                let _ = bound.bindings.push_within_capacity(binding);
-                None
-            }
-        };
-        drop(bound);
-        // After the lock: it may be the last reference.
+        eventfds.insert(binding);
+        drop(eventfds);
+        // After the lock: it may be the last reference to the eventfd.
         drop(replaced);
         Ok(())
     }
 
-    /// Unbinds what the file `owner` has bound to `vector`, if anything.
+    /// Unbinds what the file `owner` has bound to `vector`, if anything. May sleep.
     pub(crate) fn unbind(&self, owner: FileId, vector: usize) {
-        let mut bound = self.bound.lock();
-        let removed = match bound.position(owner, vector) {
-            Some(at) => bound.bindings.remove(at).ok(),
-            None => None,
+        let Some(bound) = self.bound.get(vector) else {
+            return;
         };
-        drop(bound);
-        // After the lock: it may be the last reference.
+        let mut eventfds = bound.eventfds.lock();
+        let removed = eventfds.remove(owner);
+        bound.count.store(eventfds.len(), Relaxed);
+        drop(eventfds);
+        // After the lock: it may be the last reference to the eventfd.
         drop(removed);
     }
 
     /// Number of eventfds that are bound.
-    pub(crate) fn eventfds(&self) -> usize {
-        self.bound.lock().bindings.len()
+    pub(crate) fn eventfds(&self) -> u64 {
+        let counts = self.bound.iter().map(|bound| bound.count.load(Relaxed));
+        counts.map(u64::from).sum()
     }
 
     /// Mask of the vectors to which the file `owner` has bound an eventfd.
     pub(crate) fn bound_vectors(&self, owner: FileId) -> u64 {
-        let bound = self.bound.lock();
-        let own = bound.bindings.iter().filter(|b| b.owner == owner);
-        own.fold(0, |mask, binding| mask | 1 << binding.vector)
+        let vectors = self.bound.iter().enumerate();
+        let bound = vectors.filter(|(_, bound)| bound.eventfds.lock().contains(owner));
+        bound.fold(0, |mask, (vector, _)| mask | 1 << vector)
     }
 }

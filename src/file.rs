@@ -5,39 +5,74 @@
 use kernel::{
     fs,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 use crate::{
     cursor::{
-        Among,
-        Cursor,
-        Taken, //
+        bits,
+        Batch,
+        Cursor, //
     },
     device::Device,
-    kapi::wait::Limit, //
+    eventfds::FileId,
+    kapi::{
+        eventfd::EventFd,
+        fan_in::FanIn,
+        wait::{
+            ready,
+            wait_in,
+            Exclusive,
+            Place,
+            Timeout, //
+        }, //
+    }, //
 };
 
 /// State of an open file; forked and duplicated descriptors share it.
 #[pin_data]
 pub(crate) struct File {
-    device: Arc<Device>,
+    id: FileId,
+    /// Mask of the vectors that ever had an eventfd of this file.
+    bound: Atomic<u64>,
     #[pin]
     cursor: Cursor,
+    /// Who waits for the vectors that the file is subscribed to, which are those it selects.
+    #[pin]
+    waiters: FanIn,
+    device: Arc<Device>,
 }
 
 impl File {
     /// State of a file that is being opened; `ENODEV` once the device is gone. May sleep.
     pub(crate) fn new(device: &Arc<Device>, file: &fs::File) -> Result<Pin<KBox<Self>>> {
+        let events = device.events();
         let this = KBox::pin_init(
-            pin_init!(Self {
-                cursor <- Cursor::new(device.next_file(), device.events(), device.armed()),
+            try_pin_init!(Self {
+                id: device.next_file(),
+                bound: Atomic::new(0),
+                cursor <- Cursor::new(events, device.vectors()),
+                waiters <- FanIn::new(events.queues().clone(), device.armed()),
                 device: device.clone(),
-            }),
-            GFP_KERNEL,
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
         )?;
         device.attach(file)?;
         Ok(this)
+    }
+
+    /// The file is closed, and its mappings are gone.
+    pub(crate) fn close(&self, file: &fs::File) {
+        for vector in bits(self.bound.load(Relaxed)) {
+            self.device.events().unbind(self.id, vector);
+        }
+        self.device.detach(file);
     }
 
     /// The device, which may be gone.
@@ -50,28 +85,118 @@ impl File {
         &self.cursor
     }
 
-    /// Events for `read`, at most `room`: waits for them unless `nonblocking`. Process context.
+    /// Who waits for the vectors that the file is subscribed to.
+    pub(crate) fn waiters(&self) -> &FanIn {
+        &self.waiters
+    }
+
+    /// Mask of the vectors that the file is subscribed to.
+    pub(crate) fn subscribed(&self) -> u64 {
+        self.waiters.selected()
+    }
+
+    /// Mask of the vectors to which the file has bound an eventfd.
+    pub(crate) fn eventfds(&self) -> u64 {
+        self.device.events().bound_vectors(self.id)
+    }
+
+    /// Whether something that the file is subscribed to is pending.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.cursor
+            .is_pending(self.device.events(), self.subscribed())
+    }
+
+    /// Fills `batch` with at most `room` events for `read`: waits for them unless `nonblocking`. Process
+    /// context.
     ///
     /// `EAGAIN` if it may not wait, `EOPNOTSUPP` if none can come, `ENODEV` once the device is gone and
     /// none is pending, `ERESTARTSYS` for a signal.
-    pub(crate) fn next_events(&self, room: usize, nonblocking: bool) -> Result<Taken> {
+    pub(crate) fn next_events(&self, room: usize, nonblocking: bool, batch: &mut Batch) -> Result {
         let events = self.device.events();
-        let ready = || {
+        let mut ready = || {
             // In this order: what came before the end is delivered before the end is reported.
             let dead = events.is_dead();
-            let taken = self.cursor.take(events, Among::Subscribed, room);
-            if !taken.records().is_empty() {
-                return Some(Ok(taken));
+            if self.cursor.take(events, self.subscribed(), room, batch) {
+                return Some(Ok(()));
             }
             dead.then_some(Err(ENODEV))
         };
         if let Some(result) = ready() {
             return result;
         }
-        self.device.check_doorbell()?;
+        self.device.check_can_wait()?;
         if nonblocking {
             return Err(EAGAIN);
         }
-        events.queue().wait(Limit::Never, ready)?
+        self.wait(None, Timeout::Infinite, ready)?
+    }
+
+    /// Makes events pending again that were taken but could not be delivered, and wakes other threads of
+    /// the file: one that looked meanwhile saw nothing and went to sleep.
+    pub(crate) fn put_back(&self, undelivered: impl Iterator<Item = (usize, u64)>) {
+        let mut any = false;
+        for (vector, count) in undelivered {
+            self.cursor.put_back(vector, count);
+            any = true;
+        }
+        if any {
+            self.waiters.queue().wake(ready::READ, Exclusive::All);
+            // Who waits on this file for vectors of a mask.
+            self.device.events().queues().wake_all(ready::READ);
+        }
+    }
+
+    /// Sleeps until `done` returns something, which is asked before each sleep and after each interrupt
+    /// of a vector of `mask`; without one, of those that the file is subscribed to. See [`wait_in`].
+    pub(crate) fn wait<R>(
+        &self,
+        mask: Option<u64>,
+        timeout: Timeout,
+        mut done: impl FnMut() -> Option<R>,
+    ) -> Result<R> {
+        let woken = || self.device.count_wake_up();
+        let queues = self.device.events().queues();
+        match mask {
+            None => self.waiters.queue().wait(timeout, woken, || {
+                self.waiters.join();
+                done()
+            }),
+            Some(mask) if mask.is_power_of_two() => {
+                // CAST: Below 64.
+                let queue = queues.source(mask.trailing_zeros() as usize);
+                queue.ok_or(EINVAL)?.wait(timeout, woken, done)
+            }
+            Some(mask) => {
+                let mut places = KVec::new();
+                for queue in bits(mask).filter_map(|vector| queues.source(vector)) {
+                    places.push(Place::new(queue), GFP_KERNEL)?;
+                }
+                wait_in(&mut places, timeout, woken, done)
+            }
+        }
+    }
+
+    /// Binds `eventfd` to `vector`, replacing what was bound there, and signals it at once if the vector
+    /// is pending. May sleep.
+    ///
+    /// `ENODEV` once the device is gone, `ENOMEM`.
+    pub(crate) fn bind(&self, vector: usize, eventfd: EventFd) -> Result {
+        // Before, so that closing the file cannot miss it. Never cleared: a bit too many costs one look.
+        self.remember(1 << vector);
+        let subscribed = self.subscribed() & (1 << vector) != 0;
+        let seen = self.cursor.seen(vector).filter(|_| subscribed);
+        self.device.events().bind(self.id, vector, eventfd, seen)
+    }
+
+    /// Unbinds the eventfd of `vector`, if there is one. May sleep.
+    pub(crate) fn unbind(&self, vector: usize) {
+        self.device.events().unbind(self.id, vector);
+    }
+
+    fn remember(&self, bit: u64) {
+        let mut mask = self.bound.load(Relaxed);
+        while let Err(now) = self.bound.cmpxchg(mask, mask | bit, Relaxed) {
+            mask = now;
+        }
     }
 }

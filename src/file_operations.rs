@@ -3,10 +3,7 @@
 //! What system calls on an open `/dev/ivshmemN` do.
 
 use kernel::{
-    fs::{
-        self,
-        file::flags, //
-    },
+    fs,
     iov::IovIterDest,
     mm::virt::VmaNew,
     page::PAGE_SHIFT,
@@ -22,10 +19,9 @@ use crate::{
         mmap::{
             Region,
             Stretch, //
-        },
-        pci::MAX_VECTORS, //
+        }, //
     },
-    cursor::Among,
+    cursor::Batch,
     device::Device,
     file::File,
     ioctl,
@@ -33,7 +29,7 @@ use crate::{
         chardev::OpenFile,
         wait::{
             ready,
-            PollTable, //
+            WaitQueue, //
         }, //
     }, //
 };
@@ -46,41 +42,61 @@ impl OpenFile for File {
     }
 
     fn release(this: Pin<KBox<Self>>, file: &fs::File) {
-        for vector in 0..MAX_VECTORS {
-            this.device().events().unbind(this.cursor().owner, vector);
-        }
-        this.device().detach(file);
+        this.close(file);
     }
 
-    fn read(&self, file: &fs::File, to: &mut IovIterDest<'_>) -> Result<usize> {
+    fn read(&self, to: &mut IovIterDest<'_>, nonblocking: bool) -> Result<usize> {
         const RECORD: usize = size_of::<Event>();
 
-        let room = to.len() / RECORD;
+        let mut room = to.len() / RECORD;
         if room == 0 {
             return Err(EINVAL);
         }
-        let taken = self.next_events(room, file.flags() & flags::O_NONBLOCK != 0)?;
-        let delivered = to.copy_to_iter(taken.records().as_bytes()) / RECORD;
-        // A record that did not arrive whole counts as not delivered.
-        let undelivered = taken.records().get(delivered..).unwrap_or(&[]);
-        self.cursor().put_back(self.device().events(), undelivered);
-        if delivered == 0 {
+        let mut batch = Batch::new();
+        let mut total = 0;
+        while room > 0 {
+            // What was delivered is not to be lost: from the second batch on, this neither waits nor fails.
+            match self.next_events(room, nonblocking || total > 0, &mut batch) {
+                Ok(()) => {}
+                Err(error) if total == 0 => return Err(error),
+                Err(_) => break,
+            }
+            let records = batch.records();
+            let delivered = to.copy_to_iter(records.as_bytes()) / RECORD;
+            total += delivered;
+            room -= delivered;
+            // A record that did not arrive whole counts as not delivered.
+            let undelivered = records.get(delivered..).unwrap_or(&[]);
+            // CAST: `u32` fits into `usize`.
+            self.put_back(
+                undelivered
+                    .iter()
+                    .map(|event| (event.vector as usize, event.count)),
+            );
+            if !undelivered.is_empty() || records.len() < Batch::MAX {
+                break;
+            }
+        }
+        if total == 0 {
             return Err(EFAULT);
         }
-        Ok(delivered * RECORD)
+        Ok(total * RECORD)
     }
 
-    fn poll(&self, file: &fs::File, table: &PollTable<'_>) -> u32 {
-        let events = self.device().events();
-        events.queue().poll(file, table);
+    fn poll_queue(&self) -> &WaitQueue {
+        self.waiters().queue()
+    }
+
+    fn poll(&self) -> u32 {
+        self.waiters().join();
         let mut now = 0;
-        if events.is_dead() {
+        if self.device().events().is_dead() {
             now |= ready::ERROR | ready::HANG_UP;
         }
-        if self.device().check_doorbell().is_err() {
+        if self.device().check_can_wait().is_err() {
             now |= ready::ERROR;
         }
-        if self.cursor().pending(events, Among::Subscribed) != 0 {
+        if self.is_pending() {
             now |= ready::READ;
         }
         now
@@ -116,13 +132,12 @@ impl OpenFile for File {
 
     fn show_fdinfo(&self, to: &SeqFile) {
         let mut before = "seen:\t";
-        for seen in self.cursor().seen() {
+        for seen in (0..).map_while(|vector| self.cursor().seen(vector)) {
             seq_print!(to, "{}{}", before, seen);
             before = " ";
         }
-        seq_print!(to, "\nmask:\t{:x}\n", self.cursor().subscribed());
-        let bound = self.device().events().bound_vectors(self.cursor().owner);
-        seq_print!(to, "eventfds:\t{:x}\n", bound);
+        seq_print!(to, "\nmask:\t{:x}\n", self.subscribed());
+        seq_print!(to, "eventfds:\t{:x}\n", self.eventfds());
         seq_print!(
             to,
             "cache:\t{}\n",

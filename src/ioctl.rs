@@ -7,18 +7,9 @@ use kernel::{
         self,
         file::flags, //
     },
-    prelude::*,
-    sync::barrier::{
-        mb,
-        Read, //
-    },
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    }, //
+    prelude::*, //
 };
 use zerocopy::{
-    FromBytes,
     Immutable,
     IntoBytes, //
 };
@@ -41,19 +32,17 @@ use crate::{
             WAIT,
             WAIT_WORD, //
         },
-        pci::MAX_VECTORS,
         regs::Doorbell, //
     },
-    cursor::{
-        Among,
-        Taken, //
-    },
+    cursor::bits,
     file::File,
     kapi::{
+        barrier::read_barrier,
         eventfd::EventFd,
+        user,
         wait::{
             ready,
-            Limit, //
+            Timeout, //
         }, //
     }, //
 };
@@ -100,29 +89,18 @@ pub(crate) fn dispatch(
     this.device().check_alive()?;
     match command {
         Command::GetInfo => copy_out(argument, &this.device().info()),
-        Command::Ring => ring(this, file, copy_in(argument)?),
-        Command::RingMany => ring_many(this, file, copy_in(argument)?),
-        Command::Subscribe => subscribe(this, copy_in(argument)?),
-        Command::SetEventfd => set_eventfd(this, copy_in(argument)?),
-        Command::AcrnSetEventfd => acrn_set_eventfd(this, copy_in(argument)?),
+        Command::Ring => ring(this, file, user::read(argument)?),
+        Command::RingMany => ring_many(this, file, user::read(argument)?),
+        Command::Subscribe => subscribe(this, user::read(argument)?),
+        Command::SetEventfd => set_eventfd(this, user::read(argument)?),
+        Command::AcrnSetEventfd => acrn_set_eventfd(this, user::read(argument)?),
         Command::Wait => wait(this, argument),
     }
 }
 
-/// Reads the argument of a command from user memory.
-fn copy_in<T: FromBytes + IntoBytes + Default>(argument: usize) -> Result<T> {
-    let mut value = T::default();
-    UserSlice::new(UserPtr::from_addr(argument), size_of::<T>())
-        .reader()
-        .read_slice(value.as_mut_bytes())?;
-    Ok(value)
-}
-
 /// Writes the answer of a command to user memory.
 fn copy_out<T: IntoBytes + Immutable>(argument: usize, value: &T) -> Result<isize> {
-    UserSlice::new(UserPtr::from_addr(argument), size_of::<T>())
-        .writer()
-        .write_slice(value.as_bytes())?;
+    user::write(argument, value)?;
     Ok(0)
 }
 
@@ -140,58 +118,63 @@ fn doorbell(ring: &Ring) -> Result<Doorbell> {
 
 fn ring(this: &File, file: &fs::File, ring: Ring) -> Result<isize> {
     check_writable(file)?;
-    this.device().check_doorbell()?;
-    this.device().ring(doorbell(&ring)?)?;
+    this.device().check_can_ring()?;
+    this.device().ring([doorbell(&ring)?])?;
     Ok(0)
 }
 
 fn ring_many(this: &File, file: &fs::File, many: RingMany) -> Result<isize> {
+    /// So many are kept on the stack; more are allocated.
+    const FEW: usize = 32;
+
     check_writable(file)?;
-    this.device().check_doorbell()?;
+    this.device().check_can_ring()?;
     if many.flags != 0 || !(1..=RING_MANY_MAX).contains(&many.count) {
         return Err(EINVAL);
     }
     // CAST: At most 1024.
     let count = many.count as usize;
     let address = usize::try_from(many.rings).map_err(|_| EFAULT)?;
-    let mut rings = KVec::from_elem(Ring::default(), count, GFP_KERNEL)?;
-    UserSlice::new(UserPtr::from_addr(address), size_of::<Ring>() * count)
-        .reader()
-        .read_slice(rings.as_mut_bytes())?;
-    // All are checked before the first one rings.
-    rings.iter().try_for_each(|ring| doorbell(ring).map(drop))?;
-    for ring in &rings {
-        this.device().ring(doorbell(ring)?)?;
+    let mut few = [Ring::default(); FEW];
+    match few.get_mut(..count) {
+        Some(rings) => ring_all(this, address, rings)?,
+        None => {
+            let mut rings = KVec::from_elem(Ring::default(), count, GFP_KERNEL)?;
+            ring_all(this, address, &mut rings)?;
+        }
     }
     // CAST: At most 1024.
     Ok(count as isize)
+}
+
+/// Reads `rings` from user memory, checks all of them, then rings all.
+fn ring_all(this: &File, address: usize, rings: &mut [Ring]) -> Result {
+    user::read_slice(address, rings)?;
+    rings.iter().try_for_each(|ring| doorbell(ring).map(drop))?;
+    this.device()
+        .ring(rings.iter().filter_map(|ring| doorbell(ring).ok()))
 }
 
 fn subscribe(this: &File, mask: u64) -> Result<isize> {
     if mask & !this.device().armed() != 0 {
         return Err(EINVAL);
     }
-    this.cursor().subscribe(mask);
     // Something may be pending now for whoever sleeps on this file.
-    this.device().events().queue().wake_all(ready::READ);
+    this.waiters().select(mask, ready::READ);
     Ok(0)
 }
 
 fn set_eventfd(this: &File, args: SetEventfd) -> Result<isize> {
-    this.device().check_doorbell()?;
+    this.device().check_can_wait()?;
     if args.flags != 0 || args.reserved != 0 {
         return Err(EINVAL);
     }
     let vector = armed_vector(this, args.vector)?;
     if args.fd == -1 {
-        this.device().events().unbind(this.cursor().owner, vector);
+        this.unbind(vector);
         return Ok(0);
     }
-    let eventfd = EventFd::from_fd(args.fd)?;
-    let (events, cursor) = (this.device().events(), this.cursor());
-    events.bind(cursor.owner, vector, eventfd, || {
-        cursor.pending(events, Among::Subscribed) & (1 << vector) != 0
-    })?;
+    this.bind(vector, EventFd::from_fd(args.fd)?)?;
     Ok(0)
 }
 
@@ -207,64 +190,72 @@ fn acrn_set_eventfd(this: &File, args: AcrnEventfd) -> Result<isize> {
 
 /// The number of an armed vector; `EINVAL` for others.
 fn armed_vector(this: &File, vector: u32) -> Result<usize> {
-    let vector = usize::try_from(vector)?;
-    if vector >= MAX_VECTORS || this.device().armed() & (1 << vector) == 0 {
+    let bit = 1u64.checked_shl(vector).ok_or(EINVAL)?;
+    if this.device().armed() & bit == 0 {
         return Err(EINVAL);
     }
-    Ok(vector)
+    Ok(usize::try_from(vector)?)
 }
 
 fn wait(this: &File, argument: usize) -> Result<isize> {
-    let args: Wait = copy_in(argument)?;
-    this.device().check_doorbell()?;
+    let args: Wait = user::read(argument)?;
+    this.device().check_can_wait()?;
     if args.flags & !WAIT_WORD != 0 || args.vectors & !this.device().armed() != 0 {
         return Err(EINVAL);
     }
-    let among = match args.vectors {
-        0 => Among::Subscribed,
-        mask => Among::Mask(mask),
-    };
-    let limit = match args.timeout_ns {
-        ..=-1 => Limit::Never,
-        ns => Limit::Nanoseconds(ns),
+    let timeout = match args.timeout_ns {
+        ..=-1 => Timeout::Infinite,
+        ns => Timeout::Nanoseconds(ns),
     };
     let taken = if args.flags & WAIT_WORD != 0 {
-        wait_word(this, &args, among, limit)
+        wait_word(this, &args, timeout)
     } else {
-        wait_event(this, among, limit)
+        wait_event(this, &args, timeout)
     };
     // Never restarted: the time limit would begin anew.
-    let taken = taken.map_err(|e| if e == ERESTARTSYS { EINTR } else { e })?;
-    let vectors = taken.vectors();
+    let vectors = taken.map_err(|e| if e == ERESTARTSYS { EINTR } else { e })?;
     copy_out(argument, &Wait { vectors, ..args }).inspect_err(|_| {
-        this.cursor()
-            .put_back(this.device().events(), taken.records());
+        // As one event each: the count says only that there was one at least.
+        this.put_back(bits(vectors).map(|vector| (vector, 1)));
     })
 }
 
-/// Sleeps until a vector is pending; takes the events of those that are.
-fn wait_event(this: &File, among: Among, limit: Limit) -> Result<Taken> {
+/// The mask of `args` if there is one; `None` stands for what the file is subscribed to.
+fn mask(args: &Wait) -> Option<u64> {
+    (args.vectors != 0).then_some(args.vectors)
+}
+
+/// Sleeps until a vector is pending; marks those that are seen, and returns their mask.
+fn wait_event(this: &File, args: &Wait, timeout: Timeout) -> Result<u64> {
     let events = this.device().events();
-    events.queue().wait(limit, || {
+    let mask = mask(args);
+    let ready = || {
         if events.is_dead() {
             return Some(Err(ENODEV));
         }
-        let taken = this.cursor().take(events, among, MAX_VECTORS);
-        (!taken.records().is_empty()).then_some(Ok(taken))
-    })?
+        let mask = mask.unwrap_or_else(|| this.subscribed());
+        match this.cursor().take_mask(events, mask) {
+            0 => None,
+            taken => Some(Ok(taken)),
+        }
+    };
+    if let Some(result) = ready() {
+        return result;
+    }
+    this.wait(mask, timeout, ready)?
 }
 
-/// Sleeps while a word of the shared memory has the value that the caller saw; takes the events that
-/// arrived meanwhile.
+/// Sleeps while a word of the shared memory has the value that the caller saw; marks the events that
+/// arrived meanwhile seen, and returns their mask.
 ///
-/// No wake-up is lost between the caller's look and the sleep: `WaitQueue::wait` tests the word
-/// when this thread is in the queue already. A peer writes the word first and rings afterwards, so
-/// that either the test sees the new word, or the interrupt comes after the test and wakes.
-fn wait_word(this: &File, args: &Wait, among: Among, limit: Limit) -> Result<Taken> {
+/// No wake-up is lost between the caller's look and the sleep: `wait_in` tests the word when this
+/// thread is in the queue already. A peer writes the word first and rings afterwards, so that either
+/// the test sees the new word, or the interrupt comes after the test and wakes.
+fn wait_word(this: &File, args: &Wait, timeout: Timeout) -> Result<u64> {
     let device = this.device();
     let events = device.events();
-    device.window().word(args.offset)?;
-    events.queue().wait(limit, || {
+    let mask = mask(args);
+    let ready = || {
         if events.is_dead() {
             return Some(Err(ENODEV));
         }
@@ -272,10 +263,15 @@ fn wait_word(this: &File, args: &Wait, among: Among, limit: Limit) -> Result<Tak
             Ok(word) if word == args.value => None,
             Ok(_) => {
                 // What the peer wrote before the word is read after it.
-                mb(Read);
-                Some(Ok(this.cursor().take(events, among, MAX_VECTORS)))
+                read_barrier();
+                let mask = mask.unwrap_or_else(|| this.subscribed());
+                Some(Ok(this.cursor().take_mask(events, mask)))
             }
             Err(error) => Some(Err(error)),
         }
-    })?
+    };
+    if let Some(result) = ready() {
+        return result;
+    }
+    this.wait(mask, timeout, ready)?
 }

@@ -3,12 +3,14 @@
 //! Driver of the inter-VM shared memory device (ivshmem, PCI 1af4:1110).
 //!
 //! Gives `/dev/ivshmemN` to programs: mmap of the shared memory, doorbells to other virtual
-//! machines, and up to 8 interrupt vectors as read, poll and eventfd events.
+//! machines, and interrupt vectors as read, poll and eventfd events.
 
 pub mod abi;
+mod attributes;
 mod cursor;
 mod device;
 mod driver;
+mod eventfds;
 mod events;
 mod file;
 mod file_operations;
@@ -16,11 +18,11 @@ mod index;
 mod ioctl;
 mod kapi;
 mod memory;
-mod stats;
+mod parameters;
 mod vectors;
 
-// `kernel::module_pci_driver!`, with an adapter that knows of suspending.
-kernel::module_driver!(<T>, kapi::pm::Adapter<T>, {
+// `kernel::module_pci_driver!`, with an adapter of our own.
+kernel::module_driver!(<T>, kapi::pci_driver::Adapter<T>, {
     type: driver::Ivshmem,
     name: "ivshmem_rs",
     authors: ["The ivshmem-rs developers"],
@@ -34,6 +36,10 @@ kernel::module_driver!(<T>, kapi::pm::Adapter<T>, {
         map_registers: bool {
             default: false,
             description: "Let programs map the register page (0: no, 1: where it holds nothing else)",
+        },
+        max_vectors: u32 {
+            default: 8,
+            description: "Most interrupt vectors to arm, 1 to 64",
         },
         peer_id: i32 {
             default: -1,

@@ -8,29 +8,37 @@
 //! | here | wraps | would be replaced by |
 //! |---|---|---|
 //! | [`area`] | flags and page faults of mappings | fault support in `kernel::mm::virt` |
+//! | [`attributes`], [`pci_driver`] | sysfs attributes, sleep and resets of a PCI driver | methods of `kernel::pci::Driver` |
 //! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
 //! | [`frames`], [`pages`] | device memory as page frames, or with page structures | `kernel::mm` |
-//! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
+//! | [`barrier`], [`spinlock`] | names that move between releases; a lock for handlers | - |
+//! | [`fan_in`] | a wait queue that is fed by several others | - |
+//! | [`irq`] | MSI-X vectors with their handlers and names | `kernel::irq` with owned vectors and names |
 //! | [`pci`] | enabling that is undone, MSI-X table size | methods of `kernel::pci::Device` |
-//! | [`pm`] | a driver's callback at resume | a method of `kernel::pci::Driver` |
 //! | [`route`] | the interface of the two | - |
 //! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
+//! | [`user`] | values from and to user memory | `kernel::uaccess` for types of `zerocopy` |
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
 //! | [`window`] | device memory that is shown, and taken away again | - |
 
 mod area;
+pub(crate) mod attributes;
 pub(crate) mod bar;
+pub(crate) mod barrier;
 pub(crate) mod chardev;
 pub(crate) mod eventfd;
+pub(crate) mod fan_in;
 pub(crate) mod frames;
 pub(crate) mod irq;
 #[cfg(all(CONFIG_X86_64, CONFIG_ZONE_DEVICE))]
 pub(crate) mod pages;
 pub(crate) mod pci;
-pub(crate) mod pm;
+pub(crate) mod pci_driver;
 pub(crate) mod route;
 pub(crate) mod shared_page;
+pub(crate) mod spinlock;
+pub(crate) mod user;
 pub(crate) mod wait;
 pub(crate) mod window;

@@ -38,7 +38,8 @@ use crate::{
             Cache,
             Route, //
         }, //
-    }, //
+    },
+    parameters, //
 };
 
 /// Value of the module parameter `cache` that asks for the best there is.
@@ -57,7 +58,7 @@ pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<KBox<dyn Route>> {
         )
     })?;
     let claim = Arc::new(claim, GFP_KERNEL)?;
-    match crate::module_parameters::cache.value() {
+    match parameters::cache() {
         AUTO => best(pdev, claim),
         CACHE_WB => match write_back(pdev, &claim)? {
             Some(route) => Ok(route),
@@ -78,7 +79,7 @@ pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<KBox<dyn Route>> {
 /// The page of the registers, for programs, if the administrator allows it and the page holds nothing
 /// else. The caller has claimed the registers, and keeps them for longer than the result.
 pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Result<Option<KBox<dyn Route>>> {
-    if !crate::module_parameters::map_registers.value() {
+    if !parameters::map_registers() {
         return Ok(None);
     }
     let page = match holds_msix(pdev, BAR_REGISTERS) {

@@ -3,34 +3,24 @@
 //! The interrupt handlers of a device: one for each MSI-X vector, feeding its [`Events`].
 
 use kernel::{
-    irq::{
-        Handler,
-        IrqReturn, //
-    },
+    device::Bound,
+    pci,
     prelude::*,
+    str::CString,
     sync::Arc, //
 };
 
 use crate::{
-    abi::pci::MAX_VECTORS,
     events::Events,
-    kapi::irq, //
+    index::Index,
+    kapi::irq::{
+        self,
+        IrqContext, //
+    }, //
 };
 
-/// What `/proc/interrupts` shows.
-const NAMES: [&CStr; MAX_VECTORS] = [
-    c"ivshmem-0",
-    c"ivshmem-1",
-    c"ivshmem-2",
-    c"ivshmem-3",
-    c"ivshmem-4",
-    c"ivshmem-5",
-    c"ivshmem-6",
-    c"ivshmem-7",
-];
-
 /// The armed vectors of one device.
-pub(crate) type Vectors<'bound> = irq::Vectors<'bound, Vector>;
+pub(crate) type Vectors = irq::Vectors<Vector>;
 
 /// One vector.
 pub(crate) struct Vector {
@@ -38,23 +28,29 @@ pub(crate) struct Vector {
     events: Arc<Events>,
 }
 
-impl Handler for Vector {
+impl irq::Handler for Vector {
     /// The device's status register is not asked: with MSI-X it says nothing.
-    fn handle(&self) -> IrqReturn {
-        self.events.interrupt(self.index);
-        IrqReturn::Handled
+    fn handle(&self, context: &IrqContext) {
+        self.events.interrupt(self.index, context);
     }
 }
 
-/// Arms the vectors of `pdev`, at most [`MAX_VECTORS`] and at most as many as the device has.
+/// Arms the vectors of `pdev`, at most `most` and at most as many as the device has. `/proc/interrupts`,
+/// and on PREEMPT_RT the threads that handle them, show them as `ivshmemN-VECTOR`.
 ///
 /// One may fire at once, for a ring that was meant for somebody who had the device before.
-pub(crate) fn arm<'bound>(
-    pdev: &'bound kernel::pci::Device<kernel::device::Bound>,
+pub(crate) fn arm(
+    pdev: &pci::Device<Bound>,
+    index: &Index,
     events: &Arc<Events>,
-) -> Result<Vectors<'bound>> {
-    irq::Vectors::new(pdev, &NAMES, |index| Vector {
-        index,
-        events: events.clone(),
+    most: usize,
+) -> Result<Vectors> {
+    Vectors::new(pdev, most, |vector| {
+        let name = CString::try_from_fmt(fmt!("ivshmem{}-{}", index.get(), vector))?;
+        let handler = Vector {
+            index: vector,
+            events: events.clone(),
+        };
+        Ok((name, handler))
     })
 }

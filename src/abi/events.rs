@@ -2,6 +2,11 @@
 
 //! What an interrupt leaves behind for programs: records for `read` and the event page.
 
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+
 use zerocopy_derive::{
     FromBytes,
     Immutable,
@@ -22,14 +27,31 @@ pub struct Event {
     pub count: u64,
 }
 
-/// Size of the event page in bytes: one page of x86 and of most arm64 kernels.
-pub const EVENT_PAGE_SIZE: usize = 4096;
+/// What the event page begins with; the rest of the page is 0.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct EventPage {
+    /// Not 0 once the device is gone.
+    pub dead: u32,
+    /// See `Info::generation`.
+    pub generation: u32,
+    /// Always 0: the counts begin on a cache line of their own.
+    pub reserved: [u8; 56],
+    /// Interrupts of each vector since the driver bound.
+    pub seq: [u64; MAX_VECTORS],
+}
 
 /// Byte offset of `seq[v]` in the event page: `u64` each.
-pub const EVENT_PAGE_SEQ: usize = 0;
+pub const EVENT_PAGE_SEQ: usize = offset_of!(EventPage, seq);
 
 /// Byte offset of `dead` in the event page, `u32`: not 0 once the device is gone.
-pub const EVENT_PAGE_DEAD: usize = EVENT_PAGE_SEQ + MAX_VECTORS * 8;
+pub const EVENT_PAGE_DEAD: usize = offset_of!(EventPage, dead);
 
 /// Byte offset of `generation` in the event page, `u32`: see `Info::generation`.
-pub const EVENT_PAGE_GENERATION: usize = EVENT_PAGE_DEAD + 4;
+pub const EVENT_PAGE_GENERATION: usize = offset_of!(EventPage, generation);
+
+const _: () = {
+    assert!(size_of::<Event>() == 16);
+    assert!(size_of::<EventPage>() == 576);
+    assert!(EVENT_PAGE_SEQ % 64 == 0);
+};

@@ -65,9 +65,6 @@ pub const WAIT_WORD: u32 = 1;
 /// Most entries of one [`RING_MANY`].
 pub const RING_MANY_MAX: u32 = 1024;
 
-/// Most eventfds that the open files of one device can have bound at a time.
-pub const MAX_EVENTFDS: usize = 256;
-
 /// Length of [`Info::bus_id`].
 pub const BUS_ID_LEN: usize = 16;
 

@@ -7,14 +7,20 @@
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
     container_of,
     device,
     error::to_result,
-    fs::File,
+    fs::{
+        file::flags::O_NONBLOCK,
+        File, //
+    },
     iov::IovIterDest,
     mm::virt::VmaNew,
     module::this_module,
@@ -27,14 +33,19 @@ use kernel::{
     }, //
 };
 
-use super::wait::PollTable;
+use super::wait::{
+    PollTable,
+    WaitQueue, //
+};
 
 /// An open file of a character device.
 ///
-/// All methods run in process context and may sleep.
-pub(crate) trait OpenFile: Send + Sync + Sized {
+/// It outlives the registration: nothing of it may borrow from what ends with that, so it is `'static`.
+///
+/// All methods run in process context and may sleep, but where they say otherwise.
+pub(crate) trait OpenFile: Send + Sync + Sized + 'static {
     /// What the device gives to each file that is opened.
-    type Device: Send + Sync;
+    type Device: Send + Sync + 'static;
 
     /// Makes the state of a new open file. The device cannot be deregistered meanwhile.
     fn open(device: &Self::Device, file: &File) -> Result<Pin<KBox<Self>>>;
@@ -42,13 +53,18 @@ pub(crate) trait OpenFile: Send + Sync + Sized {
     /// The last reference to the file is gone; nothing else runs on it any more.
     fn release(this: Pin<KBox<Self>>, file: &File);
 
-    /// Reads into `to`; returns the number of bytes.
-    fn read(&self, file: &File, to: &mut IovIterDest<'_>) -> Result<usize>;
+    /// Reads into `to`; returns the number of bytes. `nonblocking`: `EAGAIN` instead of sleeping, for
+    /// files with `O_NONBLOCK` and for requests of io_uring.
+    fn read(&self, to: &mut IovIterDest<'_>, nonblocking: bool) -> Result<usize>;
 
-    /// Registers with the queues that tell of readiness; returns what is ready now.
-    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32;
+    /// The queue of those who wait for readiness.
+    fn poll_queue(&self) -> &WaitQueue;
 
-    /// Size for `lseek`.
+    /// What is ready now. A poller that waits is in [`OpenFile::poll_queue`] already, and a full barrier
+    /// came since.
+    fn poll(&self) -> u32;
+
+    /// Size for `lseek` and `stat`. Never changes.
     fn size(&self) -> i64;
 
     /// Sets up a new mapping that begins at page `first_page` of the file.
@@ -122,6 +138,12 @@ impl<T: OpenFile> PinnedDrop for Registration<T> {
     }
 }
 
+/// `FMODE_NOWAIT` of `linux/fs.h`: a macro with a cast, which bindgen leaves out.
+const FMODE_NOWAIT: bindings::fmode_t = 1 << 27;
+
+/// `IOCB_NOWAIT` of `linux/fs.h`, which is `RWF_NOWAIT`: left out for the same reason.
+const IOCB_NOWAIT: c_int = 8;
+
 /// The `struct file_operations` of a [`Registration<T>`].
 struct Operations<T: OpenFile>(PhantomData<T>);
 
@@ -132,6 +154,9 @@ impl<T: OpenFile> Operations<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: this_module::<crate::LocalModule>().as_ptr(),
         open: Some(Self::open),
+        // Nothing is ever kept back from the memory: there is nothing to write.
+        fsync: Some(bindings::noop_fsync),
+        splice_read: Some(bindings::copy_splice_read),
         release: Some(Self::release),
         read_iter: Some(Self::read_iter),
         poll: Some(Self::poll),
@@ -154,7 +179,7 @@ impl<T: OpenFile> Operations<T> {
     ///
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`] and is not released while the result is in use.
+    /// `file` must have been opened by [`Self::open`] and is not released while the result is in use.
     unsafe fn state<'a>(file: *mut bindings::file) -> &'a T {
         // SAFETY: The pointer is to a valid file.
         let private = unsafe { (*file).private_data };
@@ -165,8 +190,8 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` is being opened by `misc_open()`, for a device that is a [`Registration<T>`].
-    unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+    /// `file` must be being opened by `misc_open()`, for a device that is a [`Registration<T>`].
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `misc_open()` stored the misc device here before it called us.
         let misc = unsafe { (*file).private_data }.cast::<bindings::miscdevice>();
         // SAFETY: Every device with this table is the `inner` of a `Registration<T>`.
@@ -178,8 +203,15 @@ impl<T: OpenFile> Operations<T> {
         // SAFETY: The file is valid for the call and nobody else knows it yet.
         match T::open(device, unsafe { File::from_raw_file(file) }) {
             Ok(state) => {
+                let size = state.size();
                 // SAFETY: The file is ours until we return.
                 unsafe { (*file).private_data = state.into_foreign() };
+                // `read_iter` honours IOCB_NOWAIT, so that io_uring need not guess by polling.
+                // SAFETY: The file is ours until we return.
+                unsafe { (*file).f_mode |= FMODE_NOWAIT };
+                // SAFETY: The inode is valid while it is being opened. `misc_mtx` keeps other openers
+                // out; the value is the same each time, and one word on 64-bit machines.
+                unsafe { (&raw mut (*inode).i_size).write_volatile(size) };
                 0
             }
             Err(error) => error.to_errno(),
@@ -188,7 +220,7 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`], and this is the last call on it.
+    /// `file` must have been opened by [`Self::open`], and this is the last call on it.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The pointer is to a valid file.
         let private = unsafe { (*file).private_data };
@@ -201,19 +233,21 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `kiocb` is of a file opened by [`Self::open`]; `to` is an iterator to write to.
+    /// `kiocb` must be of a file opened by [`Self::open`], and `to` an iterator to write to.
     unsafe extern "C" fn read_iter(
         kiocb: *mut bindings::kiocb,
         to: *mut bindings::iov_iter,
     ) -> isize {
         // SAFETY: The request is valid for the call.
-        let file = unsafe { (*kiocb).ki_filp };
-        // SAFETY: As the caller promises.
+        let (file, flags) = unsafe { ((*kiocb).ki_filp, (*kiocb).ki_flags) };
+        // SAFETY: The file was opened by `open` and is not released while the request runs.
         let state = unsafe { Self::state(file) };
-        // SAFETY: The file is valid for the call; it has no position lock.
+        // SAFETY: The file is valid for the call, and no `fdget_pos` of it is active: its position is
+        // not locked for `read_iter`.
         let file = unsafe { File::from_raw_file(file) };
-        // SAFETY: As the caller promises.
-        match state.read(file, unsafe { IovIterDest::from_raw(to) }) {
+        let nonblocking = flags & IOCB_NOWAIT != 0 || file.flags() & O_NONBLOCK != 0;
+        // SAFETY: The iterator is valid for the call and to be written to.
+        match state.read(unsafe { IovIterDest::from_raw(to) }, nonblocking) {
             // CAST: A size of memory fits into `isize`.
             Ok(bytes) => bytes as isize,
             Err(error) => error.to_errno() as isize,
@@ -222,28 +256,31 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`]; `table` is null or valid for the call.
+    /// `file` must have been opened by [`Self::open`]; `table` is null or valid for the call.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: The file was opened by `open` and is not released while it is polled.
         let state = unsafe { Self::state(file) };
-        // SAFETY: As the caller promises.
-        let table = unsafe { PollTable::from_raw(table) };
-        // SAFETY: The file is valid for the call.
-        state.poll(unsafe { File::from_raw_file(file) }, &table)
+        // SAFETY: The file is not null.
+        let file = unsafe { NonNull::new_unchecked(file) };
+        // SAFETY: The file is valid for the call, and the table is null or valid for it.
+        let table = unsafe { PollTable::from_raw(file, table) };
+        // SAFETY: What a method returns for `&T` lives as long as the `T`, which `release` drops.
+        unsafe { table.register(state.poll_queue()) };
+        state.poll()
     }
 
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`].
+    /// `file` must have been opened by [`Self::open`].
     unsafe extern "C" fn llseek(
         file: *mut bindings::file,
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: The file was opened by `open` and is not released during the call.
         let size = unsafe { Self::state(file) }.size();
         // SAFETY: The file is valid; the function checks the other arguments.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, size) }
@@ -251,16 +288,16 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`]; `vma` is being set up for it.
+    /// `file` must have been opened by [`Self::open`]; `vma` is being set up for it.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
     ) -> c_int {
-        // SAFETY: As the caller promises.
+        // SAFETY: The file was opened by `open` and is not released during the call.
         let state = unsafe { Self::state(file) };
         // SAFETY: The area is being set up by this thread alone.
         let first_page = unsafe { (*vma).vm_pgoff };
-        // SAFETY: As the caller promises.
+        // SAFETY: The area is being set up, for this thread alone.
         match state.mmap(unsafe { VmaNew::from_raw(vma) }, first_page) {
             Ok(()) => 0,
             Err(error) => error.to_errno(),
@@ -269,13 +306,13 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`].
+    /// `file` must have been opened by [`Self::open`].
     unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         command: c_uint,
         argument: c_ulong,
     ) -> c_long {
-        // SAFETY: As the caller promises.
+        // SAFETY: The file was opened by `open` and is not released during the call.
         let state = unsafe { Self::state(file) };
         // SAFETY: The file is valid for the call.
         match state.ioctl(unsafe { File::from_raw_file(file) }, command, argument) {
@@ -286,11 +323,11 @@ impl<T: OpenFile> Operations<T> {
 
     /// # Safety
     ///
-    /// `file` was opened by [`Self::open`]; `to` can be written to for the call.
+    /// `file` must have been opened by [`Self::open`]; `to` can be written to for the call.
     unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
-        // SAFETY: As the caller promises.
+        // SAFETY: The file was opened by `open` and is not released during the call.
         let state = unsafe { Self::state(file) };
-        // SAFETY: As the caller promises.
+        // SAFETY: `to` can be written to for the call.
         state.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }
 }

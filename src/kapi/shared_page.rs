@@ -34,6 +34,10 @@ use super::{
 /// What is in the page; the type gives it its size and alignment.
 type Words = Opaque<[u64; PAGE_SIZE / 8]>;
 
+/// The first bytes of the page are for words of 32 bits, the others for words of 64: an access of one
+/// size to what is accessed in another has no defined order.
+const WORDS32: usize = 64;
+
 /// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
 ///
 /// From `vmalloc`, which gives a page and a lasting address for it. That of `kmap_local_page` is for a
@@ -66,13 +70,17 @@ impl SharedPage {
         Ok(Self { words, page })
     }
 
-    /// The 64-bit word at byte `OFFSET`.
-    pub(crate) fn word64<const OFFSET: usize>(&self, index: usize) -> Option<&Atomic<u64>> {
-        const { assert!(OFFSET % 8 == 0) };
-        let offset = index.checked_mul(8)?.checked_add(OFFSET)?;
-        if offset > PAGE_SIZE - 8 {
+    /// Word `index` of the `LEN` 64-bit words from byte `OFFSET`. No part of the page is for words of
+    /// both sizes.
+    pub(crate) fn word64<const OFFSET: usize, const LEN: usize>(
+        &self,
+        index: usize,
+    ) -> Option<&Atomic<u64>> {
+        const { assert!(OFFSET % 8 == 0 && OFFSET >= WORDS32 && OFFSET + LEN * 8 <= PAGE_SIZE) };
+        if index >= LEN {
             return None;
         }
+        let offset = OFFSET + index * 8;
         // SAFETY: Within the page, as was checked.
         let word = unsafe { self.words.get().byte_add(offset) };
         // SAFETY: The word is aligned and lives as long as `self`; by the type invariant, all
@@ -80,9 +88,9 @@ impl SharedPage {
         Some(unsafe { Atomic::from_ptr(word.cast()) })
     }
 
-    /// The 32-bit word at byte `OFFSET`.
+    /// The 32-bit word at byte `OFFSET`, which is among the first of the page.
     pub(crate) fn word32<const OFFSET: usize>(&self) -> &Atomic<u32> {
-        const { assert!(OFFSET % 4 == 0 && OFFSET <= PAGE_SIZE - 4) };
+        const { assert!(OFFSET % 4 == 0 && OFFSET + 4 <= WORDS32) };
         // SAFETY: Within the page, as was asserted.
         let word = unsafe { self.words.get().byte_add(OFFSET) };
         // SAFETY: As in `word64`.

@@ -11,8 +11,11 @@
 
 #define IVSHMEM_ABI_VERSION	1
 
-/* Most vectors that the driver arms. */
-#define IVSHMEM_MAX_VECTORS	8
+/*
+ * Most vectors that the driver can arm. How many it does is the module parameter max_vectors, 8 by
+ * default; struct ivshmem_info says how many are armed.
+ */
+#define IVSHMEM_MAX_VECTORS	64
 
 /* Largest peer ID and vector that can be rung. */
 #define IVSHMEM_MAX_PEER	65535
@@ -20,9 +23,6 @@
 
 /* Most entries of one IVSHMEM_RING_MANY. */
 #define IVSHMEM_RING_MANY_MAX	1024
-
-/* Most eventfds that the open files of one device can have bound at a time: ENOSPC past it. */
-#define IVSHMEM_MAX_EVENTFDS	256
 
 /**
  * struct ivshmem_event - one record of read(2)
@@ -33,7 +33,7 @@
  *
  * read(2) blocks until a subscribed vector is pending (EAGAIN with O_NONBLOCK) and fills as many
  * records as fit, one for each pending vector, lowest first. EINVAL if not one record fits, ENODEV
- * once the device is gone and nothing is pending, EOPNOTSUPP on a device without a doorbell.
+ * once the device is gone and nothing is pending, EOPNOTSUPP where no vector is armed.
  */
 struct ivshmem_event {
 	__u32 vector;
@@ -42,7 +42,7 @@ struct ivshmem_event {
 };
 
 /* Bits of ivshmem_info.flags */
-#define IVSHMEM_INFO_DOORBELL		1 /* MSI-X and the doorbell are usable */
+#define IVSHMEM_INFO_DOORBELL		1 /* the device has a doorbell: it can be rung */
 #define IVSHMEM_INFO_PEER_ID_OVERRIDDEN	2 /* peer_id is the module parameter's */
 #define IVSHMEM_INFO_REGISTERS_MAPPABLE	4 /* region 2 can be mapped */
 
@@ -59,7 +59,7 @@ struct ivshmem_event {
  * @flags: IVSHMEM_INFO_* bits
  * @shm_size: bytes of shared memory
  * @peer_id: this end's peer ID; 0 is a valid one
- * @vectors: armed vectors, 0 to IVSHMEM_MAX_VECTORS
+ * @vectors: armed vectors, 0 to IVSHMEM_MAX_VECTORS; with 0, nothing can ever be pending here
  * @vectors_offered: vectors in the device's MSI-X table
  * @revision: PCI revision
  * @subsystem_vendor: PCI subsystem vendor; ACRN: 0x8086
@@ -155,8 +155,9 @@ struct ivshmem_wait {
 
 /*
  * Commands. All answer ENODEV once the device is gone, EFAULT for a bad pointer and EINVAL for a
- * reserved field or unknown flag that is not 0; all checks come before any effect. RING, RING_MANY,
- * SET_EVENTFD, ACRN_SET_EVENTFD and WAIT answer EOPNOTSUPP on a device without a doorbell.
+ * reserved field or unknown flag that is not 0; all checks come before any effect. RING and RING_MANY
+ * answer EOPNOTSUPP on a device without a doorbell, SET_EVENTFD, ACRN_SET_EVENTFD and WAIT where no
+ * vector is armed.
  */
 
 /* Fills struct ivshmem_info; never blocks, never changes anything. */
@@ -177,8 +178,7 @@ struct ivshmem_wait {
 /*
  * Binds an eventfd to a vector of this open file, replacing what was bound: each interrupt adds 1.
  * Signalled at once if the vector is pending, and once when the device goes away. Ends with the
- * open file. EINVAL: not an eventfd or vector not armed. EBADF: fd is not open. ENOSPC:
- * IVSHMEM_MAX_EVENTFDS are bound on this device.
+ * open file. EINVAL: not an eventfd or vector not armed. EBADF: fd is not open.
  */
 #define IVSHMEM_SET_EVENTFD	_IOW('i', 0xA4, struct ivshmem_eventfd)
 
@@ -202,17 +202,17 @@ struct ivshmem_wait {
 #define IVSHMEM_REGION_REGISTERS	2 /* BAR0, if the administrator allowed it */
 
 /**
- * struct ivshmem_event_page - what region 1 shows
- * @seq: interrupts of each vector since the driver bound
+ * struct ivshmem_event_page - what region 1 begins with; the rest of its page is 0
  * @dead: not 0 once the device is gone
  * @generation: as in struct ivshmem_info
- * @reserved: the rest of the page, 0
+ * @reserved: always 0
+ * @seq: interrupts of each vector since the driver bound; on a cache line of its own
  */
 struct ivshmem_event_page {
-	__u64 seq[IVSHMEM_MAX_VECTORS];
 	__u32 dead;
 	__u32 generation;
-	__u8  reserved[4024];
+	__u8  reserved[56];
+	__u64 seq[IVSHMEM_MAX_VECTORS];
 };
 
 #endif /* _UAPI_LINUX_IVSHMEM_RS_H */

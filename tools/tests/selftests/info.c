@@ -80,13 +80,13 @@ TEST(vectors_offered_is_the_msix_table_s_size)
 	EXPECT_EQ(msix_table_entries(info.bus_id), info.vectors_offered);
 }
 
-TEST(armed_vectors_are_at_most_8_and_make_a_doorbell)
+TEST(at_most_8_vectors_are_armed_by_default)
 {
 	struct ivshmem_info info = dev_info(dev_open(O_RDWR));
 
-	EXPECT_TRUE(info.vectors <= IVSHMEM_MAX_VECTORS);
+	EXPECT_TRUE(info.vectors <= 8);
 	EXPECT_TRUE(info.vectors <= info.vectors_offered);
-	EXPECT_EQ(info.vectors > 0, !!(info.flags & IVSHMEM_INFO_DOORBELL));
+	EXPECT_EQ(info.vectors_offered > 0, !!(info.flags & IVSHMEM_INFO_DOORBELL));
 	EXPECT_TRUE(info.peer_id <= IVSHMEM_MAX_PEER);
 }
 
@@ -103,6 +103,56 @@ TEST(generation_is_the_event_page_s)
 	int fd = dev_open(O_RDONLY);
 
 	EXPECT_EQ(map_event_page(fd)->generation, dev_info(fd).generation);
+}
+
+TEST(attributes_say_the_same)
+{
+	static const char *const caches[] = { "", "write-back", "write-combining", "uncached" };
+	struct ivshmem_info info = dev_info(dev_open(O_RDWR));
+	char text[64];
+
+	EXPECT_EQ(info.shm_size, attribute_number(info.bus_id, "ivshmem/size"));
+	EXPECT_EQ(info.peer_id, attribute_number(info.bus_id, "ivshmem/peer_id"));
+	EXPECT_EQ(info.vectors, attribute_number(info.bus_id, "ivshmem/vectors"));
+	EXPECT_EQ(info.page_order, attribute_number(info.bus_id, "ivshmem/page_order"));
+	EXPECT_EQ(info.generation, attribute_number(info.bus_id, "ivshmem/generation"));
+	read_attribute(info.bus_id, "ivshmem/cache", text, sizeof(text));
+	text[strcspn(text, "\n")] = '\0';
+	ASSERT_TRUE(info.cache < 4);
+	EXPECT_EQ(0, strcmp(text, caches[info.cache]));
+}
+
+TEST(parameters_can_be_read)
+{
+	struct ivshmem_info info = dev_info(dev_open(O_RDWR));
+	char text[64];
+
+	EXPECT_EQ(0, attribute_number(info.bus_id, "ivshmem_parameters/cache"));
+	EXPECT_EQ(0, attribute_number(info.bus_id, "ivshmem_parameters/map_registers"));
+	EXPECT_EQ(8, attribute_number(info.bus_id, "ivshmem_parameters/max_vectors"));
+	read_attribute(info.bus_id, "ivshmem_parameters/peer_id", text, sizeof(text));
+	EXPECT_EQ(0, strcmp(text, "-1\n"));
+}
+
+TEST(interrupts_are_named_by_node_and_vector)
+{
+	struct ivshmem_info info = dev_info(dev_open(O_RDWR));
+	unsigned int found = 0;
+	char line[512];
+	FILE *file = fopen("/proc/interrupts", "re");
+
+	ASSERT_TRUE(file);
+	while (fgets(line, sizeof(line), file)) {
+		for (unsigned int vector = 0; vector < info.vectors; vector++) {
+			char name[64];
+
+			snprintf(name, sizeof(name), " %s-%u\n", strrchr(dev_path(), '/') + 1, vector);
+			found += strlen(line) > strlen(name) &&
+				 strcmp(line + strlen(line) - strlen(name), name) == 0;
+		}
+	}
+	fclose(file);
+	EXPECT_EQ(info.vectors, found);
 }
 
 TEST(every_opener_gets_the_same_answer)

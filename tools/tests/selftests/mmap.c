@@ -244,12 +244,17 @@ TEST(event_page_is_laid_out_as_documented)
 {
 	const volatile struct ivshmem_event_page *page = map_event_page(dev_open(O_RDONLY));
 
-	EXPECT_EQ(64, offsetof(struct ivshmem_event_page, dead));
-	EXPECT_EQ(68, offsetof(struct ivshmem_event_page, generation));
-	EXPECT_EQ(PAGE_BYTES, sizeof(*page));
+	const volatile uint8_t *bytes = (const volatile uint8_t *)page;
+
+	EXPECT_EQ(0, offsetof(struct ivshmem_event_page, dead));
+	EXPECT_EQ(4, offsetof(struct ivshmem_event_page, generation));
+	EXPECT_EQ(64, offsetof(struct ivshmem_event_page, seq));
+	EXPECT_EQ(64 + 64 * 8, sizeof(*page));
 	EXPECT_EQ(0, page->dead);
 	for (size_t i = 0; i < sizeof(page->reserved); i++)
 		ASSERT_EQ(0, page->reserved[i]);
+	for (size_t i = sizeof(*page); i < PAGE_BYTES; i++)
+		ASSERT_EQ(0, bytes[i]);
 }
 
 TEST(event_page_is_read_only)

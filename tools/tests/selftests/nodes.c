@@ -6,6 +6,7 @@
 #include "sysfs.h"
 
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 
 /* Hidden argument: exit 0 if the descriptor of that number is open in this program. */
 #define IS_OPEN	"--is-open"
@@ -214,7 +215,7 @@ TEST(fdinfo_shows_seen_and_mask)
 	ring_arrives(1);
 	take_pending(fd);
 	fdinfo(fd, "seen", text, sizeof(text));
-	for (unsigned int vector = 0; vector < IVSHMEM_MAX_VECTORS; vector++) {
+	for (unsigned int vector = 0; vector < dev_vectors(fd); vector++) {
 		uint64_t seen = strtoull(at, &at, 10);
 
 		/* Vector 0 is not subscribed, so its ring is not seen. */
@@ -250,33 +251,54 @@ TEST(fdinfo_shows_what_a_mapping_gets)
 	EXPECT_EQ(info.page_order, strtoull(text, NULL, 10));
 }
 
-/* The number behind "@name:" in the node's file in debugfs: of several the first. */
-static uint64_t counter(const char *name)
+TEST(stat_gives_the_size_of_the_memory)
 {
-	char path[64], line[256], copy[64];
-	uint64_t value = 0;
-	bool found = false;
-	FILE *stats;
+	int fd = dev_open(O_RDONLY);
+	uint64_t size = dev_info(fd).shm_size;
+	struct stat by_path, by_fd;
 
-	snprintf(copy, sizeof(copy), "%s", dev_path());
-	snprintf(path, sizeof(path), "/sys/kernel/debug/%s/stats", basename(copy));
-	stats = fopen(path, "re");
-	if (!stats)
-		SKIP("no %s: is debugfs mounted?", path);
-	while (fgets(line, sizeof(line), stats)) {
-		size_t length = strlen(name);
-
-		if (!strncmp(line, name, length) && line[length] == ':') {
-			value = strtoull(line + length + 1, NULL, 10);
-			found = true;
-		}
-	}
-	fclose(stats);
-	ASSERT_TRUE(found);
-	return value;
+	ASSERT_OK(stat(dev_path(), &by_path));
+	ASSERT_OK(fstat(fd, &by_fd));
+	EXPECT_EQ(size, by_path.st_size);
+	EXPECT_EQ(size, by_fd.st_size);
 }
 
-TEST(debugfs_counts_what_goes_on)
+TEST(syncing_succeeds_and_does_nothing)
+{
+	int fd = dev_open(O_RDWR);
+	void *at = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES, PROT_READ | PROT_WRITE);
+
+	EXPECT_OK(fsync(fd));
+	EXPECT_OK(fdatasync(fd));
+	EXPECT_OK(msync(at, PAGE_BYTES, MS_SYNC));
+	EXPECT_OK(msync(at, PAGE_BYTES, MS_ASYNC));
+}
+
+/* io_uring asks so: a reader that may not sleep is told EAGAIN, though the file may. */
+TEST(a_read_with_RWF_NOWAIT_does_not_sleep)
+{
+	int fd = dev_open_with(O_RDWR, 1);
+	struct ivshmem_event event;
+	struct iovec into = { .iov_base = &event, .iov_len = sizeof(event) };
+
+	EXPECT_ERRNO(EAGAIN, preadv2(fd, &into, 1, -1, RWF_NOWAIT));
+	ring_arrives(0);
+	EXPECT_EQ((ssize_t)sizeof(event), preadv2(fd, &into, 1, -1, RWF_NOWAIT));
+}
+
+/* The number in the file @name among the statistics of the node's device: of several the first. */
+static uint64_t counter(const char *name)
+{
+	char attribute[64], text[256];
+	int fd = dev_open(O_RDONLY);
+
+	snprintf(attribute, sizeof(attribute), "ivshmem_statistics/%s", name);
+	read_attribute(dev_info(fd).bus_id, attribute, text, sizeof(text));
+	close(fd);
+	return strtoull(text, NULL, 10);
+}
+
+TEST(statistics_count_what_goes_on)
 {
 	int fd = dev_open_with(O_RDWR, 1), second;
 	const volatile struct ivshmem_event_page *page = map_event_page(fd);
@@ -300,18 +322,18 @@ TEST(debugfs_counts_what_goes_on)
 	EXPECT_TRUE(counter("doorbells") > doorbells);
 }
 
-TEST(debugfs_counts_wake_ups)
+TEST(statistics_count_wake_ups)
 {
 	struct ivshmem_event event;
 	struct sleeper sleeper = {
 		.call = sleeper_read, .fd = dev_open_with(O_RDWR, 1), .argument = &event,
 	};
-	uint64_t wake_ups = counter("wake-ups");
+	uint64_t wake_ups = counter("wake_ups");
 
 	sleeper_start(&sleeper, SYS_read);
 	ring_arrives(0);
 	sleeper_join(&sleeper);
-	EXPECT_TRUE(counter("wake-ups") > wake_ups);
+	EXPECT_TRUE(counter("wake_ups") > wake_ups);
 }
 
 int main(int argc, char **argv)

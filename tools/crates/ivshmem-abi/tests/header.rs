@@ -76,21 +76,14 @@ fn rust_facts() -> Facts {
         flags
     );
 
-    // The event page has no Rust structure: the kernel writes its words one by one.
-    let page = [
-        ("size ivshmem_event_page", events::EVENT_PAGE_SIZE),
-        ("offset ivshmem_event_page::seq", events::EVENT_PAGE_SEQ),
-        ("offset ivshmem_event_page::dead", events::EVENT_PAGE_DEAD),
-        (
-            "offset ivshmem_event_page::generation",
-            events::EVENT_PAGE_GENERATION,
-        ),
-        (
-            "offset ivshmem_event_page::reserved",
-            events::EVENT_PAGE_GENERATION + 4,
-        ),
-    ];
-    facts.extend(page.map(|(name, value)| (name.into(), value as u64)));
+    layout!(
+        "ivshmem_event_page",
+        events::EventPage,
+        dead,
+        generation,
+        reserved,
+        seq
+    );
     facts
 }
 
@@ -101,7 +94,6 @@ fn constants() -> Facts {
         ("IVSHMEM_MAX_PEER", regs::MAX_PEER.into()),
         ("IVSHMEM_MAX_RING_VECTOR", regs::MAX_RING_VECTOR.into()),
         ("IVSHMEM_RING_MANY_MAX", ioctl::RING_MANY_MAX.into()),
-        ("IVSHMEM_MAX_EVENTFDS", ioctl::MAX_EVENTFDS as u64),
         ("IVSHMEM_INFO_DOORBELL", ioctl::INFO_DOORBELL.into()),
         (
             "IVSHMEM_INFO_PEER_ID_OVERRIDDEN",

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ivshmem_abi::events::{Event, EVENT_PAGE_SIZE};
+use ivshmem_abi::events::{Event, EventPage as EventPageLayout};
 use ivshmem_abi::ioctl::{Ring, SetEventfd, Wait, ABI_VERSION, RING_MANY_MAX, WAIT_WORD};
 use ivshmem_abi::mmap::Region;
 use ivshmem_abi::pci::MAX_VECTORS;
@@ -219,7 +219,7 @@ impl Device {
     /// # Errors
     ///
     /// [`Error::Argument`] if the vector is not armed or the descriptor is no eventfd; [`Error::Io`] with
-    /// `ENOSPC` if [`MAX_EVENTFDS`](crate::MAX_EVENTFDS) are bound; [`Error::NoDoorbell`], [`Error::Gone`].
+    /// [`Error::NoDoorbell`], [`Error::Gone`].
     pub fn set_eventfd(&self, vector: u32, eventfd: Option<BorrowedFd<'_>>) -> Result<()> {
         let argument = SetEventfd {
             vector,
@@ -272,7 +272,8 @@ impl Device {
     /// [`Error::Gone`], [`Error::Io`].
     pub fn event_page(&self) -> Result<EventPage> {
         let at = Region::Events.file_offset(0);
-        Mapping::of(&self.fd, at, EVENT_PAGE_SIZE, Access::ReadOnly).map(EventPage::new)
+        Mapping::of(&self.fd, at, size_of::<EventPageLayout>(), Access::ReadOnly)
+            .map(EventPage::new)
     }
 
     fn mask_error(error: Errno, mask: u64, what: &'static str) -> Error {

@@ -63,7 +63,7 @@ pub use error::{Error, Result};
 pub use event_page::EventPage;
 pub use info::{Cache, Info};
 pub use ivshmem_abi::events::Event;
-pub use ivshmem_abi::ioctl::{Ring, MAX_EVENTFDS, RING_MANY_MAX};
+pub use ivshmem_abi::ioctl::{Ring, RING_MANY_MAX};
 pub use ivshmem_abi::pci::MAX_VECTORS;
 pub use ivshmem_abi::regs::{MAX_PEER, MAX_RING_VECTOR};
 pub use link::{Doorbell, Link, Waiter};

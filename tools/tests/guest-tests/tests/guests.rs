@@ -27,6 +27,7 @@ mod guests {
     pub mod suspend;
     pub mod trio;
     pub mod unplug;
+    pub mod vectors;
 }
 
 use libtest_mimic::{Arguments, Trial};
@@ -34,13 +35,14 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 16] = [
+const SETS: [(&str, Cases); 17] = [
     ("load", guests::load::cases),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
     ("unplug", guests::unplug::cases),
     ("churn", guests::churn::cases),
     ("registers", guests::registers::cases),
+    ("vectors", guests::vectors::cases),
     ("suspend", guests::suspend::cases),
     ("cache", guests::cache::cases),
     ("pair", guests::pair::cases),

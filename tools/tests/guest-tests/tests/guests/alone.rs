@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 use vmbench::{Device, Guest, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "info",
     "ring",
     "read",
@@ -20,6 +20,7 @@ const PROGRAMS: [&str; 15] = [
     "subscribe",
     "eventfd",
     "wait",
+    "wakeups",
     "mmap",
     "nodes",
     "plain",

@@ -5,9 +5,9 @@
 use std::process::Command;
 
 use guest_tests::artefacts;
-use guest_tests::lab::{Fleet, Lab};
+use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::{Guest, Mark};
+use vmbench::{Device, Guest, Mark, Region};
 
 pub fn cases() -> Result<Vec<Trial>, String> {
     let module = artefacts::module()?;
@@ -20,7 +20,41 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     Ok(vec![
         lab.trial("load::says_nothing_but_the_two_taint_lines", taint_lines),
         Trial::test("load::knows_its_alias", alias),
+        with_device()?.trial(
+            "load::files_that_stay_open_are_safe_when_it_is_unloaded",
+            files_stay_open,
+        ),
     ])
+}
+
+fn with_device() -> Result<Lab, String> {
+    let module = artefacts::module()?;
+    Ok(Lab::new(move || {
+        let region = Region::start(1 << 20, 8)?;
+        let guest = Guest::builder().file(&module, "/ivshmem_rs.ko");
+        Ok(Fleet {
+            guests: vec![guest.device(Device::doorbell(&region)).boot()?],
+            world: Box::new(region),
+        })
+    }))
+}
+
+/// Every file that the driver makes in sysfs, debugfs and procfs is held open while the module goes, read
+/// after that, and closed.
+fn files_stay_open(fleet: &Fleet) -> Result<(), Failed> {
+    let script = "set -e
+        insmod /ivshmem_rs.ko
+        files=$(find /sys/bus/pci/devices/*/ivshmem* /sys/kernel/debug/ivshmem* -type f 2>/dev/null) || true
+        [ -n \"$files\" ]
+        for file in $files; do
+            [ -d /sys/module/ivshmem_rs ] || insmod /ivshmem_rs.ko
+            exec 3<$file
+            cat <&3 >/dev/null
+            rmmod ivshmem_rs
+            cat <&3 >/dev/null 2>&1 || true
+            exec 3<&-
+        done";
+    expect_success(fleet.guests[0].shell(script))
 }
 
 fn taint_lines(fleet: &Fleet) -> Result<(), Failed> {

@@ -2,7 +2,7 @@
 
 //! Each device: its driver, its node, its interrupts, its memory.
 
-use ivshmem::{Cache, Device, Error, Function, Info, Mode, Sysfs, MAX_VECTORS};
+use ivshmem::{Cache, Device, Error, Function, Info, Mode, Sysfs};
 
 use super::finding::Finding;
 use super::module::DRIVER;
@@ -98,7 +98,8 @@ fn vectors(function: &Function, info: &Info) -> Finding {
     const CHECK: &str = "vectors";
     let at = &function.bus_id;
     let (armed, offered) = (info.vectors, info.vectors_offered);
-    let expected = offered.min(MAX_VECTORS as u32);
+    let most = max_vectors(at);
+    let expected = offered.min(most);
     if offered == 0 {
         return Finding::note(
             CHECK,
@@ -119,10 +120,20 @@ fn vectors(function: &Function, info: &Info) -> Finding {
         return Finding::note(
             CHECK,
             found,
-            format!("the driver arms {MAX_VECTORS} at most; peers must not ring the others"),
+            format!(
+                "peers must not ring the others; the driver's parameter max_vectors={most} allows no more"
+            ),
         );
     }
     Finding::good(CHECK, found)
+}
+
+/// What the driver's parameter says, or the default of a driver that does not show it.
+fn max_vectors(at: &str) -> u32 {
+    const DEFAULT: u32 = 8;
+    let path = format!("/sys/bus/pci/devices/{at}/ivshmem_parameters/max_vectors");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.trim().parse().unwrap_or(DEFAULT)
 }
 
 fn cache(function: &Function, info: &Info) -> Finding {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PCI drivers that are told of sleep and resets, and have attributes in sysfs.
+//!
+//! `kernel::pci::Adapter` leaves `struct dev_pm_ops`, the error handlers and the attribute groups empty.
+//! The PCI core saves and restores the device's configuration all the same, MSI-X too, but switches the
+//! device off over a sleep, and a reset clears it, and the driver never learns of either. This adapter
+//! fills the structures and leaves the rest to the crate's.
+//!
+//! Not `register_pm_notifier()`: that is called when programs run again already, belongs to no
+//! device, and so would need a lock against unbinding.
+//!
+//! C headers: [`include/linux/pm.h`](srctree/include/linux/pm.h),
+//! [`include/linux/pci.h`](srctree/include/linux/pci.h)
+
+use core::{
+    marker::PhantomData,
+    mem::offset_of, //
+};
+
+use kernel::{
+    bindings,
+    device::{
+        self,
+        CoreInternal, //
+    },
+    driver::{
+        DriverLayout,
+        RegistrationOps, //
+    },
+    pci,
+    prelude::*,
+    types::Opaque, //
+};
+
+use super::attributes::Groups;
+
+/// A PCI driver that is told of sleep and resets, and has attributes.
+///
+/// All methods are called in process context, may sleep, and get what belongs to a bound device: binding
+/// and unbinding wait until they return.
+pub(crate) trait PciDriver: pci::Driver + 'static {
+    /// What of the driver's data the callbacks need.
+    type Shared: 'static;
+
+    /// The attribute groups of each device: `&Groups` of one more than there are.
+    const GROUPS: &'static Groups<{ GROUPS + 1 }>;
+
+    /// That part of the driver's data.
+    fn shared<'a>(data: &'a Self::Data<'_>) -> &'a Self::Shared;
+
+    /// The machine slept, to memory or to disk, and the device works again: its configuration and
+    /// its interrupts are back, programs are still frozen.
+    fn resume(shared: &Self::Shared);
+
+    /// The device is about to be reset: its registers and its memory will be out of reach, while
+    /// programs run. [`PciDriver::reset_done`] follows.
+    fn reset_prepare(shared: &Self::Shared);
+
+    /// The device was reset and works again, or has failed to; its configuration is back.
+    fn reset_done(shared: &Self::Shared);
+}
+
+/// How many attribute groups a driver has.
+pub(crate) const GROUPS: usize = 3;
+
+/// The registration of a [`PciDriver`]: `kernel::pci::Adapter` with what that leaves empty.
+pub(crate) struct Adapter<T: PciDriver>(PhantomData<T>);
+
+// SAFETY: `bindings::pci_driver` is a `repr(C)` structure with a `struct device_driver` at that offset,
+// and `T::Data` is what `kernel::pci::Adapter`, which probes, stores as the device's private data.
+unsafe impl<T: PciDriver> DriverLayout for Adapter<T> {
+    type DriverType = bindings::pci_driver;
+    type DriverData<'bound> = T::Data<'bound>;
+    const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::pci_driver, driver);
+}
+
+// SAFETY: Registering and unregistering is done by `kernel::pci::Adapter`, which keeps the promise.
+unsafe impl<T: PciDriver> RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        pdrv: &Opaque<bindings::pci_driver>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        // SAFETY: The structure is not registered yet, and so is ours to fill.
+        let driver = unsafe { &mut *pdrv.get() };
+        driver.driver.pm = Self::POWER;
+        driver.err_handler = Self::ERRORS;
+        driver.dev_groups = T::GROUPS.as_raw();
+        // SAFETY: The structure is valid, and is unregistered by `unregister`, as our caller promises.
+        unsafe { pci::Adapter::<T>::register(pdrv, name, module) }
+    }
+
+    unsafe fn unregister(pdrv: &Opaque<bindings::pci_driver>) {
+        // SAFETY: Registered by `register`, as our caller promises.
+        unsafe { pci::Adapter::<T>::unregister(pdrv) }
+    }
+}
+
+impl<T: PciDriver> Adapter<T> {
+    const POWER: &'static bindings::dev_pm_ops = &bindings::dev_pm_ops {
+        resume: Some(Self::resume),
+        restore: Some(Self::resume),
+        ..pin_init::zeroed()
+    };
+
+    const ERRORS: &'static bindings::pci_error_handlers = &bindings::pci_error_handlers {
+        reset_prepare: Some(Self::reset_prepare),
+        reset_done: Some(Self::reset_done),
+        ..pin_init::zeroed()
+    };
+
+    /// Calls `f` with what belongs to `dev`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be bound to a driver that this adapter registered, and its lock be held.
+    unsafe fn with_shared(dev: *mut bindings::device, f: impl FnOnce(&T::Shared)) {
+        // SAFETY: The device is valid while its lock is held; `Device` is a transparent wrapper.
+        let dev = unsafe { &*dev.cast::<device::Device<CoreInternal<'_>>>() };
+        // SAFETY: The device's lock is held, so probing has ended, and stored this type, and
+        // unbinding has not begun.
+        let data = unsafe { dev.drvdata_borrow::<T::Data<'_>>() };
+        f(T::shared(&data));
+    }
+
+    /// # Safety
+    ///
+    /// Must be called by the driver core, with its lock of the device held, for a device that is bound to
+    /// a driver which this adapter registered.
+    unsafe extern "C" fn resume(dev: *mut bindings::device) -> c_int {
+        // SAFETY: Bound and locked, as our caller promises.
+        unsafe { Self::with_shared(dev, T::resume) };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Must be called by the PCI core, which looks up the driver under the device's lock, for a device
+    /// that is bound to a driver which this adapter registered.
+    unsafe extern "C" fn reset_prepare(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Bound and locked, as our caller promises.
+        unsafe { Self::with_shared(dev, T::reset_prepare) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn reset_done(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Bound and locked: the PCI core holds the lock over the reset.
+        unsafe { Self::with_shared(dev, T::reset_done) };
+    }
+}
