@@ -58,6 +58,7 @@ mod admission;
 mod bounds;
 mod client;
 mod config;
+mod counters;
 mod door;
 mod doorbells;
 mod error;
@@ -91,10 +92,11 @@ pub use bounds::MAX_VECTORS;
 pub use config::{
     Config, PeerConfig, RegionConfig, DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
 };
+pub use counters::Counters;
 pub use error::BindError;
 pub use hand_over::TakeOver;
 pub use inheritance::Inheritance;
-pub use report::{Counters, PeerReport, RegionReport, Report};
+pub use report::{PeerReport, RegionReport, Report};
 pub use server::Server;
 pub use size::{ParseSizeError, RegionSize};
 pub use source::{HugePages, MemorySource, ParseMemoryError};
