@@ -11,8 +11,9 @@ use tracing::{error, info, warn};
 
 use crate::client::refuse;
 use crate::door::Door;
+use crate::estate::{self, Estate};
 use crate::hand_over;
-use crate::journal::Snapshot;
+use crate::journal::{Journal, Snapshot};
 use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::poller::{Interest, Poller, Ready, Token};
@@ -295,10 +296,19 @@ impl Server {
                 return false;
             }
         };
-        let given = hand_over::give(&socket, self);
+        let given = hand_over::give(&socket, || {
+            let state = snapshot(&self.regions, self.next_connection)?;
+            Ok((Journal::new(&state)?, self.estate()))
+        });
         given
             .inspect_err(|error| warn!("a successor did not take over: {error}"))
             .is_ok()
+    }
+
+    /// All descriptors that a successor needs.
+    pub(crate) fn estate(&self) -> Estate<'_> {
+        let (status, hand_over) = (self.status.as_ref(), self.hand_over.as_ref());
+        estate::of(&self.doors, status, hand_over, &self.regions)
     }
 
     fn shut_down(&mut self) {

@@ -2,6 +2,7 @@
 //! How a server comes to be: from its configuration and what the server before it left.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 
 use ivshmem_protocol::PeerId;
@@ -10,7 +11,7 @@ use tracing::{error, info};
 use crate::door::{self, Door};
 use crate::doorbells::Doorbells;
 use crate::error::system;
-use crate::estate;
+use crate::hand_over::TakeOver;
 use crate::inheritance::Inheritance;
 use crate::journal::RegionSnapshot;
 use crate::ledger::Ledger;
@@ -118,7 +119,7 @@ impl Server {
             action: "have the service manager keep descriptors",
             source: error,
         };
-        let estate = estate::of(self);
+        let estate = self.estate();
         for (name, fds) in &estate {
             if !kept.contains(name) {
                 manager.keep(name, fds).map_err(|e| failed(e.into()))?;
@@ -186,6 +187,18 @@ impl Server {
         for Door { name, .. } in &self.doors {
             info!("listening for {name}");
         }
+    }
+}
+
+impl TakeOver {
+    /// Tells the other server that it may end, and waits until it has. If it goes on instead, all
+    /// files are left to it.
+    ///
+    /// # Errors
+    ///
+    /// It goes on, as it has waited for too long.
+    pub fn finish(self, server: &mut Server) -> io::Result<()> {
+        self.wait().inspect_err(|_| server.abandon())
     }
 }
 
