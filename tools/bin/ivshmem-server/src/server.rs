@@ -9,6 +9,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 use tracing::{error, info, warn};
 
+use crate::admission;
 use crate::client::refuse;
 use crate::door::Door;
 use crate::estate::{self, Estate};
@@ -223,6 +224,19 @@ impl Server {
                 Err(errno) => return self.pause_accepting(errno),
             }
         }
+    }
+
+    /// Lets in, or refuses, whoever came through a door.
+    pub(crate) fn receive(&mut self, index: usize, socket: OwnedFd) {
+        let number = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let door = &self.doors[index];
+        let region = &mut self.regions[door.region];
+        let mut common = Common {
+            poller: &self.poller,
+            ledger: &mut self.ledger,
+        };
+        admission::receive(region, &mut common, door, number, socket);
     }
 
     /// Refuses the next client by use of the reserved descriptor. Returns whether one waited,

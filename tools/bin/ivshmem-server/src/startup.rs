@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ivshmem_protocol::PeerId;
 use tracing::{error, info};
 
+use crate::client::refuse;
 use crate::door::{self, Door};
 use crate::doorbells::Doorbells;
 use crate::error::system;
@@ -169,6 +171,14 @@ impl Server {
                     region.remove(&mut common, number, "it went while there was no server");
                 }
             }
+        }
+    }
+
+    /// Lets in, or refuses, a client that another server accepted but said nothing to.
+    fn readmit(&mut self, door: &str, socket: OwnedFd) {
+        match self.doors.iter().position(|found| found.name == door) {
+            Some(index) => self.receive(index, socket),
+            None => refuse(&socket),
         }
     }
 
