@@ -219,14 +219,16 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 	cd tools && cargo run --package demo
 
 .PHONY: check
-check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-header check-scripts check-cargo check-docs
+check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-circles check-header check-scripts \
+	check-cargo check-docs
 	@echo "All checks passed."
 
-.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-header check-scripts check-cargo
+.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-circles check-header check-scripts \
+	check-cargo
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
-check-kdir check-module check-compile-fail check-clippy check-source: | build
+check-kdir check-module check-compile-fail check-clippy check-source check-circles: | build
 build:
 	@mkdir -p $@
 
@@ -264,6 +266,11 @@ check-source:
 		END { exit found }' $(filter-out src/kapi.rs src/kapi/%,$(module_sources))
 	@! grep -rnE --include='*.rs' '\b(todo|unimplemented)!' src samples $(filter-out tools/target/,$(wildcard tools/*/))
 
+check-circles:
+	@echo "CHECK   no circle of files"
+	@tools/scripts/check-circles.test >build/check-circles.log || { cat build/check-circles.log; exit 1; }
+	@tools/scripts/check-circles
+
 headers := include/uapi/linux/ivshmem_rs.h $(wildcard include/*.h)
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only -I include/uapi -D_FILE_OFFSET_BITS=64
 check-header: sandbox-ready
@@ -274,7 +281,8 @@ check-header: sandbox-ready
 	done; done
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
-scripts := .ci/run dist/dkms.conf samples/ktap $(addprefix tools/scripts/,docs/enter kdir-check kdir-check.test rust-kdir) \
+scripts := .ci/run dist/dkms.conf samples/ktap \
+	$(addprefix tools/scripts/,check-circles.test docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,build check guest-check) \
@@ -335,7 +343,7 @@ help:
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
-	@echo '  check      compiler and clippy warnings, formatting, header, scripts'
+	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
 	@echo '  packages   Debian packages, in build/packages (as root)'

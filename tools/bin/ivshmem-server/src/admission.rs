@@ -17,7 +17,6 @@ use crate::names;
 use crate::poller::{Interest, Poller, Token};
 use crate::region::{Common, Region};
 use crate::roster::ConnectionId;
-use crate::Server;
 
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
@@ -34,40 +33,28 @@ enum Refusal {
     Poller(Errno),
 }
 
-impl Server {
-    /// Lets in, or refuses, whoever came through a door.
-    pub(crate) fn receive(&mut self, index: usize, socket: OwnedFd) {
-        let number = ConnectionId(self.next_connection);
-        self.next_connection += 1;
-        let door = &self.doors[index];
-        let mut common = Common {
-            poller: &self.poller,
-            ledger: &mut self.ledger,
-        };
-        let kept = names::connection(number, &door.name);
-        // First of all: if the server were killed before, the client would get no answer.
-        common.ledger.keep(&kept, &[socket.as_fd()]);
-        // Nobody else need hear of a client that came and went, and no ID is spent on it.
-        if has_hung_up(&socket) {
-            debug!("a client connected and left at once");
-            common.ledger.drop_kept(&kept);
-            return;
-        }
-        let region = &mut self.regions[door.region];
-        if let Err((refusal, socket)) = admit(region, &mut common, door, number, socket) {
-            warn!("{}: refusing a client: {refusal}", door.name);
-            region.counters.refused += 1;
-            refuse(&socket);
-            common.ledger.drop_kept(&kept);
-        }
+/// Lets in, or refuses, whoever came through a door of a region.
+pub(crate) fn receive(
+    region: &mut Region,
+    common: &mut Common<'_>,
+    door: &Door,
+    number: ConnectionId,
+    socket: OwnedFd,
+) {
+    let kept = names::connection(number, &door.name);
+    // First of all: if the server were killed before, the client would get no answer.
+    common.ledger.keep(&kept, &[socket.as_fd()]);
+    // Nobody else need hear of a client that came and went, and no ID is spent on it.
+    if has_hung_up(&socket) {
+        debug!("a client connected and left at once");
+        common.ledger.drop_kept(&kept);
+        return;
     }
-
-    /// Lets in, or refuses, a client that another server accepted but said nothing to.
-    pub(crate) fn readmit(&mut self, door: &str, socket: OwnedFd) {
-        match self.doors.iter().position(|found| found.name == door) {
-            Some(index) => self.receive(index, socket),
-            None => refuse(&socket),
-        }
+    if let Err((refusal, socket)) = admit(region, common, door, number, socket) {
+        warn!("{}: refusing a client: {refusal}", door.name);
+        region.counters.refused += 1;
+        refuse(&socket);
+        common.ledger.drop_kept(&kept);
     }
 }
 

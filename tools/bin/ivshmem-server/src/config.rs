@@ -6,15 +6,10 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use ivshmem_protocol::MAX_PEER_ID;
-
+use crate::bounds::{self, MAX_VECTORS};
 use crate::error::BindError;
 use crate::names;
 use crate::{Access, HugePages, MemorySource, RegionSize};
-
-/// Most vectors that a client can have. The register would hold more, but QEMU looks at 8 bits
-/// only when it handles the doorbell itself.
-pub const MAX_VECTORS: u16 = 256;
 
 /// Vectors that each client has unless told otherwise.
 pub const DEFAULT_VECTORS: u16 = 8;
@@ -143,10 +138,10 @@ impl From<RegionConfig> for Config {
 
 impl RegionConfig {
     /// Possible values of [`RegionConfig::vectors`].
-    pub const VECTORS: RangeInclusive<u16> = 1..=MAX_VECTORS;
+    pub const VECTORS: RangeInclusive<u16> = bounds::VECTORS;
 
     /// Possible values of [`RegionConfig::max_peers`].
-    pub const MAX_PEERS: RangeInclusive<u32> = 1..=MAX_PEER_ID as u32 + 1;
+    pub const MAX_PEERS: RangeInclusive<u32> = bounds::MAX_PEERS;
 
     /// A region on this socket, and defaults for the rest.
     pub fn new(socket_path: impl Into<PathBuf>) -> Self {

@@ -8,19 +8,20 @@ use rustix::io::Errno;
 
 use ivshmem_protocol::{PeerId, ReserveError};
 
-use crate::{RegionConfig, RegionSize};
+use crate::bounds::{MAX_PEERS, VECTORS};
+use crate::RegionSize;
 
 /// Why a server does not start. Where a system call failed, [`source`](std::error::Error::source) says
 /// why.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// [`RegionConfig::vectors`] or `PeerConfig::vectors` is out of range.
+    /// [`RegionConfig::vectors`](crate::RegionConfig::vectors) or `PeerConfig::vectors` is out of range.
     #[error("{0} vectors are not possible, choose {first} to {last}",
-        first = RegionConfig::VECTORS.start(), last = RegionConfig::VECTORS.end())]
+        first = VECTORS.start(), last = VECTORS.end())]
     Vectors(u16),
-    /// [`RegionConfig::max_peers`] is out of range.
+    /// [`RegionConfig::max_peers`](crate::RegionConfig::max_peers) is out of range.
     #[error("{0} peers are not possible, choose {first} to {last}",
-        first = RegionConfig::MAX_PEERS.start(), last = RegionConfig::MAX_PEERS.end())]
+        first = MAX_PEERS.start(), last = MAX_PEERS.end())]
     MaxPeers(u32),
     /// There is nothing to serve.
     #[error("there is no region; give --socket-path, or a [[region]] in the configuration")]

@@ -21,13 +21,11 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use crate::estate;
+use crate::estate::Estate;
 use crate::inheritance::Inheritance;
 use crate::journal::Journal;
 use crate::names;
-use crate::server::snapshot;
 use crate::sys;
-use crate::Server;
 
 /// How long either side waits for the other. Clients wait with them.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,56 +64,50 @@ impl TakeOver {
         }
     }
 
-    /// Tells the other server that it may end, and waits until it has. If it goes on instead, all
-    /// files are left to it.
+    /// Tells the other server that it may end, and waits until it has.
     ///
     /// # Errors
     ///
     /// It goes on, as it has waited for too long.
-    pub fn finish(self, server: &mut Server) -> io::Result<()> {
+    pub(crate) fn wait(&self) -> io::Result<()> {
         // Not heard if it has closed the connection, of which the reason is read next.
         let _ = answer(&self.0);
-        let goes_on = loop {
+        loop {
             match net::recv(&self.0, &mut [0; 1], RecvFlags::empty()) {
                 // However long it takes to end.
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                Ok((_, 0)) | Err(Errno::CONNRESET) => break None,
-                Ok(_) => break Some("it goes on, as it had no answer in time".to_owned()),
-                Err(errno) => break Some(errno.to_string()),
-            }
-        };
-        match goes_on {
-            None => Ok(()),
-            Some(reason) => {
-                server.abandon();
-                Err(io::Error::other(reason))
+                Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(()),
+                Ok(_) => return Err(io::Error::other("it goes on, as it had no answer in time")),
+                Err(errno) => return Err(io::Error::other(errno.to_string())),
             }
         }
     }
 }
 
-/// Gives everything to one who has connected to the hand-over socket. Once it has everything, this
-/// server must end.
-pub(crate) fn give(socket: &OwnedFd, server: &Server) -> io::Result<()> {
+/// Gives everything, which is what `all` returns, to one who has connected to the hand-over socket.
+/// Once it has everything, this server must end.
+pub(crate) fn give<'fd>(
+    socket: &OwnedFd,
+    all: impl FnOnce() -> io::Result<(Journal, Estate<'fd>)>,
+) -> io::Result<()> {
     let who = sys::credentials(socket.as_fd())?;
     if who.uid != rustix::process::geteuid().as_raw() && who.uid != 0 {
         return Err(io::Error::other(format!("user {} may not", who.uid)));
     }
     rustix::io::ioctl_fionbio(socket, false)?;
     be_patient(socket)?;
-    give_to(socket, server).inspect_err(|_| {
+    let given = all().and_then(|(journal, estate)| give_all(socket, &journal, &estate));
+    given.inspect_err(|_| {
         // It may answer yet. If it cannot hear this, it is gone.
         let _ = answer(socket);
     })
 }
 
-fn give_to(socket: &OwnedFd, server: &Server) -> io::Result<()> {
-    let state = snapshot(&server.regions, server.next_connection)?;
-    let journal = Journal::new(&state)?;
+fn give_all(socket: &OwnedFd, journal: &Journal, estate: &Estate<'_>) -> io::Result<()> {
     send(socket, &names::journal(1), &[journal.as_fd()])?;
-    for (name, fds) in estate::of(server) {
+    for (name, fds) in estate {
         for fds in fds.chunks(AT_ONCE) {
-            send(socket, &name, fds)?;
+            send(socket, name, fds)?;
         }
     }
     send(socket, "", &[])

@@ -55,8 +55,10 @@
 
 mod access;
 mod admission;
+mod bounds;
 mod client;
 mod config;
+mod counters;
 mod door;
 mod doorbells;
 mod error;
@@ -77,6 +79,7 @@ mod report;
 mod roster;
 mod server;
 mod size;
+mod source;
 mod startup;
 mod status;
 mod store;
@@ -85,17 +88,18 @@ mod trigger;
 mod witness;
 
 pub use access::{parse_group, parse_user, Access, ParseOwnerError, DEFAULT_SOCKET_MODE};
+pub use bounds::MAX_VECTORS;
 pub use config::{
     Config, PeerConfig, RegionConfig, DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
-    MAX_VECTORS,
 };
+pub use counters::Counters;
 pub use error::BindError;
 pub use hand_over::TakeOver;
 pub use inheritance::Inheritance;
-pub use memory::{HugePages, MemorySource, ParseMemoryError};
-pub use report::{Counters, PeerReport, RegionReport, Report};
+pub use report::{PeerReport, RegionReport, Report};
 pub use server::Server;
 pub use size::{ParseSizeError, RegionSize};
+pub use source::{HugePages, MemorySource, ParseMemoryError};
 pub use store::ServiceManager;
 pub use sys::inherit;
 pub use trigger::Trigger;

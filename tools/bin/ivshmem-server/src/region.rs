@@ -10,13 +10,13 @@ use rustix::io::Errno;
 use tracing::{debug, error, info};
 
 use crate::client::{send_pending, Client, Progress, Received};
+use crate::counters::Counters;
 use crate::doorbells::Doorbells;
 use crate::journal::{Record, RegionSnapshot};
 use crate::ledger::{Ledger, MaySend};
 use crate::memory::Memory;
 use crate::names;
 use crate::poller::{Interest, Poller, Ready, Token};
-use crate::report::Counters;
 use crate::roster::{ConnectionId, Roster, Touched};
 use crate::sys::{self, Credentials};
 use crate::{BindError, RegionConfig};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::counters::Counters;
 use crate::region::Region;
 
 /// How a server stands. As JSON, members may be added, but none are removed or change their
@@ -45,21 +46,6 @@ pub struct RegionReport {
     pub counters: Counters,
     /// Clients that are connected, by ID.
     pub peers: Vec<PeerReport>,
-}
-
-/// What happened since the server started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub struct Counters {
-    /// Clients that were let in.
-    pub joined: u64,
-    /// Clients that went, for whatever reason.
-    pub left: u64,
-    /// Connections that were refused.
-    pub refused: u64,
-    /// Clients that were dropped because they did what no client may.
-    pub expelled: u64,
 }
 
 /// How a client stands.

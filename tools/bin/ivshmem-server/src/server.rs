@@ -9,10 +9,12 @@ use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
 use tracing::{error, info, warn};
 
+use crate::admission;
 use crate::client::refuse;
 use crate::door::Door;
+use crate::estate::{self, Estate};
 use crate::hand_over;
-use crate::journal::Snapshot;
+use crate::journal::{Journal, Snapshot};
 use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::poller::{Interest, Poller, Ready, Token};
@@ -224,6 +226,19 @@ impl Server {
         }
     }
 
+    /// Lets in, or refuses, whoever came through a door.
+    pub(crate) fn receive(&mut self, index: usize, socket: OwnedFd) {
+        let number = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let door = &self.doors[index];
+        let region = &mut self.regions[door.region];
+        let mut common = Common {
+            poller: &self.poller,
+            ledger: &mut self.ledger,
+        };
+        admission::receive(region, &mut common, door, number, socket);
+    }
+
     /// Refuses the next client by use of the reserved descriptor. Returns whether one waited,
     /// which accepting does not tell when there is no descriptor.
     fn refuse_by_reserve(&mut self, index: usize) -> Result<bool, Errno> {
@@ -295,10 +310,19 @@ impl Server {
                 return false;
             }
         };
-        let given = hand_over::give(&socket, self);
+        let given = hand_over::give(&socket, || {
+            let state = snapshot(&self.regions, self.next_connection)?;
+            Ok((Journal::new(&state)?, self.estate()))
+        });
         given
             .inspect_err(|error| warn!("a successor did not take over: {error}"))
             .is_ok()
+    }
+
+    /// All descriptors that a successor needs.
+    pub(crate) fn estate(&self) -> Estate<'_> {
+        let (status, hand_over) = (self.status.as_ref(), self.hand_over.as_ref());
+        estate::of(&self.doors, status, hand_over, &self.regions)
     }
 
     fn shut_down(&mut self) {

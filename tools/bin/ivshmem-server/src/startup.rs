@@ -2,15 +2,18 @@
 //! How a server comes to be: from its configuration and what the server before it left.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ivshmem_protocol::PeerId;
 use tracing::{error, info};
 
+use crate::client::refuse;
 use crate::door::{self, Door};
 use crate::doorbells::Doorbells;
 use crate::error::system;
-use crate::estate;
+use crate::hand_over::TakeOver;
 use crate::inheritance::Inheritance;
 use crate::journal::RegionSnapshot;
 use crate::ledger::Ledger;
@@ -118,7 +121,7 @@ impl Server {
             action: "have the service manager keep descriptors",
             source: error,
         };
-        let estate = estate::of(self);
+        let estate = self.estate();
         for (name, fds) in &estate {
             if !kept.contains(name) {
                 manager.keep(name, fds).map_err(|e| failed(e.into()))?;
@@ -171,6 +174,14 @@ impl Server {
         }
     }
 
+    /// Lets in, or refuses, a client that another server accepted but said nothing to.
+    fn readmit(&mut self, door: &str, socket: OwnedFd) {
+        match self.doors.iter().position(|found| found.name == door) {
+            Some(index) => self.receive(index, socket),
+            None => refuse(&socket),
+        }
+    }
+
     fn log_start(&self) {
         for region in &self.regions {
             let config = &region.config;
@@ -186,6 +197,18 @@ impl Server {
         for Door { name, .. } in &self.doors {
             info!("listening for {name}");
         }
+    }
+}
+
+impl TakeOver {
+    /// Tells the other server that it may end, and waits until it has. If it goes on instead, all
+    /// files are left to it.
+    ///
+    /// # Errors
+    ///
+    /// It goes on, as it has waited for too long.
+    pub fn finish(self, server: &mut Server) -> io::Result<()> {
+        self.wait().inspect_err(|_| server.abandon())
     }
 }
 

@@ -3,7 +3,7 @@
 //! The command line as a whole.
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::command::{
     bench, chat, completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek,
@@ -72,16 +72,14 @@ impl Cli {
             Command::Launch(options) => launch::run(options, output),
             Command::Server(options) => server::run(options, output),
             Command::Peer(options) => peer::run(options, output),
-            Command::Completions(options) => completions::run(options, output),
-            Command::Manual(options) => manual::run(options, output),
+            Command::Completions(options) => completions::run(options, Self::command(), output),
+            Command::Manual(options) => manual::run(options, Self::command(), output),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

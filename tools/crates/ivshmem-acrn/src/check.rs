@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::region::MAX_HV_REGIONS;
+use crate::error::MAX_HV_REGIONS;
 use crate::{Bdf, Error, Member, Order, Provider, Region, RegionName, Rule, Scenario, Size, Vm};
 
 /// Devices that a post-launched virtual machine needs for itself.

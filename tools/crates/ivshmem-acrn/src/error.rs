@@ -2,7 +2,8 @@
 
 //! What is wrong with a configuration, in ACRN's words where ACRN has any.
 
-use crate::region::MAX_HV_REGIONS;
+/// Regions that the hypervisor has room for (`mem_regions` in `hypervisor/dm/vpci/ivshmem.c`).
+pub const MAX_HV_REGIONS: usize = 8;
 
 /// A broken rule, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -42,5 +42,5 @@ pub mod toml_form;
 pub mod xml;
 
 pub use bdf::Bdf;
-pub use error::{Error, Rule};
-pub use region::{Member, Order, Provider, Region, RegionName, Scenario, Size, Vm, MAX_HV_REGIONS};
+pub use error::{Error, Rule, MAX_HV_REGIONS};
+pub use region::{Member, Order, Provider, Region, RegionName, Scenario, Size, Vm};

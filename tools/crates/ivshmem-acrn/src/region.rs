@@ -7,9 +7,6 @@ use std::str::FromStr;
 
 use crate::{Bdf, Rule};
 
-/// Regions that the hypervisor has room for (`mem_regions` in `hypervisor/dm/vpci/ivshmem.c`).
-pub const MAX_HV_REGIONS: usize = 8;
-
 /// Longest name without its prefix: 32 bytes less the prefix and a NUL.
 const NAME_MAX: usize = 27;
 

@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use crate::check;
-use crate::region::{is_word, MAX_HV_REGIONS};
+use crate::error::MAX_HV_REGIONS;
+use crate::region::is_word;
 use crate::{Bdf, Error, Member, Order, Provider, Region, Rule, Scenario, Size, Vm};
 
 /// ACRN's limit for the name with its prefix, in bytes.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ivshmem::{Link, Memory};
 
 use crate::layout::{header, Invalid, BASE_ALIGN, HEADER_LEN};
+use crate::random::random;
 use crate::{Error, Layout, Member, Plan, Result};
 
 /// How long to try to make a channel while others do.
@@ -152,17 +153,4 @@ fn available(memory: &impl Memory, base: u64) -> Result<u64> {
         return Err(ivshmem::Error::Argument(text).into());
     }
     Ok(size - base)
-}
-
-/// A number that is not 0 and that was hardly used before.
-pub(crate) fn random() -> Result<u32> {
-    let mut bytes = [0; 4];
-    loop {
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| ivshmem::Error::io(error, "getrandom failed"))?;
-        match u32::from_ne_bytes(bytes) {
-            0 => {}
-            number => return Ok(number),
-        }
-    }
 }

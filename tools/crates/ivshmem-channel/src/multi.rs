@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
-use crate::member::{End, Seat};
 use crate::receiver::{give_back, Message};
 use crate::ring::{Fault, MultiConsumer, MultiFault, Record};
+use crate::seat::{End, Seat};
 use crate::wait::Patience;
 use crate::{Error, Result};
 

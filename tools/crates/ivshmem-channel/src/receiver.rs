@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
-use crate::member::{End, Seat};
 use crate::ring::{Consumer, Record};
+use crate::seat::{End, Seat};
 use crate::wait::Patience;
 use crate::{Error, Result};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
-use crate::member::End;
 use crate::ring::{Producer, Space};
+use crate::seat::End;
 use crate::wait::Patience;
 use crate::{Error, Result};
 

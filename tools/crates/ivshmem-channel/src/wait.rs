@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ivshmem::Link;
 
-use crate::member::Seat;
+use crate::seat::Seat;
 use crate::Result;
 
 /// Fewest looks.

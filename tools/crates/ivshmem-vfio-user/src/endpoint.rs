@@ -33,8 +33,18 @@ pub struct Endpoint {
     stopping: Arc<AtomicBool>,
 }
 
+impl Host {
+    /// Listens for the QEMU of a virtual machine at a socket path, and serves one after the other.
+    ///
+    /// The virtual machine is attached to the region while its QEMU is connected. A socket that nobody
+    /// listens on is replaced.
+    pub fn listen(&self, peer: PeerId, path: &Path) -> io::Result<Endpoint> {
+        Endpoint::start(self.clone(), peer, path)
+    }
+}
+
 impl Endpoint {
-    pub(crate) fn start(host: Host, peer: PeerId, path: &Path) -> io::Result<Self> {
+    fn start(host: Host, peer: PeerId, path: &Path) -> io::Result<Self> {
         // The device is created once to see what it looks like, and that the region takes it.
         let (regions, interrupts) = host.with(|region| {
             region.attach(peer).map_err(io::Error::other)?;

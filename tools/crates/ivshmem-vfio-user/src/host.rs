@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ivshmem_abi::pci::BAR_MSIX;
@@ -15,7 +13,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use tracing::{debug, error};
 
-use crate::{Backing, Endpoint};
+use crate::Backing;
 
 /// Bytes of an MSI-X table entry, and of what stands before its mask bit.
 const ENTRY: u64 = 16;
@@ -47,14 +45,6 @@ impl Host {
                 events: BTreeMap::new(),
             })),
         }
-    }
-
-    /// Listens for the QEMU of a virtual machine at a socket path, and serves one after the other.
-    ///
-    /// The virtual machine is attached to the region while its QEMU is connected. A socket that nobody
-    /// listens on is replaced.
-    pub fn listen(&self, peer: PeerId, path: &Path) -> io::Result<Endpoint> {
-        Endpoint::start(self.clone(), peer, path)
     }
 
     /// Does something with the region, and delivers the interrupts that follow from it.

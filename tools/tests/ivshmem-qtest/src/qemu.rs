@@ -15,8 +15,10 @@ use ivshmem_model::Width;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use crate::target::RAM;
 use crate::{Error, Result};
+
+/// Bytes of RAM, from address 0.
+pub(crate) const RAM: u64 = 128 << 20;
 
 /// How long the monitor may take for one answer or event.
 const MONITOR_LIMIT: Duration = Duration::from_secs(60);

@@ -6,10 +6,8 @@ use std::collections::HashMap;
 
 use ivshmem_model::{Memory, PeerId, Region, Width};
 
+use crate::qemu::RAM;
 use crate::{Qemu, Result};
-
-/// Bytes of RAM, from address 0.
-pub(crate) const RAM: u64 = 128 << 20;
 
 /// A machine with an ivshmem device, as its processor sees it.
 pub trait Target {

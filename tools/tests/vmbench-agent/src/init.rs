@@ -10,8 +10,9 @@ use std::process::{self, Command};
 use rustix::mount::{mount, MountFlags};
 use rustix::process::{wait, WaitOptions, WaitStatus};
 use rustix::system::{reboot, RebootCommand};
+use vmbench_proto::FATAL_PREFIX;
 
-use crate::context;
+use crate::context::context;
 
 /// What is mounted where. `devpts` lies inside `devtmpfs`, so the order counts.
 const MOUNTS: [(&str, &str); 6] = [
@@ -51,6 +52,15 @@ pub fn run() -> Result<Infallible, String> {
             return Err(format!("the server ended: {}", describe(status)));
         }
     }
+}
+
+/// Says why on the console and ends the guest: at once as process 1, by way of process 1 as the server.
+pub fn give_up(reason: &str) -> ! {
+    eprintln!("{FATAL_PREFIX}{reason}");
+    if process::id() == 1 {
+        power_off();
+    }
+    process::exit(1);
 }
 
 /// Ends the guest. Returns only by ending process 1, which makes the kernel panic.

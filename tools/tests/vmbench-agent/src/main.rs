@@ -8,12 +8,11 @@
 //! guest says why on its console and powers off, so the host never waits for a guest that is lost.
 
 mod command;
+mod context;
 mod init;
 mod kmsg;
 mod port;
 mod server;
-
-use vmbench_proto::FATAL_PREFIX;
 
 fn main() {
     let outcome = if std::process::id() == 1 {
@@ -22,19 +21,5 @@ fn main() {
         server::run()
     };
     let Err(reason) = outcome;
-    give_up(&reason);
-}
-
-/// Says why on the console and ends the guest: at once as process 1, by way of process 1 as the server.
-fn give_up(reason: &str) -> ! {
-    eprintln!("{FATAL_PREFIX}{reason}");
-    if std::process::id() == 1 {
-        init::power_off();
-    }
-    std::process::exit(1);
-}
-
-/// An error with the step that failed, for the console.
-fn context(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> String {
-    move |error| format!("{what}: {error}")
+    init::give_up(&reason);
 }

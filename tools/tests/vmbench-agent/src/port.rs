@@ -19,7 +19,7 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 use vmbench_proto::PORT_PATH;
 
-use crate::context;
+use crate::context::context;
 
 /// The port's device; the last component of the link's target is its name on the virtio bus.
 const DEVICE: &str = "/sys/class/virtio-ports/vport0p1/device";

@@ -16,8 +16,10 @@ use rustix::process::Signal;
 use vmbench_proto::{frame, Reply, Request};
 
 use crate::command::{Group, Running, Spec};
+use crate::context::context;
+use crate::init::{give_up, power_off};
+use crate::kmsg;
 use crate::port::Port;
-use crate::{context, give_up, init, kmsg};
 
 /// The way back to the host, shared by all threads.
 #[derive(Clone)]
@@ -102,7 +104,7 @@ impl Server {
                 Err(error) => self.host.answer(id, Err(format!("/dev/kmsg: {error}"))),
             },
             Request::Nudge => {}
-            Request::PowerOff => init::power_off(),
+            Request::PowerOff => power_off(),
         }
     }
 

@@ -5,10 +5,11 @@
 mod bytes;
 mod memory;
 mod party;
+mod report;
 mod rounds;
+mod timing;
 
-use std::num::NonZero;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -20,6 +21,8 @@ use crate::exit::Exit;
 use crate::output::{size, Output};
 use crate::parse;
 use party::Party;
+use report::{Report, Row, Unit};
+use timing::processors;
 
 /// Measure the device beside plain memory, sockets, pipes and eventfds
 ///
@@ -72,55 +75,6 @@ struct Answer {
     rows: Vec<Row>,
 }
 
-/// One measurement.
-#[derive(Serialize)]
-struct Row {
-    group: &'static str,
-    what: &'static str,
-    /// None if it could not be measured; the note says why.
-    value: Option<f64>,
-    unit: Unit,
-    /// How many times as fast as the first of the group.
-    speed: Option<f64>,
-    note: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Serialize)]
-enum Unit {
-    #[serde(rename = "MiB/s")]
-    MibPerSecond,
-    #[serde(rename = "ns")]
-    Nanoseconds,
-}
-
-/// The rows so far.
-#[derive(Default)]
-struct Report(Vec<Row>);
-
-impl Report {
-    /// Adds what was measured, or why it could not be.
-    fn add(&mut self, group: &'static str, what: &'static str, unit: Unit, value: Result<f64>) {
-        let (value, note) = match value {
-            Ok(value) => (Some(value), String::new()),
-            Err(error) => (None, format!("{error:#}")),
-        };
-        let first = self.0.iter().find(|row| row.group == group);
-        let first = first.map_or(value, |row| row.value);
-        let speed = value.zip(first).map(|(value, first)| match unit {
-            Unit::MibPerSecond => value / first,
-            Unit::Nanoseconds => first / value,
-        });
-        self.0.push(Row {
-            group,
-            what,
-            value,
-            unit,
-            speed,
-            note,
-        });
-    }
-}
-
 /// Measures, or answers.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     if let Some(lengths) = &options.echo {
@@ -135,7 +89,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     memory::measure(&mut report, &party, &info, options.time)?;
     if party.link.vectors() > 0 {
         bytes::doorbells(&mut report, &party, options.time);
-        let partner = rounds::Partner::find(&party, options)?;
+        let partner = rounds::Partner::find(&party, options.peer)?;
         bytes::rounds(&mut report, options.time);
         partner.rounds(&mut report, options.time);
         bytes::stream(&mut report, options.time);
@@ -151,35 +105,6 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     };
     output.answer(&answer, || text(&answer, &info, output))?;
     Ok(Exit::Success)
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// Nanoseconds of one call: the mean of as many as take `time`.
-fn per_call(time: Duration, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
-    // Not counted: the first one finds nothing in its place.
-    call()?;
-    let mut calls = 1u32;
-    loop {
-        let begin = Instant::now();
-        for _ in 0..calls {
-            call()?;
-        }
-        let took = begin.elapsed();
-        if took >= time || calls > u32::MAX / 2 {
-            // CAST: Exact below 2^53 nanoseconds.
-            return Ok(took.as_nanos() as f64 / f64::from(calls));
-        }
-        calls *= 2;
-    }
-}
-
-/// MiB/s of something that moves `bytes` in so many nanoseconds.
-fn rate(bytes: usize, nanoseconds: f64) -> f64 {
-    // CAST: Both are small.
-    bytes as f64 / f64::from(1 << 20) / (nanoseconds / 1e9)
 }
 
 fn text(answer: &Answer, info: &Info, output: Output) -> String {
@@ -214,39 +139,4 @@ fn text(answer: &Answer, info: &Info, output: Output) -> String {
     });
     text += &output.table(&["GROUP", "WHAT", "MEASURED", "SPEED"], rows);
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn speed_is_relative_to_the_first_of_the_group() {
-        let mut report = Report::default();
-        report.add("a", "first", Unit::Nanoseconds, Ok(100.0));
-        report.add("b", "other group", Unit::MibPerSecond, Ok(10.0));
-        report.add("a", "twice as fast", Unit::Nanoseconds, Ok(50.0));
-        report.add("b", "twice as fast", Unit::MibPerSecond, Ok(20.0));
-        report.add(
-            "b",
-            "refused",
-            Unit::MibPerSecond,
-            Err(anyhow::anyhow!("no")),
-        );
-        let speeds: Vec<_> = report.0.iter().map(|row| row.speed).collect();
-        assert_eq!(speeds, [Some(1.0), Some(1.0), Some(2.0), Some(2.0), None]);
-        assert_eq!(report.0[4].note, "no");
-    }
-
-    #[test]
-    fn a_call_takes_its_time() {
-        let nap = Duration::from_millis(2);
-        let call = || {
-            std::thread::sleep(nap);
-            Ok(())
-        };
-        let took = per_call(Duration::from_millis(10), call).unwrap();
-        assert!(took >= nap.as_nanos() as f64, "{took}");
-        assert_eq!(rate(1 << 20, 1e9), 1.0);
-    }
 }

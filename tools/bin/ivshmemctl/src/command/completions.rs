@@ -3,11 +3,10 @@
 //! `ivshmemctl completions`: what makes a shell complete the options.
 
 use anyhow::Result;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use serde_json::json;
 
-use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::output::Output;
 
@@ -22,15 +21,10 @@ pub struct Options {
     shell: Shell,
 }
 
-/// Prints it.
-pub fn run(options: &Options, output: Output) -> Result<Exit> {
+/// Prints it, for the command line `program`.
+pub fn run(options: &Options, mut program: Command, output: Output) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        options.shell,
-        &mut Cli::command(),
-        "ivshmemctl",
-        &mut script,
-    );
+    clap_complete::generate(options.shell, &mut program, "ivshmemctl", &mut script);
     let script = String::from_utf8(script)?;
     let answer = json!({ "shell": options.shell.to_string(), "script": script });
     output.answer(&answer, || script)?;

@@ -2,6 +2,7 @@
 
 //! `ivshmemctl cp`: a file from one machine to another, through a channel.
 
+mod copied;
 mod note;
 mod receive;
 mod send;
@@ -11,18 +12,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::exit::Exit;
 use crate::output::{size, Output};
 use crate::parse;
-use crate::seat::{Seat, Table};
-
-/// The channel's slots.
-const SENDER: u32 = 0;
-const RECEIVER: u32 = 1;
+use crate::seat::Table;
+use note::{RECEIVER, SENDER};
 
 /// Copy a file to another machine, where `cp --receive` runs
 ///
@@ -52,15 +48,6 @@ pub struct Options {
     timeout: Option<Duration>,
 }
 
-/// What arrived, or was sent.
-struct Copied {
-    path: PathBuf,
-    size: u64,
-    /// Where it began: not 0 if an earlier attempt had got so far.
-    from: u64,
-    sha256: String,
-}
-
 /// Sends or receives.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let path = options.path.clone().unwrap_or_else(|| ".".into());
@@ -77,23 +64,4 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         format!("{path}: {}, SHA-256 {}", size(copied.size), copied.sha256)
     })?;
     Ok(Exit::Success)
-}
-
-/// A bar on the standard error, if that is a terminal.
-fn progress(size: u64) -> Result<ProgressBar> {
-    let bar = ProgressBar::new(size);
-    let template = "{bar:40} {bytes} of {total_bytes}  {bytes_per_sec}  {eta}";
-    bar.set_style(ProgressStyle::with_template(template)?);
-    Ok(bar)
-}
-
-/// The SHA-256 of all that can be read, in hexadecimal.
-fn checksum(mut source: impl std::io::Read) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    std::io::copy(&mut source, &mut hash)?;
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
 }

@@ -6,8 +6,7 @@ mod device;
 mod finding;
 mod kernel_log;
 mod module;
-
-use std::path::PathBuf;
+mod patient;
 
 use anyhow::Result;
 use clap::Args;
@@ -15,6 +14,7 @@ use clap::Args;
 use crate::exit::Exit;
 use crate::output::{Output, BAD, GOOD, WARNING};
 use finding::{Finding, State};
+use patient::Patient;
 
 /// Find out what keeps the devices of this machine from working well, and what to do about it
 ///
@@ -28,14 +28,6 @@ Examples:
   ivshmemctl --json doctor | jq '.[] | select(.state == \"problem\")'")]
 pub struct Options {}
 
-/// The machine that is looked at.
-struct Patient {
-    /// Where its file system begins.
-    root: PathBuf,
-    /// Release of the kernel that runs.
-    release: String,
-}
-
 /// Looks at everything.
 pub fn run(_: &Options, output: Output) -> Result<Exit> {
     let release = rustix::system::uname().release().to_string_lossy().into();
@@ -43,19 +35,17 @@ pub fn run(_: &Options, output: Output) -> Result<Exit> {
         root: "/".into(),
         release,
     };
-    let findings = patient.findings();
+    let findings = findings(&patient);
     output.answer(&findings, || findings.iter().map(text).collect())?;
     let sick = findings.iter().any(|f| f.state == State::Problem);
     Ok(if sick { Exit::Wrong } else { Exit::Success })
 }
 
-impl Patient {
-    fn findings(&self) -> Vec<Finding> {
-        let mut findings = vec![device::presence(self)];
-        findings.extend(module::findings(self));
-        findings.extend(device::findings(self));
-        findings
-    }
+fn findings(patient: &Patient) -> Vec<Finding> {
+    let mut findings = vec![device::presence(patient)];
+    findings.extend(module::findings(patient));
+    findings.extend(device::findings(patient));
+    findings
 }
 
 fn text(finding: &Finding) -> String {

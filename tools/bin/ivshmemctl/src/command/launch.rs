@@ -89,7 +89,7 @@ struct Plan {
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let plan = plan(options);
     if !options.dry_run {
-        return machines::run(&plan, output);
+        return machines::run(plan.server.as_deref(), &plan.machines, output);
     }
     let mut lines = Vec::new();
     for words in plan.server.iter().chain(&plan.machines) {

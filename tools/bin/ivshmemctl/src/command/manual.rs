@@ -6,10 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use serde_json::json;
 
-use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::manual::pages;
 use crate::output::Output;
@@ -24,13 +23,13 @@ pub struct Options {
     directory: PathBuf,
 }
 
-/// Writes them.
-pub fn run(options: &Options, output: Output) -> Result<Exit> {
+/// Writes them, for the command line `program`.
+pub fn run(options: &Options, program: Command, output: Output) -> Result<Exit> {
     let mut written = Vec::new();
     let directory = &options.directory;
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    for (name, text) in pages(Cli::command())? {
+    for (name, text) in pages(program)? {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         written.push(path);

@@ -51,10 +51,21 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let device = options.device.open(Mode::ReadOnly)?;
     let info = device.info()?;
     let page = device.event_page()?;
-    let counts = Counts::new(info.vectors, look(&page, &info));
+    let mut counts = Counts::new(info.vectors, look(&page, &info));
     if output.is_terminal() && !output.is_json() && !options.plain {
         let node = device.path().display().to_string();
-        return screen::run(options, &node, &info, &page, counts);
+        screen::run(
+            &node,
+            &info,
+            &mut counts,
+            || look(&page, &info),
+            options.interval,
+            options.count,
+        )?;
+        return match counts.dead() {
+            true => Err(gone()),
+            false => Ok(Exit::Success),
+        };
     }
     lines(options, &info, &page, counts, output)
 }

@@ -15,8 +15,9 @@ use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{pipe_with, PipeFlags};
 
 use super::party::{Helper, Party};
-use super::rounds::{BATCH, MESSAGE, NOTE};
-use super::{per_call, rate, Report, Unit};
+use super::report::{Report, Unit};
+use super::rounds::{BATCH, MESSAGE, NOTE, ROUND, STREAM};
+use super::timing::{per_call, rate};
 use crate::exit::Exit;
 
 /// Bytes that an eventfd is read and written by.
@@ -131,7 +132,7 @@ pub fn rounds(report: &mut Report, time: Duration) {
     let mut round = |what, lines: Result<[Line; 2]>, len| {
         let took =
             lines.and_then(|lines| Echo::start(lines, len, len)?.per_round(time, 1, len, len));
-        report.add(super::rounds::ROUND, what, Unit::Nanoseconds, took);
+        report.add(ROUND, what, Unit::Nanoseconds, took);
     };
     round("UNIX socket", sockets(), NOTE);
     round("pipes", pipes(), NOTE);
@@ -145,7 +146,7 @@ pub fn stream(report: &mut Report, time: Duration) {
         let took = lines
             .and_then(|lines| Echo::start(lines, bytes, 1)?.per_round(time, BATCH, MESSAGE, 1));
         let rates = took.map(|nanoseconds| rate(bytes, nanoseconds));
-        report.add(super::rounds::STREAM, what, Unit::MibPerSecond, rates);
+        report.add(STREAM, what, Unit::MibPerSecond, rates);
     };
     stream("UNIX socket", sockets());
     stream("pipe", pipes());

@@ -12,7 +12,8 @@ use ivshmem::{Access, AccessError, Error, Info, Mapping, Memory};
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 
 use super::party::Party;
-use super::{per_call, rate, Report, Unit};
+use super::report::{Report, Unit};
+use super::timing::{per_call, rate};
 
 /// Bytes that are copied at a time.
 const BLOCK: usize = 512 << 10;

@@ -10,7 +10,8 @@ use ivshmem::{Doorbell, Endpoint, Waiter};
 use ivshmem_channel::{Channel, Layout, Receiver, Sender};
 
 use super::party::{Helper, Party, Way};
-use super::{per_call, processors, rate, Options, Report, Unit};
+use super::report::{Report, Unit};
+use super::timing::{per_call, processors, rate};
 use crate::exit::{failure, Exit};
 
 /// Names of the groups.
@@ -103,13 +104,13 @@ pub struct Partner<'a> {
 }
 
 impl<'a> Partner<'a> {
-    /// Starts a process, or finds the other machine.
-    pub fn find(party: &'a Party, options: &Options) -> Result<Self> {
-        let peer = options.peer.unwrap_or(party.link.peer_id());
-        let child = match options.peer {
+    /// Finds the machine `peer`, or starts a process.
+    pub fn find(party: &'a Party, peer: Option<u32>) -> Result<Self> {
+        let child = match peer {
             Some(_) => None,
-            None => Some(start(party, options)?),
+            None => Some(start(party)?),
         };
+        let peer = peer.unwrap_or(party.link.peer_id());
         let partner = Self { party, peer, child };
         partner.command(HELLO)?;
         Ok(partner)
@@ -209,11 +210,11 @@ impl<'a> Partner<'a> {
     }
 }
 
-fn start(party: &Party, options: &Options) -> Result<Helper> {
+fn start(party: &Party) -> Result<Helper> {
     Command::new("/proc/self/exe")
         .args(["bench", "--serve", "--device"])
         .arg(party.link.device().path())
-        .args(["--offset", &options.offset.to_string()])
+        .args(["--offset", &party.place(0).to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

@@ -7,6 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The channel's slots of the two ends.
+pub const SENDER: u32 = 0;
+pub const RECEIVER: u32 = 1;
+
 /// A note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "kebab-case")]

@@ -13,9 +13,10 @@ use indicatif::ProgressBar;
 use ivshmem::Link;
 use ivshmem_channel::Sender;
 
-use super::note::{decode, Message, Note};
-use super::{checksum, progress, Copied, Seat, SENDER};
+use super::copied::{checksum, progress, Copied};
+use super::note::{decode, Message, Note, SENDER};
 use crate::exit::{failure, Exit};
+use crate::seat::Seat;
 
 /// A file that is on its way.
 struct Incoming {

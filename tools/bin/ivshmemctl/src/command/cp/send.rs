@@ -12,9 +12,10 @@ use anyhow::{Context, Result};
 use ivshmem::Link;
 use ivshmem_channel::{Error, Receiver, Sender};
 
-use super::note::{decode, piece_header, Message, Note, HEADER};
-use super::{checksum, progress, Copied, Seat, RECEIVER};
+use super::copied::{checksum, progress, Copied};
+use super::note::{decode, piece_header, Message, Note, HEADER, RECEIVER};
 use crate::exit::{failure, Exit};
+use crate::seat::Seat;
 
 /// Bytes of the file in a message: some fit into the ring at a time.
 const PIECE: usize = 32 << 10;

@@ -5,8 +5,9 @@
 use ivshmem::{Cache, Device, Error, Function, Info, Mode, Sysfs};
 
 use super::finding::Finding;
+use super::kernel_log::reason_against_write_back;
 use super::module::DRIVER;
-use super::{kernel_log, Patient};
+use super::patient::Patient;
 use crate::output::size;
 
 /// The smallest region that is write-back whatever the firmware says.
@@ -142,7 +143,7 @@ fn cache(function: &Function, info: &Info) -> Finding {
     if info.cache == Cache::WriteBack {
         return Finding::good(CHECK, format!("{at}: the memory is write-back"));
     }
-    let said = kernel_log::reason_against_write_back(at);
+    let said = reason_against_write_back(at);
     let remedy = said.unwrap_or_else(|| match info.size < ALWAYS_WRITE_BACK {
         true => "make the region 2 MiB or larger on the host (--size 2M)".into(),
         false => format!("the reason is in the kernel log: sudo dmesg | grep {at}"),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::finding::{Finding, State};
-use super::Patient;
+use super::patient::Patient;
 
 /// The driver's name, which is the module's too.
 pub const DRIVER: &str = "ivshmem_rs";

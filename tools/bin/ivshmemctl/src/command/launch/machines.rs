@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::json;
 
-use super::Plan;
 use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::signals;
@@ -33,13 +32,13 @@ struct Process {
 }
 
 /// Starts the server and the machines, and returns when all machines or a signal have ended it.
-pub fn run(plan: &Plan, output: Output) -> Result<Exit> {
+/// Each is given by its command line.
+pub fn run(server: Option<&[String]>, machines: &[Vec<String>], output: Output) -> Result<Exit> {
     let ended = signals::ended()?;
     // Dropped last.
-    let server = plan.server.as_deref();
     let mut server = server.map(start_server).transpose()?;
-    let mut machines = Vec::new();
-    for (vm, words) in plan.machines.iter().enumerate() {
+    let mut running = Vec::new();
+    for (vm, words) in machines.iter().enumerate() {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
         let machine = Process::start(format!("vm{vm}"), &mut command)?;
@@ -47,14 +46,14 @@ pub fn run(plan: &Plan, output: Output) -> Result<Exit> {
         output.answer(&json!({ "vm": vm, "pid": pid }), || {
             format!("{name}: process {pid}")
         })?;
-        machines.push(machine);
+        running.push(machine);
     }
-    while !ended.load(Ordering::Relaxed) && !machines.is_empty() {
+    while !ended.load(Ordering::Relaxed) && !running.is_empty() {
         sleep(LOOK);
-        for machine in &mut machines {
+        for machine in &mut running {
             machine.look()?;
         }
-        machines.retain(|machine| machine.ended.is_none());
+        running.retain(|machine| machine.ended.is_none());
         if let Some(server) = &mut server {
             server.look_on()?;
         }

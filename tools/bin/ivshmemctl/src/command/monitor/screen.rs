@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ivshmem::{EventPage, Info};
+use ivshmem::Info;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Style, Stylize};
@@ -13,38 +13,34 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Sparkline};
 use ratatui::Frame;
 
-use super::counts::{Counts, Row};
-use super::{gone, look, Options};
-use crate::exit::Exit;
+use super::counts::{Counts, Row, Snapshot};
 use crate::output::size;
 
 /// Lines of a vector.
 const HEIGHT: u16 = 2;
 
-/// Shows the counts until a key or the device ends it.
+/// Shows the counts, and adds to them after each `interval`, until a key, the device or the number of intervals ends it.
 pub fn run(
-    options: &Options,
     node: &str,
     info: &Info,
-    page: &EventPage,
-    mut counts: Counts,
-) -> Result<Exit> {
+    counts: &mut Counts,
+    look: impl Fn() -> Snapshot,
+    interval: Duration,
+    limit: Option<u64>,
+) -> Result<()> {
     let title = title(node, info);
     let mut terminal = ratatui::try_init()?;
     let result = (|| {
         let mut intervals = 0;
-        while options.count.is_none_or(|count| intervals < count) && !counts.dead() {
-            terminal.draw(|frame| draw(frame, &title, &counts))?;
-            if key_within(options.interval)? {
-                return Ok(Exit::Success);
+        while limit.is_none_or(|limit| intervals < limit) && !counts.dead() {
+            terminal.draw(|frame| draw(frame, &title, counts))?;
+            if key_within(interval)? {
+                break;
             }
             intervals += 1;
-            counts.add(look(page, info));
+            counts.add(look());
         }
-        match counts.dead() {
-            true => Err(gone()),
-            false => Ok(Exit::Success),
-        }
+        Ok(())
     })();
     // Before any message, which would be lost with the screen.
     ratatui::try_restore()?;
@@ -127,7 +123,6 @@ mod tests {
     use ratatui::backend::TestBackend;
     use ratatui::Terminal;
 
-    use super::super::counts::Snapshot;
     use super::*;
 
     fn screen(counts: &Counts) -> String {

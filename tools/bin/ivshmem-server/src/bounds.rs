@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+//! What the numbers of a configuration can be.
+
+use std::ops::RangeInclusive;
+
+use ivshmem_protocol::MAX_PEER_ID;
+
+/// Most vectors that a client can have. The register would hold more, but QEMU looks at 8 bits
+/// only when it handles the doorbell itself.
+pub const MAX_VECTORS: u16 = 256;
+
+/// Vectors of a client.
+pub(crate) const VECTORS: RangeInclusive<u16> = 1..=MAX_VECTORS;
+
+/// Clients of a region that can be connected at the same time.
+pub(crate) const MAX_PEERS: RangeInclusive<u32> = 1..=MAX_PEER_ID as u32 + 1;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What both ends know of the file: how far it is, its checksum, and what became of it.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+/// What arrived, or was sent.
+pub struct Copied {
+    pub path: PathBuf,
+    pub size: u64,
+    /// Where it began: not 0 if an earlier attempt had got so far.
+    pub from: u64,
+    pub sha256: String,
+}
+
+/// A bar on the standard error, if that is a terminal.
+pub fn progress(size: u64) -> Result<ProgressBar> {
+    let bar = ProgressBar::new(size);
+    let template = "{bar:40} {bytes} of {total_bytes}  {bytes_per_sec}  {eta}";
+    bar.set_style(ProgressStyle::with_template(template)?);
+    Ok(bar)
+}
+
+/// The SHA-256 of all that can be read, in hexadecimal.
+pub fn checksum(mut source: impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut source, &mut hash)?;
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
