@@ -27,7 +27,6 @@ use crate::{
         },
         regs, //
     },
-    attributes,
     device::{
         Device,
         Properties, //
@@ -38,6 +37,7 @@ use crate::{
     kapi::{
         attributes::Groups,
         chardev,
+        driver_data::DriverData,
         pci::{
             enable,
             msix_vectors, //
@@ -172,25 +172,11 @@ impl pci::Driver for Ivshmem {
     }
 }
 
-impl PciDriver for Ivshmem {
+impl DriverData for Ivshmem {
     type Shared = Device;
-
-    const GROUPS: &'static Groups<{ GROUPS + 1 }> = &attributes::ALL;
 
     fn shared<'a>(data: &'a Data<'_>) -> &'a Device {
         &data.running.device
-    }
-
-    fn resume(device: &Device) {
-        device.resume();
-    }
-
-    fn reset_prepare(device: &Device) {
-        device.pause();
-    }
-
-    fn reset_done(device: &Device) {
-        device.resume();
     }
 }
 

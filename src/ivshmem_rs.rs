@@ -7,6 +7,7 @@
 
 pub mod abi;
 mod attributes;
+mod callbacks;
 mod cursor;
 mod device;
 mod driver;

@@ -8,7 +8,7 @@
 //! | here | wraps | would be replaced by |
 //! |---|---|---|
 //! | [`area`] | flags and page faults of mappings | fault support in `kernel::mm::virt` |
-//! | [`attributes`], [`pci_driver`] | sysfs attributes, sleep and resets of a PCI driver | methods of `kernel::pci::Driver` |
+//! | [`attributes`], [`driver_data`], [`pci_driver`] | sysfs attributes, sleep and resets of a PCI driver | methods of `kernel::pci::Driver` |
 //! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
@@ -28,6 +28,7 @@ pub(crate) mod attributes;
 pub(crate) mod bar;
 pub(crate) mod barrier;
 pub(crate) mod chardev;
+pub(crate) mod driver_data;
 pub(crate) mod eventfd;
 pub(crate) mod fan_in;
 pub(crate) mod frames;

@@ -24,7 +24,7 @@ use kernel::{
     }, //
 };
 
-use super::pci_driver::PciDriver;
+use super::driver_data::DriverData;
 
 /// A file whose text is made from the driver's `T::Shared` when it is read.
 ///
@@ -32,15 +32,15 @@ use super::pci_driver::PciDriver;
 ///
 /// `raw` is a `struct device_attribute` whose callback is the one for `T`.
 #[repr(C)]
-pub(crate) struct Attribute<T: PciDriver> {
+pub(crate) struct Attribute<T: DriverData> {
     raw: bindings::device_attribute,
     show: fn(&T::Shared) -> Result<CString>,
 }
 
 // SAFETY: The kernel only reads it.
-unsafe impl<T: PciDriver> Sync for Attribute<T> {}
+unsafe impl<T: DriverData> Sync for Attribute<T> {}
 
-impl<T: PciDriver> Attribute<T> {
+impl<T: DriverData> Attribute<T> {
     /// The file `name`, which everybody may read. `show` makes the text without the newline; process
     /// context, may sleep.
     pub(crate) const fn new(name: &'static CStr, show: fn(&T::Shared) -> Result<CString>) -> Self {
@@ -62,7 +62,7 @@ unsafe impl<const N: usize> Sync for List<N> {}
 
 impl<const N: usize> List<N> {
     /// The list of `attributes`, which are one fewer than `N`.
-    pub(crate) const fn new<T: PciDriver>(attributes: &'static [Attribute<T>]) -> Self {
+    pub(crate) const fn new<T: DriverData>(attributes: &'static [Attribute<T>]) -> Self {
         assert!(attributes.len() + 1 == N);
         let mut list = [core::ptr::null_mut(); N];
         let mut index = 0;
@@ -124,7 +124,7 @@ macro_rules! attribute_group {
         static $group: $crate::kapi::attributes::Group = {
             use $crate::kapi::attributes::{Attribute, Group, List};
 
-            type Shared = <$driver as $crate::kapi::pci_driver::PciDriver>::Shared;
+            type Shared = <$driver as $crate::kapi::driver_data::DriverData>::Shared;
             const COUNT: usize = [$($file),*].len();
             static ATTRIBUTES: [Attribute<$driver>; COUNT] =
                 [$(Attribute::new($file, |$it: &Shared| $text)),*];
@@ -139,7 +139,7 @@ pub(crate) use attribute_group;
 ///
 /// Must be called by sysfs, for a file of a device that is bound to a driver whose adapter is
 /// [`super::pci_driver::Adapter<T>`]; `buffer` must have room for a page.
-unsafe extern "C" fn show_attribute<T: PciDriver>(
+unsafe extern "C" fn show_attribute<T: DriverData>(
     dev: *mut bindings::device,
     attribute: *mut bindings::device_attribute,
     buffer: *mut c_char,

@@ -33,21 +33,18 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::attributes::Groups;
+use super::{
+    attributes::Groups,
+    driver_data::DriverData, //
+};
 
 /// A PCI driver that is told of sleep and resets, and has attributes.
 ///
 /// All methods are called in process context, may sleep, and get what belongs to a bound device: binding
 /// and unbinding wait until they return.
-pub(crate) trait PciDriver: pci::Driver + 'static {
-    /// What of the driver's data the callbacks need.
-    type Shared: 'static;
-
+pub(crate) trait PciDriver: DriverData {
     /// The attribute groups of each device: `&Groups` of one more than there are.
     const GROUPS: &'static Groups<{ GROUPS + 1 }>;
-
-    /// That part of the driver's data.
-    fn shared<'a>(data: &'a Self::Data<'_>) -> &'a Self::Shared;
 
     /// The machine slept, to memory or to disk, and the device works again: its configuration and
     /// its interrupts are back, programs are still frozen.
