@@ -35,16 +35,11 @@ use crate::{
     file::File,
     index::Index,
     kapi::{
-        attributes::Groups,
         chardev,
         driver_data::DriverData,
         pci::{
             enable,
             msix_vectors, //
-        },
-        pci_driver::{
-            PciDriver,
-            GROUPS, //
         },
         window::Window, //
     },
