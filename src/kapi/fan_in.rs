@@ -9,6 +9,9 @@
 //! passes wake-ups on. The entry enters when somebody begins to wait, stays while somebody does, and
 //! leaves by itself when a wake-up finds nobody: who does not wait costs no interrupt more than one.
 //!
+//! `Documentation/internals.rst` has the proof that no wake-up is lost, and `tools/tests/driver-models` a
+//! model of these steps that is checked under all interleavings; both follow each change here.
+//!
 //! Lock order: the lock of a source's queue > the lock of the file's queue.
 
 use core::marker::PhantomPinned;

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! No wake-up is lost between interrupts, sleepers and a changing subscription, and an interrupt is signalled to
+//! an eventfd exactly once: `Events`, `FanIn` and `WaitQueue` of the driver.
+//!
+//! A sleeper that nobody wakes is a thread that waits for ever, which loom reports as a deadlock.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+
+use loom::sync::atomic::{fence, AtomicU64, AtomicUsize};
+use loom::sync::{Arc, Mutex, Notify};
+use loom::thread;
+
+/// A step that can be left out, to see that the model notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// As the driver is.
+    None,
+    /// The waker does not order its condition before its look at the queue.
+    NoBarrierOfTheWaker,
+    /// The sleeper does not order its entering before its look at the condition.
+    NoBarrierOfTheSleeper,
+    /// The entry leaves without a second look at the file's queue.
+    NoSecondLook,
+    /// The bit of an entry that leaves is cleared without ordering.
+    NoOrderWhenLeaving,
+    /// Nothing orders entering the vector's queue before the look at the condition.
+    NoBarrierAfterJoining,
+    /// The new vectors are not joined by who changes the subscription.
+    SubscriberDoesNotJoin,
+    /// Binding reads the count before it says that there is an eventfd.
+    CountReadTooEarly,
+    /// The handler signals whatever is bound.
+    NoSince,
+}
+
+/// Kernel's fully ordered read-modify-write operations have a full barrier on both sides.
+fn full<R>(operation: impl FnOnce() -> R) -> R {
+    fence(SeqCst);
+    let result = operation();
+    fence(SeqCst);
+    result
+}
+
+/// A `struct wait_queue_head`: a list behind a lock, and a look without it whether the list is empty.
+#[derive(Debug)]
+struct Queue<T> {
+    list: Mutex<Vec<T>>,
+    len: AtomicUsize,
+}
+
+impl<T: Clone + PartialEq> Queue<T> {
+    fn new() -> Self {
+        Self {
+            list: Mutex::new(Vec::new()),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.len.load(Relaxed) != 0
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(&mut Vec<T>) -> R) -> R {
+        let mut list = self.list.lock().unwrap();
+        let result = f(&mut list);
+        self.len.store(list.len(), Relaxed);
+        result
+    }
+}
+
+/// One open file and one sleeper of it; two vectors.
+struct World {
+    fault: Fault,
+    seq: [AtomicU64; 2],
+    /// In the queue of a vector there is, or is not, the file's entry.
+    sources: [Queue<()>; 2],
+    file: Queue<()>,
+    selected: AtomicU64,
+    joined: AtomicU64,
+    sleeper: Notify,
+}
+
+impl World {
+    fn new(fault: Fault, selected: u64) -> Arc<Self> {
+        Arc::new(Self {
+            fault,
+            seq: [AtomicU64::new(0), AtomicU64::new(0)],
+            sources: [Queue::new(), Queue::new()],
+            file: Queue::new(),
+            selected: AtomicU64::new(selected),
+            joined: AtomicU64::new(0),
+            sleeper: Notify::new(),
+        })
+    }
+
+    /// `Events::interrupt`, without eventfds.
+    fn interrupt(&self, vector: usize) {
+        if self.fault == Fault::NoBarrierOfTheWaker {
+            self.seq[vector].fetch_add(1, AcqRel);
+        } else {
+            full(|| self.seq[vector].fetch_add(1, AcqRel));
+        }
+        if !self.sources[vector].is_active() {
+            return;
+        }
+        self.sources[vector].locked(|list| {
+            if !list.is_empty() && !self.pass_on(1 << vector) {
+                list.clear();
+            }
+        });
+    }
+
+    /// `Shared::wake`, under the lock of the vector's queue: false if the entry is to leave.
+    fn pass_on(&self, bit: u64) -> bool {
+        let wanted = || self.selected.load(Relaxed) & bit != 0 && self.file.is_active();
+        if !wanted() {
+            if self.fault == Fault::NoOrderWhenLeaving {
+                self.joined.fetch_sub(bit, Relaxed);
+            } else {
+                full(|| self.joined.fetch_sub(bit, AcqRel));
+            }
+            if self.fault == Fault::NoSecondLook || !wanted() {
+                return false;
+            }
+            self.joined.fetch_add(bit, Relaxed);
+        }
+        self.file.locked(|list| {
+            if !list.is_empty() {
+                self.sleeper.notify();
+            }
+        });
+        true
+    }
+
+    /// `FanIn::join`.
+    fn join(&self) {
+        let missing = self.selected.load(Relaxed) & !self.joined.load(Relaxed);
+        for vector in (0..2).filter(|vector| missing & (1 << vector) != 0) {
+            self.sources[vector].locked(|list| {
+                if self.joined.load(Relaxed) & (1 << vector) == 0 {
+                    self.joined.fetch_add(1 << vector, Relaxed);
+                    list.push(());
+                }
+            });
+        }
+        if missing != 0 && self.fault != Fault::NoBarrierAfterJoining {
+            fence(SeqCst);
+        }
+    }
+
+    /// `FanIn::select`.
+    fn select(&self, mask: u64) {
+        self.selected.store(mask, Relaxed);
+        if self.fault != Fault::SubscriberDoesNotJoin {
+            self.join();
+        }
+        fence(SeqCst);
+        if self.file.is_active() {
+            self.file.locked(|_| self.sleeper.notify());
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        let selected = self.selected.load(Relaxed);
+        (0..2).any(|vector| selected & (1 << vector) != 0 && self.seq[vector].load(Acquire) != 0)
+    }
+
+    /// `wait_in` with `File::wait`'s condition.
+    fn sleep(&self) {
+        loop {
+            self.enter();
+            self.join();
+            if self.is_pending() {
+                return;
+            }
+            self.sleeper.wait();
+            if self.is_pending() {
+                return;
+            }
+        }
+    }
+
+    /// `prepare_to_wait_event()` or `poll_wait()`.
+    fn enter(&self) {
+        self.file.locked(|list| {
+            if list.is_empty() {
+                list.push(());
+            }
+        });
+        if self.fault != Fault::NoBarrierOfTheSleeper {
+            fence(SeqCst);
+        }
+    }
+}
+
+fn check(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}
+
+/// A thread begins to sleep while an interrupt comes.
+fn one_interrupt(fault: Fault) {
+    check(move || {
+        let world = World::new(fault, 1);
+        let interrupted = world.clone();
+        let handler = thread::spawn(move || interrupted.interrupt(0));
+        world.sleep();
+        handler.join().unwrap();
+    });
+}
+
+/// The file has an entry that the first interrupt, of which nobody has to hear, finds of no use, while a thread
+/// begins to sleep; then comes the one that it waits for.
+fn an_entry_leaves(fault: Fault) {
+    check(move || {
+        let world = World::new(fault, 1);
+        world.join();
+        let interrupted = world.clone();
+        let handler = thread::spawn(move || {
+            // One that was seen before: it does not count.
+            interrupted.sources[0].locked(|list| {
+                if !list.is_empty() && !interrupted.pass_on(1) {
+                    list.clear();
+                }
+            });
+            interrupted.interrupt(0);
+        });
+        world.sleep();
+        handler.join().unwrap();
+    });
+}
+
+/// Somebody polls for vector 0, and is not asked again; the subscription becomes vector 1, which is then rung.
+fn the_subscription_changes(fault: Fault) {
+    check(move || {
+        let world = World::new(fault, 1);
+        world.enter();
+        world.join();
+        let other = world.clone();
+        let handler = thread::spawn(move || other.interrupt(1));
+        world.select(2);
+        while !world.is_pending() {
+            world.sleeper.wait();
+        }
+        handler.join().unwrap();
+    });
+}
+
+/// A vector with the binding of one file.
+struct Bound {
+    fault: Fault,
+    seq: AtomicU64,
+    count: AtomicU64,
+    /// `since` of the binding, if there is one.
+    binding: Mutex<Option<u64>>,
+    eventfd: AtomicU64,
+}
+
+impl Bound {
+    /// `Events::interrupt`, without waiters.
+    fn interrupt(&self) {
+        let seq = full(|| self.seq.fetch_add(1, AcqRel)) + 1;
+        if self.count.load(Relaxed) != 0 {
+            let binding = self.binding.lock().unwrap();
+            let concerned = |since: &u64| seq > *since || self.fault == Fault::NoSince;
+            if binding.as_ref().is_some_and(concerned) {
+                self.eventfd.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// `Events::bind`; returns the count at that moment.
+    fn bind(&self, seen: u64) -> u64 {
+        let mut binding = self.binding.lock().unwrap();
+        let early = self.seq.load(Acquire);
+        self.count.store(1, Relaxed);
+        fence(SeqCst);
+        let seq = match self.fault {
+            Fault::CountReadTooEarly => early,
+            _ => self.seq.load(Acquire),
+        };
+        if seq != seen {
+            self.eventfd.fetch_add(1, Relaxed);
+        }
+        *binding = Some(seq);
+        seq
+    }
+}
+
+/// Interrupts come while an eventfd is bound: it counts those after the binding, and 1 for those before.
+fn binding(fault: Fault) {
+    check(move || {
+        let bound = Arc::new(Bound {
+            fault,
+            seq: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            binding: Mutex::new(None),
+            eventfd: AtomicU64::new(0),
+        });
+        let interrupted = bound.clone();
+        let handler = thread::spawn(move || {
+            interrupted.interrupt();
+            interrupted.interrupt();
+        });
+        let at = bound.bind(0);
+        handler.join().unwrap();
+        assert_eq!(bound.eventfd.load(Relaxed), (2 - at) + u64::from(at != 0));
+    });
+}
+
+#[test]
+fn who_begins_to_sleep_hears_of_the_interrupt() {
+    one_interrupt(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_waker_s_barrier() {
+    one_interrupt(Fault::NoBarrierOfTheWaker);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_sleeper_s_barrier() {
+    an_entry_leaves(Fault::NoBarrierOfTheSleeper);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_barrier_after_joining() {
+    one_interrupt(Fault::NoBarrierAfterJoining);
+}
+
+#[test]
+fn an_entry_that_leaves_is_replaced() {
+    an_entry_leaves(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_second_look() {
+    an_entry_leaves(Fault::NoSecondLook);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_order_when_leaving() {
+    an_entry_leaves(Fault::NoOrderWhenLeaving);
+}
+
+#[test]
+fn a_poller_hears_of_the_new_subscription() {
+    the_subscription_changes(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_if_the_subscriber_does_not_join() {
+    the_subscription_changes(Fault::SubscriberDoesNotJoin);
+}
+
+#[test]
+fn an_eventfd_counts_each_interrupt_once() {
+    binding(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_if_the_count_is_read_too_early() {
+    binding(Fault::CountReadTooEarly);
+}
+
+#[test]
+#[should_panic]
+fn not_if_it_does_not_matter_when_it_was_bound() {
+    binding(Fault::NoSince);
+}
