@@ -42,6 +42,7 @@ attribute_group!(STATISTICS: Ivshmem, c"ivshmem_statistics", {
     c"interrupts" => |device| interrupts(device),
     c"doorbells" => |device| show(device.doorbells()),
     c"wake_ups" => |device| show(device.wake_ups()),
+    c"held_back" => |device| show(device.pauses()),
     c"eventfds" => |device| show(device.events().eventfds()),
     c"opens" => |device| show(device.window().opens()),
     c"mappings" => |device| show(device.window().mappings()),

@@ -56,7 +56,8 @@ use crate::{
         barrier::write_barrier,
         route::Cache,
         window::Window, //
-    }, //
+    },
+    moderation::Moderation, //
 };
 
 /// The registers, inaccessible once the device is unbound.
@@ -91,6 +92,7 @@ pub(crate) struct Device {
     events: Arc<Events>,
     window: Arc<Window>,
     register_page: Option<Arc<Window>>,
+    moderation: Arc<Moderation>,
     properties: Properties,
     /// Peer ID that the device reports.
     position: Atomic<u32>,
@@ -105,6 +107,7 @@ impl Device {
         events: Arc<Events>,
         window: Arc<Window>,
         register_page: Option<Arc<Window>>,
+        moderation: Arc<Moderation>,
         position: u32,
         properties: Properties,
     ) -> Self {
@@ -113,6 +116,7 @@ impl Device {
             events,
             window,
             register_page,
+            moderation,
             properties,
             position: Atomic::new(position),
             files: Atomic::new(0),
@@ -228,6 +232,11 @@ impl Device {
     /// Number of times that a thread slept for events and was woken.
     pub(crate) fn wake_ups(&self) -> u64 {
         self.statistics.wake_ups.load(Relaxed)
+    }
+
+    /// How often a vector was held back because peers rang too fast.
+    pub(crate) fn pauses(&self) -> u64 {
+        self.moderation.pauses()
     }
 
     /// Answers `GET_INFO`.

@@ -44,6 +44,7 @@ use crate::{
         window::Window, //
     },
     memory,
+    moderation::Moderation,
     parameters,
     vectors::{
         self,
@@ -72,7 +73,7 @@ kernel::pci_device_table!(
 pub(crate) struct Data<'bound> {
     _node: Pin<KBox<chardev::Registration<File>>>,
     running: Running,
-    _index: Index,
+    index: Index,
     _bound: PhantomData<&'bound ()>,
 }
 
@@ -129,7 +130,8 @@ impl pci::Driver for Ivshmem {
         let index = Index::take()?;
         let most = max_vectors(pdev)?;
         let events = Arc::new(Events::new(most)?, GFP_KERNEL)?;
-        let vectors = arm_vectors(pdev, &index, &events, most);
+        let moderation = Arc::new(Moderation::new()?, GFP_KERNEL)?;
+        let vectors = arm_vectors(pdev, &index, &events, &moderation, most);
 
         let properties = Properties {
             peer_override: peer_override(pdev),
@@ -145,6 +147,7 @@ impl pci::Driver for Ivshmem {
             events,
             window,
             register_page,
+            moderation,
             position,
             properties,
         );
@@ -161,9 +164,14 @@ impl pci::Driver for Ivshmem {
         Ok(Data {
             _node: node,
             running,
-            _index: index,
+            index,
             _bound: PhantomData,
         })
+    }
+
+    /// The teardown is that of [`Data`].
+    fn unbind<'bound>(pdev: &'bound pci::Device<Core<'_>>, data: Pin<&Self::Data<'bound>>) {
+        dev_info!(pdev, "ivshmem{}: removed\n", data.index.get());
     }
 }
 
@@ -192,12 +200,13 @@ fn arm_vectors(
     pdev: &pci::Device<Bound>,
     index: &Index,
     events: &Arc<Events>,
+    moderation: &Arc<Moderation>,
     most: usize,
 ) -> Option<Vectors> {
     if most == 0 {
         return None;
     }
-    vectors::arm(pdev, index, events, most)
+    vectors::arm(pdev, index, events, moderation, most)
         .inspect_err(|error| {
             dev_warn!(
                 pdev,

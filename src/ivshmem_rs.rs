@@ -19,6 +19,7 @@ mod index;
 mod ioctl;
 mod kapi;
 mod memory;
+mod moderation;
 mod parameters;
 mod vectors;
 

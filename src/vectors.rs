@@ -3,11 +3,18 @@
 //! The interrupt handlers of a device: one for each MSI-X vector, feeding its [`Events`].
 
 use kernel::{
-    device::Bound,
+    device::{
+        self,
+        Bound, //
+    },
     pci,
     prelude::*,
     str::CString,
-    sync::Arc, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    time::Delta, //
 };
 
 use crate::{
@@ -16,6 +23,10 @@ use crate::{
     kapi::irq::{
         self,
         IrqContext, //
+    },
+    moderation::{
+        Moderation,
+        Sampler, //
     }, //
 };
 
@@ -26,12 +37,25 @@ pub(crate) type Vectors = irq::Vectors<Vector>;
 pub(crate) struct Vector {
     index: usize,
     events: Arc<Events>,
+    sampler: Sampler,
+    moderation: Arc<Moderation>,
+    device: ARef<device::Device>,
 }
 
 impl irq::Handler for Vector {
     /// The device's status register is not asked: with MSI-X it says nothing.
-    fn handle(&self, context: &IrqContext) {
-        self.events.interrupt(self.index, context);
+    fn handle(&self, context: &IrqContext) -> Option<Delta> {
+        let pause = self
+            .moderation
+            .run(&self.sampler, || self.events.interrupt(self.index, context));
+        if pause.is_some() && self.moderation.may_say() {
+            dev_warn!(
+                self.device,
+                "a peer rings vector {} faster than this machine keeps up with: held back\n",
+                self.index
+            );
+        }
+        pause
     }
 }
 
@@ -43,6 +67,7 @@ pub(crate) fn arm(
     pdev: &pci::Device<Bound>,
     index: &Index,
     events: &Arc<Events>,
+    moderation: &Arc<Moderation>,
     most: usize,
 ) -> Result<Vectors> {
     Vectors::new(pdev, most, |vector| {
@@ -50,6 +75,9 @@ pub(crate) fn arm(
         let handler = Vector {
             index: vector,
             events: events.clone(),
+            sampler: Sampler::new(),
+            moderation: moderation.clone(),
+            device: pdev.as_ref().into(),
         };
         Ok((name, handler))
     })

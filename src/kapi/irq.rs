@@ -6,12 +6,14 @@
 //! must not outlive, has static names only, must not be forgotten, and changes with each release.
 //!
 //! C headers: [`include/linux/interrupt.h`](srctree/include/linux/interrupt.h),
+//! [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h),
 //! [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
 use core::marker::PhantomData;
 
 use kernel::{
     bindings,
+    container_of,
     device::Bound,
     devres,
     error::to_result,
@@ -21,11 +23,15 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
+            Acquire,
             Atomic,
-            Full, //
+            Full,
+            Release, //
         },
         Arc, //
-    }, //
+    },
+    time::Delta,
+    types::Opaque, //
 };
 
 use super::pci::as_raw;
@@ -51,16 +57,31 @@ impl IrqContext {
 
 /// What to do at an interrupt.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// An interrupt came. Runs as `context` says, on one CPU at a time; must not sleep.
-    fn handle(&self, context: &IrqContext);
+    /// An interrupt came. Runs as `context` says, on one CPU at a time; must not sleep. With a time, the
+    /// vector is held back for so long: what comes meanwhile makes one interrupt after it.
+    fn handle(&self, context: &IrqContext) -> Option<Delta>;
 }
 
 /// A vector that was requested, with what its handler needs.
+#[pin_data]
 struct Line<H> {
     number: c_uint,
     name: CString,
     handler: H,
+    /// Ends the time for which the vector is held back.
+    #[pin]
+    timer: Opaque<bindings::hrtimer>,
+    /// The vector is disabled, and the timer is to enable it. Set by the handler, cleared by the timer.
+    held_back: Atomic<bool>,
+    /// The vector is about to be freed: it is not held back any more.
+    ending: Atomic<bool>,
 }
+
+// SAFETY: The timer has a lock of its own and belongs to no thread; all else is `Send`, as handlers are.
+unsafe impl<H: Handler> Send for Line<H> {}
+
+// SAFETY: The timer is accessed by functions that take its lock; all else is `Sync`, as handlers are.
+unsafe impl<H: Handler> Sync for Line<H> {}
 
 /// # Invariants
 ///
@@ -68,7 +89,7 @@ struct Line<H> {
 /// address as the cookie.
 struct Armed<H: Handler> {
     pdev: ARef<Device>,
-    lines: KVec<KBox<Line<H>>>,
+    lines: KVec<Pin<KBox<Line<H>>>>,
     armed: Atomic<bool>,
 }
 
@@ -79,9 +100,10 @@ impl<H: Handler> Armed<H> {
             return;
         }
         for line in &self.lines {
+            line.end_pause();
             // SAFETY: Requested with this cookie by the type invariant, and freed once only, as
             // `armed` was true.
-            unsafe { bindings::free_irq(line.number, cookie(line)) };
+            unsafe { bindings::free_irq(line.number, line.cookie()) };
         }
         // SAFETY: The vectors are allocated by the type invariant, and no handler uses one any more.
         unsafe { bindings::pci_free_irq_vectors(as_raw(&*self.pdev)) };
@@ -146,16 +168,12 @@ impl<H: Handler> Vectors<H> {
         pdev: &Device<Bound>,
         index: usize,
         (name, handler): (CString, H),
-    ) -> Result<KBox<Line<H>>> {
+    ) -> Result<Pin<KBox<Line<H>>>> {
         // SAFETY: The device is valid; the function checks the index.
         let number = unsafe { bindings::pci_irq_vector(as_raw(pdev), u32::try_from(index)?) };
         to_result(number)?;
-        let line = Line {
-            number: c_uint::try_from(number)?,
-            name,
-            handler,
-        };
-        let line = KBox::new(line, GFP_KERNEL)?;
+        let number = c_uint::try_from(number)?;
+        let line = KBox::pin_init(Line::new(number, name, handler), GFP_KERNEL)?;
         // SAFETY: Name and cookie live in a box that is kept until `free_irq`, and `Line<H>` is what
         // the handler takes the cookie for.
         to_result(unsafe {
@@ -165,7 +183,7 @@ impl<H: Handler> Vectors<H> {
                 None,
                 0,
                 line.name.as_char_ptr(),
-                cookie(&line),
+                line.cookie(),
             )
         })?;
         Ok(line)
@@ -183,8 +201,69 @@ impl<H: Handler> Drop for Vectors<H> {
     }
 }
 
-fn cookie<H>(line: &KBox<Line<H>>) -> *mut c_void {
-    core::ptr::from_ref::<Line<H>>(line).cast_mut().cast()
+impl<H: Handler> Line<H> {
+    fn new(number: c_uint, name: CString, handler: H) -> impl PinInit<Self> {
+        pin_init!(Self {
+            number,
+            name,
+            handler,
+            // SAFETY: `slot` can be written to; the clock and the mode exist.
+            timer <- Opaque::ffi_init(|slot| unsafe {
+                bindings::hrtimer_setup(
+                    slot,
+                    Some(end_pause::<H>),
+                    // CAST: A small constant.
+                    bindings::CLOCK_MONOTONIC as bindings::clockid_t,
+                    bindings::hrtimer_mode_HRTIMER_MODE_REL,
+                )
+            }),
+            held_back: Atomic::new(false),
+            ending: Atomic::new(false),
+        })
+    }
+
+    /// What the interrupt core hands to [`handle`].
+    fn cookie(&self) -> *mut c_void {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Holds the vector back. Called by its handler.
+    fn pause(&self, time: Delta) {
+        // Twice before the timer has run: an interrupt that was under way on another CPU.
+        if self.ending.load(Acquire) || self.held_back.xchg(true, Full) {
+            return;
+        }
+        // SAFETY: The vector is requested while its handler runs. Until the interrupt core masks it, at
+        // the next interrupt, what comes is remembered, and made up for when it is enabled.
+        unsafe { bindings::disable_irq_nosync(self.number) };
+        // SAFETY: The timer is set up, and cancelled before it is freed.
+        unsafe {
+            bindings::hrtimer_start_range_ns(
+                self.timer.get(),
+                time.as_nanos(),
+                0,
+                bindings::hrtimer_mode_HRTIMER_MODE_REL,
+            )
+        };
+    }
+
+    /// Sees to it that the vector is enabled, and not held back again. May sleep.
+    fn end_pause(&self) {
+        self.ending.store(true, Release);
+        // SAFETY: The vector is requested. After this, every handler sees that the end has come.
+        unsafe { bindings::synchronize_irq(self.number) };
+        // SAFETY: The timer is set up.
+        unsafe { bindings::hrtimer_cancel(self.timer.get()) };
+        self.enable();
+    }
+
+    /// Enables the vector if it is held back.
+    fn enable(&self) {
+        if self.held_back.xchg(false, Full) {
+            // SAFETY: The vector is requested, and was disabled once when `held_back` was set.
+            unsafe { bindings::enable_irq(self.number) };
+        }
+    }
 }
 
 /// # Safety
@@ -196,6 +275,21 @@ unsafe extern "C" fn handle<H: Handler>(_: c_int, line: *mut c_void) -> bindings
     let line = unsafe { &*line.cast::<Line<H>>() };
     // INVARIANT: A handler runs with interrupts off, also as a thread (`threadirqs`), but not so on
     // PREEMPT_RT.
-    line.handler.handle(&IrqContext(PhantomData));
+    if let Some(time) = line.handler.handle(&IrqContext(PhantomData)) {
+        line.pause(time);
+    }
     bindings::irqreturn::IRQ_HANDLED
+}
+
+/// # Safety
+///
+/// Must be called by the timer code, for the timer of a `Line<H>`.
+unsafe extern "C" fn end_pause<H: Handler>(
+    timer: *mut bindings::hrtimer,
+) -> bindings::hrtimer_restart {
+    // SAFETY: The timer is the field of a boxed `Line<H>`, which lives until `hrtimer_cancel` has waited
+    // for this call.
+    let line = unsafe { &*container_of!(Opaque::cast_from(timer), Line<H>, timer) };
+    line.enable();
+    bindings::hrtimer_restart::HRTIMER_NORESTART
 }

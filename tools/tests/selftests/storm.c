@@ -5,6 +5,7 @@
  * something else from the machine. The measured times are printed.
  */
 #include "sleeper.h"
+#include "sysfs.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -144,6 +145,43 @@ TEST(leaves_other_openers_and_the_shell_their_turn)
 	printf("# %ld CPUs rang %ld times in %lld ms\n", cpus, rings,
 	       (long long)(now_ns() - start) / 1000000);
 	EXPECT_TRUE(rings > SAMPLES);
+}
+
+static unsigned long held_back(void)
+{
+	int fd = dev_open(O_RDONLY);
+	unsigned long times = attribute_number(dev_info(fd).bus_id, "ivshmem_statistics/held_back");
+
+	close(fd);
+	return times;
+}
+
+/* The last ring of a flood counts, though the vector was held back. */
+TEST(a_flood_is_held_back_and_its_last_ring_arrives)
+{
+	long cpus = ASSERT_OK(sysconf(_SC_NPROCESSORS_ONLN));
+	int fd = dev_open_with(O_RDWR, 2), limit = 100 * test_scale();
+	pthread_t threads[cpus];
+	unsigned long before = held_back();
+
+	ASSERT_OK(subscribe(fd, 1 << STORM_VECTOR));
+	bind_many(256);
+	storm_start(threads, cpus);
+	while (held_back() == before && limit--)
+		usleep(100000);
+	storm_end(threads, cpus);
+	EXPECT_TRUE(held_back() > before);
+	for (int i = 0; i < 100; i++)
+		ring_arrives(STORM_VECTOR);
+}
+
+TEST(a_vector_that_is_rung_in_turn_is_not_held_back)
+{
+	unsigned long before = held_back();
+
+	for (int i = 0; i < 500; i++)
+		ring_arrives(CALM_VECTOR);
+	EXPECT_EQ(before, held_back());
 }
 
 int main(int argc, char **argv)

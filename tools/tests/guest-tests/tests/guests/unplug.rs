@@ -81,7 +81,10 @@ fn doorbell(fleet: &Fleet) -> Result<(), Failed> {
     unplug(guest)?;
     user.wait()?.check()?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
-    Ok(())
+    match guest.kernel_log()?.contains("ivshmem0: removed") {
+        true => Ok(()),
+        false => Err("the driver does not say that the device is gone".into()),
+    }
 }
 
 fn plain(fleet: &Fleet) -> Result<(), Failed> {
