@@ -8,6 +8,7 @@ use kernel::{
     bindings,
     mm::virt::{
         flags,
+        vm_flags_t,
         VmaNew, //
     },
     prelude::*,
@@ -19,6 +20,31 @@ use kernel::{
 };
 
 use super::route::Order;
+
+/// The area is shared, also where `mmap` clears VM_SHARED: for a file that is open read-only.
+///
+/// From the number of the bit: some releases of 7.3 bind `VM_MAYSHARE` to the value of `VM_MAYEXEC`.
+const MAYSHARE: vm_flags_t = 1 << bindings::VMA_MAYSHARE_BIT;
+
+// The other flags whose meaning the driver trusts, here and in `VmaNew`.
+const _: () = {
+    let trusted = [
+        (flags::READ, bindings::VMA_READ_BIT),
+        (flags::WRITE, bindings::VMA_WRITE_BIT),
+        (flags::EXEC, bindings::VMA_EXEC_BIT),
+        (flags::MAYWRITE, bindings::VMA_MAYWRITE_BIT),
+        (flags::MAYEXEC, bindings::VMA_MAYEXEC_BIT),
+        (flags::PFNMAP, bindings::VMA_PFNMAP_BIT),
+        (flags::IO, bindings::VMA_IO_BIT),
+        (flags::DONTEXPAND, bindings::VMA_DONTEXPAND_BIT),
+        (flags::DONTDUMP, bindings::VMA_DONTDUMP_BIT),
+    ];
+    let mut i = 0;
+    while i < trusted.len() {
+        assert!(trusted[i].0 == 1 << trusted[i].1);
+        i += 1;
+    }
+};
 
 /// An object whose pages areas show. Each area owns a reference to it.
 pub(super) trait Pager: Send + Sync + Sized + 'static {
@@ -40,9 +66,8 @@ pub(super) trait Pager: Send + Sync + Sized + 'static {
 ///
 /// `EINVAL` for a private mapping, `EACCES` for an executable one.
 pub(super) fn restrict(vma: &VmaNew) -> Result {
-    // Not VM_SHARED, which `mmap` clears for files that are open read-only. A private mapping would
-    // make `vmf_insert_pfn` a BUG.
-    if vma.flags() & flags::MAYSHARE == 0 {
+    // A private mapping would make `vmf_insert_pfn` a BUG.
+    if vma.flags() & MAYSHARE == 0 {
         return Err(EINVAL);
     }
     vma.try_clear_mayexec().map_err(|_| EACCES)?;
