@@ -97,6 +97,7 @@ impl pci::Driver for Ivshmem {
         pdev: &'bound pci::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        memory::check(pdev)?;
         enable(pdev)?;
         // Without this the device may not send its MSI-X messages.
         pdev.set_master();

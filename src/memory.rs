@@ -31,7 +31,10 @@ use crate::{
         }, //
     },
     kapi::{
-        bar::Claim,
+        bar::{
+            is_memory,
+            Claim, //
+        },
         frames::Frames,
         pci::holds_msix,
         route::{
@@ -48,7 +51,6 @@ const AUTO: u32 = 0;
 ///
 /// Says in the kernel log what is wrong if the device is of no use.
 pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<KBox<dyn Route>> {
-    check(pdev)?;
     let claim = Claim::new(pdev, BAR_MEMORY, c"ivshmem_rs").inspect_err(|error| {
         dev_err!(
             pdev,
@@ -98,8 +100,17 @@ pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Result<Option<KBox<dy
     }
 }
 
-/// Refuses memory that the contract has no mappings for.
-fn check(pdev: &pci::Device<Bound>) -> Result {
+/// Refuses a device whose BARs cannot be what the driver takes them for: to be called before anything
+/// is mapped.
+///
+/// Says in the kernel log what is wrong.
+pub(crate) fn check(pdev: &pci::Device<Bound>) -> Result {
+    for bar in [BAR_REGISTERS, BAR_MEMORY] {
+        if pdev.resource_len(bar)? != 0 && !is_memory(pdev, bar) {
+            dev_err!(pdev, "BAR{} is I/O ports, not memory\n", bar);
+            return Err(EINVAL);
+        }
+    }
     let size = pdev.resource_len(BAR_MEMORY)?;
     if size == 0 {
         dev_err!(

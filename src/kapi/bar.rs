@@ -15,6 +15,16 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+/// Whether BAR `bar` is memory, prefetchable or not. What is not is I/O ports, or is not there.
+pub(crate) fn is_memory(pdev: &pci::Device<Bound>, bar: u32) -> bool {
+    // SAFETY: `pdev` is a valid device, whose resources do not change while it is bound.
+    let resources = unsafe { &(*super::pci::as_raw(pdev)).resource };
+    // CAST: A BAR number.
+    let resource = resources.get(bar as usize);
+    // CAST: A small constant.
+    resource.is_some_and(|resource| resource.flags & bindings::IORESOURCE_MEM as c_ulong != 0)
+}
+
 /// The sole right to whole pages of a device.
 ///
 /// # Invariants
