@@ -59,7 +59,7 @@ use crate::{
         FileId, //
     },
     kapi::{
-        route::Cache,
+        cache::Cache,
         window::Window, //
     }, //
 };

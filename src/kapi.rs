@@ -2,35 +2,37 @@
 
 //! Kernel interfaces that the `kernel` crate of Linux 7.3 does not offer yet.
 //!
-//! All unsafe code of the module is below this file. Each item has the shape that it would have
+//! All unsafe code of the module is below this file, and its only C. Each item has the shape that it would have
 //! upstream, and goes away when upstream has it:
 //!
 //! | here | wraps | would be replaced by |
 //! |---|---|---|
 //! | [`area`] | flags and page faults of mappings | fault support in `kernel::mm::virt` |
 //! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
+//! | [`cache`] | cache types of page table entries | `pgprot_t` helpers of `kernel::mm` |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
-//! | [`frames`], [`pages`] | device memory as page frames, or with page structures | `kernel::mm` |
+//! | [`device_memory`] | device memory that the kernel maps cached | `kernel::io` |
+//! | [`frames`] | page table entries that point to device memory | `kernel::mm` |
+//! | [`helpers`] | macros and inline functions of headers | `rust/helpers/` |
 //! | [`irq`] | several vectors with their handlers | `kernel::pci::IrqVector` that owns its vectors |
 //! | [`pci`] | enabling that is undone, MSI-X table size | methods of `kernel::pci::Device` |
 //! | [`pm`] | a driver's callback at resume | a method of `kernel::pci::Driver` |
-//! | [`route`] | the interface of the two | - |
 //! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
 //! | [`window`] | device memory that is shown, and taken away again | - |
 
 mod area;
 pub(crate) mod bar;
+pub(crate) mod cache;
 pub(crate) mod chardev;
+pub(crate) mod device_memory;
 pub(crate) mod eventfd;
-pub(crate) mod frames;
+mod frames;
+mod helpers;
 pub(crate) mod irq;
-#[cfg(all(CONFIG_X86_64, CONFIG_ZONE_DEVICE))]
-pub(crate) mod pages;
 pub(crate) mod pci;
 pub(crate) mod pm;
-pub(crate) mod route;
 pub(crate) mod shared_page;
 pub(crate) mod wait;
 pub(crate) mod window;

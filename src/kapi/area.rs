@@ -19,11 +19,12 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-use super::route::Order;
+use super::frames::Order;
 
 /// The area is shared, also where `mmap` clears VM_SHARED: for a file that is open read-only.
 ///
-/// From the number of the bit: some releases of 7.3 bind `VM_MAYSHARE` to the value of `VM_MAYEXEC`.
+/// From the number of the bit: some releases of 7.3 bind `VM_MAYSHARE` to the value of
+/// `VM_MAYEXEC`.
 const MAYSHARE: vm_flags_t = 1 << bindings::VMA_MAYSHARE_BIT;
 
 // The other flags whose meaning the driver trusts, here and in `VmaNew`.
@@ -46,6 +47,15 @@ const _: () = {
     }
 };
 
+/// `access` of `struct vm_operations_struct`.
+pub(super) type Access = unsafe extern "C" fn(
+    *mut bindings::vm_area_struct,
+    c_ulong,
+    *mut c_void,
+    c_int,
+    c_int,
+) -> c_int;
+
 /// An object whose pages areas show. Each area owns a reference to it.
 pub(super) trait Pager: Send + Sync + Sized + 'static {
     /// There is one more area.
@@ -54,19 +64,27 @@ pub(super) trait Pager: Send + Sync + Sized + 'static {
     /// There is one area less.
     fn closed(&self) {}
 
-    /// Puts a page of `order` in place, or says why not. May sleep.
+    /// What debuggers read and write the pages with, where they have no page structures.
+    const ACCESS: Option<Access> = None;
+
+    /// Puts a page of `order` in place, or answers `VM_FAULT_FALLBACK` if a smaller one is to be
+    /// tried. May sleep.
     ///
     /// # Safety
     ///
-    /// `vmf` describes a fault in an area that [`attach`] gave to this object.
-    unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t;
+    /// `vmf` describes a fault of this thread in an area that [`attach`] gave to this object.
+    unsafe fn fault(
+        this: ArcBorrow<'_, Self>,
+        vmf: &mut bindings::vm_fault,
+        order: Order,
+    ) -> bindings::vm_fault_t;
 }
 
 /// Makes `vma` a mapping that is shared, not executable, not in core dumps and cannot grow.
 ///
 /// `EINVAL` for a private mapping, `EACCES` for an executable one.
 pub(super) fn restrict(vma: &VmaNew) -> Result {
-    // A private mapping would make `vmf_insert_pfn` a BUG.
+    // In a private mapping the kernel would take page frames for pages of the program's own.
     if vma.flags() & MAYSHARE == 0 {
         return Err(EINVAL);
     }
@@ -83,7 +101,7 @@ pub(super) fn attach<T: Pager>(vma: &VmaNew, pager: Arc<T>) {
     // SAFETY: The area is being set up and nobody else sees it. The reference is given back by
     // `Operations::close`.
     unsafe { (*raw).vm_private_data = pager.into_foreign() };
-    // SAFETY: As above.
+    // SAFETY: The area is being set up and nobody else sees it.
     unsafe { (*raw).vm_ops = Operations::<T>::table() };
 }
 
@@ -96,6 +114,7 @@ impl<T: Pager> Operations<T> {
         close: Some(Self::close),
         fault: Some(Self::fault),
         huge_fault: Some(Self::huge_fault),
+        access: T::ACCESS,
         ..pin_init::zeroed()
     };
 
@@ -171,6 +190,6 @@ impl<T: Pager> Operations<T> {
         // SAFETY: The area is locked by the page fault.
         let pager = unsafe { Self::pager(vmf.__bindgen_anon_1.vma) };
         // SAFETY: As the caller promises.
-        unsafe { pager.fault(vmf, order) }
+        unsafe { T::fault(pager, vmf, order) }
     }
 }
