@@ -98,7 +98,7 @@ install-module:
 install-dkms: dir = $(DESTDIR)/usr/src/ivshmem-rs-$(version)
 install-dkms:
 	mkdir -p $(dir)/src $(dir)/tools/scripts/sandbox
-	cd src && find . \( -name '*.rs' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
+	cd src && find . \( -name '*.rs' -o -name '*.c' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
 	cp tools/scripts/rust-kdir $(dir)/tools/
 	cp tools/scripts/sandbox/kdir tools/scripts/sandbox/lib.sh $(dir)/tools/scripts/sandbox/
 	sed 's/#MODULE_VERSION#/$(version)/' dist/dkms.conf >$(dir)/dkms.conf
@@ -246,7 +246,7 @@ compile_fail := $(wildcard tools/tests/compile-fail/*.rs)
 check-compile-fail: kernel-accepted
 	@for case in $(compile_fail); do name=$$(basename $$case .rs); dir=build/compile-fail/$$name; \
 		echo "CHECK   does not compile: $$name"; rm -rf $$dir; mkdir -p $$dir; cp -R src $$case $$dir/; \
-		mv $$dir/$$name.rs $$dir/src/; echo "mod $$name;" >>$$dir/src/ivshmem_rs.rs; \
+		mv $$dir/$$name.rs $$dir/src/; echo "mod $$name;" >>$$dir/src/ivshmem_rs_main.rs; \
 		! $(in_kernel) make -C $(kdir) $(kernel_args) M=$(CURDIR)/$$dir/src modules >$$dir/log 2>&1 || \
 			{ echo "$$case compiles" >&2; exit 1; }; \
 		code=$$(sed -n 's|^//! error: ||p' $$case); \

@@ -54,7 +54,7 @@ use crate::{
     events::Events,
     kapi::{
         barrier::write_barrier,
-        route::Cache,
+        cache::Cache,
         window::Window, //
     },
     moderation::Moderation, //
@@ -286,6 +286,10 @@ impl Device {
     /// the PCI core has brought back the vectors, and the interrupt mask means nothing with MSI-X. The
     /// peer ID can be another: a machine that wakes from disk has connected anew.
     pub(crate) fn resume(&self) {
+        // First, as those who are woken below look at the memory.
+        for window in self.windows() {
+            window.resume();
+        }
         if let Some(registers) = self.registers.try_access() {
             self.position
                 .store(registers.read32(regs::IV_POSITION), Relaxed);
@@ -294,15 +298,26 @@ impl Device {
     }
 
     /// The device is about to be reset, and does not work until [`Device::resume`].
-    pub(crate) fn pause(&self) {}
+    ///
+    /// Called under the device's lock. May sleep.
+    pub(crate) fn pause(&self) {
+        for window in self.windows() {
+            window.pause();
+        }
+    }
+
+    /// What programs can map of the device.
+    fn windows(&self) -> impl Iterator<Item = &Arc<Window>> {
+        let windows = [Some(&self.window), self.register_page.as_ref()];
+        windows.into_iter().flatten()
+    }
 
     /// The end of the device, called when it is unbound: no interrupt comes any more, no file can
     /// be opened. Wakes everybody, then takes the memory away. May sleep.
     pub(crate) fn close(&self) {
         self.events.die();
-        self.window.close();
-        if let Some(page) = &self.register_page {
-            page.close();
+        for window in self.windows() {
+            window.close();
         }
     }
 }

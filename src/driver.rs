@@ -101,6 +101,7 @@ impl pci::Driver for Ivshmem {
         pdev: &'bound pci::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        memory::check(pdev)?;
         enable(pdev)?;
         // Without this the device may not send its MSI-X messages.
         pdev.set_master();
@@ -115,10 +116,9 @@ impl pci::Driver for Ivshmem {
                     error
                 )
             })?;
-        let register_page = match memory::open_registers(pdev)? {
-            Some(route) => Some(Window::new(route, Region::Registers.file_offset(0))?),
-            None => None,
-        };
+        let register_page = memory::open_registers(pdev)
+            .map(|page| Window::new(page, Region::Registers.file_offset(0)))
+            .transpose()?;
         let position = registers.read32(regs::IV_POSITION);
         if position > regs::MAX_PEER {
             dev_warn!(

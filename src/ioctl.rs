@@ -260,7 +260,9 @@ fn wait_word(this: &File, args: &Wait, timeout: Timeout) -> Result<u64> {
             return Some(Err(ENODEV));
         }
         match device.window().word(args.offset) {
-            Ok(word) if word == args.value => None,
+            // While the device is reset the word cannot be read; everybody is woken after that.
+            Ok(None) => None,
+            Ok(Some(word)) if word == args.value => None,
             Ok(_) => {
                 // What the peer wrote before the word is read after it.
                 read_barrier();

@@ -2,7 +2,7 @@
 
 //! Kernel interfaces that the `kernel` crate of Linux 7.3 does not offer yet.
 //!
-//! All unsafe code of the module is below this file. Each item has the shape that it would have
+//! All unsafe code of the module is below this file, and its only C. Each item has the shape that it would have
 //! upstream, and goes away when upstream has it:
 //!
 //! | here | wraps | would be replaced by |
@@ -10,14 +10,16 @@
 //! | [`area`] | flags and page faults of mappings | fault support in `kernel::mm::virt` |
 //! | [`attributes`], [`driver_data`], [`pci_driver`] | sysfs attributes, sleep and resets of a PCI driver | methods of `kernel::pci::Driver` |
 //! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
+//! | [`cache`] | cache types of page table entries | `pgprot_t` helpers of `kernel::mm` |
 //! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
 //! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
-//! | [`frames`], [`pages`] | device memory as page frames, or with page structures | `kernel::mm` |
 //! | [`barrier`], [`spinlock`] | names that move between releases; a lock for handlers | - |
+//! | [`device_memory`] | device memory that the kernel maps cached | `kernel::io` |
 //! | [`fan_in`] | a wait queue that is fed by several others | - |
+//! | [`frames`] | page table entries that point to device memory | `kernel::mm` |
+//! | [`helpers`] | macros and inline functions of headers | `rust/helpers/` |
 //! | [`irq`] | MSI-X vectors with their handlers and names | `kernel::irq` with owned vectors and names |
 //! | [`pci`] | enabling that is undone, MSI-X table size | methods of `kernel::pci::Device` |
-//! | [`route`] | the interface of the two | - |
 //! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
 //! | [`user`] | values from and to user memory | `kernel::uaccess` for types of `zerocopy` |
 //! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
@@ -27,17 +29,17 @@ mod area;
 pub(crate) mod attributes;
 pub(crate) mod bar;
 pub(crate) mod barrier;
+pub(crate) mod cache;
 pub(crate) mod chardev;
+pub(crate) mod device_memory;
 pub(crate) mod driver_data;
 pub(crate) mod eventfd;
 pub(crate) mod fan_in;
-pub(crate) mod frames;
+mod frames;
+mod helpers;
 pub(crate) mod irq;
-#[cfg(all(CONFIG_X86_64, CONFIG_ZONE_DEVICE))]
-pub(crate) mod pages;
 pub(crate) mod pci;
 pub(crate) mod pci_driver;
-pub(crate) mod route;
 pub(crate) mod shared_page;
 pub(crate) mod spinlock;
 pub(crate) mod user;

@@ -8,6 +8,7 @@ use kernel::{
     bindings,
     mm::virt::{
         flags,
+        vm_flags_t,
         VmaNew, //
     },
     prelude::*,
@@ -18,7 +19,42 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-use super::route::Order;
+use super::frames::Order;
+
+/// The area is shared, also where `mmap` clears VM_SHARED: for a file that is open read-only.
+///
+/// From the number of the bit: some releases of 7.3 bind `VM_MAYSHARE` to the value of
+/// `VM_MAYEXEC`.
+const MAYSHARE: vm_flags_t = 1 << bindings::VMA_MAYSHARE_BIT;
+
+// The other flags whose meaning the driver trusts, here and in `VmaNew`.
+const _: () = {
+    let trusted = [
+        (flags::READ, bindings::VMA_READ_BIT),
+        (flags::WRITE, bindings::VMA_WRITE_BIT),
+        (flags::EXEC, bindings::VMA_EXEC_BIT),
+        (flags::MAYWRITE, bindings::VMA_MAYWRITE_BIT),
+        (flags::MAYEXEC, bindings::VMA_MAYEXEC_BIT),
+        (flags::PFNMAP, bindings::VMA_PFNMAP_BIT),
+        (flags::IO, bindings::VMA_IO_BIT),
+        (flags::DONTEXPAND, bindings::VMA_DONTEXPAND_BIT),
+        (flags::DONTDUMP, bindings::VMA_DONTDUMP_BIT),
+    ];
+    let mut i = 0;
+    while i < trusted.len() {
+        assert!(trusted[i].0 == 1 << trusted[i].1);
+        i += 1;
+    }
+};
+
+/// `access` of `struct vm_operations_struct`.
+pub(super) type Access = unsafe extern "C" fn(
+    *mut bindings::vm_area_struct,
+    c_ulong,
+    *mut c_void,
+    c_int,
+    c_int,
+) -> c_int;
 
 /// An object whose pages areas show. Each area owns a reference to it.
 pub(super) trait Pager: Send + Sync + Sized + 'static {
@@ -28,21 +64,28 @@ pub(super) trait Pager: Send + Sync + Sized + 'static {
     /// There is one area less.
     fn closed(&self) {}
 
-    /// Puts a page of `order` in place, or says why not. May sleep.
+    /// What debuggers read and write the pages with, where they have no page structures.
+    const ACCESS: Option<Access> = None;
+
+    /// Puts a page of `order` in place, or answers `VM_FAULT_FALLBACK` if a smaller one is to be
+    /// tried. May sleep.
     ///
     /// # Safety
     ///
-    /// `vmf` describes a fault in an area that [`attach`] gave to this object.
-    unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t;
+    /// `vmf` describes a fault of this thread in an area that [`attach`] gave to this object.
+    unsafe fn fault(
+        this: ArcBorrow<'_, Self>,
+        vmf: &mut bindings::vm_fault,
+        order: Order,
+    ) -> bindings::vm_fault_t;
 }
 
 /// Makes `vma` a mapping that is shared, not executable, not in core dumps and cannot grow.
 ///
 /// `EINVAL` for a private mapping, `EACCES` for an executable one.
 pub(super) fn restrict(vma: &VmaNew) -> Result {
-    // Not VM_SHARED, which `mmap` clears for files that are open read-only. A private mapping would
-    // make `vmf_insert_pfn` a BUG.
-    if vma.flags() & flags::MAYSHARE == 0 {
+    // In a private mapping the kernel would take page frames for pages of the program's own.
+    if vma.flags() & MAYSHARE == 0 {
         return Err(EINVAL);
     }
     vma.try_clear_mayexec().map_err(|_| EACCES)?;
@@ -58,7 +101,7 @@ pub(super) fn attach<T: Pager>(vma: &VmaNew, pager: Arc<T>) {
     // SAFETY: The area is being set up and nobody else sees it. The reference is given back by
     // `Operations::close`.
     unsafe { (*raw).vm_private_data = pager.into_foreign() };
-    // SAFETY: As above.
+    // SAFETY: The area is being set up and nobody else sees it.
     unsafe { (*raw).vm_ops = Operations::<T>::table() };
 }
 
@@ -71,6 +114,7 @@ impl<T: Pager> Operations<T> {
         close: Some(Self::close),
         fault: Some(Self::fault),
         huge_fault: Some(Self::huge_fault),
+        access: T::ACCESS,
         ..pin_init::zeroed()
     };
 
@@ -146,6 +190,6 @@ impl<T: Pager> Operations<T> {
         // SAFETY: The area is locked by the page fault.
         let pager = unsafe { Self::pager(vmf.__bindgen_anon_1.vma) };
         // SAFETY: As the caller promises.
-        unsafe { pager.fault(vmf, order) }
+        unsafe { T::fault(pager, vmf, order) }
     }
 }

@@ -1,191 +1,157 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page frames: programs get page table entries that point to bare physical memory.
+//! Page faults that are answered with page frames: page table entries that point to bare physical
+//! memory, without page structures.
 //!
-//! On x86 such an entry takes its cache type from the reservation of the memory
-//! (`pfnmap_setup_cachemode()` in `arch/x86/mm/pat/memtype.c`), not from the flags of the area. The
-//! kernel's own mapping makes the reservation, and its page table entry tells what was granted: where
-//! the firmware's MTRRs (memory type range registers) say uncached, a wish for write-back ends as
-//! uncached without any error.
-
-use core::ptr::NonNull;
+//! The entries are marked as special, which keeps everybody in the kernel from taking references to
+//! what they point to. So the memory can be given back as soon as the entries are gone.
+//!
+//! One fault puts in all entries of its page table that lie in the area: 2 MiB of small pages or 1
+//! GiB of large ones, with 4 KiB pages.
 
 use kernel::{
     bindings,
-    mm::virt::{
-        flags,
-        vm_flags_t, //
-    },
     page::PAGE_SHIFT,
-    prelude::*,
-    sync::Arc, //
+    prelude::*, //
 };
 
-use super::{
-    bar::Claim,
-    route::{
-        Cache,
-        Fault,
-        Order,
-        Route, //
-    }, //
-};
+use super::helpers;
 
-/// A BAR that is mapped into the kernel and shown frame by frame.
+/// Size of a page that a fault may map, as the logarithm of pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Order(pub(super) u32);
+
+/// Logarithm of the number of entries that a page table has.
+const TABLE_SHIFT: u32 = PAGE_SHIFT as u32 - size_of::<usize>().ilog2();
+
+impl Order {
+    /// One page.
+    pub(super) const PAGE: Self = Self(0);
+
+    /// What one entry of the second lowest page table level maps: 2 MiB where pages have 4 KiB.
+    pub(super) const PMD: Self = Self(TABLE_SHIFT);
+
+    /// Bytes.
+    const fn bytes(self) -> u64 {
+        1 << self.log2()
+    }
+
+    /// Logarithm of the bytes.
+    pub(super) const fn log2(self) -> u32 {
+        // CAST: A small constant.
+        self.0 + PAGE_SHIFT as u32
+    }
+}
+
+/// Physical memory of a device, whole pages.
+#[derive(Clone, Copy)]
+pub(super) struct Frames {
+    start: u64,
+    size: u64,
+}
+
+/// Entries to be put in: what lies between two addresses, and where.
 ///
 /// # Invariants
 ///
-/// All of `claim` is mapped at `mapping`, by `memremap` or `ioremap`, while this object lives.
-pub(crate) struct Frames {
-    mapping: NonNull<c_void>,
-    claim: Arc<Claim>,
+/// `from .. to` lies in the area of a fault that [`Frames::entries`] was asked about, contains its
+/// address, is made of whole pages of `order` and lies below one page table. It is to show the page
+/// frames from `pfn` on, all of them of a device.
+pub(super) struct Entries {
+    order: Order,
+    from: c_ulong,
+    to: c_ulong,
+    pfn: c_ulong,
 }
-
-// SAFETY: The mapping belongs to no thread.
-unsafe impl Send for Frames {}
-
-// SAFETY: As for `Send`; nothing is accessed through a shared reference.
-unsafe impl Sync for Frames {}
 
 impl Frames {
-    /// Maps the memory with the cache type `wish` and so reserves it; [`Route::cache`] tells what
-    /// was granted. May sleep.
-    pub(crate) fn new(claim: Arc<Claim>, wish: Cache) -> Result<Self> {
-        let start = claim.start();
-        let len = usize::try_from(claim.size())?;
-        let mapping = match wish {
-            // SAFETY: The range is a BAR that is claimed.
-            Cache::WriteBack => unsafe {
-                // CAST: A small flag.
-                bindings::memremap(start, len, bindings::MEMREMAP_WB as c_ulong)
-            },
-            // SAFETY: As above.
-            Cache::WriteCombining => unsafe {
-                // CAST: A small flag.
-                bindings::memremap(start, len, bindings::MEMREMAP_WC as c_ulong)
-            },
-            // SAFETY: As above. `memremap` has no flag for uncached memory.
-            Cache::Uncached => unsafe { bindings::ioremap(start, len) },
-        };
-        // INVARIANT: Mapped just now.
-        Ok(Self {
-            mapping: NonNull::new(mapping).ok_or(ENOMEM)?,
-            claim,
-        })
-    }
-}
-
-// SAFETY: All of the claim is mapped by the type invariant. VM_PFNMAP is for page frames.
-unsafe impl Route for Frames {
-    #[cfg(CONFIG_X86_64)]
-    fn cache(&self) -> Cache {
-        let mut level: c_uint = 0;
-        let address = self.mapping.as_ptr().addr();
-        // SAFETY: The address is mapped by the type invariant; `level` can be written to.
-        let entry = unsafe { bindings::lookup_address(address, &raw mut level) };
-        if entry.is_null() {
-            return Cache::Uncached;
-        }
-        // SAFETY: `lookup_address` returned a valid entry, which stays while the mapping stays.
-        let bits = unsafe { entry.cast::<u64>().read_volatile() };
-        cache_of_entry(bits, level == bindings::pg_level_PG_LEVEL_4K)
+    /// `size` bytes from physical address `start`, multiples of the page size and not 0.
+    pub(super) fn new(start: u64, size: u64) -> Self {
+        Self { start, size }
     }
 
-    /// Elsewhere than on x86 nothing overrules the wish, which is write-back.
-    #[cfg(not(CONFIG_X86_64))]
-    fn cache(&self) -> Cache {
-        Cache::WriteBack
+    /// Size in bytes.
+    pub(super) fn size(self) -> u64 {
+        self.size
     }
 
-    fn largest(&self) -> Order {
-        let fits = |order: Order| (self.claim.start() | self.size()) % order.bytes() == 0;
-        if cfg!(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && fits(Order::PUD) && has_pud_pages() {
-            Order::PUD
-        } else if cfg!(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && fits(Order::PMD) {
+    /// The largest page that a mapping can get.
+    pub(super) fn largest(self) -> Order {
+        let fits = (self.start | self.size) % Order::PMD.bytes() == 0;
+        if cfg!(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && fits {
             Order::PMD
         } else {
             Order::PAGE
         }
     }
 
-    fn size(&self) -> u64 {
-        self.claim.size()
-    }
-
-    fn mapping(&self) -> NonNull<c_void> {
-        self.mapping
-    }
-
-    fn area_flags(&self) -> vm_flags_t {
-        flags::PFNMAP | flags::IO
-    }
-
-    fn fault(&self, fault: Fault<'_>, order: Order) -> bindings::vm_fault_t {
-        if order > self.largest() || !fault.covers(order, self.claim.start(), self.size()) {
-            return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+    /// The entries of `order` for a fault at byte `offset` of the memory, which is below the size;
+    /// `None` if no page of `order` fits.
+    ///
+    /// # Safety
+    ///
+    /// `vmf` describes a fault of this thread, whose area shows this memory.
+    pub(super) unsafe fn entries(
+        self,
+        vmf: &bindings::vm_fault,
+        order: Order,
+        offset: u64,
+    ) -> Option<Entries> {
+        if order != Order::PAGE && (order != Order::PMD || self.largest() != Order::PMD) {
+            return None;
         }
-        let within = fault.offset & !(order.bytes() - 1);
-        // CAST: Page frame numbers fit into `unsigned long`.
-        let frame = ((self.claim.start() + within) >> PAGE_SHIFT) as c_ulong;
-        let write = fault.is_write();
-        let vmf = core::ptr::from_mut(fault.vmf);
-        match order {
-            // SAFETY: The fault is valid, its area has VM_PFNMAP and is not private. The frames are
-            // those of a BAR that is claimed until all mappings have lost them; the stretch lies
-            // in the area, as was checked.
-            Order::PUD => unsafe { bindings::vmf_insert_pfn_pud(vmf, frame, write) },
-            // SAFETY: As above.
-            Order::PMD => unsafe { bindings::vmf_insert_pfn_pmd(vmf, frame, write) },
-            _ => {
-                // SAFETY: The fault is valid.
-                let at = unsafe { (*vmf).__bindgen_anon_1 };
-                // SAFETY: As above.
-                unsafe { bindings::vmf_insert_pfn(at.vma, at.address, frame) }
-            }
+        let at = vmf.__bindgen_anon_1;
+        // SAFETY: The area is valid and locked by the fault, as the caller promises.
+        let area = unsafe { (*at.vma).__bindgen_anon_1.__bindgen_anon_1 };
+        // CAST: All are 64 bits wide.
+        let address = at.address as u64;
+        let physical = self.start + (offset & !(Order::PAGE.bytes() - 1));
+        let (page, table) = (order.bytes(), order.bytes() << TABLE_SHIFT);
+        if (physical ^ address) % page != 0 {
+            return None;
         }
+        // The part of the page table, of the area and of the memory that the address lies in.
+        let low = (address & !(table - 1))
+            .max(area.vm_start as u64)
+            .max(address.saturating_sub(physical - self.start));
+        let high = ((address | (table - 1)) + 1)
+            .min(area.vm_end as u64)
+            .min(address + (self.start + self.size - physical));
+        let (from, to) = (low.next_multiple_of(page), high & !(page - 1));
+        if address < from || address >= to {
+            return None;
+        }
+        // INVARIANT: See above. CAST: Addresses and page frame numbers fit into `unsigned long`.
+        Some(Entries {
+            order,
+            from: from as c_ulong,
+            to: to as c_ulong,
+            pfn: ((physical - (address - from)) >> PAGE_SHIFT) as c_ulong,
+        })
     }
 }
 
-impl Drop for Frames {
-    fn drop(&mut self) {
-        // SAFETY: Mapped by the type invariant. `memunmap` hands what `ioremap` made to `iounmap`.
-        unsafe { bindings::memunmap(self.mapping.as_ptr()) };
-    }
-}
-
-/// Whether the CPU has pages of the size of [`Order::PUD`].
-///
-/// `vmf_insert_pfn_pud` does not ask: X86_FEATURE_GBPAGES is word 1, bit 26 of the capabilities.
-#[cfg(CONFIG_X86_64)]
-fn has_pud_pages() -> bool {
-    // SAFETY: The boot CPU's capabilities are not written any more when modules run.
-    let word = unsafe { bindings::boot_cpu_data.__bindgen_anon_3.x86_capability[1] };
-    word & (1 << 26) != 0
-}
-
-/// Whether the CPU has pages of the size of [`Order::PUD`].
-#[cfg(not(CONFIG_X86_64))]
-fn has_pud_pages() -> bool {
-    true
-}
-
-/// Decodes the cache type of an x86 page table entry, `small` if it maps a 4 KiB page.
-///
-/// The three bits index the page attribute table as `pat_bp_init()` in
-/// `arch/x86/mm/pat/memtype.c` programs it: WB, WC, UC-, UC, WB, WP, UC-, WT.
-#[cfg(CONFIG_X86_64)]
-fn cache_of_entry(bits: u64, small: bool) -> Cache {
-    let attribute = if small {
-        bindings::_PAGE_BIT_PAT
-    } else {
-        bindings::_PAGE_BIT_PAT_LARGE
-    };
-    let bit = |n: u32| (bits >> n) & 1;
-    let index =
-        bit(attribute) << 2 | bit(bindings::_PAGE_BIT_PCD) << 1 | bit(bindings::_PAGE_BIT_PWT);
-    match index {
-        0 | 4 => Cache::WriteBack,
-        1 => Cache::WriteCombining,
-        _ => Cache::Uncached,
+impl Entries {
+    /// Puts in those that are not there yet. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// `vmf` is what [`Frames::entries`] was asked about; its area is shared and has VM_PFNMAP. The
+    /// memory is the device's until all mappings have lost it.
+    pub(super) unsafe fn insert(self, vmf: &mut bindings::vm_fault) -> bindings::vm_fault_t {
+        let Self {
+            order,
+            from,
+            to,
+            pfn,
+        } = self;
+        if order == Order::PAGE {
+            // SAFETY: By the type invariant and what the caller promises.
+            unsafe { helpers::ivshmem_insert_ptes(vmf, from, to, pfn) }
+        } else {
+            // SAFETY: By the type invariant and what the caller promises; faults of this order are
+            // for a large page.
+            unsafe { helpers::ivshmem_insert_pmds(vmf, from, to, pfn) }
+        }
     }
 }

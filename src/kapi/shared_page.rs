@@ -18,7 +18,8 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::Atomic,
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
     types::Opaque, //
 };
@@ -28,7 +29,7 @@ use super::{
         self,
         Pager, //
     },
-    route::Order, //
+    frames::Order, //
 };
 
 /// What is in the page; the type gives it its size and alignment.
@@ -40,8 +41,8 @@ const WORDS32: usize = 64;
 
 /// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
 ///
-/// From `vmalloc`, which gives a page and a lasting address for it. That of `kmap_local_page` is for a
-/// short time and one thread.
+/// From `vmalloc`, which gives a page and a lasting address for it. That of `kmap_local_page` is
+/// for a short time and one thread.
 ///
 /// # Invariants
 ///
@@ -114,12 +115,16 @@ impl SharedPage {
 }
 
 impl Pager for SharedPage {
-    unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
+    unsafe fn fault(
+        this: ArcBorrow<'_, Self>,
+        vmf: &mut bindings::vm_fault,
+        order: Order,
+    ) -> bindings::vm_fault_t {
         if order != Order::PAGE {
             return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
         }
-        // SAFETY: The fault is valid and its area shared, one page long and never writable. The page
-        // is valid; the mapping takes a reference to it.
-        unsafe { bindings::vmf_insert_page_mkwrite(vmf, self.page.as_ptr(), false) }
+        // SAFETY: The fault is valid and its area shared, one page long and never writable. The
+        // page is valid; the mapping takes a reference to it.
+        unsafe { bindings::vmf_insert_page_mkwrite(vmf, this.page.as_ptr(), false) }
     }
 }

@@ -1,45 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device memory that programs see through page faults, and can be taken away from them.
+//! Device memory that programs see through page faults, and can be taken away from them: for ever,
+//! or for a while.
 //!
 //! A mapping set up at once in `mmap` could be missed when the memory is taken away: `mmap` calls
 //! the driver before it makes the new area findable for `unmap_mapping_range`. So pages are given
-//! out by faults only, each under the lock under which the window is closed.
+//! out by faults only. Faults go on side by side; whoever takes the memory away first tells those
+//! that come from then on, waits for those under way, and takes the pages away last.
 //!
-//! Lock order: `mmap_lock` or the area's lock > [`Window`]'s lock > `i_mmap_rwsem` > page tables.
-//! No user memory is touched under the window's lock, for a fault would take it again.
+//! Lock order, outermost first:
+//!
+//! 1. the lock under which the state of [`Window`] changes
+//! 2. the lock of its list of nodes
+//! 3. `i_mmap_rwsem`, page table locks
+//!
+//! Faults hold `mmap_lock` or the lock of their area, and none of ours. They wait for a paused
+//! window without any lock, except where the kernel does not let them try again.
 
 use core::ptr::NonNull;
 
 use kernel::{
     bindings,
     fs::File,
-    mm::virt::VmaNew,
+    mm::virt::{
+        flags,
+        VmaNew, //
+    },
     new_mutex,
+    new_srcu,
     page::PAGE_SHIFT,
     prelude::*,
     revocable::Revocable,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             Relaxed, //
         },
+        rcu::synchronize_rcu,
         Arc,
-        Mutex, //
+        ArcBorrow,
+        Mutex,
+        Srcu, //
     }, //
 };
 
 use super::{
     area::{
         self,
+        Access,
         Pager, //
     },
-    route::{
-        Cache,
-        Fault,
-        Order,
-        Route, //
-    }, //
+    cache::Cache,
+    device_memory::DeviceMemory,
+    frames::{
+        Frames,
+        Order, //
+    },
+    helpers, //
 };
 
 /// The kernel's own view of the memory.
@@ -55,7 +73,7 @@ struct View {
 // SAFETY: The mapping belongs to no thread.
 unsafe impl Send for View {}
 
-// SAFETY: As for `Send`; the only access is a volatile read.
+// SAFETY: The only access is a volatile read.
 unsafe impl Sync for View {}
 
 impl View {
@@ -65,12 +83,15 @@ impl View {
         if offset % 4 != 0 || offset >= self.size {
             return None;
         }
-        let offset = usize::try_from(offset).ok()?;
+        let (index, words) = (offset / 4, self.size / 4);
+        // A program chooses the offset and can measure what depends on the word: no speculation
+        // past the end. CAST: The mapping's size fits into `usize`.
+        let index = helpers::ivshmem_array_index_nospec(index as usize, words as usize);
         // SAFETY: Within the mapping, as was checked.
-        let word = unsafe { self.start.byte_add(offset) };
+        let word = unsafe { self.start.cast::<u32>().add(index) };
         // SAFETY: The word is mapped and aligned. Another machine may write it at any time, which a
         // volatile read of one word tolerates.
-        Some(unsafe { word.cast::<u32>().read_volatile() })
+        Some(unsafe { word.read_volatile() })
     }
 }
 
@@ -120,53 +141,61 @@ impl Drop for Node {
     }
 }
 
-/// What the lock of a [`Window`] protects.
-struct Inner {
-    /// None once the window is closed.
-    route: Option<KBox<dyn Route>>,
-    nodes: KVec<Node>,
-}
+/// Programs get pages.
+const OPEN: u32 = 0;
+
+/// Page faults wait, and nobody has a page.
+const PAUSED: u32 = 1;
+
+/// Page faults end in SIGBUS, and nobody has a page. There is no way back.
+const CLOSED: u32 = 2;
 
 /// Memory shown to programs until the window is closed.
 ///
 /// # Invariants
 ///
-/// `view` is of the memory of the route, and is revoked before the route is dropped.
+/// `view` is of `memory`, and is revoked before that is dropped. `frames` are those of `memory`;
+/// after `state` has ceased to be [`OPEN`] and a grace period of `faults` no entry for them is
+/// made.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Window {
+    /// The memory until the window is closed. Held by whoever changes the state.
     #[pin]
-    inner: Mutex<Inner>,
+    memory: Mutex<Option<DeviceMemory>>,
+    /// Changed under the lock of `memory`; [`CLOSED`] is also seen under that of `nodes`.
+    state: Atomic<u32>,
+    /// A page fault reads the state and puts pages in within a critical section.
+    #[pin]
+    faults: Srcu,
+    #[pin]
+    nodes: Mutex<KVec<Node>>,
     #[pin]
     view: Revocable<View>,
+    frames: Frames,
     base: u64,
-    size: u64,
     cache: Cache,
-    page_order: u32,
     mappings: Atomic<usize>,
 }
 
 impl Window {
-    /// Opens a window on the memory of `route`. Byte 0 of the memory is byte `base` of the file.
-    pub(crate) fn new(route: KBox<dyn Route>, base: u64) -> Result<Arc<Self>> {
-        let (size, cache) = (route.size(), route.cache());
-        let page_order = route.largest().log2();
-        // INVARIANT: The route promises its mapping until it is dropped; `close` revokes this before.
+    /// Opens a window on `memory`. Byte 0 of the memory is byte `base` of the file. May sleep.
+    pub(crate) fn new(memory: DeviceMemory, base: u64) -> Result<Arc<Self>> {
+        let (frames, cache) = (memory.frames(), memory.cache());
+        // INVARIANT: The mapping is there until `memory` is dropped; `close` revokes this before.
         let view = View {
-            start: route.mapping(),
-            size,
-        };
-        let inner = Inner {
-            route: Some(route),
-            nodes: KVec::new(),
+            start: memory.mapping(),
+            size: memory.size(),
         };
         Arc::pin_init(
-            pin_init!(Self {
-                inner <- new_mutex!(inner, "ivshmem_window"),
+            try_pin_init!(Self {
+                memory <- new_mutex!(Some(memory), "ivshmem_window"),
+                state: Atomic::new(OPEN),
+                faults <- new_srcu!("ivshmem_faults"),
+                nodes <- new_mutex!(KVec::new(), "ivshmem_nodes"),
                 view <- Revocable::new(view),
+                frames,
                 base,
-                size,
                 cache,
-                page_order,
                 mappings: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -175,7 +204,7 @@ impl Window {
 
     /// Number of open files that are attached.
     pub(crate) fn opens(&self) -> usize {
-        self.inner.lock().nodes.iter().map(|node| node.opens).sum()
+        self.nodes.lock().iter().map(|node| node.opens).sum()
     }
 
     /// Number of mappings of the memory, parts that were split off counted by themselves.
@@ -185,65 +214,108 @@ impl Window {
 
     /// Size of the memory in bytes, also after the window was closed.
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.frames.size()
     }
 
-    /// The cache type that mappings really get.
+    /// The cache type of mappings.
     pub(crate) fn cache(&self) -> Cache {
         self.cache
     }
 
     /// Logarithm of the bytes of the largest page that a mapping can get.
     pub(crate) fn page_order(&self) -> u32 {
-        self.page_order
+        self.frames.largest().log2()
     }
 
-    /// Remembers an open file, so that [`Window::close`] finds its mappings. `ENODEV` once closed.
+    /// Remembers an open file, so that its mappings are found when the memory is taken away.
+    /// `ENODEV` once closed.
     pub(crate) fn attach(&self, file: &File) -> Result {
         let inode = inode_of(file).ok_or(ENODEV)?;
-        let mut inner = self.inner.lock();
-        if inner.route.is_none() {
+        let mut nodes = self.nodes.lock();
+        if self.state.load(Relaxed) == CLOSED {
             return Err(ENODEV);
         }
-        if let Some(node) = inner.nodes.iter_mut().find(|node| node.inode == inode) {
+        if let Some(node) = nodes.iter_mut().find(|node| node.inode == inode) {
             node.opens += 1;
             return Ok(());
         }
-        inner.nodes.push(Node::new(inode), GFP_KERNEL)?;
+        nodes.push(Node::new(inode), GFP_KERNEL)?;
         Ok(())
     }
 
     /// Forgets an open file that was attached; its mappings are gone.
     pub(crate) fn detach(&self, file: &File) {
         let Some(inode) = inode_of(file) else { return };
-        let mut inner = self.inner.lock();
-        if let Some(node) = inner.nodes.iter_mut().find(|node| node.inode == inode) {
+        let mut nodes = self.nodes.lock();
+        if let Some(node) = nodes.iter_mut().find(|node| node.inode == inode) {
             node.opens -= 1;
         }
-        inner.nodes.retain(|node| node.opens > 0);
+        nodes.retain(|node| node.opens > 0);
     }
 
-    /// Takes all pages away from all processes, then gives the memory back. Faults that come later
-    /// end in SIGBUS. May sleep, and does for as long as others hold pages of a page-backed route.
+    /// Takes all pages away from all processes, then gives the memory back. Faults that come later,
+    /// and those that wait for a paused window, end in SIGBUS. May sleep, for two grace periods.
     pub(crate) fn close(&self) {
-        let mut inner = self.inner.lock();
-        let route = inner.route.take();
-        for node in &inner.nodes {
-            // CAST: File offsets are below 2^63.
-            node.zap(self.base as i64, self.size as i64);
-        }
-        drop(inner);
-        // Waits for an RCU grace period: for readers of words, and for `gup_fast`, which looks up
-        // pages of user mappings with interrupts off and no lock.
+        let mut memory = self.memory.lock();
+        let Some(memory) = memory.take() else { return };
+        self.change(CLOSED);
+        self.take_away();
+        // Waits for readers of words.
         self.view.revoke();
-        drop(route);
+        drop(memory);
     }
 
-    /// Reads a 32-bit word of the memory: `ENODEV` once closed, `EINVAL` if `offset` is bad. Any
-    /// context.
-    pub(crate) fn word(&self, offset: u64) -> Result<u32> {
+    /// Takes all pages away from all processes until [`Window::resume`] or [`Window::close`]: page
+    /// faults wait for that, and [`Window::word`] does not read. When this returns, nobody in this
+    /// machine accesses the memory any more.
+    ///
+    /// May sleep, for two grace periods. To be called with no lock that a page fault or `open`
+    /// needs; the device's lock is none of them.
+    pub(crate) fn pause(&self) {
+        let memory = self.memory.lock();
+        if memory.is_none() || self.state.load(Relaxed) != OPEN {
+            return;
+        }
+        self.change(PAUSED);
+        self.take_away();
+        // For readers of words, which look at the state within a critical section of RCU.
+        synchronize_rcu();
+    }
+
+    /// Lets programs have pages again after [`Window::pause`]; else does nothing. Does not wait for
+    /// anybody but a `pause` or `close` under way.
+    pub(crate) fn resume(&self) {
+        let _memory = self.memory.lock();
+        if self.state.load(Relaxed) == PAUSED {
+            self.change(OPEN);
+        }
+    }
+
+    /// Changes the state and wakes the faults that wait for that.
+    fn change(&self, state: u32) {
+        // SAFETY: The word lives as long as `self` and is accessed with atomics only.
+        unsafe { helpers::ivshmem_set_state(self.state.as_ptr(), state) };
+    }
+
+    /// Takes all pages away from all processes; no more come, as the state is not [`OPEN`].
+    fn take_away(&self) {
+        // For faults that saw the old state.
+        self.faults.synchronize();
+        for node in &*self.nodes.lock() {
+            // CAST: File offsets are below 2^63.
+            node.zap(self.base as i64, self.size() as i64);
+        }
+    }
+
+    /// Reads a 32-bit word of the memory; `None` while the window is paused. `ENODEV` once closed,
+    /// `EINVAL` if `offset` is not a multiple of 4 below the size. Any context.
+    pub(crate) fn word(&self, offset: u64) -> Result<Option<u32>> {
+        // From here on a critical section of RCU.
         let view = self.view.try_access().ok_or(ENODEV)?;
-        view.word(offset).ok_or(EINVAL)
+        if self.state.load(Acquire) == PAUSED {
+            return Ok(None);
+        }
+        view.word(offset).map(Some).ok_or(EINVAL)
     }
 
     /// Makes `vma` show the memory at the file offset that it was created with.
@@ -253,13 +325,35 @@ impl Window {
     /// writable: `mmap` itself sees to that.
     pub(crate) fn map(self: &Arc<Self>, vma: &VmaNew) -> Result {
         area::restrict(vma)?;
-        self.inner.lock().route.as_ref().ok_or(ENODEV)?.prepare(vma);
+        if self.state.load(Relaxed) == CLOSED {
+            return Err(ENODEV);
+        }
+        // SAFETY: The area is being set up and nobody else sees it. It is shared, and gets nothing
+        // but page frames.
+        unsafe { (*vma.as_ptr()).__bindgen_anon_2.vm_flags |= flags::PFNMAP | flags::IO };
+        self.cache.apply(vma);
         area::attach(vma, self.clone());
         Ok(())
     }
 }
 
+#[cfg(CONFIG_HAVE_IOREMAP_PROT)]
+#[allow(improper_ctypes, reason = "the kernel's own structures")]
+extern "C" {
+    /// Accesses page frames that the area has entries for.
+    fn generic_access_phys(
+        vma: *mut bindings::vm_area_struct,
+        address: c_ulong,
+        buffer: *mut c_void,
+        len: c_int,
+        write: c_int,
+    ) -> c_int;
+}
+
 impl Pager for Window {
+    #[cfg(CONFIG_HAVE_IOREMAP_PROT)]
+    const ACCESS: Option<Access> = Some(generic_access_phys);
+
     fn opened(&self) {
         self.mappings.add(1usize, Relaxed);
     }
@@ -268,19 +362,39 @@ impl Pager for Window {
         self.mappings.fetch_sub(1usize, Relaxed);
     }
 
-    /// SIGBUS if the window is closed.
-    unsafe fn fault(&self, vmf: &mut bindings::vm_fault, order: Order) -> bindings::vm_fault_t {
+    /// SIGBUS if the window is closed; waits while it is paused.
+    unsafe fn fault(
+        this: ArcBorrow<'_, Self>,
+        vmf: &mut bindings::vm_fault,
+        order: Order,
+    ) -> bindings::vm_fault_t {
         // CAST: Both are 64 bits wide.
         let at = (vmf.__bindgen_anon_1.pgoff as u64) << PAGE_SHIFT;
         // An offset below the window wraps, and is past its end.
-        let offset = at.wrapping_sub(self.base);
-        // Held until the page is in: `close` may not come between the test and the insertion.
-        let inner = self.inner.lock();
-        match &inner.route {
-            // INVARIANT: `map` had the route prepare the area; the offset was checked.
-            Some(route) if offset < self.size => route.fault(Fault { vmf, offset }, order),
-            _ => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+        let offset = at.wrapping_sub(this.base);
+        if offset >= this.size() {
+            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         }
+        // SAFETY: The fault is this thread's, in an area that `map` set up to show this memory.
+        let Some(entries) = (unsafe { this.frames.entries(vmf, order, offset) }) else {
+            return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+        };
+        let faults = this.faults.read_lock();
+        match this.state.load(Acquire) {
+            // SAFETY: `map` set the area up as shared, with VM_PFNMAP. Whoever changes the state
+            // waits for the end of this critical section before the pages are taken away, and gives
+            // the memory back after that.
+            OPEN => return unsafe { entries.insert(vmf) },
+            CLOSED => return bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+            _ => {}
+        }
+        drop(faults);
+        // The area, which owns a reference, can go while this thread waits without the fault's
+        // locks.
+        let window = Arc::from(this);
+        // SAFETY: The word lives as long as `window` and is accessed with atomics only; neither the
+        // fault nor its area is touched any more.
+        unsafe { helpers::ivshmem_wait_while_state(vmf, window.state.as_ptr(), PAUSED) }
     }
 }
 

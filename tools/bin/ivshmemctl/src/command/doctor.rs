@@ -4,7 +4,6 @@
 
 mod device;
 mod finding;
-mod kernel_log;
 mod module;
 mod patient;
 

@@ -15,7 +15,6 @@ use libtest_mimic::{Failed, Trial};
 use vmbench::build::static_binary;
 use vmbench::{boot_all, Device, Guest, Region, Running, Signal};
 
-/// From 2 MiB on the memory is write-back on every firmware.
 const SIZE: u64 = 4 << 20;
 const MESSAGES: u64 = 20_000;
 const KILLS: u64 = 4;

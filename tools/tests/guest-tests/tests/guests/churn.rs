@@ -14,7 +14,7 @@ use vmbench::{Builder, Device, Guest, Region};
 
 use super::unplug::{plug, unplug};
 
-/// Large enough for page structures and large pages.
+/// Large enough for large pages.
 const SIZE: u64 = 8 << 20;
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -35,7 +35,6 @@ fn rounds(few: u32, full: u32) -> u32 {
 pub fn cases() -> Result<Vec<Trial>, String> {
     let builder = Guest::builder()
         .cpus(2)
-        // Below 512 MiB the kernel switches large pages off.
         .memory_mib(640)
         .module(artefacts::module()?)
         .file(artefacts::program("churn", Width::Bits64)?, "/test/churn");

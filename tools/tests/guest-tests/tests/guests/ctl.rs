@@ -22,7 +22,7 @@ use vmbench::{boot_all, build, Device, Guest, Memory, Output, Region, Status, DE
 const SIZE: u64 = 4 << 20;
 const VECTORS: u16 = 3;
 
-/// Below 2 MiB SeaBIOS's MTRR keeps memory from being write-back.
+/// Too small for a large page.
 const SMALL: u64 = 1 << 20;
 
 const PROGRAM: &str = "/bin/ivshmemctl";

@@ -24,7 +24,7 @@ struct Odd {
     message: &'static str,
 }
 
-const ODD: [Odd; 6] = [
+const ODD: [Odd; 8] = [
     Odd {
         name: "bar2_is_missing",
         change: |function| function.bars[2].size = 0,
@@ -49,6 +49,19 @@ const ODD: [Odd; 6] = [
         bound: true,
         message: "map_registers=1 ignored: BAR0's page holds something else",
     },
+    // As kvmtool's device.
+    Odd {
+        name: "bar0_is_io_ports",
+        change: |function| make_io_ports(function, 0, 256),
+        bound: false,
+        message: "BAR0 is I/O ports, not memory",
+    },
+    Odd {
+        name: "bar2_is_io_ports",
+        change: |function| make_io_ports(function, 2, 4096),
+        bound: false,
+        message: "BAR2 is I/O ports, not memory",
+    },
     Odd {
         name: "bar0_is_missing",
         change: |function| function.bars[0].size = 0,
@@ -67,6 +80,17 @@ const ODD: [Odd; 6] = [
 fn move_msix(function: &mut Function, bar: u32, table: u32, pending: u32) {
     function.config.set_u32(offset::MSIX + 4, table | bar);
     function.config.set_u32(offset::MSIX + 8, pending | bar);
+}
+
+/// Says that a BAR is so many I/O ports.
+fn make_io_ports(function: &mut Function, bar: usize, size: u64) {
+    const IO_SPACE: u32 = 1;
+
+    function.bars[bar].size = size;
+    function.bars[bar].flags = IO_SPACE;
+    // CAST: A BAR number.
+    let register = offset::BAR + 4 * bar as u16;
+    function.config.set_u32(register, IO_SPACE);
 }
 
 /// The rules of QEMU's device over a changed one.

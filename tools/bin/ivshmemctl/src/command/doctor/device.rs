@@ -10,8 +10,8 @@ use super::module::DRIVER;
 use super::patient::Patient;
 use crate::output::size;
 
-/// The smallest region that is write-back whatever the firmware says.
-const ALWAYS_WRITE_BACK: u64 = 2 << 20;
+/// What the next larger page than the smallest has.
+const LARGE_PAGE: u64 = 2 << 20;
 
 /// Whether there is a device at all.
 pub fn presence(patient: &Patient) -> Finding {
@@ -143,18 +143,13 @@ fn cache(function: &Function, info: &Info) -> Finding {
     if info.cache == Cache::WriteBack {
         return Finding::good(CHECK, format!("{at}: the memory is write-back"));
     }
-    let said = reason_against_write_back(at);
-    let remedy = said.unwrap_or_else(|| match info.size < ALWAYS_WRITE_BACK {
-        true => "make the region 2 MiB or larger on the host (--size 2M)".into(),
-        false => format!("the reason is in the kernel log: sudo dmesg | grep {at}"),
-    });
     Finding::note(
         CHECK,
         format!(
             "{at}: the memory is {}, not write-back: slow to read",
             info.cache
         ),
-        remedy,
+        "the module was loaded with cache=, which asks for that: leave it out (grep -r ivshmem_rs /etc/modprobe.d)",
     )
 }
 
@@ -163,27 +158,15 @@ fn pages(info: &Info) -> Option<Finding> {
     const CHECK: &str = "pages";
     let at = &info.bus_id;
     let found = format!("{at}: pages of up to {}", size(info.page_size));
-    if info.size < ALWAYS_WRITE_BACK {
+    if info.size < LARGE_PAGE {
         return None;
     }
-    Some(match info.page_size >= ALWAYS_WRITE_BACK {
+    Some(match info.page_size >= LARGE_PAGE {
         true => Finding::good(CHECK, found),
-        false => Finding::note(CHECK, found, why_small(ram())),
+        false => Finding::note(
+            CHECK,
+            found,
+            "large pages need a kernel with transparent huge pages; PREEMPT_RT has none",
+        ),
     })
-}
-
-/// Below that Linux has no large pages.
-const MUCH_RAM: u64 = 512 << 20;
-
-fn why_small(ram: u64) -> &'static str {
-    match ram < MUCH_RAM {
-        true => "this machine has less than 512 MiB of RAM, where Linux has no large pages: give it more",
-        false => "large pages need BAR2 at a multiple of 2 MiB; see Documentation/memory.rst",
-    }
-}
-
-/// Bytes of RAM, as the kernel counts them.
-fn ram() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram * u64::from(info.mem_unit)
 }

@@ -5,6 +5,8 @@
 //! Gives `/dev/ivshmemN` to programs: mmap of the shared memory, doorbells to other virtual
 //! machines, and interrupt vectors as read, poll and eventfd events.
 
+#![crate_name = "ivshmem_rs"]
+
 pub mod abi;
 mod attributes;
 mod callbacks;

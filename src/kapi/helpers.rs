@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declarations of `helpers.c`: macros and inline functions of the kernel's headers.
+
+use kernel::{
+    bindings,
+    ffi::{
+        c_uint,
+        c_ulong, //
+    }, //
+};
+
+// The signatures are those of `helpers.c`.
+#[allow(improper_ctypes, reason = "the kernel's own structures")]
+unsafe extern "C" {
+    /// No preconditions.
+    pub(super) safe fn ivshmem_guest_is_encrypted() -> bool;
+
+    /// `index` if it is below `size`, else 0, also where the CPU speculates. No preconditions.
+    pub(super) safe fn ivshmem_array_index_nospec(index: c_ulong, size: c_ulong) -> c_ulong;
+
+    /// No preconditions.
+    pub(super) safe fn ivshmem_has_cache(cache: c_uint) -> bool;
+
+    /// `vma` is being set up and seen by this thread only.
+    pub(super) fn ivshmem_set_cache(vma: *mut bindings::vm_area_struct, cache: c_uint);
+
+    /// `vmf` describes a fault in a shared area with VM_PFNMAP, whose `start .. end`, of whole
+    /// pages below one entry of the level above, is to show the page frames from `pfn` on. May
+    /// sleep.
+    pub(super) fn ivshmem_insert_ptes(
+        vmf: *mut bindings::vm_fault,
+        start: c_ulong,
+        end: c_ulong,
+        pfn: c_ulong,
+    ) -> bindings::vm_fault_t;
+
+    /// As `ivshmem_insert_ptes`, for whole large pages below one entry of the level above theirs;
+    /// `vmf` is of a fault for a large page.
+    pub(super) fn ivshmem_insert_pmds(
+        vmf: *mut bindings::vm_fault,
+        start: c_ulong,
+        end: c_ulong,
+        pfn: c_ulong,
+    ) -> bindings::vm_fault_t;
+
+    /// `state` can be written to with atomics.
+    pub(super) fn ivshmem_set_state(state: *mut u32, value: u32);
+
+    /// `state` can be read with atomics until the call returns; `vmf` describes a fault, which is
+    /// not touched after the call, nor is its area. May sleep.
+    pub(super) fn ivshmem_wait_while_state(
+        vmf: *mut bindings::vm_fault,
+        state: *mut u32,
+        value: u32,
+    ) -> bindings::vm_fault_t;
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * The device is reset (sysfs "reset") while programs use it. The device has to be one that can be reset alone:
+ * behind a port of its own.
+ */
+#include "sleeper.h"
+#include "sysfs.h"
+
+#include <sys/eventfd.h>
+
+#define RESETS	10
+#define WORD	0x11223344
+
+static volatile bool over;
+
+/* Reads a word of the memory all the time; the result is how often it was wrong. */
+static void *look(void *word)
+{
+	const volatile uint32_t *at = word;
+	long wrong = 0;
+
+	while (!over)
+		wrong += *at != WORD;
+	return (void *)wrong;
+}
+
+static int resettable(void)
+{
+	int fd = dev_open_with(O_RDWR, 1);
+	char path[128];
+
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", dev_info(fd).bus_id);
+	if (access(path, W_OK))
+		SKIP("%s cannot be reset alone", dev_path());
+	return fd;
+}
+
+static void reset(int fd)
+{
+	char path[128];
+	int file;
+
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", dev_info(fd).bus_id);
+	file = (int)ASSERT_OK(open(path, O_WRONLY | O_CLOEXEC));
+	ASSERT_EQ(1, write(file, "1", 1));
+	close(file);
+}
+
+TEST(the_memory_is_never_seen_wrong)
+{
+	int fd = resettable();
+	volatile uint32_t *word = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES,
+					   PROT_READ | PROT_WRITE);
+	pthread_t threads[2];
+	void *wrong;
+
+	*word = WORD;
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, look, (void *)word));
+	for (int i = 0; i < RESETS; i++)
+		reset(fd);
+	over = true;
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &wrong));
+		EXPECT_EQ(0, (long)wrong);
+	}
+	EXPECT_EQ(WORD, *word);
+}
+
+TEST(it_counts_as_a_resume_and_wakes_everybody)
+{
+	int fd = resettable(), event = ASSERT_OK(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	const volatile struct ivshmem_event_page *page = map_event_page(fd);
+	struct ivshmem_eventfd binding = { .fd = event };
+	uint32_t before = dev_info(fd).generation;
+	struct ivshmem_event record;
+	struct sleeper sleeper = { .call = sleeper_read, .fd = fd, .argument = &record };
+	uint64_t count;
+
+	ASSERT_OK(ioctl(fd, IVSHMEM_SET_EVENTFD, &binding));
+	sleeper_start(&sleeper, SYS_read);
+	reset(fd);
+	sleeper_join(&sleeper);
+	EXPECT_EQ(before + 1, dev_info(fd).generation);
+	EXPECT_EQ(before + 1, page->generation);
+	EXPECT_EQ((long)sizeof(count), read(event, &count, sizeof(count)));
+	EXPECT_EQ(1, count);
+}
+
+TEST(doorbells_and_vectors_work_afterwards)
+{
+	int fd = resettable();
+
+	reset(fd);
+	for (unsigned int vector = 0; vector < dev_vectors(fd); vector++)
+		ring_arrives(vector);
+}
+
+/* WAIT_WORD must not take what a device in reset reads as for another value. */
+TEST(a_word_that_is_waited_for_is_not_seen_wrong)
+{
+	int fd = resettable();
+	volatile uint32_t *word = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES,
+					   PROT_READ | PROT_WRITE);
+	struct ivshmem_wait wait = {
+		.timeout_ns = -1, .flags = IVSHMEM_WAIT_WORD, .value = WORD,
+	};
+	struct sleeper sleeper = { .call = sleeper_wait, .fd = fd, .argument = &wait };
+
+	*word = WORD;
+	sleeper_start(&sleeper, SYS_ioctl);
+	for (int i = 0; i < RESETS; i++) {
+		reset(fd);
+		sleeper_wait_asleep(&sleeper, SYS_ioctl);
+	}
+	*word = WORD + 1;
+	ring_self(fd, 0);
+	sleeper_join(&sleeper);
+	EXPECT_EQ(0, sleeper.result);
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
+	return test_main(argv, dev_path());
+}
