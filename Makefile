@@ -219,11 +219,11 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 	cd tools && cargo run --package demo
 
 .PHONY: check
-check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-circles check-header check-scripts \
+check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
 	check-cargo check-docs
 	@echo "All checks passed."
 
-.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-source check-circles check-header check-scripts \
+.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
 	check-cargo
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
@@ -258,6 +258,13 @@ module_sources = $(shell find src -name '*.rs')
 check-rustfmt: sandbox-ready
 	@echo "CHECK   rustfmt, with the kernel's settings"
 	@$(ENTER) rustfmt --check --config-path $(call sandbox_info,KDIR)/.rustfmt.toml $(module_sources)
+
+# What is the kernel's in style: the module, and the header that programs share with it.
+kernel_sources = $(shell git ls-files src include/uapi)
+check-checkpatch: sandbox-ready
+	@echo "CHECK   checkpatch --strict"
+	@for file in $(kernel_sources); do perl $(call sandbox_info,KDIR)/scripts/checkpatch.pl --no-tree --strict \
+		--terse --show-types --no-summary --file $$file || failed=1; done; [ -z "$${failed:-}" ]
 
 check-source:
 	@echo "CHECK   unsafe code only in src/kapi, nothing unfinished"

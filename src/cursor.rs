@@ -78,8 +78,8 @@ impl Cursor {
         })
     }
 
-    /// Takes the events of the pending ones among the vectors of `mask` into `batch`, at most `room` and
-    /// as many as it holds, and marks just those seen. Whether there were any.
+    /// Takes the events of the pending ones among the vectors of `mask` into `batch`, at most
+    /// `room` and as many as it holds, and marks just those seen. Whether there were any.
     pub(crate) fn take(&self, events: &Events, mask: u64, room: usize, batch: &mut Batch) -> bool {
         batch.len = 0;
         let mut all = self.seen.lock();

@@ -3,9 +3,9 @@
 //! What the open files share, alive until the last of them is closed, longer than the device.
 //!
 //! Two lifetimes: [`crate::driver::Data`] dies when the driver is unbound; a [`Device`] is counted
-//! by references, of which each open file has one; interrupt handlers have the [`Events`] only. Nothing that a
-//! `Device` holds needs the PCI device to be there: the registers are revoked and the window is
-//! closed at unbind.
+//! by references, of which each open file has one; interrupt handlers have the [`Events`] only.
+//! Nothing that a `Device` holds needs the PCI device to be there: the registers are revoked and
+//! the window is closed at unbind.
 //!
 //! Lock order, outermost first. There is no place that takes two of a line.
 //!
@@ -55,6 +55,7 @@ use crate::{
     kapi::{
         barrier::write_barrier,
         cache::Cache,
+        trace,
         window::Window, //
     },
     moderation::Moderation, //
@@ -65,6 +66,8 @@ pub(crate) type Registers = pci::DevresBar<{ regs::END }>;
 
 /// What was found out when the device was bound and does not change.
 pub(crate) struct Properties {
+    /// The N of `/dev/ivshmemN`.
+    pub(crate) number: u32,
     /// Peer ID that the administrator wants to be reported instead of the device's.
     pub(crate) peer_override: Option<u32>,
     /// Armed vectors, 0 if the device cannot interrupt this machine.
@@ -142,8 +145,8 @@ impl Device {
         self.register_page.as_ref()
     }
 
-    /// Remembers an open file, so that its mappings are found when the device goes. `ENODEV` once it
-    /// is gone.
+    /// Remembers an open file, so that its mappings are found when the device goes. `ENODEV` once
+    /// it is gone.
     pub(crate) fn attach(&self, file: &fs::File) -> Result {
         self.window.attach(file)?;
         match &self.register_page {
@@ -206,12 +209,13 @@ impl Device {
     /// Rings peers; `ENODEV` once the device is gone. Does not sleep.
     pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result {
         let registers = self.registers.try_access().ok_or(ENODEV)?;
-        // Everything that this thread wrote to the shared memory goes before the doorbells. The peer's
-        // half of this pair: its interrupt handler counts fully ordered, and its programs see the count
-        // with Acquire (`Events::interrupt`, `Events::seq`).
+        // Everything that this thread wrote to the shared memory goes before the doorbells. The
+        // peer's half of this pair: its interrupt handler counts fully ordered, and its programs
+        // see the count with Acquire (`Events::interrupt`, `Events::seq`).
         write_barrier();
         let mut count = 0u64;
         for doorbell in doorbells {
+            trace::ring(self.properties.number, doorbell.peer(), doorbell.vector());
             registers.write32(doorbell.bits(), regs::DOORBELL);
             count += 1;
         }
@@ -282,9 +286,9 @@ impl Device {
             .unwrap_or_else(|| self.position.load(Relaxed))
     }
 
-    /// The machine slept, or the device was reset, and it works again. Nothing has to be written to it:
-    /// the PCI core has brought back the vectors, and the interrupt mask means nothing with MSI-X. The
-    /// peer ID can be another: a machine that wakes from disk has connected anew.
+    /// The machine slept, or the device was reset, and it works again. Nothing has to be written to
+    /// it: the PCI core has brought back the vectors, and the interrupt mask means nothing with
+    /// MSI-X. The peer ID can be another: a machine that wakes from disk has connected anew.
     pub(crate) fn resume(&self) {
         // First, as those who are woken below look at the memory.
         for window in self.windows() {

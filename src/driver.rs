@@ -77,8 +77,8 @@ pub(crate) struct Data<'bound> {
     _bound: PhantomData<&'bound ()>,
 }
 
-/// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says that
-/// the end has come comes after the last event. Also where probing fails.
+/// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says
+/// that the end has come comes after the last event. Also where probing fails.
 struct Running {
     device: Arc<Device>,
     vectors: Option<Vectors>,
@@ -129,11 +129,12 @@ impl pci::Driver for Ivshmem {
         }
         let index = Index::take()?;
         let most = max_vectors(pdev)?;
-        let events = Arc::new(Events::new(most)?, GFP_KERNEL)?;
+        let events = Arc::new(Events::new(index.get(), most)?, GFP_KERNEL)?;
         let moderation = Arc::new(Moderation::new()?, GFP_KERNEL)?;
         let vectors = arm_vectors(pdev, &index, &events, &moderation, most);
 
         let properties = Properties {
+            number: index.get(),
             peer_override: peer_override(pdev),
             vectors: vectors.as_ref().map_or(0, Vectors::len),
             vectors_offered: msix_vectors(pdev),

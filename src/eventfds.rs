@@ -31,8 +31,8 @@ impl Binding {
     }
 }
 
-/// A list of bindings. Under a spinlock nothing may be allocated, and freeing takes long: so what goes in
-/// was boxed before, and what comes out is freed after.
+/// A list of bindings. Under a spinlock nothing may be allocated, and freeing takes long: so what
+/// goes in was boxed before, and what comes out is freed after.
 pub(crate) struct EventFds {
     first: Option<KBox<Binding>>,
     len: u32,
@@ -90,10 +90,12 @@ impl EventFds {
         all
     }
 
-    /// Signals those that are concerned by the interrupt that made the vector's count `seq`. Any context.
+    /// Signals those that are concerned by the interrupt that made the vector's count `seq`. Any
+    /// context.
     pub(crate) fn signal(&self, seq: u64) {
         for binding in self.iter() {
-            // The count may wrap. An interrupt that was counted before the binding does not concern it.
+            // The count may wrap. An interrupt that was counted before the binding does not concern
+            // it.
             if seq.wrapping_sub(binding.since).wrapping_sub(1) < u64::MAX / 2 {
                 binding.eventfd.signal();
             }
@@ -112,8 +114,8 @@ impl EventFds {
 
 impl Drop for EventFds {
     fn drop(&mut self) {
-        // One by one: dropping the first would drop the others from within, each on the stack of the
-        // one before.
+        // One by one: dropping the first would drop the others from within, each on the stack of
+        // the one before.
         while let Some(mut binding) = self.first.take() {
             self.first = binding.next.take();
         }

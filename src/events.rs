@@ -2,18 +2,18 @@
 
 //! What interrupts leave behind: a count for each vector, eventfds to signal, sleepers to wake.
 //!
-//! Each vector has a number `seq`, the interrupts since the driver bound; the interrupt handler adds
-//! one, and so does each resume. Each open file has, in its `Cursor`, the numbers that it has `seen`.
-//! A vector is pending on a file while the two differ, so that no file can take or lose another one's
-//! event.
+//! Each vector has a number `seq`, the interrupts since the driver bound; the interrupt handler
+//! adds one, and so does each resume. Each open file has, in its `Cursor`, the numbers that it has
+//! `seen`. A vector is pending on a file while the two differ, so that no file can take or lose
+//! another one's event.
 //!
-//! Vectors have nothing in common that an interrupt writes, but the cache lines of the event page, whose
-//! layout is a part of the interface. An interrupt meets only what concerns its vector: the eventfds
-//! that are bound to it, and the queues of files that are subscribed to it and waited on. Where there are
-//! none, it takes no lock.
+//! Vectors have nothing in common that an interrupt writes, but the cache lines of the event page,
+//! whose layout is a part of the interface. An interrupt meets only what concerns its vector: the
+//! eventfds that are bound to it, and the queues of files that are subscribed to it and waited on.
+//! Where there are none, it takes no lock.
 //!
-//! Lock order: `eventfds` of a vector > the lock inside of an eventfd; the lock of a vector's queue > that of a
-//! file's queue. Nothing is taken under a `Cursor`'s lock.
+//! Lock order: `eventfds` of a vector > the lock inside of an eventfd; the lock of a vector's queue
+//! > that of a file's queue. Nothing is taken under a `Cursor`'s lock.
 
 use kernel::{
     prelude::*,
@@ -53,6 +53,7 @@ use crate::{
             new_irq_spinlock,
             IrqSpinLock, //
         },
+        trace,
         wait::{
             ready,
             Exclusive, //
@@ -64,8 +65,8 @@ use crate::{
 #[pin_data]
 #[repr(align(64))]
 struct Bound {
-    /// Number of `eventfds`, changed under their lock. 0 tells the handler without the lock that there
-    /// are none.
+    /// Number of `eventfds`, changed under their lock. 0 tells the handler without the lock that
+    /// there are none.
     count: Atomic<u32>,
     #[pin]
     eventfds: IrqSpinLock<EventFds>,
@@ -82,6 +83,8 @@ impl Bound {
 
 /// The events of one device; lives as long as the last open file.
 pub(crate) struct Events {
+    /// The N of `/dev/ivshmemN`, for who traces.
+    number: u32,
     /// `seq`, `dead` and `generation`, where programs can see them too.
     page: Arc<SharedPage>,
     bound: KVec<Pin<KBox<Bound>>>,
@@ -89,9 +92,9 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Makes the events of a device with room for `vectors`, at most [`MAX_VECTORS`], that has not seen
-    /// an interrupt yet.
-    pub(crate) fn new(vectors: usize) -> Result<Self> {
+    /// Makes the events of a device with room for `vectors`, at most [`MAX_VECTORS`], that has not
+    /// seen an interrupt yet.
+    pub(crate) fn new(number: u32, vectors: usize) -> Result<Self> {
         let page = Arc::new(SharedPage::new()?, GFP_KERNEL)?;
         let vectors = vectors.min(MAX_VECTORS);
         let mut bound = KVec::with_capacity(vectors, GFP_KERNEL)?;
@@ -100,6 +103,7 @@ impl Events {
         }
         let queues = Arc::pin_init(Sources::new(vectors), GFP_KERNEL)?;
         Ok(Self {
+            number,
             page,
             bound,
             queues,
@@ -129,18 +133,20 @@ impl Events {
     /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits for it.
     pub(crate) fn interrupt(&self, vector: usize, context: &IrqContext) {
         let word = self.page.word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector);
-        let (Some(word), Some(bound)) = (word, self.bound.get(vector)) else {
+        let (Some(word), Some(bound), Some(queue)) =
+            (word, self.bound.get(vector), self.queues.source(vector))
+        else {
             return;
         };
         // Fully ordered: whoever sees the count sees what the peer wrote before it rang, and what
         // follows here sees who bound an eventfd, or began to wait, without having seen the count.
         let seq = word.fetch_add(1u64, Full).wrapping_add(1);
+        // CAST: Below `MAX_VECTORS`.
+        trace::interrupt(self.number, vector as u32, seq);
         if bound.count.load(Relaxed) != 0 {
             bound.eventfds.lock_in_irq(context).signal(seq);
         }
-        if let Some(queue) = self.queues.source(vector) {
-            queue.wake_after_barrier(ready::READ, Exclusive::One);
-        }
+        queue.wake_after_barrier(ready::READ, Exclusive::One);
     }
 
     /// Whether the device is gone.
@@ -153,9 +159,9 @@ impl Events {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
     }
 
-    /// Tells everybody that the device was away, during which rings were lost: the generation goes up,
-    /// and each of the `armed` vectors counts as rung once, so that whoever waits, in whatever way, looks
-    /// at the memory again. Called under the device's lock.
+    /// Tells everybody that the device was away, during which rings were lost: the generation goes
+    /// up, and each of the `armed` vectors counts as rung once, so that whoever waits, in whatever
+    /// way, looks at the memory again. Called under the device's lock.
     pub(crate) fn resume(&self, armed: usize) {
         let generation = self.page.word32::<EVENT_PAGE_GENERATION>();
         // Only here is this written. Who sees the events below sees the new generation.
@@ -180,8 +186,8 @@ impl Events {
     }
 
     /// Binds `eventfd` to `vector` for the file `owner`, replacing what that file had bound there.
-    /// Each interrupt from that moment on signals the eventfd. If the vector's count is another than
-    /// `seen` at that moment, it is signalled at once. May sleep.
+    /// Each interrupt from that moment on signals the eventfd. If the vector's count is another
+    /// than `seen` at that moment, it is signalled at once. May sleep.
     ///
     /// `ENODEV` once the device is gone, `EINVAL` for a vector that cannot exist, `ENOMEM`.
     pub(crate) fn bind(
@@ -199,9 +205,9 @@ impl Events {
         }
         let replaced = eventfds.remove(owner);
         bound.count.store(eventfds.len() + 1, Relaxed);
-        // An interrupt that does not see the new number was counted before this look, and one that is
-        // counted after it sees the number. One that does both waits for the lock, and then finds that
-        // it came before the binding.
+        // An interrupt that does not see the new number was counted before this look, and one that
+        // is counted after it sees the number. One that does both waits for the lock, and then
+        // finds that it came before the binding.
         smp_mb(Full);
         let seq = self.seq(vector);
         binding.since = seq;

@@ -106,11 +106,11 @@ impl File {
             .is_pending(self.device.events(), self.subscribed())
     }
 
-    /// Fills `batch` with at most `room` events for `read`: waits for them unless `nonblocking`. Process
-    /// context.
+    /// Fills `batch` with at most `room` events for `read`: waits for them unless `nonblocking`.
+    /// Process context.
     ///
-    /// `EAGAIN` if it may not wait, `EOPNOTSUPP` if none can come, `ENODEV` once the device is gone and
-    /// none is pending, `ERESTARTSYS` for a signal.
+    /// `EAGAIN` if it may not wait, `EOPNOTSUPP` if none can come, `ENODEV` once the device is gone
+    /// and none is pending, `ERESTARTSYS` for a signal.
     pub(crate) fn next_events(&self, room: usize, nonblocking: bool, batch: &mut Batch) -> Result {
         let events = self.device.events();
         let mut ready = || {
@@ -131,8 +131,8 @@ impl File {
         self.wait(None, Timeout::Infinite, ready)?
     }
 
-    /// Makes events pending again that were taken but could not be delivered, and wakes other threads of
-    /// the file: one that looked meanwhile saw nothing and went to sleep.
+    /// Makes events pending again that were taken but could not be delivered, and wakes other
+    /// threads of the file: one that looked meanwhile saw nothing and went to sleep.
     pub(crate) fn put_back(&self, undelivered: impl Iterator<Item = (usize, u64)>) {
         let mut any = false;
         for (vector, count) in undelivered {
@@ -146,8 +146,9 @@ impl File {
         }
     }
 
-    /// Sleeps until `done` returns something, which is asked before each sleep and after each interrupt
-    /// of a vector of `mask`; without one, of those that the file is subscribed to. See [`wait_in`].
+    /// Sleeps until `done` returns something, which is asked before each sleep and after each
+    /// interrupt of a vector of `mask`; without one, of those that the file is subscribed to. See
+    /// [`wait_in`].
     pub(crate) fn wait<R>(
         &self,
         mask: Option<u64>,
@@ -176,12 +177,13 @@ impl File {
         }
     }
 
-    /// Binds `eventfd` to `vector`, replacing what was bound there, and signals it at once if the vector
-    /// is pending. May sleep.
+    /// Binds `eventfd` to `vector`, replacing what was bound there, and signals it at once if the
+    /// vector is pending. May sleep.
     ///
     /// `ENODEV` once the device is gone, `ENOMEM`.
     pub(crate) fn bind(&self, vector: usize, eventfd: EventFd) -> Result {
-        // Before, so that closing the file cannot miss it. Never cleared: a bit too many costs one look.
+        // Before, so that closing the file cannot miss it. Never cleared: a bit too many costs one
+        // look.
         self.remember(1 << vector);
         let subscribed = self.subscribed() & (1 << vector) != 0;
         let seen = self.cursor.seen(vector).filter(|_| subscribed);

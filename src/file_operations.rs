@@ -55,7 +55,8 @@ impl OpenFile for File {
         let mut batch = Batch::new();
         let mut total = 0;
         while room > 0 {
-            // What was delivered is not to be lost: from the second batch on, this neither waits nor fails.
+            // What was delivered is not to be lost: from the second batch on, this neither waits
+            // nor fails.
             match self.next_events(room, nonblocking || total > 0, &mut batch) {
                 Ok(()) => {}
                 Err(error) if total == 0 => return Err(error),

@@ -245,12 +245,12 @@ fn wait_event(this: &File, args: &Wait, timeout: Timeout) -> Result<u64> {
     this.wait(mask, timeout, ready)?
 }
 
-/// Sleeps while a word of the shared memory has the value that the caller saw; marks the events that
-/// arrived meanwhile seen, and returns their mask.
+/// Sleeps while a word of the shared memory has the value that the caller saw; marks the events
+/// that arrived meanwhile seen, and returns their mask.
 ///
 /// No wake-up is lost between the caller's look and the sleep: `wait_in` tests the word when this
-/// thread is in the queue already. A peer writes the word first and rings afterwards, so that either
-/// the test sees the new word, or the interrupt comes after the test and wakes.
+/// thread is in the queue already. A peer writes the word first and rings afterwards, so that
+/// either the test sees the new word, or the interrupt comes after the test and wakes.
 fn wait_word(this: &File, args: &Wait, timeout: Timeout) -> Result<u64> {
     let device = this.device();
     let events = device.events();

@@ -35,11 +35,11 @@ kernel::module_driver!(<T>, kapi::pci_driver::Adapter<T>, {
     params: {
         cache: u32 {
             default: 0,
-            description: "Cache type of the memory: 0 the best there is, 1 write-back, 2 write-combining, 3 uncached",
+            description: "Cache type: 0 automatic, 1 write-back, 2 write-combining, 3 uncached",
         },
         map_registers: bool {
             default: false,
-            description: "Let programs map the register page (0: no, 1: where it holds nothing else)",
+            description: "Let programs map the register page, where it holds nothing else",
         },
         max_vectors: u32 {
             default: 8,

@@ -2,28 +2,37 @@
 
 //! Kernel interfaces that the `kernel` crate of Linux 7.3 does not offer yet.
 //!
-//! All unsafe code of the module is below this file, and its only C. Each item has the shape that it would have
-//! upstream, and goes away when upstream has it:
+//! All unsafe code of the module is below this file, and its only C. Each item has the shape that
+//! it would have upstream, and goes away when upstream has it:
 //!
-//! | here | wraps | would be replaced by |
-//! |---|---|---|
-//! | [`area`] | flags and page faults of mappings | fault support in `kernel::mm::virt` |
-//! | [`attributes`], [`driver_data`], [`pci_driver`] | sysfs attributes, sleep and resets of a PCI driver | methods of `kernel::pci::Driver` |
-//! | [`bar`] | a BAR that is claimed but not mapped | `kernel::pci` |
-//! | [`cache`] | cache types of page table entries | `pgprot_t` helpers of `kernel::mm` |
-//! | [`chardev`] | misc device with a dynamic name, private data, `poll`, `llseek` | `kernel::miscdevice` |
-//! | [`eventfd`] | `linux/eventfd.h` | an eventfd abstraction |
-//! | [`barrier`], [`spinlock`] | names that move between releases; a lock for handlers | - |
-//! | [`device_memory`] | device memory that the kernel maps cached | `kernel::io` |
-//! | [`fan_in`] | a wait queue that is fed by several others | - |
-//! | [`frames`] | page table entries that point to device memory | `kernel::mm` |
-//! | [`helpers`] | macros and inline functions of headers | `rust/helpers/` |
-//! | [`irq`] | MSI-X vectors with their handlers and names | `kernel::irq` with owned vectors and names |
-//! | [`pci`] | enabling that is undone, MSI-X table size | methods of `kernel::pci::Device` |
-//! | [`shared_page`] | a page that programs map read-only | methods of `kernel::page::Page` |
-//! | [`user`] | values from and to user memory | `kernel::uaccess` for types of `zerocopy` |
-//! | [`wait`] | wait queues with a condition and a time limit | `kernel::sync::CondVar` without a lock |
-//! | [`window`] | device memory that is shown, and taken away again | - |
+//! - [`area`]: flags and page faults of mappings. Would be replaced by fault support in
+//!   `kernel::mm::virt`.
+//! - [`attributes`], [`driver_data`], [`pci_driver`]: sysfs attributes, sleep and resets of a PCI
+//!   driver. Would be replaced by methods of `kernel::pci::Driver`.
+//! - [`bar`]: a BAR that is claimed but not mapped. Would be replaced by `kernel::pci`.
+//! - [`cache`]: cache types of page table entries. Would be replaced by `pgprot_t` helpers of
+//!   `kernel::mm`.
+//! - [`chardev`]: misc device with a dynamic name, private data, `poll`, `llseek`. Would be
+//!   replaced by `kernel::miscdevice`.
+//! - [`eventfd`]: `linux/eventfd.h`. Would be replaced by an eventfd abstraction.
+//! - [`barrier`], [`spinlock`]: names that move between releases; a lock for handlers.
+//! - [`device_memory`]: device memory that the kernel maps cached. Would be replaced by
+//!   `kernel::io`.
+//! - [`fan_in`]: a wait queue that is fed by several others.
+//! - [`frames`]: page table entries that point to device memory. Would be replaced by `kernel::mm`.
+//! - [`helpers`]: macros and inline functions of headers. Would be replaced by `rust/helpers/`.
+//! - [`irq`]: MSI-X vectors with their handlers and names. Would be replaced by `kernel::irq` with
+//!   owned vectors and names.
+//! - [`pci`]: enabling that is undone, MSI-X table size. Would be replaced by methods of
+//!   `kernel::pci::Device`.
+//! - [`shared_page`]: a page that programs map read-only. Would be replaced by methods of
+//!   `kernel::page::Page`.
+//! - [`trace`]: tracepoints of a module. Would be replaced by `kernel::tracepoint`, in the tree.
+//! - [`user`]: values from and to user memory. Would be replaced by `kernel::uaccess` for types of
+//!   `zerocopy`.
+//! - [`wait`]: wait queues with a condition and a time limit. Would be replaced by
+//!   `kernel::sync::CondVar` without a lock.
+//! - [`window`]: device memory that is shown, and taken away again.
 
 mod area;
 pub(crate) mod attributes;
@@ -42,6 +51,7 @@ pub(crate) mod pci;
 pub(crate) mod pci_driver;
 pub(crate) mod shared_page;
 pub(crate) mod spinlock;
+pub(crate) mod trace;
 pub(crate) mod user;
 pub(crate) mod wait;
 pub(crate) mod window;

@@ -139,7 +139,7 @@ pub(crate) fn open_registers(pdev: &pci::Device<Bound>) -> Option<DeviceMemory> 
         dev_warn!(
             pdev,
             "map_registers=1 ignored: BAR0's page holds something else; \
-             pci=resource_alignment={}@pci:1af4:1110 on the kernel's command line gives it a page\n",
+             pci=resource_alignment={}@pci:1af4:1110 on the kernel's command line gives one\n",
             PAGE_SIZE.ilog2()
         );
         return None;

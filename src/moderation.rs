@@ -3,13 +3,13 @@
 //! A peer that rings without a pause takes a bounded share of a CPU.
 //!
 //! Peers need not be trusted, and each ring is an interrupt here. So the time that handlers take is
-//! estimated: of every [`SAMPLE`] interrupts of a vector, one is timed. When the vectors of a device take
-//! more than half of a CPU, the one that was sampled is held back for [`PAUSE`] times what its last
-//! interrupts took. Nothing is lost by that: rings coalesce, and those that come meanwhile make one
-//! interrupt when it is over.
+//! estimated: of every [`SAMPLE`] interrupts of a vector, one is timed. When the vectors of a
+//! device take more than half of a CPU, the one that was sampled is held back for [`PAUSE`] times
+//! what its last interrupts took. Nothing is lost by that: rings coalesce, and those that come
+//! meanwhile make one interrupt when it is over.
 //!
-//! A vector that is not sampled pays for one addition; there is no lock, and nothing that vectors share is
-//! written but at samples.
+//! A vector that is not sampled pays for one addition; there is no lock, and nothing that vectors
+//! share is written but at samples.
 
 use kernel::{
     cpu::{
@@ -40,8 +40,9 @@ const WINDOW_NS: i64 = 20_000_000;
 /// How long a vector is held back, in times of what its last interrupts took.
 const PAUSE: i64 = 3;
 
-/// Time spent on interrupts of one device by one CPU, away from those of others. Written by that CPU, but
-/// for interrupts that move to another one meanwhile, which make the estimate a little wrong.
+/// Time spent on interrupts of one device by one CPU, away from those of others. Written by that
+/// CPU, but for interrupts that move to another one meanwhile, which make the estimate a little
+/// wrong.
 #[repr(align(64))]
 struct Cpu {
     since: Atomic<i64>,
@@ -88,8 +89,8 @@ impl Moderation {
         })
     }
 
-    /// Runs `handle`, the handler of the vector with this sampler; returns for how long the vector is to
-    /// be held back, if at all. Any context, on one CPU at a time for each vector.
+    /// Runs `handle`, the handler of the vector with this sampler; returns for how long the vector
+    /// is to be held back, if at all. Any context, on one CPU at a time for each vector.
     pub(crate) fn run(&self, sampler: &Sampler, handle: impl FnOnce()) -> Option<Delta> {
         let count = sampler.0.load(Relaxed).wrapping_add(1);
         sampler.0.store(count, Relaxed);
@@ -109,8 +110,8 @@ impl Moderation {
         })
     }
 
-    /// Adds what the last interrupts of a vector took until `now`; whether this CPU has more than half of
-    /// its time to spend.
+    /// Adds what the last interrupts of a vector took until `now`; whether this CPU has more than
+    /// half of its time to spend.
     fn exceeds(&self, took: i64, now: i64) -> bool {
         // CAST: `u32` fits into `usize`.
         let Some(cpu) = self.cpus.get(u32::from(CpuId::current()) as usize) else {
@@ -132,8 +133,8 @@ impl Moderation {
         self.pauses.load(Relaxed)
     }
 
-    /// Whether it is time to say in the kernel log that a vector is held back: every ten seconds at the
-    /// most. Any context.
+    /// Whether it is time to say in the kernel log that a vector is held back: every ten seconds at
+    /// the most. Any context.
     pub(crate) fn may_say(&self) -> bool {
         const EVERY_NS: i64 = 10_000_000_000;
 

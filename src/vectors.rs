@@ -59,8 +59,9 @@ impl irq::Handler for Vector {
     }
 }
 
-/// Arms the vectors of `pdev`, at most `most` and at most as many as the device has. `/proc/interrupts`,
-/// and on PREEMPT_RT the threads that handle them, show them as `ivshmemN-VECTOR`.
+/// Arms the vectors of `pdev`, at most `most` and at most as many as the device has.
+/// `/proc/interrupts`, and on PREEMPT_RT the threads that handle them, show them as
+/// `ivshmemN-VECTOR`.
 ///
 /// One may fire at once, for a ring that was meant for somebody who had the device before.
 pub(crate) fn arm(

@@ -15,7 +15,8 @@ use zerocopy_derive::{
 
 use super::pci::MAX_VECTORS;
 
-/// One record of `read`: vector `vector` was rung at least `count` times since this file looked last.
+/// One record of `read`: vector `vector` was rung at least `count` times since this file looked
+/// last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 pub struct Event {

@@ -38,8 +38,8 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// The stretch of `len` bytes at file offset `pgoff << page_shift`, or `None` if there is no such
-    /// region or the stretch is empty or leaves its region's part of the offset space.
+    /// The stretch of `len` bytes at file offset `pgoff << page_shift`, or `None` if there is no
+    /// such region or the stretch is empty or leaves its region's part of the offset space.
     pub const fn new(pgoff: u64, len: u64, page_shift: u32) -> Option<Self> {
         if pgoff > (u64::MAX >> page_shift) {
             return None;

@@ -19,6 +19,6 @@ pub const BAR_MSIX: u32 = 1;
 /// The BAR that is the shared memory.
 pub const BAR_MEMORY: u32 = 2;
 
-/// Most interrupt vectors that the driver can arm, whatever the device offers: masks of vectors have 64
-/// bits. How many it arms is a parameter of the module, 8 by default.
+/// Most interrupt vectors that the driver can arm, whatever the device offers: masks of vectors
+/// have 64 bits. How many it arms is a parameter of the module, 8 by default.
 pub const MAX_VECTORS: usize = 64;

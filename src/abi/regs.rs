@@ -47,6 +47,16 @@ impl Doorbell {
         Some(Self((peer << 16) | vector))
     }
 
+    /// The peer.
+    pub const fn peer(self) -> u32 {
+        self.0 >> 16
+    }
+
+    /// The vector.
+    pub const fn vector(self) -> u32 {
+        self.0 & 0xffff
+    }
+
     /// The value to write to the register at [`DOORBELL`], in CPU byte order.
     pub const fn bits(self) -> u32 {
         self.0

@@ -3,8 +3,8 @@
 //! Read-only sysfs attributes of a driver's devices, in groups with a name.
 //!
 //! The driver core makes the files when the device has been bound, and removes them before it is
-//! unbound; that waits for whoever reads one. So a reader never meets a device half made or half gone,
-//! and no code of the module is reached after it is unloaded.
+//! unbound; that waits for whoever reads one. So a reader never meets a device half made or half
+//! gone, and no code of the module is reached after it is unloaded.
 //!
 //! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
@@ -41,8 +41,8 @@ pub(crate) struct Attribute<T: DriverData> {
 unsafe impl<T: DriverData> Sync for Attribute<T> {}
 
 impl<T: DriverData> Attribute<T> {
-    /// The file `name`, which everybody may read. `show` makes the text without the newline; process
-    /// context, may sleep.
+    /// The file `name`, which everybody may read. `show` makes the text without the newline;
+    /// process context, may sleep.
     pub(crate) const fn new(name: &'static CStr, show: fn(&T::Shared) -> Result<CString>) -> Self {
         let mut raw: bindings::device_attribute = pin_init::zeroed();
         raw.attr.name = as_char_ptr_in_const_context(name);
@@ -117,10 +117,12 @@ impl<const N: usize> Groups<N> {
     }
 }
 
-/// Makes a `static` [`Group`]: `attribute_group!(NAME: Driver, c"directory", { c"file" => |it| text })`,
-/// where `it` is the driver's `Shared`, and `text` a `Result<CString>`.
+/// Makes a `static` [`Group`]: `attribute_group!(NAME: Driver, c"directory", { c"file" => |it| text
+/// })`, where `it` is the driver's `Shared`, and `text` a `Result<CString>`.
 macro_rules! attribute_group {
-    ($group:ident: $driver:ty, $name:expr, { $($file:expr => |$it:pat_param| $text:expr),* $(,)? }) => {
+    ($group:ident: $driver:ty, $name:expr, {
+        $($file:expr => |$it:pat_param| $text:expr),* $(,)?
+    }) => {
         static $group: $crate::kapi::attributes::Group = {
             use $crate::kapi::attributes::{Attribute, Group, List};
 

@@ -2,9 +2,9 @@
 
 //! Barriers towards the shared memory, which another machine reads and writes.
 //!
-//! The memory may be mapped write-combining, for which the barriers between CPUs (`smp_wmb()`) and the
-//! ordering inside of `writel()` are not enough on x86. A file of its own, as the names move between
-//! releases of the `kernel` crate.
+//! The memory may be mapped write-combining, for which the barriers between CPUs (`smp_wmb()`) and
+//! the ordering inside of `writel()` are not enough on x86. A file of its own, as the names move
+//! between releases of the `kernel` crate.
 
 use kernel::sync::barrier::{
     mb,

@@ -40,7 +40,8 @@ use super::wait::{
 
 /// An open file of a character device.
 ///
-/// It outlives the registration: nothing of it may borrow from what ends with that, so it is `'static`.
+/// It outlives the registration: nothing of it may borrow from what ends with that, so it is
+/// `'static`.
 ///
 /// All methods run in process context and may sleep, but where they say otherwise.
 pub(crate) trait OpenFile: Send + Sync + Sized + 'static {
@@ -53,15 +54,15 @@ pub(crate) trait OpenFile: Send + Sync + Sized + 'static {
     /// The last reference to the file is gone; nothing else runs on it any more.
     fn release(this: Pin<KBox<Self>>, file: &File);
 
-    /// Reads into `to`; returns the number of bytes. `nonblocking`: `EAGAIN` instead of sleeping, for
-    /// files with `O_NONBLOCK` and for requests of io_uring.
+    /// Reads into `to`; returns the number of bytes. `nonblocking`: `EAGAIN` instead of sleeping,
+    /// for files with `O_NONBLOCK` and for requests of io_uring.
     fn read(&self, to: &mut IovIterDest<'_>, nonblocking: bool) -> Result<usize>;
 
     /// The queue of those who wait for readiness.
     fn poll_queue(&self) -> &WaitQueue;
 
-    /// What is ready now. A poller that waits is in [`OpenFile::poll_queue`] already, and a full barrier
-    /// came since.
+    /// What is ready now. A poller that waits is in [`OpenFile::poll_queue`] already, and a full
+    /// barrier came since.
     fn poll(&self) -> u32;
 
     /// Size for `lseek` and `stat`. Never changes.
@@ -179,7 +180,8 @@ impl<T: OpenFile> Operations<T> {
     ///
     /// # Safety
     ///
-    /// `file` must have been opened by [`Self::open`] and is not released while the result is in use.
+    /// `file` must have been opened by [`Self::open`] and is not released while the result is in
+    /// use.
     unsafe fn state<'a>(file: *mut bindings::file) -> &'a T {
         // SAFETY: The pointer is to a valid file.
         let private = unsafe { (*file).private_data };
@@ -209,8 +211,8 @@ impl<T: OpenFile> Operations<T> {
                 // `read_iter` honours IOCB_NOWAIT, so that io_uring need not guess by polling.
                 // SAFETY: The file is ours until we return.
                 unsafe { (*file).f_mode |= FMODE_NOWAIT };
-                // SAFETY: The inode is valid while it is being opened. `misc_mtx` keeps other openers
-                // out; the value is the same each time, and one word on 64-bit machines.
+                // SAFETY: The inode is valid while it is being opened. `misc_mtx` keeps other
+                // openers out; the value is the same each time, and one word on 64-bit machines.
                 unsafe { (&raw mut (*inode).i_size).write_volatile(size) };
                 0
             }
@@ -242,8 +244,8 @@ impl<T: OpenFile> Operations<T> {
         let (file, flags) = unsafe { ((*kiocb).ki_filp, (*kiocb).ki_flags) };
         // SAFETY: The file was opened by `open` and is not released while the request runs.
         let state = unsafe { Self::state(file) };
-        // SAFETY: The file is valid for the call, and no `fdget_pos` of it is active: its position is
-        // not locked for `read_iter`.
+        // SAFETY: The file is valid for the call, and no `fdget_pos` of it is active: its position
+        // is not locked for `read_iter`.
         let file = unsafe { File::from_raw_file(file) };
         let nonblocking = flags & IOCB_NOWAIT != 0 || file.flags() & O_NONBLOCK != 0;
         // SAFETY: The iterator is valid for the call and to be written to.

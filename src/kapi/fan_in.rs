@@ -2,15 +2,17 @@
 
 //! A wait queue that is fed by several others, chosen by a mask that can change.
 //!
-//! An open file is waited on for whatever vectors it is subscribed to. Waking by vector must not walk
-//! past files that have nothing to do with it, a poller must stay in one queue for as long as the file
-//! is open, and a thread that sleeps and wakes at a high rate must not enter and leave many queues each
-//! time. So the file has a queue of its own, and an entry in the queue of each selected source, which
-//! passes wake-ups on. The entry enters when somebody begins to wait, stays while somebody does, and
-//! leaves by itself when a wake-up finds nobody: who does not wait costs no interrupt more than one.
+//! An open file is waited on for whatever vectors it is subscribed to. Waking by vector must not
+//! walk past files that have nothing to do with it, a poller must stay in one queue for as long as
+//! the file is open, and a thread that sleeps and wakes at a high rate must not enter and leave
+//! many queues each time. So the file has a queue of its own, and an entry in the queue of each
+//! selected source, which passes wake-ups on. The entry enters when somebody begins to wait, stays
+//! while somebody does, and leaves by itself when a wake-up finds nobody: who does not wait costs
+//! no interrupt more than one.
 //!
-//! `Documentation/internals.rst` has the proof that no wake-up is lost, and `tools/tests/driver-models` a
-//! model of these steps that is checked under all interleavings; both follow each change here.
+//! `Documentation/internals.rst` has the proof that no wake-up is lost, and
+//! `tools/tests/driver-models` a model of these steps that is checked under all interleavings; both
+//! follow each change here.
 //!
 //! Lock order: the lock of a source's queue > the lock of the file's queue.
 
@@ -104,8 +106,8 @@ struct Shared {
     queue: WaitQueue,
     /// Mask of the sources whose wake-ups are passed on.
     selected: Atomic<u64>,
-    /// Mask of the sources in whose queue the entry is. A bit changes under the lock of that source's
-    /// queue only, together with the list.
+    /// Mask of the sources in whose queue the entry is. A bit changes under the lock of that
+    /// source's queue only, together with the list.
     joined: Atomic<u64>,
     #[pin]
     _pin: PhantomPinned,
@@ -115,9 +117,10 @@ struct Shared {
 ///
 /// # Invariants
 ///
-/// `entries` has an entry for each source, and one more, which is in the queue of `everybody` while this
-/// object lives; each points to `shared`. The buffer is never reallocated. The entry of source n is in
-/// its queue exactly when bit n of `joined` is set, which is looked at under the lock of that queue.
+/// `entries` has an entry for each source, and one more, which is in the queue of `everybody` while
+/// this object lives; each points to `shared`. The buffer is never reallocated. The entry of source
+/// n is in its queue exactly when bit n of `joined` is set, which is looked at under the lock of
+/// that queue.
 #[pin_data(PinnedDrop)]
 pub(crate) struct FanIn {
     sources: Arc<Sources>,
@@ -126,7 +129,8 @@ pub(crate) struct FanIn {
     shared: Shared,
 }
 
-// SAFETY: Nothing of it belongs to a thread: the entries are accessed under the locks of the queues.
+// SAFETY: Nothing of it belongs to a thread: the entries are accessed under the locks of the
+// queues.
 unsafe impl Send for FanIn {}
 
 // SAFETY: As for `Send`; the masks are atomics.
@@ -187,8 +191,8 @@ impl FanIn {
         self.shared.selected.load(Relaxed)
     }
 
-    /// Selects the sources of `mask` from now on, and wakes all waiters, for whom something may have
-    /// changed. Process context.
+    /// Selects the sources of `mask` from now on, and wakes all waiters, for whom something may
+    /// have changed. Process context.
     pub(crate) fn select(&self, mask: u64, readiness: u32) {
         self.shared.selected.store(mask, Relaxed);
         // Pollers that are in the queue do not call `join` again by themselves.
@@ -196,9 +200,9 @@ impl FanIn {
         self.queue().wake(readiness, Exclusive::All);
     }
 
-    /// Sees to it that the wake-ups of the selected sources come here. To be called by whoever is in the
-    /// queue, with a full barrier since it entered, before it looks whether it has to wait. Process
-    /// context; does not sleep.
+    /// Sees to it that the wake-ups of the selected sources come here. To be called by whoever is
+    /// in the queue, with a full barrier since it entered, before it looks whether it has to wait.
+    /// Process context; does not sleep.
     pub(crate) fn join(&self) {
         let shared = &self.shared;
         let mut missing = shared.selected.load(Relaxed) & !shared.joined.load(Relaxed);
@@ -216,7 +220,8 @@ impl FanIn {
                 unsafe { shared.enter(queue, entry) };
             }
         }
-        // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active` asks.
+        // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active`
+        // asks.
         smp_mb(Full);
     }
 }
@@ -226,7 +231,8 @@ impl Shared {
     ///
     /// # Safety
     ///
-    /// `entry` must point to `self`, be the one for `queue`, and be taken out again before it is freed.
+    /// `entry` must point to `self`, be the one for `queue`, and be taken out again before it is
+    /// freed.
     unsafe fn enter(&self, queue: &WaitQueue, entry: &Opaque<Entry>) {
         // SAFETY: The entry is initialised; the bit never changes.
         let bit = unsafe { (*entry.get()).bit };
@@ -241,8 +247,8 @@ impl Shared {
         });
     }
 
-    /// Takes `entry` out of the queue of its source if it is there. No wake function runs on it after
-    /// this.
+    /// Takes `entry` out of the queue of its source if it is there. No wake function runs on it
+    /// after this.
     ///
     /// # Safety
     ///
@@ -257,15 +263,15 @@ impl Shared {
         queue.locked(|_| {
             // A wake-up may have taken it out meanwhile.
             if bit == 0 || self.joined.load(Relaxed) & bit != 0 {
-                // SAFETY: The lock is held, and the entry is in the list: that for everybody always, the
-                // others while their bit is set.
+                // SAFETY: The lock is held, and the entry is in the list: that for everybody
+                // always, the others while their bit is set.
                 unsafe { list_del(&raw mut (*wait_entry(entry)).entry) };
             }
         });
     }
 
-    /// Passes a wake-up of the source with `bit` on; false if nobody waits, so that the entry is to be
-    /// taken out of the source's queue. Called under the lock of that queue.
+    /// Passes a wake-up of the source with `bit` on; false if nobody waits, so that the entry is to
+    /// be taken out of the source's queue. Called under the lock of that queue.
     fn wake(&self, bit: u64, readiness: u32) -> bool {
         let wanted =
             || (bit == 0 || self.selected.load(Relaxed) & bit != 0) && self.queue.is_active();
@@ -274,9 +280,9 @@ impl Shared {
             if bit == 0 {
                 return true;
             }
-            // The bit is set, as the entry is in the queue, and nobody else changes it. The full order
-            // pairs with the barrier of whoever entered the queue and then looks at `joined`: it sees
-            // the bit cleared, or is seen here.
+            // The bit is set, as the entry is in the queue, and nobody else changes it. The full
+            // order pairs with the barrier of whoever entered the queue and then looks at `joined`:
+            // it sees the bit cleared, or is seen here.
             self.joined.fetch_sub(bit, Full);
             if !wanted() {
                 return false;
@@ -322,16 +328,16 @@ unsafe extern "C" fn pass_on(
     key: *mut c_void,
 ) -> c_int {
     let entry = wait.cast::<Entry>();
-    // SAFETY: Entries with this function are the first field of an `Entry`, whose other fields never
-    // change.
+    // SAFETY: Entries with this function are the first field of an `Entry`, whose other fields
+    // never change.
     let (owner, bit) = unsafe { ((*entry).owner, (*entry).bit) };
-    // SAFETY: The owner lives as long as its entries are in a queue: its drop takes them out under the
-    // lock that is held here.
+    // SAFETY: The owner lives as long as its entries are in a queue: its drop takes them out under
+    // the lock that is held here.
     let shared = unsafe { &*owner };
     // CAST: `key_to_poll()`: the bits are the pointer's value.
     if !shared.wake(bit, key.addr() as u32) {
-        // SAFETY: The lock is held, and the entry is in the queue's list. The walk over it remembered
-        // its successor before it called us.
+        // SAFETY: The lock is held, and the entry is in the queue's list. The walk over it
+        // remembered its successor before it called us.
         unsafe { list_del(&raw mut (*wait).entry) };
     }
     0
@@ -354,8 +360,8 @@ unsafe fn list_add_tail(entry: *mut bindings::list_head, head: *mut bindings::li
     };
     // SAFETY: The head is valid, and locked by the caller.
     unsafe { (*head).prev = entry };
-    // SAFETY: The last entry is valid, and locked with its list. Once, for `is_active` looks without
-    // the lock.
+    // SAFETY: The last entry is valid, and locked with its list. Once, for `is_active` looks
+    // without the lock.
     unsafe { (&raw mut (*last).next).write_volatile(entry) };
 }
 

@@ -36,8 +36,8 @@ use kernel::{
 
 use super::pci::as_raw;
 
-/// Proof that the holder runs as an interrupt handler does: with interrupts of this CPU off, or on a
-/// PREEMPT_RT kernel, where spinlocks sleep and handlers are threads.
+/// Proof that the holder runs as an interrupt handler does: with interrupts of this CPU off, or on
+/// a PREEMPT_RT kernel, where spinlocks sleep and handlers are threads.
 ///
 /// # Invariants
 ///
@@ -57,8 +57,9 @@ impl IrqContext {
 
 /// What to do at an interrupt.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// An interrupt came. Runs as `context` says, on one CPU at a time; must not sleep. With a time, the
-    /// vector is held back for so long: what comes meanwhile makes one interrupt after it.
+    /// An interrupt came. Runs as `context` says, on one CPU at a time; must not sleep. With a
+    /// time, the vector is held back for so long: what comes meanwhile makes one interrupt after
+    /// it.
     fn handle(&self, context: &IrqContext) -> Option<Delta>;
 }
 
@@ -71,22 +72,25 @@ struct Line<H> {
     /// Ends the time for which the vector is held back.
     #[pin]
     timer: Opaque<bindings::hrtimer>,
-    /// The vector is disabled, and the timer is to enable it. Set by the handler, cleared by the timer.
+    /// The vector is disabled, and the timer is to enable it. Set by the handler, cleared by the
+    /// timer.
     held_back: Atomic<bool>,
     /// The vector is about to be freed: it is not held back any more.
     ending: Atomic<bool>,
 }
 
-// SAFETY: The timer has a lock of its own and belongs to no thread; all else is `Send`, as handlers are.
+// SAFETY: The timer has a lock of its own and belongs to no thread; all else is `Send`, as handlers
+// are.
 unsafe impl<H: Handler> Send for Line<H> {}
 
-// SAFETY: The timer is accessed by functions that take its lock; all else is `Sync`, as handlers are.
+// SAFETY: The timer is accessed by functions that take its lock; all else is `Sync`, as handlers
+// are.
 unsafe impl<H: Handler> Sync for Line<H> {}
 
 /// # Invariants
 ///
-/// While `armed` is true, vectors of `pdev` are allocated, and each of `lines` was requested with its
-/// address as the cookie.
+/// While `armed` is true, vectors of `pdev` are allocated, and each of `lines` was requested with
+/// its address as the cookie.
 struct Armed<H: Handler> {
     pdev: ARef<Device>,
     lines: KVec<Pin<KBox<Line<H>>>>,
@@ -105,7 +109,8 @@ impl<H: Handler> Armed<H> {
             // `armed` was true.
             unsafe { bindings::free_irq(line.number, line.cookie()) };
         }
-        // SAFETY: The vectors are allocated by the type invariant, and no handler uses one any more.
+        // SAFETY: The vectors are allocated by the type invariant, and no handler uses one any
+        // more.
         unsafe { bindings::pci_free_irq_vectors(as_raw(&*self.pdev)) };
     }
 }
@@ -127,13 +132,13 @@ impl<H: Handler> Drop for AtUnbind<H> {
 
 /// MSI-X vectors, each with a handler of type `H`.
 ///
-/// Dropping it frees the handlers, waits until none of them runs any more, and frees the vectors. Should
-/// it be forgotten, the same happens when the device is unbound.
+/// Dropping it frees the handlers, waits until none of them runs any more, and frees the vectors.
+/// Should it be forgotten, the same happens when the device is unbound.
 pub(crate) struct Vectors<H: Handler>(Arc<Armed<H>>);
 
 impl<H: Handler> Vectors<H> {
-    /// Allocates 1 to `most` MSI-X vectors and requests each under the name, and with the handler, that
-    /// `line` makes for its index. Interrupts can come before this returns. May sleep.
+    /// Allocates 1 to `most` MSI-X vectors and requests each under the name, and with the handler,
+    /// that `line` makes for its index. Interrupts can come before this returns. May sleep.
     pub(crate) fn new(
         pdev: &Device<Bound>,
         most: usize,
@@ -174,8 +179,8 @@ impl<H: Handler> Vectors<H> {
         to_result(number)?;
         let number = c_uint::try_from(number)?;
         let line = KBox::pin_init(Line::new(number, name, handler), GFP_KERNEL)?;
-        // SAFETY: Name and cookie live in a box that is kept until `free_irq`, and `Line<H>` is what
-        // the handler takes the cookie for.
+        // SAFETY: Name and cookie live in a box that is kept until `free_irq`, and `Line<H>` is
+        // what the handler takes the cookie for.
         to_result(unsafe {
             bindings::request_threaded_irq(
                 line.number,
@@ -233,8 +238,8 @@ impl<H: Handler> Line<H> {
         if self.ending.load(Acquire) || self.held_back.xchg(true, Full) {
             return;
         }
-        // SAFETY: The vector is requested while its handler runs. Until the interrupt core masks it, at
-        // the next interrupt, what comes is remembered, and made up for when it is enabled.
+        // SAFETY: The vector is requested while its handler runs. Until the interrupt core masks
+        // it, at the next interrupt, what comes is remembered, and made up for when it is enabled.
         unsafe { bindings::disable_irq_nosync(self.number) };
         // SAFETY: The timer is set up, and cancelled before it is freed.
         unsafe {
@@ -270,8 +275,8 @@ impl<H: Handler> Line<H> {
 ///
 /// Must be called by the interrupt core, for a line that [`Vectors::request`] requested.
 unsafe extern "C" fn handle<H: Handler>(_: c_int, line: *mut c_void) -> bindings::irqreturn_t {
-    // SAFETY: The cookie is the address of a boxed `Line<H>`, which lives until `free_irq` has waited
-    // for this call.
+    // SAFETY: The cookie is the address of a boxed `Line<H>`, which lives until `free_irq` has
+    // waited for this call.
     let line = unsafe { &*line.cast::<Line<H>>() };
     // INVARIANT: A handler runs with interrupts off, also as a thread (`threadirqs`), but not so on
     // PREEMPT_RT.
@@ -287,8 +292,8 @@ unsafe extern "C" fn handle<H: Handler>(_: c_int, line: *mut c_void) -> bindings
 unsafe extern "C" fn end_pause<H: Handler>(
     timer: *mut bindings::hrtimer,
 ) -> bindings::hrtimer_restart {
-    // SAFETY: The timer is the field of a boxed `Line<H>`, which lives until `hrtimer_cancel` has waited
-    // for this call.
+    // SAFETY: The timer is the field of a boxed `Line<H>`, which lives until `hrtimer_cancel` has
+    // waited for this call.
     let line = unsafe { &*container_of!(Opaque::cast_from(timer), Line<H>, timer) };
     line.enable();
     bindings::hrtimer_restart::HRTIMER_NORESTART

@@ -59,8 +59,8 @@ pub(crate) fn msix_vectors(pdev: &Device<Bound>) -> u32 {
     u32::try_from(count).unwrap_or(0)
 }
 
-/// Whether BAR `bar` holds the MSI-X table or its pending bits. Who can write to the table can have the
-/// device write anything to any address.
+/// Whether BAR `bar` holds the MSI-X table or its pending bits. Who can write to the table can have
+/// the device write anything to any address.
 pub(crate) fn holds_msix(pdev: &Device<Bound>, bar: u32) -> bool {
     // SAFETY: `pdev` is a valid device, whose capabilities do not change.
     let capability: c_int = unsafe { (*as_raw(pdev)).msix_cap }.into();

@@ -2,10 +2,10 @@
 
 //! PCI drivers that are told of sleep and resets, and have attributes in sysfs.
 //!
-//! `kernel::pci::Adapter` leaves `struct dev_pm_ops`, the error handlers and the attribute groups empty.
-//! The PCI core saves and restores the device's configuration all the same, MSI-X too, but switches the
-//! device off over a sleep, and a reset clears it, and the driver never learns of either. This adapter
-//! fills the structures and leaves the rest to the crate's.
+//! `kernel::pci::Adapter` leaves `struct dev_pm_ops`, the error handlers and the attribute groups
+//! empty. The PCI core saves and restores the device's configuration all the same, MSI-X too, but
+//! switches the device off over a sleep, and a reset clears it, and the driver never learns of
+//! either. This adapter fills the structures and leaves the rest to the crate's.
 //!
 //! Not `register_pm_notifier()`: that is called when programs run again already, belongs to no
 //! device, and so would need a lock against unbinding.
@@ -40,8 +40,8 @@ use super::{
 
 /// A PCI driver that is told of sleep and resets, and has attributes.
 ///
-/// All methods are called in process context, may sleep, and get what belongs to a bound device: binding
-/// and unbinding wait until they return.
+/// All methods are called in process context, may sleep, and get what belongs to a bound device:
+/// binding and unbinding wait until they return.
 pub(crate) trait PciDriver: DriverData {
     /// The attribute groups of each device: `&Groups` of one more than there are.
     const GROUPS: &'static Groups<{ GROUPS + 1 }>;
@@ -64,8 +64,9 @@ pub(crate) const GROUPS: usize = 3;
 /// The registration of a [`PciDriver`]: `kernel::pci::Adapter` with what that leaves empty.
 pub(crate) struct Adapter<T: PciDriver>(PhantomData<T>);
 
-// SAFETY: `bindings::pci_driver` is a `repr(C)` structure with a `struct device_driver` at that offset,
-// and `T::Data` is what `kernel::pci::Adapter`, which probes, stores as the device's private data.
+// SAFETY: `bindings::pci_driver` is a `repr(C)` structure with a `struct device_driver` at that
+// offset, and `T::Data` is what `kernel::pci::Adapter`, which probes, stores as the device's
+// private data.
 unsafe impl<T: PciDriver> DriverLayout for Adapter<T> {
     type DriverType = bindings::pci_driver;
     type DriverData<'bound> = T::Data<'bound>;
@@ -84,7 +85,8 @@ unsafe impl<T: PciDriver> RegistrationOps for Adapter<T> {
         driver.driver.pm = Self::POWER;
         driver.err_handler = Self::ERRORS;
         driver.dev_groups = T::GROUPS.as_raw();
-        // SAFETY: The structure is valid, and is unregistered by `unregister`, as our caller promises.
+        // SAFETY: The structure is valid, and is unregistered by `unregister`, as our caller
+        // promises.
         unsafe { pci::Adapter::<T>::register(pdrv, name, module) }
     }
 
@@ -123,8 +125,8 @@ impl<T: PciDriver> Adapter<T> {
 
     /// # Safety
     ///
-    /// Must be called by the driver core, with its lock of the device held, for a device that is bound to
-    /// a driver which this adapter registered.
+    /// Must be called by the driver core, with its lock of the device held, for a device that is
+    /// bound to a driver which this adapter registered.
     unsafe extern "C" fn resume(dev: *mut bindings::device) -> c_int {
         // SAFETY: Bound and locked, as our caller promises.
         unsafe { Self::with_shared(dev, T::resume) };
@@ -133,8 +135,8 @@ impl<T: PciDriver> Adapter<T> {
 
     /// # Safety
     ///
-    /// Must be called by the PCI core, which looks up the driver under the device's lock, for a device
-    /// that is bound to a driver which this adapter registered.
+    /// Must be called by the PCI core, which looks up the driver under the device's lock, for a
+    /// device that is bound to a driver which this adapter registered.
     unsafe extern "C" fn reset_prepare(pdev: *mut bindings::pci_dev) {
         // SAFETY: The device is valid.
         let dev = unsafe { &raw mut (*pdev).dev };

@@ -35,8 +35,8 @@ use super::{
 /// What is in the page; the type gives it its size and alignment.
 type Words = Opaque<[u64; PAGE_SIZE / 8]>;
 
-/// The first bytes of the page are for words of 32 bits, the others for words of 64: an access of one
-/// size to what is accessed in another has no defined order.
+/// The first bytes of the page are for words of 32 bits, the others for words of 64: an access of
+/// one size to what is accessed in another has no defined order.
 const WORDS32: usize = 64;
 
 /// One zeroed page, written by the kernel with atomics and read by whoever mapped it.
@@ -71,8 +71,8 @@ impl SharedPage {
         Ok(Self { words, page })
     }
 
-    /// Word `index` of the `LEN` 64-bit words from byte `OFFSET`. No part of the page is for words of
-    /// both sizes.
+    /// Word `index` of the `LEN` 64-bit words from byte `OFFSET`. No part of the page is for words
+    /// of both sizes.
     pub(crate) fn word64<const OFFSET: usize, const LEN: usize>(
         &self,
         index: usize,

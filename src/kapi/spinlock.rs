@@ -34,7 +34,8 @@ impl<T: Unpin> IrqSpinLock<T> {
         pin_init!(Self { inner <- SpinLockIrq::new(value, name, key) })
     }
 
-    /// Takes the lock in process context. Nothing may sleep until it is released, but on PREEMPT_RT.
+    /// Takes the lock in process context. Nothing may sleep until it is released, but on
+    /// PREEMPT_RT.
     pub(crate) fn lock(&self) -> impl DerefMut<Target = T> + '_ {
         self.inner.lock()
     }
@@ -46,8 +47,8 @@ impl<T: Unpin> IrqSpinLock<T> {
     ) -> impl DerefMut<Target = T> + 'a {
         #[cfg(not(CONFIG_PREEMPT_RT))]
         {
-            // SAFETY: By the invariant of `IrqContext`, interrupts are off, and stay so for as long as
-            // the context is borrowed.
+            // SAFETY: By the invariant of `IrqContext`, interrupts are off, and stay so for as long
+            // as the context is borrowed.
             let off = unsafe { kernel::interrupt::LocalInterruptDisabled::assume_disabled() };
             self.inner.lock_with(off)
         }

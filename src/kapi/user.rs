@@ -2,8 +2,8 @@
 
 //! Values of known size from and to user memory.
 //!
-//! `kernel::uaccess` has this for its own traits only; for those of `zerocopy`, which the interface's
-//! structures derive on the host too, it has slices, whose size is checked at run time.
+//! `kernel::uaccess` has this for its own traits only; for those of `zerocopy`, which the
+//! interface's structures derive on the host too, it has slices, whose size is checked at run time.
 
 use core::mem::MaybeUninit;
 
@@ -35,8 +35,8 @@ pub(crate) fn read<T: FromBytes>(address: usize) -> Result<T> {
     Ok(unsafe { value.assume_init() })
 }
 
-/// Fills `values` from user address `address`; `EFAULT` if that cannot be read, then `values` may have
-/// changed. May sleep.
+/// Fills `values` from user address `address`; `EFAULT` if that cannot be read, then `values` may
+/// have changed. May sleep.
 pub(crate) fn read_slice<T: FromBytes + IntoBytes>(address: usize, values: &mut [T]) -> Result {
     // SAFETY: `values` can be written to in the length given, any bytes are values of a `FromBytes`
     // type, and the function checks the address.
@@ -55,8 +55,8 @@ pub(crate) fn read_slice<T: FromBytes + IntoBytes>(address: usize, values: &mut 
 
 /// Writes a value to user address `address`; `EFAULT` if that cannot be written. May sleep.
 pub(crate) fn write<T: IntoBytes + Immutable>(address: usize, value: &T) -> Result {
-    // SAFETY: `value` can be read in the length given and has no padding, as an `IntoBytes` type; the
-    // function checks the address.
+    // SAFETY: `value` can be read in the length given and has no padding, as an `IntoBytes` type;
+    // the function checks the address.
     let left = unsafe {
         bindings::_copy_to_user(
             core::ptr::with_exposed_provenance_mut(address),

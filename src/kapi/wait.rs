@@ -54,8 +54,8 @@ pub(crate) mod ready {
     pub(crate) const HANG_UP: u32 = bindings::POLLHUP;
 }
 
-/// How many of the waiters that asked to be woken one at a time (`EPOLLEXCLUSIVE`) are woken; all others
-/// always are.
+/// How many of the waiters that asked to be woken one at a time (`EPOLLEXCLUSIVE`) are woken; all
+/// others always are.
 #[derive(Clone, Copy)]
 pub(crate) enum Exclusive {
     One,
@@ -64,8 +64,8 @@ pub(crate) enum Exclusive {
 
 /// A queue of sleeping threads, pollers, and what else is to be called.
 ///
-/// Whoever sleeps borrows the queue. Pollers register through [`super::chardev`] only, with a queue that
-/// lives as long as their file.
+/// Whoever sleeps borrows the queue. Pollers register through [`super::chardev`] only, with a queue
+/// that lives as long as their file.
 #[pin_data]
 pub(crate) struct WaitQueue {
     #[pin]
@@ -77,7 +77,8 @@ pub(crate) struct WaitQueue {
 // SAFETY: `struct wait_queue_head` has a lock of its own and belongs to no thread.
 unsafe impl Send for WaitQueue {}
 
-// SAFETY: Every function used here takes the queue's lock, or only looks whether the queue is empty.
+// SAFETY: Every function used here takes the queue's lock, or only looks whether the queue is
+// empty.
 unsafe impl Sync for WaitQueue {}
 
 /// Creates the initialiser of a [`WaitQueue`] with a lock class of its own.
@@ -134,8 +135,8 @@ impl WaitQueue {
         result
     }
 
-    /// Wakes the sleepers, and those pollers that asked for one of the `readiness` bits of [`ready`].
-    /// Any context, also hard interrupt. Costs little where nobody is in the queue.
+    /// Wakes the sleepers, and those pollers that asked for one of the `readiness` bits of
+    /// [`ready`]. Any context, also hard interrupt. Costs little where nobody is in the queue.
     ///
     /// Whatever the caller did before is seen by whoever enters the queue afterwards.
     pub(crate) fn wake(&self, readiness: u32, exclusive: Exclusive) {
@@ -143,8 +144,8 @@ impl WaitQueue {
         self.wake_after_barrier(readiness, exclusive);
     }
 
-    /// The same for a caller who knows that what makes the condition true was a fully ordered atomic
-    /// operation, or was followed by a full barrier.
+    /// The same for a caller who knows that what makes the condition true was a fully ordered
+    /// atomic operation, or was followed by a full barrier.
     pub(crate) fn wake_after_barrier(&self, readiness: u32, exclusive: Exclusive) {
         if !self.is_active() {
             return;
@@ -189,15 +190,15 @@ impl<'a> Place<'a> {
 
 /// Sleeps in the queues of all `places` until `done` returns something.
 ///
-/// `done` is called before each sleep, while the thread is in the queues, and after each wake-up; it
-/// must not sleep itself. `woken` is called after each sleep that a wake-up ended.
+/// `done` is called before each sleep, while the thread is in the queues, and after each wake-up;
+/// it must not sleep itself. `woken` is called after each sleep that a wake-up ended.
 ///
-/// `ETIMEDOUT` when the time is over, `ERESTARTSYS` for a signal. Process context only, with no lock
-/// held. The thread sleeps on while the machine is suspended, where the signal that freezes others
-/// would end calls that are not restarted.
+/// `ETIMEDOUT` when the time is over, `ERESTARTSYS` for a signal. Process context only, with no
+/// lock held. The thread sleeps on while the machine is suspended, where the signal that freezes
+/// others would end calls that are not restarted.
 ///
-/// A wake-up cannot fall between the test and the sleep: `prepare_to_wait_event()` puts the thread into
-/// the queue and has a full barrier before `done` looks; for the other side see
+/// A wake-up cannot fall between the test and the sleep: `prepare_to_wait_event()` puts the thread
+/// into the queue and has a full barrier before `done` looks; for the other side see
 /// [`WaitQueue::is_active`]. A thread that is woken before it sleeps does not sleep.
 pub(crate) fn wait_in<R>(
     places: &mut [Place<'_>],
@@ -223,8 +224,8 @@ pub(crate) fn wait_in<R>(
     let result = loop {
         let mut interrupted = false;
         for place in &mut *places {
-            // SAFETY: Queue and entry are initialised. The entry stays where it is, behind a mutable
-            // borrow, until `finish_wait` below has taken it out of the queue.
+            // SAFETY: Queue and entry are initialised. The entry stays where it is, behind a
+            // mutable borrow, until `finish_wait` below has taken it out of the queue.
             interrupted |= unsafe {
                 bindings::prepare_to_wait_event(
                     place.queue.as_raw(),
@@ -243,8 +244,8 @@ pub(crate) fn wait_in<R>(
         if !timed_out {
             woken();
         }
-        // Before queueing again, which most often is not needed. When the time is over, the last look:
-        // the condition may have come true together with it.
+        // Before queueing again, which most often is not needed. When the time is over, the last
+        // look: the condition may have come true together with it.
         if let Some(result) = done() {
             break Ok(result);
         }

@@ -155,9 +155,9 @@ struct ivshmem_wait {
 
 /*
  * Commands. All answer ENODEV once the device is gone, EFAULT for a bad pointer and EINVAL for a
- * reserved field or unknown flag that is not 0; all checks come before any effect. RING and RING_MANY
- * answer EOPNOTSUPP on a device without a doorbell, SET_EVENTFD, ACRN_SET_EVENTFD and WAIT where no
- * vector is armed.
+ * reserved field or unknown flag that is not 0; all checks come before any effect. RING and
+ * RING_MANY answer EOPNOTSUPP on a device without a doorbell, SET_EVENTFD, ACRN_SET_EVENTFD and
+ * WAIT where no vector is armed.
  */
 
 /* Fills struct ivshmem_info; never blocks, never changes anything. */

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use guest_tests::artefacts;
+use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{Device, Guest, Mark, Region};
@@ -24,14 +24,18 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             "load::files_that_stay_open_are_safe_when_it_is_unloaded",
             files_stay_open,
         ),
+        with_device()?.trial("load::tracepoints_show_rings_and_interrupts", trace),
     ])
 }
 
 fn with_device() -> Result<Lab, String> {
     let module = artefacts::module()?;
+    let ring = artefacts::program("ring", Width::Bits64)?;
     Ok(Lab::new(move || {
         let region = Region::start(1 << 20, 8)?;
-        let guest = Guest::builder().file(&module, "/ivshmem_rs.ko");
+        let guest = Guest::builder()
+            .file(&module, "/ivshmem_rs.ko")
+            .file(&ring, "/test/ring");
         Ok(Fleet {
             guests: vec![guest.device(Device::doorbell(&region)).boot()?],
             world: Box::new(region),
@@ -87,4 +91,19 @@ fn alias() -> Result<(), Failed> {
         true => Ok(()),
         false => Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)).into()),
     }
+}
+
+fn trace(fleet: &Fleet) -> Result<(), Failed> {
+    let script = "set -e
+        insmod /ivshmem_rs.ko
+        [ -e /sys/kernel/tracing/trace ] || mount -t tracefs tracefs /sys/kernel/tracing
+        cd /sys/kernel/tracing
+        echo 1 >events/ivshmem/enable
+        /test/ring each_vector_arrives_on_that_vector_alone
+        echo 0 >events/ivshmem/enable
+        cat trace
+        grep -q 'ivshmem_ring: ivshmem0 peer=0 vector=7' trace
+        grep -q 'ivshmem_interrupt: ivshmem0 vector=7 seq=1' trace
+        rmmod ivshmem_rs";
+    expect_success(fleet.guests[0].shell(script))
 }
