@@ -98,8 +98,8 @@ install-module:
 install-dkms: dir = $(DESTDIR)/usr/src/ivshmem-rs-$(version)
 install-dkms:
 	mkdir -p $(dir)/src $(dir)/tools/scripts/sandbox
-	cd src && find . \( -name '*.rs' -o -name '*.c' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
-	cp tools/scripts/rust-kdir $(dir)/tools/
+	cd src && find . \( -name '*.rs' -o -name '*.[ch]' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
+	cp tools/scripts/rust-kdir $(dir)/tools/scripts/
 	cp tools/scripts/sandbox/kdir tools/scripts/sandbox/lib.sh $(dir)/tools/scripts/sandbox/
 	sed 's/#MODULE_VERSION#/$(version)/' dist/dkms.conf >$(dir)/dkms.conf
 
