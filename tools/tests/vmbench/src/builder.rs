@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::initramfs::File;
 use crate::region::{Memory, Region};
-use crate::{build, sandbox, Error, Guest, Result};
+use crate::{build, sandbox, Error, Result};
 
 /// Default of [`Builder::memory_mib`].
 pub const DEFAULT_MEMORY_MIB: u32 = 192;
@@ -260,11 +260,6 @@ impl Builder {
         self
     }
 
-    /// Boots the guest and blocks until commands can be run and the modules are inserted.
-    pub fn boot(&self) -> Result<Guest> {
-        Guest::boot(self)
-    }
-
     /// The kernel image to boot.
     pub(crate) fn kernel_image(&self) -> Result<PathBuf> {
         self.kernel.clone().map_or_else(sandbox::kernel, Ok)
@@ -299,24 +294,5 @@ fn read(host: &Path, guest: &str, mode: Option<u32>) -> Result<File> {
         path: guest.into(),
         mode: mode.unwrap_or(metadata.permissions().mode()),
         contents,
-    })
-}
-
-/// Boots guests at the same time; they are returned in the order of their descriptions.
-///
-/// If one fails, the others are stopped and its error is returned.
-pub fn boot_all<'a>(builders: impl IntoIterator<Item = &'a Builder>) -> Result<Vec<Guest>> {
-    std::thread::scope(|scope| {
-        let boots: Vec<_> = builders
-            .into_iter()
-            .map(|builder| scope.spawn(|| builder.boot()))
-            .collect();
-        boots
-            .into_iter()
-            .map(|boot| {
-                boot.join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
     })
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use vmbench_proto::{Request, Status, Stream};
 
-use crate::board::Progress;
-use crate::guest::Guest;
+use crate::board::{Missed, Progress};
 use crate::sandbox::TIME_SCALE;
+use crate::session::Session;
 use crate::{Error, Result};
 
 /// What a command left.
@@ -64,11 +64,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_string()
 }
 
-/// A command to be run in a guest; see [`Guest::command`].
+/// A command to be run in a guest; see [`Guest::command`](crate::Guest::command).
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs before `run` or `spawn`"]
 pub struct Command<'a> {
-    guest: &'a Guest,
+    session: &'a Session,
     argv: Vec<String>,
     env: Vec<(String, String)>,
     cwd: String,
@@ -77,14 +77,14 @@ pub struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    pub(crate) fn new(guest: &'a Guest, argv: Vec<String>) -> Self {
+    pub(crate) fn new(session: &'a Session, argv: Vec<String>) -> Self {
         Self {
-            guest,
+            session,
             argv,
-            env: vec![(TIME_SCALE.into(), guest.time_scale().to_string())],
+            env: vec![(TIME_SCALE.into(), session.time_scale().to_string())],
             cwd: "/".into(),
             stdin: Vec::new(),
-            limit: guest.command_limit(),
+            limit: session.command_limit(),
         }
     }
 
@@ -120,18 +120,18 @@ impl<'a> Command<'a> {
 
     /// Starts the command and returns at once. That it cannot be started is told by the first wait.
     pub fn spawn(mut self) -> Result<Running<'a>> {
-        self.limit = self.guest.scaled(self.limit);
-        let id = self.guest.next_id();
-        self.guest
+        self.limit = self.session.scaled(self.limit);
+        let id = self.session.next_id();
+        self.session
             .board()
             .lock()
             .commands
             .insert(id, Progress::default());
         let running = Running {
-            guest: self.guest,
+            session: self.session,
             id,
             title: self.argv.join(" "),
-            deadline: Instant::now() + self.limit + self.guest.answer_limit(),
+            deadline: Instant::now() + self.limit + self.session.answer_limit(),
             limit: self.limit,
             matched: [0; 2],
         };
@@ -142,7 +142,7 @@ impl<'a> Command<'a> {
             cwd: self.cwd,
             limit_ms: u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX),
         };
-        self.guest.send(&request, &self.stdin)?;
+        self.session.send(&request, &self.stdin)?;
         Ok(running)
     }
 }
@@ -150,7 +150,7 @@ impl<'a> Command<'a> {
 /// A command that has been started. If it is dropped, the command runs on, unheard.
 #[derive(Debug)]
 pub struct Running<'a> {
-    guest: &'a Guest,
+    session: &'a Session,
     id: u64,
     title: String,
     limit: Duration,
@@ -166,7 +166,7 @@ impl Running<'_> {
     ///
     /// It is an error if the command ends before, or if `limit` passes.
     pub fn wait_for_output(&mut self, pattern: &str, limit: Duration) -> Result<String> {
-        let limit = self.guest.scaled(limit);
+        let limit = self.session.scaled(limit);
         let matched = self.matched;
         let found = self.watch(limit, |progress| {
             let found = find(progress, matched, pattern.as_bytes());
@@ -191,20 +191,20 @@ impl Running<'_> {
                     output.stderr_text(),
                 )))
             }
-            Err(missed) => Err(self.guest.missed(missed, what(), limit)),
+            Err(missed) => Err(self.session.missed(missed, what(), limit)),
         }
     }
 
     /// Sends a signal to the command and all processes of its group.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let id = self.guest.next_id();
+        let id = self.session.next_id();
         let request = Request::Signal {
             id,
             command: self.id,
             signal: signal.as_raw(),
         };
         let what = format!("signal {signal:?} to {}", self.title);
-        self.guest.call(id, &request, b"", &what).map(drop)
+        self.session.call(id, &request, b"", &what).map(drop)
     }
 
     /// Blocks until the command has ended.
@@ -239,7 +239,7 @@ impl Running<'_> {
             let over = progress.is_over();
             (over || !chunks.is_empty()).then_some((chunks, over))
         });
-        found.map_err(|missed| self.guest.missed(missed, self.title.clone(), self.limit))
+        found.map_err(|missed| self.session.missed(missed, self.title.clone(), self.limit))
     }
 
     fn wait_mut(&mut self) -> Result<Output> {
@@ -247,15 +247,15 @@ impl Running<'_> {
             progress.is_over().then(|| std::mem::take(progress))
         });
         let progress =
-            ended.map_err(|missed| self.guest.missed(missed, self.title.clone(), self.limit))?;
+            ended.map_err(|missed| self.session.missed(missed, self.title.clone(), self.limit))?;
         match (progress.status, progress.failure) {
             (Some(status), _) => Ok(Output {
                 status,
                 stdout: progress.stdout,
                 stderr: progress.stderr,
-                title: format!("guest {}: {}", self.guest.name(), self.title),
+                title: format!("guest {}: {}", self.session.name(), self.title),
             }),
-            (None, failure) => Err(self.guest.refused(failure.unwrap_or_default())),
+            (None, failure) => Err(self.session.refused(failure.unwrap_or_default())),
         }
     }
 
@@ -267,9 +267,9 @@ impl Running<'_> {
         &self,
         limit: Duration,
         mut probe: impl FnMut(&mut Progress) -> Option<T>,
-    ) -> std::result::Result<T, crate::board::Missed> {
+    ) -> std::result::Result<T, Missed> {
         let id = self.id;
-        self.guest
+        self.session
             .board()
             .wait(limit, |state| probe(state.commands.entry(id).or_default()))
     }
@@ -277,7 +277,7 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.guest.board().lock().commands.remove(&self.id);
+        self.session.board().lock().commands.remove(&self.id);
     }
 }
 

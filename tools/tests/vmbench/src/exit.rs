@@ -8,8 +8,8 @@ use std::time::Duration;
 use vmbench_proto::FATAL_PREFIX;
 
 use crate::board::Board;
+use crate::monitor::Failure;
 use crate::process::Child;
-use crate::qmp::Failure;
 use crate::Error;
 
 /// How a kernel's last line begins.

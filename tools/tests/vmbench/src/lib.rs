@@ -50,21 +50,24 @@ mod exit;
 mod guest;
 mod initramfs;
 mod machine;
+mod monitor;
 mod nudge;
 mod process;
 mod qmp;
 mod region;
 mod sandbox;
+mod session;
 
-pub use builder::{boot_all, Accel, Builder, Device, Firmware};
+pub use builder::{Accel, Builder, Device, Firmware};
 pub use builder::{
     DEFAULT_ANSWER_LIMIT, DEFAULT_BOOT_LIMIT, DEFAULT_COMMAND_LIMIT, DEFAULT_MEMORY_MIB,
 };
 pub use command::{Command, Output, Running};
 pub use error::{Error, Result};
 pub use exit::Exit;
-pub use guest::{Guest, Mark};
-pub use qmp::{Event, Qmp};
+pub use guest::{boot_all, Guest, Mark};
+pub use monitor::Event;
+pub use qmp::Qmp;
 pub use region::{Memory, Region};
 pub use rustix::process::Signal;
 pub use sandbox::{checkout, kernel_module, qemu};

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What the host holds of a running guest: QEMU, its monitor, the agent's port, and all that they have said.
+//! Commands, the monitor's users and the guest's own methods are built on it.
+
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use vmbench_proto::{frame, Reply, Request};
+
+use crate::board::{Board, Missed};
+use crate::builder::Builder;
+use crate::exit::{self, Exit, EXIT_LIMIT};
+use crate::machine::{self, Machine};
+use crate::monitor::Connection;
+use crate::nudge;
+use crate::process::Child;
+use crate::{sandbox, Error, Result};
+
+/// A running QEMU and the ways to speak with it and with the guest's agent. Dropping it kills QEMU.
+pub(crate) struct Session {
+    name: String,
+    process: Mutex<Child>,
+    pid: u32,
+    board: Arc<Board>,
+    port: Arc<Mutex<UnixStream>>,
+    monitor: Connection,
+    next_id: AtomicU64,
+    command_limit: Duration,
+    answer_limit: Duration,
+    time_scale: u32,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guest({}, QEMU {})", self.name, self.pid)
+    }
+}
+
+impl Session {
+    /// Starts QEMU and blocks until the agent answers.
+    pub fn start(builder: &Builder) -> Result<Self> {
+        let time_scale = sandbox::time_scale()?;
+        let answer_limit = builder.answer_limit * time_scale;
+        let Machine {
+            mut process,
+            console,
+            monitor,
+            agent,
+        } = machine::start(builder)?;
+        let board = Arc::new(Board::default());
+        board.read_console(console);
+        if let Some(stderr) = process.take_stderr() {
+            board.read_complaints(stderr);
+        }
+        let setup = || Error::io("cannot use a socket");
+        agent
+            .set_write_timeout(Some(answer_limit))
+            .map_err(setup())?;
+        board.read_agent(agent.try_clone().map_err(setup())?);
+        let monitor = Connection::open(monitor)
+            .map_err(|failure| exit::post_mortem(&builder.name, &mut process, &board, failure))?;
+        let session = Self {
+            name: builder.name.clone(),
+            pid: process.id(),
+            process: Mutex::new(process),
+            board,
+            port: Arc::new(Mutex::new(agent)),
+            monitor,
+            next_id: AtomicU64::new(0),
+            command_limit: builder.command_limit,
+            answer_limit,
+            time_scale,
+        };
+        nudge::start(&session.board, &session.port);
+        session.wait_for_agent(session.scaled(builder.boot_limit))?;
+        Ok(session)
+    }
+
+    fn wait_for_agent(&self, limit: Duration) -> Result<()> {
+        self.board
+            .wait(limit, |state| state.agent_ready.then_some(()))
+            .map_err(|missed| self.missed(missed, "the boot".into(), limit))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// All that the guest has written to its console, also if it is dead.
+    pub fn console(&self) -> String {
+        self.board.lock().console_text()
+    }
+
+    /// Blocks until QEMU has ended.
+    pub fn wait_exit(&self, limit: Duration) -> Result<Exit> {
+        let mut process = self.process.lock().unwrap_or_else(|p| p.into_inner());
+        match process.wait(limit).map_err(Error::io("cannot wait"))? {
+            Some(status) => Ok(exit::classify(status, &self.board)),
+            None => Err(Error::NoAnswer {
+                guest: self.name.clone(),
+                what: "the guest's end".into(),
+                limit,
+                log: self.console(),
+            }),
+        }
+    }
+
+    pub fn monitor(&self) -> &Connection {
+        &self.monitor
+    }
+
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// A time limit, made longer for a guest that is slow.
+    pub fn scaled(&self, limit: Duration) -> Duration {
+        limit * self.time_scale
+    }
+
+    pub fn time_scale(&self) -> u32 {
+        self.time_scale
+    }
+
+    pub fn command_limit(&self) -> Duration {
+        self.command_limit
+    }
+
+    pub fn answer_limit(&self) -> Duration {
+        self.answer_limit
+    }
+
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub fn send(&self, request: &Request, payload: &[u8]) -> Result<()> {
+        let mut port = self.port.lock().unwrap_or_else(|p| p.into_inner());
+        frame::write(&mut *port, request, payload).map_err(|error| {
+            let missed = match error.kind() {
+                std::io::ErrorKind::WouldBlock => Missed::TimedOut,
+                _ => Missed::Closed,
+            };
+            self.missed(missed, "taking a request".into(), self.answer_limit)
+        })
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn call(
+        &self,
+        id: u64,
+        request: &Request,
+        payload: &[u8],
+        what: &str,
+    ) -> Result<(Reply, Vec<u8>)> {
+        self.send(request, payload)?;
+        let answer = self
+            .board
+            .wait(self.answer_limit, |state| state.replies.remove(&id));
+        match answer {
+            Ok((Reply::Failed { message, .. }, _)) => Err(self.refused(message)),
+            Ok(answer) => Ok(answer),
+            Err(missed) => Err(self.missed(missed, what.into(), self.answer_limit)),
+        }
+    }
+
+    pub fn refused(&self, message: String) -> Error {
+        Error::Refused {
+            guest: self.name.clone(),
+            message,
+        }
+    }
+
+    pub fn gone(&self, reason: String) -> Error {
+        Error::Gone {
+            guest: self.name.clone(),
+            reason,
+            log: self.console(),
+        }
+    }
+
+    /// Finds out why a wait failed.
+    pub fn missed(&self, missed: Missed, what: String, limit: Duration) -> Error {
+        let exit = match missed {
+            Missed::Closed => self.wait_exit(EXIT_LIMIT).ok(),
+            Missed::TimedOut => None,
+        };
+        let log = self.console();
+        let guest = self.name.clone();
+        match exit {
+            Some(Exit::Panic(line)) => Error::Panic { guest, line, log },
+            Some(Exit::Other(reason)) => Error::Gone { guest, reason, log },
+            Some(Exit::PowerOff) => self.gone(format!("it powered off during {what}")),
+            None => match exit::panic_line(&log) {
+                Some(line) => Error::Panic { guest, line, log },
+                None => Error::NoAnswer {
+                    guest,
+                    what,
+                    limit,
+                    log,
+                },
+            },
+        }
+    }
+}
