@@ -2,13 +2,12 @@
 
 //! Commands in a guest.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use vmbench_proto::{Request, Status, Stream};
 
 use crate::board::{Missed, Progress};
-use crate::sandbox::TIME_SCALE;
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -49,7 +48,7 @@ impl Output {
         let how = match self.status {
             Status::Code(code) => format!("exit code {code}"),
             Status::Signal(signal) => format!("ended by signal {signal}"),
-            Status::TimedOut => "killed at its time limit".into(),
+            Status::TimedOut => "killed, as it had gone silent".into(),
         };
         Err(Error::Command(format!(
             "{}: {how}\n--- its output\n{}\n--- its errors\n{}\n---",
@@ -81,10 +80,13 @@ impl<'a> Command<'a> {
         Self {
             session,
             argv,
-            env: vec![(TIME_SCALE.into(), session.time_scale().to_string())],
+            env: vec![(
+                test_limit::SCALE_VARIABLE.into(),
+                session.scale().to_string(),
+            )],
             cwd: "/".into(),
             stdin: Vec::new(),
-            limit: session.command_limit(),
+            limit: session.limit(),
         }
     }
 
@@ -106,10 +108,10 @@ impl<'a> Command<'a> {
         self
     }
 
-    /// The agent kills the command and its children after this time. Default: the guest's
-    /// [`command_limit`](crate::Builder::command_limit).
+    /// The agent kills the command and its children when they have written nothing for this time, multiplied
+    /// by `IVSHMEM_TIME_SCALE`. Default: the guest's [`limit`](crate::Builder::limit).
     pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
+        self.limit = limit * self.session.scale();
         self
     }
 
@@ -119,8 +121,7 @@ impl<'a> Command<'a> {
     }
 
     /// Starts the command and returns at once. That it cannot be started is told by the first wait.
-    pub fn spawn(mut self) -> Result<Running<'a>> {
-        self.limit = self.session.scaled(self.limit);
+    pub fn spawn(self) -> Result<Running<'a>> {
         let id = self.session.next_id();
         self.session
             .board()
@@ -131,8 +132,8 @@ impl<'a> Command<'a> {
             session: self.session,
             id,
             title: self.argv.join(" "),
-            deadline: Instant::now() + self.limit + self.session.answer_limit(),
-            limit: self.limit,
+            // The agent's turn, and then as long again as an answer may take.
+            limit: self.limit + self.session.limit(),
             matched: [0; 2],
         };
         let request = Request::Run {
@@ -153,9 +154,8 @@ pub struct Running<'a> {
     session: &'a Session,
     id: u64,
     title: String,
+    /// How long a guest that tells nothing of the command counts as well.
     limit: Duration,
-    /// When a guest that has not told the command's end counts as hung.
-    deadline: Instant,
     /// Up to where the earlier matches reach, in standard output and standard error.
     matched: [usize; 2],
 }
@@ -164,11 +164,10 @@ impl Running<'_> {
     /// Blocks until the command has written `pattern` to standard output or standard error, and returns
     /// the line with it as far as it has come. The next call searches after this match.
     ///
-    /// It is an error if the command ends before, or if `limit` passes.
-    pub fn wait_for_output(&mut self, pattern: &str, limit: Duration) -> Result<String> {
-        let limit = self.session.scaled(limit);
+    /// It is an error if the command ends before, also by its limit, or if it goes on writing something else.
+    pub fn wait_for_output(&mut self, pattern: &str) -> Result<String> {
         let matched = self.matched;
-        let found = self.watch(limit, |progress| {
+        let found = self.watch(|progress| {
             let found = find(progress, matched, pattern.as_bytes());
             match found {
                 Some(found) => Some(Some(found)),
@@ -191,7 +190,7 @@ impl Running<'_> {
                     output.stderr_text(),
                 )))
             }
-            Err(missed) => Err(self.session.missed(missed, what(), limit)),
+            Err(missed) => Err(self.session.missed_within(self.limit, missed, what())),
         }
     }
 
@@ -227,7 +226,7 @@ impl Running<'_> {
     }
 
     fn next_chunks(&self, seen: &mut [usize; 2]) -> Result<(Vec<Chunk>, bool)> {
-        let found = self.watch(self.time_left(), |progress| {
+        let found = self.watch(|progress| {
             let mut chunks = Vec::new();
             for (stream, seen) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut *seen) {
                 let bytes = progress.stream(stream);
@@ -239,15 +238,28 @@ impl Running<'_> {
             let over = progress.is_over();
             (over || !chunks.is_empty()).then_some((chunks, over))
         });
-        found.map_err(|missed| self.session.missed(missed, self.title.clone(), self.limit))
+        found.map_err(|missed| self.hung(missed))
     }
 
+    /// As long as the command writes something, this blocks.
     fn wait_mut(&mut self) -> Result<Output> {
-        let ended = self.watch(self.time_left(), |progress| {
-            progress.is_over().then(|| std::mem::take(progress))
-        });
-        let progress =
-            ended.map_err(|missed| self.session.missed(missed, self.title.clone(), self.limit))?;
+        let mut heard = 0;
+        let progress = loop {
+            let news = self.watch(|progress| {
+                let bytes = progress.stdout.len() + progress.stderr.len();
+                match progress.is_over() {
+                    true => Some(Some(std::mem::take(progress))),
+                    false if bytes > heard => {
+                        heard = bytes;
+                        Some(None)
+                    }
+                    false => None,
+                }
+            });
+            if let Some(progress) = news.map_err(|missed| self.hung(missed))? {
+                break progress;
+            }
+        };
         match (progress.status, progress.failure) {
             (Some(status), _) => Ok(Output {
                 status,
@@ -259,19 +271,19 @@ impl Running<'_> {
         }
     }
 
-    fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+    fn hung(&self, missed: Missed) -> Error {
+        self.session
+            .missed_within(self.limit, missed, self.title.clone())
     }
 
     fn watch<T>(
         &self,
-        limit: Duration,
         mut probe: impl FnMut(&mut Progress) -> Option<T>,
     ) -> std::result::Result<T, Missed> {
         let id = self.id;
-        self.session
-            .board()
-            .wait(limit, |state| probe(state.commands.entry(id).or_default()))
+        self.session.board().wait(self.limit, |state| {
+            probe(state.commands.entry(id).or_default())
+        })
     }
 }
 

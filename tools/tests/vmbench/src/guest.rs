@@ -4,13 +4,13 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 use vmbench_proto::{Reply, Request};
 
+use crate::board::State;
 use crate::builder::Builder;
 use crate::command::{Command, Output};
-use crate::exit::{Exit, EXIT_LIMIT};
+use crate::exit::Exit;
 use crate::qmp::Qmp;
 use crate::session::Session;
 use crate::splat::{self, Splat};
@@ -106,6 +106,17 @@ impl Guest {
         self.0.console()
     }
 
+    /// Blocks until the console has shown `text` so many times since boot.
+    pub fn wait_for_console(&self, text: &str, times: usize) -> Result<()> {
+        let shown = |state: &mut State| {
+            let count = state.console_text().matches(text).count();
+            (count >= times).then_some(())
+        };
+        let what = || format!("\"{text}\" on its console, {times} times,");
+        let found = self.0.board().wait(self.0.limit(), shown);
+        found.map_err(|missed| self.0.missed(missed, what()))
+    }
+
     /// The kernel's log since boot, as far as its ring buffer still holds it.
     pub fn kernel_log(&self) -> Result<String> {
         self.kernel_log_since(Mark::BOOT).map(|(text, _)| text)
@@ -178,16 +189,14 @@ impl Guest {
     /// Powers the guest off and blocks until QEMU has ended.
     ///
     /// A guest of q35 that has once been suspended to RAM does not get QEMU to power it off. So when the
-    /// kernel has said that it is done, and QEMU still runs a little later, QEMU is told to quit.
+    /// kernel has said that it is done, QEMU is told to quit.
     pub fn poweroff(self) -> Result<()> {
         self.0.send(&Request::PowerOff, b"")?;
-        let done = self.0.board().wait(self.0.answer_limit(), |state| {
-            state.console_text().contains(POWER_DOWN).then_some(())
-        });
-        if done.is_ok() && self.wait_exit(EXIT_LIMIT).is_err() {
-            self.qmp().execute("quit", serde_json::json!({}))?;
+        if self.wait_for_console(POWER_DOWN, 1).is_ok() {
+            // It fails if QEMU has ended by itself meanwhile.
+            let _ = self.qmp().execute("quit", serde_json::json!({}));
         }
-        match self.wait_exit(self.0.answer_limit())? {
+        match self.wait_exit()? {
             Exit::PowerOff => Ok(()),
             Exit::Panic(line) => Err(Error::Panic {
                 guest: self.name().into(),
@@ -199,7 +208,7 @@ impl Guest {
     }
 
     /// Blocks until QEMU has ended by itself, for example because a command made the kernel panic.
-    pub fn wait_exit(&self, limit: Duration) -> Result<Exit> {
-        self.0.wait_exit(limit)
+    pub fn wait_exit(&self) -> Result<Exit> {
+        self.0.wait_exit()
     }
 }

@@ -12,10 +12,6 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-/// How long QEMU may take to answer. Emulation on a busy host is slow, and some commands wait for the
-/// virtual processors.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-
 /// Events beyond this number push out the oldest.
 const MAX_EVENTS: usize = 1024;
 
@@ -76,21 +72,22 @@ pub(crate) struct Connection {
     /// The socket and the number of the next command.
     outbox: Mutex<(UnixStream, u64)>,
     shared: Arc<Shared>,
+    /// How long QEMU may take to answer, and an event to come.
+    limit: Duration,
 }
 
 impl Connection {
     /// Takes one end of a socket whose other end QEMU has as its monitor, and negotiates.
-    pub fn open(socket: UnixStream) -> Result<Self, Failure> {
+    pub fn open(socket: UnixStream, limit: Duration) -> Result<Self, Failure> {
         let reader = socket.try_clone().map_err(failure)?;
-        socket
-            .set_write_timeout(Some(ANSWER_LIMIT))
-            .map_err(failure)?;
+        socket.set_write_timeout(Some(limit)).map_err(failure)?;
         let shared = Arc::new(Shared::default());
         let listener = Arc::clone(&shared);
         thread::spawn(move || listener.listen(BufReader::new(reader)));
         let connection = Self {
             outbox: Mutex::new((socket, 0)),
             shared,
+            limit,
         };
         connection.execute("qmp_capabilities", json!({}))?;
         Ok(connection)
@@ -100,7 +97,7 @@ impl Connection {
     pub fn execute(&self, command: &str, arguments: Value) -> Result<Value, Failure> {
         let id = self.send(command, arguments)?;
         self.shared
-            .wait(ANSWER_LIMIT, |inbox| inbox.answers.remove(&id))?
+            .wait(self.limit, |inbox| inbox.answers.remove(&id))?
     }
 
     /// Waits for an event and takes it out of the queue.
@@ -108,9 +105,8 @@ impl Connection {
         &self,
         name: &str,
         accept: impl Fn(&Value) -> bool,
-        limit: Duration,
     ) -> Result<Event, Failure> {
-        self.shared.wait(limit, |inbox| {
+        self.shared.wait(self.limit, |inbox| {
             let wanted = |event: &Event| event.name == name && accept(&event.data);
             let at = inbox.events.iter().position(wanted)?;
             inbox.events.remove(at)
@@ -251,6 +247,7 @@ mod tests {
     fn a_closed_monitor_ends_the_wait() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        assert_eq!(Connection::open(ours).err(), Some(Failure::Closed));
+        let opened = Connection::open(ours, test_limit::limit());
+        assert_eq!(opened.err(), Some(Failure::Closed));
     }
 }

@@ -2,12 +2,9 @@
 
 //! QEMU's machine protocol for a guest.
 
-use std::time::Duration;
-
 use serde_json::{json, Value};
 
 use crate::board::Missed;
-use crate::exit::EXIT_LIMIT;
 use crate::monitor::{Event, Failure};
 use crate::session::Session;
 use crate::{Error, Result};
@@ -24,7 +21,7 @@ impl<'a> Qmp<'a> {
     }
 
     /// Executes a command, such as `device_del` with `json!({"id": "ivshmem0"})`, and returns its
-    /// answer. Blocks until QEMU answers, a minute at most.
+    /// answer. Blocks until QEMU answers, or the guest's [`limit`](crate::Builder::limit) has passed.
     pub fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
         self.session
             .monitor()
@@ -33,23 +30,19 @@ impl<'a> Qmp<'a> {
     }
 
     /// Blocks until QEMU has told of an event of this name whose data `accept` accepts, and takes it out
-    /// of the queue. Events since boot that nobody has taken count.
-    pub fn wait_event(
-        &self,
-        name: &str,
-        accept: impl Fn(&Value) -> bool,
-        limit: Duration,
-    ) -> Result<Event> {
+    /// of the queue. Events since boot that nobody has taken count. It is an error if it does not come within
+    /// the guest's [`limit`](crate::Builder::limit).
+    pub fn wait_event(&self, name: &str, accept: impl Fn(&Value) -> bool) -> Result<Event> {
         self.session
             .monitor()
-            .wait_event(name, accept, self.session.scaled(limit))
+            .wait_event(name, accept)
             .map_err(|failure| self.error(name, failure))
     }
 
     /// Unplugs the device `id` and blocks until the guest has let go of it.
-    pub fn unplug(&self, id: &str, limit: Duration) -> Result<()> {
+    pub fn unplug(&self, id: &str) -> Result<()> {
         self.execute("device_del", json!({ "id": id }))?;
-        self.wait_event("DEVICE_DELETED", |data| data["device"] == id, limit)
+        self.wait_event("DEVICE_DELETED", |data| data["device"] == id)
             .map(drop)
     }
 
@@ -62,7 +55,7 @@ impl<'a> Qmp<'a> {
             },
             Failure::Closed => {
                 let what = format!("QMP {command}");
-                self.session.missed(Missed::Closed, what, EXIT_LIMIT)
+                self.session.missed(Missed::Closed, what)
             }
         }
     }

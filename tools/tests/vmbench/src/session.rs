@@ -12,13 +12,13 @@ use std::time::Duration;
 use vmbench_proto::{frame, Reply, Request};
 
 use crate::board::{Board, Missed};
-use crate::builder::Builder;
-use crate::exit::{self, Exit, EXIT_LIMIT};
+use crate::builder::{Builder, DEFAULT_LIMIT};
+use crate::exit::{self, Exit};
 use crate::machine::{self, Machine};
 use crate::monitor::Connection;
 use crate::nudge;
 use crate::process::Child;
-use crate::{sandbox, Error, Result};
+use crate::{Error, Result};
 
 /// A running QEMU and the ways to speak with it and with the guest's agent. Dropping it kills QEMU.
 pub(crate) struct Session {
@@ -29,9 +29,9 @@ pub(crate) struct Session {
     port: Arc<Mutex<UnixStream>>,
     monitor: Connection,
     next_id: AtomicU64,
-    command_limit: Duration,
-    answer_limit: Duration,
-    time_scale: u32,
+    /// The guest's time limit, scaled.
+    limit: Duration,
+    scale: u32,
 }
 
 impl fmt::Debug for Session {
@@ -43,8 +43,8 @@ impl fmt::Debug for Session {
 impl Session {
     /// Starts QEMU and blocks until the agent answers.
     pub fn start(builder: &Builder) -> Result<Self> {
-        let time_scale = sandbox::time_scale()?;
-        let answer_limit = builder.answer_limit * time_scale;
+        let scale = test_limit::scale().map_err(Error::Setup)?;
+        let (limit, boot) = (builder.limit * scale, DEFAULT_LIMIT * scale);
         let Machine {
             mut process,
             console,
@@ -57,12 +57,11 @@ impl Session {
             board.read_complaints(stderr);
         }
         let setup = || Error::io("cannot use a socket");
-        agent
-            .set_write_timeout(Some(answer_limit))
-            .map_err(setup())?;
+        agent.set_write_timeout(Some(limit)).map_err(setup())?;
         board.read_agent(agent.try_clone().map_err(setup())?);
-        let monitor = Connection::open(monitor)
-            .map_err(|failure| exit::post_mortem(&builder.name, &mut process, &board, failure))?;
+        let monitor = Connection::open(monitor, limit).map_err(|failure| {
+            exit::post_mortem(&builder.name, &mut process, &board, failure, limit)
+        })?;
         let session = Self {
             name: builder.name.clone(),
             pid: process.id(),
@@ -71,19 +70,15 @@ impl Session {
             port: Arc::new(Mutex::new(agent)),
             monitor,
             next_id: AtomicU64::new(0),
-            command_limit: builder.command_limit,
-            answer_limit,
-            time_scale,
+            limit,
+            scale,
         };
         nudge::start(&session.board, &session.port);
-        session.wait_for_agent(session.scaled(builder.boot_limit))?;
+        session
+            .board
+            .wait(boot, |state| state.agent_ready.then_some(()))
+            .map_err(|missed| session.missed_within(boot, missed, "the boot".into()))?;
         Ok(session)
-    }
-
-    fn wait_for_agent(&self, limit: Duration) -> Result<()> {
-        self.board
-            .wait(limit, |state| state.agent_ready.then_some(()))
-            .map_err(|missed| self.missed(missed, "the boot".into(), limit))
     }
 
     pub fn name(&self) -> &str {
@@ -100,16 +95,11 @@ impl Session {
     }
 
     /// Blocks until QEMU has ended.
-    pub fn wait_exit(&self, limit: Duration) -> Result<Exit> {
+    pub fn wait_exit(&self) -> Result<Exit> {
         let mut process = self.process.lock().unwrap_or_else(|p| p.into_inner());
-        match process.wait(limit).map_err(Error::io("cannot wait"))? {
-            Some(status) => Ok(exit::classify(status, &self.board)),
-            None => Err(Error::NoAnswer {
-                guest: self.name.clone(),
-                what: "the guest's end".into(),
-                limit,
-                log: self.console(),
-            }),
+        match process.wait(self.limit).map_err(Error::io("cannot wait"))? {
+            Some(status) => Ok(exit::classify(status, &self.board, self.limit)),
+            None => Err(self.no_answer("the guest's end".into(), self.limit)),
         }
     }
 
@@ -121,21 +111,14 @@ impl Session {
         &self.board
     }
 
-    /// A time limit, made longer for a guest that is slow.
-    pub fn scaled(&self, limit: Duration) -> Duration {
-        limit * self.time_scale
+    /// How long the guest may be silent when something is expected of it.
+    pub fn limit(&self) -> Duration {
+        self.limit
     }
 
-    pub fn time_scale(&self) -> u32 {
-        self.time_scale
-    }
-
-    pub fn command_limit(&self) -> Duration {
-        self.command_limit
-    }
-
-    pub fn answer_limit(&self) -> Duration {
-        self.answer_limit
+    /// What time limits are multiplied with, in this guest as on the host.
+    pub fn scale(&self) -> u32 {
+        self.scale
     }
 
     pub fn next_id(&self) -> u64 {
@@ -150,7 +133,7 @@ impl Session {
                 std::io::ErrorKind::WouldBlock => Missed::TimedOut,
                 _ => Missed::Closed,
             };
-            self.missed(missed, "taking a request".into(), self.answer_limit)
+            self.missed(missed, "taking a request".into())
         })
     }
 
@@ -165,11 +148,11 @@ impl Session {
         self.send(request, payload)?;
         let answer = self
             .board
-            .wait(self.answer_limit, |state| state.replies.remove(&id));
+            .wait(self.limit, |state| state.replies.remove(&id));
         match answer {
             Ok((Reply::Failed { message, .. }, _)) => Err(self.refused(message)),
             Ok(answer) => Ok(answer),
-            Err(missed) => Err(self.missed(missed, what.into(), self.answer_limit)),
+            Err(missed) => Err(self.missed(missed, what.into())),
         }
     }
 
@@ -188,10 +171,24 @@ impl Session {
         }
     }
 
-    /// Finds out why a wait failed.
-    pub fn missed(&self, missed: Missed, what: String, limit: Duration) -> Error {
+    fn no_answer(&self, what: String, limit: Duration) -> Error {
+        Error::NoAnswer {
+            guest: self.name.clone(),
+            what,
+            limit,
+            log: self.console(),
+        }
+    }
+
+    /// Finds out why a wait for `what` failed, which had the guest's limit.
+    pub fn missed(&self, missed: Missed, what: String) -> Error {
+        self.missed_within(self.limit, missed, what)
+    }
+
+    /// The same for a wait with another limit.
+    pub fn missed_within(&self, limit: Duration, missed: Missed, what: String) -> Error {
         let exit = match missed {
-            Missed::Closed => self.wait_exit(EXIT_LIMIT).ok(),
+            Missed::Closed => self.wait_exit().ok(),
             Missed::TimedOut => None,
         };
         let log = self.console();
@@ -202,12 +199,7 @@ impl Session {
             Some(Exit::PowerOff) => self.gone(format!("it powered off during {what}")),
             None => match exit::panic_line(&log) {
                 Some(line) => Error::Panic { guest, line, log },
-                None => Error::NoAnswer {
-                    guest,
-                    what,
-                    limit,
-                    log,
-                },
+                None => self.no_answer(what, limit),
             },
         }
     }
