@@ -35,7 +35,7 @@ pub enum Request {
         env: Vec<(String, String)>,
         /// Working directory.
         cwd: String,
-        /// The agent kills the command's process group after so many milliseconds.
+        /// The agent kills the command's process group when it has written nothing for so many milliseconds.
         limit_ms: u64,
     },
     /// Send a signal to the process group of a running command. Answered by [`Reply::Done`];
@@ -139,6 +139,6 @@ pub enum Status {
     Code(i32),
     /// A signal of this number ended it.
     Signal(i32),
-    /// The agent killed it because its time limit had passed.
+    /// The agent killed it because it had written nothing for its time limit.
     TimedOut,
 }

@@ -9,19 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::initramfs::File;
 use crate::region::{Memory, Region};
-use crate::{build, sandbox, Error, Guest, Result};
+use crate::{build, sandbox, Error, Result};
 
 /// Default of [`Builder::memory_mib`].
 pub const DEFAULT_MEMORY_MIB: u32 = 192;
 
-/// Default of [`Builder::boot_limit`]: twenty times what a boot takes under emulation on two idle cores.
-pub const DEFAULT_BOOT_LIMIT: Duration = Duration::from_secs(180);
-
-/// Default of [`Builder::command_limit`].
-pub const DEFAULT_COMMAND_LIMIT: Duration = Duration::from_secs(60);
-
-/// Default of [`Builder::answer_limit`].
-pub const DEFAULT_ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Default of [`Builder::limit`]: twice what a program in a guest gives itself, so that the program's own limit,
+/// which knows what was waited for, passes first.
+pub const DEFAULT_LIMIT: Duration = test_limit::LIMIT.saturating_mul(2);
 
 /// The firmware that the guest starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,9 +91,7 @@ pub struct Builder {
     pub(crate) qemu_args: Vec<String>,
     pub(crate) files: Vec<Source>,
     pub(crate) modules: Vec<(PathBuf, String)>,
-    pub(crate) boot_limit: Duration,
-    pub(crate) command_limit: Duration,
-    pub(crate) answer_limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 /// A file for the guest that is read when it boots.
@@ -124,9 +117,7 @@ impl Default for Builder {
             qemu_args: Vec::new(),
             files: Vec::new(),
             modules: Vec::new(),
-            boot_limit: DEFAULT_BOOT_LIMIT,
-            command_limit: DEFAULT_COMMAND_LIMIT,
-            answer_limit: DEFAULT_ANSWER_LIMIT,
+            limit: DEFAULT_LIMIT,
         }
     }
 }
@@ -239,30 +230,12 @@ impl Builder {
         self
     }
 
-    /// How long the boot may take, until the agent answers. Default: [`DEFAULT_BOOT_LIMIT`].
-    pub fn boot_limit(mut self, limit: Duration) -> Self {
-        self.boot_limit = limit;
+    /// How long the guest, or QEMU, may be silent when something is expected of it: an answer, an event, a
+    /// command's next output or its end. A command that goes on writing may run for any time.
+    /// `IVSHMEM_TIME_SCALE` multiplies it. Default: [`DEFAULT_LIMIT`], which is what the boot has in any case.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
-    }
-
-    /// How long a command may run unless it has a limit of its own. Default:
-    /// [`DEFAULT_COMMAND_LIMIT`].
-    pub fn command_limit(mut self, limit: Duration) -> Self {
-        self.command_limit = limit;
-        self
-    }
-
-    /// How long the guest may take to answer when nothing but an answer is asked for. This is also how
-    /// long after a command's own limit a guest that says nothing counts as hung. Default:
-    /// [`DEFAULT_ANSWER_LIMIT`].
-    pub fn answer_limit(mut self, limit: Duration) -> Self {
-        self.answer_limit = limit;
-        self
-    }
-
-    /// Boots the guest and blocks until commands can be run and the modules are inserted.
-    pub fn boot(&self) -> Result<Guest> {
-        Guest::boot(self)
     }
 
     /// The kernel image to boot.
@@ -299,24 +272,5 @@ fn read(host: &Path, guest: &str, mode: Option<u32>) -> Result<File> {
         path: guest.into(),
         mode: mode.unwrap_or(metadata.permissions().mode()),
         contents,
-    })
-}
-
-/// Boots guests at the same time; they are returned in the order of their descriptions.
-///
-/// If one fails, the others are stopped and its error is returned.
-pub fn boot_all<'a>(builders: impl IntoIterator<Item = &'a Builder>) -> Result<Vec<Guest>> {
-    std::thread::scope(|scope| {
-        let boots: Vec<_> = builders
-            .into_iter()
-            .map(|builder| scope.spawn(|| builder.boot()))
-            .collect();
-        boots
-            .into_iter()
-            .map(|boot| {
-                boot.join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
     })
 }

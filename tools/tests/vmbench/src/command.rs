@@ -2,14 +2,13 @@
 
 //! Commands in a guest.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use vmbench_proto::{Request, Status, Stream};
 
-use crate::board::Progress;
-use crate::guest::Guest;
-use crate::sandbox::TIME_SCALE;
+use crate::board::{Missed, Progress};
+use crate::session::Session;
 use crate::{Error, Result};
 
 /// What a command left.
@@ -49,7 +48,7 @@ impl Output {
         let how = match self.status {
             Status::Code(code) => format!("exit code {code}"),
             Status::Signal(signal) => format!("ended by signal {signal}"),
-            Status::TimedOut => "killed at its time limit".into(),
+            Status::TimedOut => "killed, as it had gone silent".into(),
         };
         Err(Error::Command(format!(
             "{}: {how}\n--- its output\n{}\n--- its errors\n{}\n---",
@@ -64,11 +63,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_string()
 }
 
-/// A command to be run in a guest; see [`Guest::command`].
+/// A command to be run in a guest; see [`Guest::command`](crate::Guest::command).
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs before `run` or `spawn`"]
 pub struct Command<'a> {
-    guest: &'a Guest,
+    session: &'a Session,
     argv: Vec<String>,
     env: Vec<(String, String)>,
     cwd: String,
@@ -77,14 +76,17 @@ pub struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    pub(crate) fn new(guest: &'a Guest, argv: Vec<String>) -> Self {
+    pub(crate) fn new(session: &'a Session, argv: Vec<String>) -> Self {
         Self {
-            guest,
+            session,
             argv,
-            env: vec![(TIME_SCALE.into(), guest.time_scale().to_string())],
+            env: vec![(
+                test_limit::SCALE_VARIABLE.into(),
+                session.scale().to_string(),
+            )],
             cwd: "/".into(),
             stdin: Vec::new(),
-            limit: guest.command_limit(),
+            limit: session.limit(),
         }
     }
 
@@ -106,10 +108,10 @@ impl<'a> Command<'a> {
         self
     }
 
-    /// The agent kills the command and its children after this time. Default: the guest's
-    /// [`command_limit`](crate::Builder::command_limit).
+    /// The agent kills the command and its children when they have written nothing for this time, multiplied
+    /// by `IVSHMEM_TIME_SCALE`. Default: the guest's [`limit`](crate::Builder::limit).
     pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
+        self.limit = limit * self.session.scale();
         self
     }
 
@@ -119,20 +121,19 @@ impl<'a> Command<'a> {
     }
 
     /// Starts the command and returns at once. That it cannot be started is told by the first wait.
-    pub fn spawn(mut self) -> Result<Running<'a>> {
-        self.limit = self.guest.scaled(self.limit);
-        let id = self.guest.next_id();
-        self.guest
+    pub fn spawn(self) -> Result<Running<'a>> {
+        let id = self.session.next_id();
+        self.session
             .board()
             .lock()
             .commands
             .insert(id, Progress::default());
         let running = Running {
-            guest: self.guest,
+            session: self.session,
             id,
             title: self.argv.join(" "),
-            deadline: Instant::now() + self.limit + self.guest.answer_limit(),
-            limit: self.limit,
+            // The agent's turn, and then as long again as an answer may take.
+            limit: self.limit + self.session.limit(),
             matched: [0; 2],
         };
         let request = Request::Run {
@@ -142,7 +143,7 @@ impl<'a> Command<'a> {
             cwd: self.cwd,
             limit_ms: u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX),
         };
-        self.guest.send(&request, &self.stdin)?;
+        self.session.send(&request, &self.stdin)?;
         Ok(running)
     }
 }
@@ -150,12 +151,11 @@ impl<'a> Command<'a> {
 /// A command that has been started. If it is dropped, the command runs on, unheard.
 #[derive(Debug)]
 pub struct Running<'a> {
-    guest: &'a Guest,
+    session: &'a Session,
     id: u64,
     title: String,
+    /// How long a guest that tells nothing of the command counts as well.
     limit: Duration,
-    /// When a guest that has not told the command's end counts as hung.
-    deadline: Instant,
     /// Up to where the earlier matches reach, in standard output and standard error.
     matched: [usize; 2],
 }
@@ -164,11 +164,10 @@ impl Running<'_> {
     /// Blocks until the command has written `pattern` to standard output or standard error, and returns
     /// the line with it as far as it has come. The next call searches after this match.
     ///
-    /// It is an error if the command ends before, or if `limit` passes.
-    pub fn wait_for_output(&mut self, pattern: &str, limit: Duration) -> Result<String> {
-        let limit = self.guest.scaled(limit);
+    /// It is an error if the command ends before, also by its limit, or if it goes on writing something else.
+    pub fn wait_for_output(&mut self, pattern: &str) -> Result<String> {
         let matched = self.matched;
-        let found = self.watch(limit, |progress| {
+        let found = self.watch(|progress| {
             let found = find(progress, matched, pattern.as_bytes());
             match found {
                 Some(found) => Some(Some(found)),
@@ -191,20 +190,20 @@ impl Running<'_> {
                     output.stderr_text(),
                 )))
             }
-            Err(missed) => Err(self.guest.missed(missed, what(), limit)),
+            Err(missed) => Err(self.session.missed_within(self.limit, missed, what())),
         }
     }
 
     /// Sends a signal to the command and all processes of its group.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let id = self.guest.next_id();
+        let id = self.session.next_id();
         let request = Request::Signal {
             id,
             command: self.id,
             signal: signal.as_raw(),
         };
         let what = format!("signal {signal:?} to {}", self.title);
-        self.guest.call(id, &request, b"", &what).map(drop)
+        self.session.call(id, &request, b"", &what).map(drop)
     }
 
     /// Blocks until the command has ended.
@@ -227,7 +226,7 @@ impl Running<'_> {
     }
 
     fn next_chunks(&self, seen: &mut [usize; 2]) -> Result<(Vec<Chunk>, bool)> {
-        let found = self.watch(self.time_left(), |progress| {
+        let found = self.watch(|progress| {
             let mut chunks = Vec::new();
             for (stream, seen) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut *seen) {
                 let bytes = progress.stream(stream);
@@ -239,45 +238,58 @@ impl Running<'_> {
             let over = progress.is_over();
             (over || !chunks.is_empty()).then_some((chunks, over))
         });
-        found.map_err(|missed| self.guest.missed(missed, self.title.clone(), self.limit))
+        found.map_err(|missed| self.hung(missed))
     }
 
+    /// As long as the command writes something, this blocks.
     fn wait_mut(&mut self) -> Result<Output> {
-        let ended = self.watch(self.time_left(), |progress| {
-            progress.is_over().then(|| std::mem::take(progress))
-        });
-        let progress =
-            ended.map_err(|missed| self.guest.missed(missed, self.title.clone(), self.limit))?;
+        let mut heard = 0;
+        let progress = loop {
+            let news = self.watch(|progress| {
+                let bytes = progress.stdout.len() + progress.stderr.len();
+                match progress.is_over() {
+                    true => Some(Some(std::mem::take(progress))),
+                    false if bytes > heard => {
+                        heard = bytes;
+                        Some(None)
+                    }
+                    false => None,
+                }
+            });
+            if let Some(progress) = news.map_err(|missed| self.hung(missed))? {
+                break progress;
+            }
+        };
         match (progress.status, progress.failure) {
             (Some(status), _) => Ok(Output {
                 status,
                 stdout: progress.stdout,
                 stderr: progress.stderr,
-                title: format!("guest {}: {}", self.guest.name(), self.title),
+                title: format!("guest {}: {}", self.session.name(), self.title),
             }),
-            (None, failure) => Err(self.guest.refused(failure.unwrap_or_default())),
+            (None, failure) => Err(self.session.refused(failure.unwrap_or_default())),
         }
     }
 
-    fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+    fn hung(&self, missed: Missed) -> Error {
+        self.session
+            .missed_within(self.limit, missed, self.title.clone())
     }
 
     fn watch<T>(
         &self,
-        limit: Duration,
         mut probe: impl FnMut(&mut Progress) -> Option<T>,
-    ) -> std::result::Result<T, crate::board::Missed> {
+    ) -> std::result::Result<T, Missed> {
         let id = self.id;
-        self.guest
-            .board()
-            .wait(limit, |state| probe(state.commands.entry(id).or_default()))
+        self.session.board().wait(self.limit, |state| {
+            probe(state.commands.entry(id).or_default())
+        })
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.guest.board().lock().commands.remove(&self.id);
+        self.session.board().lock().commands.remove(&self.id);
     }
 }
 

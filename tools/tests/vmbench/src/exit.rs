@@ -8,15 +8,12 @@ use std::time::Duration;
 use vmbench_proto::FATAL_PREFIX;
 
 use crate::board::Board;
+use crate::monitor::Failure;
 use crate::process::Child;
-use crate::qmp::Failure;
 use crate::Error;
 
 /// How a kernel's last line begins.
 const PANIC: &str = "Kernel panic - not syncing";
-
-/// How long QEMU may take to end after the guest has fallen silent for good.
-pub(crate) const EXIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a guest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +26,16 @@ pub enum Exit {
     Other(String),
 }
 
-/// The error for a QEMU that did not even open its monitor.
+/// The error for a QEMU that did not even open its monitor. It has `limit` to end.
 pub(crate) fn post_mortem(
     name: &str,
     process: &mut Child,
     board: &Board,
     failure: Failure,
+    limit: Duration,
 ) -> Error {
-    let reason = match process.wait(EXIT_LIMIT) {
-        Ok(Some(status)) => match classify(status, board) {
+    let reason = match process.wait(limit) {
+        Ok(Some(status)) => match classify(status, board, limit) {
             Exit::Other(reason) => reason,
             other => format!("{other:?}"),
         },
@@ -50,9 +48,9 @@ pub(crate) fn post_mortem(
     }
 }
 
-/// How a guest ended whose QEMU has ended with `status`.
-pub(crate) fn classify(status: ExitStatus, board: &Board) -> Exit {
-    board.wait_for_last_words(EXIT_LIMIT);
+/// How a guest ended whose QEMU has ended with `status`. Reading what it said last may take `limit`.
+pub(crate) fn classify(status: ExitStatus, board: &Board, limit: Duration) -> Exit {
+    board.wait_for_last_words(limit);
     let state = board.lock();
     let console = state.console_text();
     if let Some(line) = panic_line(&console) {

@@ -3,24 +3,18 @@
 //! A running guest.
 
 use std::fmt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use vmbench_proto::{frame, Reply, Request};
+use vmbench_proto::{Reply, Request};
 
-use crate::board::{Board, Missed};
+use crate::board::State;
 use crate::builder::Builder;
 use crate::command::{Command, Output};
-use crate::exit::{self, Exit, EXIT_LIMIT};
-use crate::machine::{self, Machine};
-use crate::nudge;
-use crate::process::Child;
-use crate::qmp::{Connection, Qmp};
+use crate::exit::Exit;
+use crate::qmp::Qmp;
+use crate::session::Session;
 use crate::splat::{self, Splat};
-use crate::{sandbox, Error, Result};
+use crate::{Error, Result};
 
 /// The kernel's last words before it switches the machine off.
 const POWER_DOWN: &str = "reboot: Power down";
@@ -37,23 +31,42 @@ impl Mark {
 /// A running guest. Dropping it kills it and leaves nothing behind.
 ///
 /// All methods can be called from several threads at once; each blocks only its caller.
-pub struct Guest {
-    name: String,
-    process: Mutex<Child>,
-    pid: u32,
-    board: Arc<Board>,
-    port: Arc<Mutex<UnixStream>>,
-    monitor: Connection,
-    next_id: AtomicU64,
-    command_limit: Duration,
-    answer_limit: Duration,
-    time_scale: u32,
-}
+pub struct Guest(Session);
 
 impl fmt::Debug for Guest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Guest({}, QEMU {})", self.name, self.pid)
+        fmt::Debug::fmt(&self.0, f)
     }
+}
+
+impl Builder {
+    /// Boots the guest and blocks until commands can be run and the modules are inserted.
+    pub fn boot(&self) -> Result<Guest> {
+        let guest = Guest(Session::start(self)?);
+        for (module, parameters) in &self.modules {
+            guest.insert_module(module, parameters)?;
+        }
+        Ok(guest)
+    }
+}
+
+/// Boots guests at the same time; they are returned in the order of their descriptions.
+///
+/// If one fails, the others are stopped and its error is returned.
+pub fn boot_all<'a>(builders: impl IntoIterator<Item = &'a Builder>) -> Result<Vec<Guest>> {
+    std::thread::scope(|scope| {
+        let boots: Vec<_> = builders
+            .into_iter()
+            .map(|builder| scope.spawn(|| builder.boot()))
+            .collect();
+        boots
+            .into_iter()
+            .map(|boot| {
+                boot.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    })
 }
 
 impl Guest {
@@ -62,68 +75,19 @@ impl Guest {
         Builder::default()
     }
 
-    pub(crate) fn boot(builder: &Builder) -> Result<Self> {
-        let time_scale = sandbox::time_scale()?;
-        let answer_limit = builder.answer_limit * time_scale;
-        let Machine {
-            mut process,
-            console,
-            monitor,
-            agent,
-        } = machine::start(builder)?;
-        let board = Arc::new(Board::default());
-        board.read_console(console);
-        if let Some(stderr) = process.take_stderr() {
-            board.read_complaints(stderr);
-        }
-        let setup = || Error::io("cannot use a socket");
-        agent
-            .set_write_timeout(Some(answer_limit))
-            .map_err(setup())?;
-        board.read_agent(agent.try_clone().map_err(setup())?);
-        let monitor = Connection::open(monitor)
-            .map_err(|failure| exit::post_mortem(&builder.name, &mut process, &board, failure))?;
-        let guest = Self {
-            name: builder.name.clone(),
-            pid: process.id(),
-            process: Mutex::new(process),
-            board,
-            port: Arc::new(Mutex::new(agent)),
-            monitor,
-            next_id: AtomicU64::new(0),
-            command_limit: builder.command_limit,
-            answer_limit,
-            time_scale,
-        };
-        nudge::start(&guest.board, &guest.port);
-        guest.wait_for_agent(builder)?;
-        Ok(guest)
-    }
-
-    fn wait_for_agent(&self, builder: &Builder) -> Result<()> {
-        let limit = self.scaled(builder.boot_limit);
-        self.board
-            .wait(limit, |state| state.agent_ready.then_some(()))
-            .map_err(|missed| self.missed(missed, "the boot".into(), limit))?;
-        for (module, parameters) in &builder.modules {
-            self.insert_module(module, parameters)?;
-        }
-        Ok(())
-    }
-
     /// The guest's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.0.name()
     }
 
     /// QEMU's process id.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.0.pid()
     }
 
     /// Describes a command: the program, looked up in the guest's `PATH`, and its arguments.
     pub fn command(&self, argv: impl IntoIterator<Item = impl Into<String>>) -> Command<'_> {
-        Command::new(self, argv.into_iter().map(Into::into).collect())
+        Command::new(&self.0, argv.into_iter().map(Into::into).collect())
     }
 
     /// Runs a command and blocks until it has ended. Its exit code is in the output; an error means that
@@ -139,7 +103,18 @@ impl Guest {
 
     /// All that the guest has written to its console, also if it is dead.
     pub fn console(&self) -> String {
-        self.board.lock().console_text()
+        self.0.console()
+    }
+
+    /// Blocks until the console has shown `text` so many times since boot.
+    pub fn wait_for_console(&self, text: &str, times: usize) -> Result<()> {
+        let shown = |state: &mut State| {
+            let count = state.console_text().matches(text).count();
+            (count >= times).then_some(())
+        };
+        let what = || format!("\"{text}\" on its console, {times} times,");
+        let found = self.0.board().wait(self.0.limit(), shown);
+        found.map_err(|missed| self.0.missed(missed, what()))
     }
 
     /// The kernel's log since boot, as far as its ring buffer still holds it.
@@ -160,34 +135,36 @@ impl Guest {
 
     /// The kernel's log since `mark`, and the mark to go on from.
     pub fn kernel_log_since(&self, Mark(since): Mark) -> Result<(String, Mark)> {
-        let id = self.next_id();
+        let id = self.0.next_id();
         let request = Request::KernelLog { id, since };
-        match self.call(id, &request, b"", "the kernel's log")? {
+        match self.0.call(id, &request, b"", "the kernel's log")? {
             (Reply::Log { next, .. }, text) => {
                 Ok((String::from_utf8_lossy(&text).into_owned(), Mark(next)))
             }
-            (other, _) => Err(self.refused(format!("unexpected answer {other:?}"))),
+            (other, _) => Err(self.0.refused(format!("unexpected answer {other:?}"))),
         }
     }
 
     /// Creates or replaces a file in the guest, and its parent directories.
     pub fn write_file(&self, path: &str, mode: u32, contents: &[u8]) -> Result<()> {
-        let id = self.next_id();
+        let id = self.0.next_id();
         let request = Request::Write {
             id,
             path: path.into(),
             mode,
         };
-        self.call(id, &request, contents, &format!("writing {path}"))
+        self.0
+            .call(id, &request, contents, &format!("writing {path}"))
             .map(drop)
     }
 
     /// Reads a file in the guest.
     pub fn read_file(&self, path: &str) -> Result<Vec<u8>> {
-        let id = self.next_id();
+        let id = self.0.next_id();
         let path = path.to_string();
         let what = format!("reading {path}");
-        self.call(id, &Request::Read { id, path }, b"", &what)
+        self.0
+            .call(id, &Request::Read { id, path }, b"", &what)
             .map(|(_, contents)| contents)
     }
 
@@ -206,142 +183,32 @@ impl Guest {
 
     /// QEMU's machine protocol for this guest.
     pub fn qmp(&self) -> Qmp<'_> {
-        Qmp::new(self)
+        Qmp::new(&self.0)
     }
 
     /// Powers the guest off and blocks until QEMU has ended.
     ///
     /// A guest of q35 that has once been suspended to RAM does not get QEMU to power it off. So when the
-    /// kernel has said that it is done, and QEMU still runs a little later, QEMU is told to quit.
+    /// kernel has said that it is done, QEMU is told to quit.
     pub fn poweroff(self) -> Result<()> {
-        self.send(&Request::PowerOff, b"")?;
-        let done = self.board.wait(self.answer_limit, |state| {
-            state.console_text().contains(POWER_DOWN).then_some(())
-        });
-        if done.is_ok() && self.wait_exit(EXIT_LIMIT).is_err() {
-            self.qmp().execute("quit", serde_json::json!({}))?;
+        self.0.send(&Request::PowerOff, b"")?;
+        if self.wait_for_console(POWER_DOWN, 1).is_ok() {
+            // It fails if QEMU has ended by itself meanwhile.
+            let _ = self.qmp().execute("quit", serde_json::json!({}));
         }
-        match self.wait_exit(self.answer_limit)? {
+        match self.wait_exit()? {
             Exit::PowerOff => Ok(()),
             Exit::Panic(line) => Err(Error::Panic {
-                guest: self.name.clone(),
+                guest: self.name().into(),
                 line,
                 log: self.console(),
             }),
-            Exit::Other(reason) => Err(self.gone(reason)),
+            Exit::Other(reason) => Err(self.0.gone(reason)),
         }
     }
 
     /// Blocks until QEMU has ended by itself, for example because a command made the kernel panic.
-    pub fn wait_exit(&self, limit: Duration) -> Result<Exit> {
-        let mut process = self.process.lock().unwrap_or_else(|p| p.into_inner());
-        match process.wait(limit).map_err(Error::io("cannot wait"))? {
-            Some(status) => Ok(exit::classify(status, &self.board)),
-            None => Err(Error::NoAnswer {
-                guest: self.name.clone(),
-                what: "the guest's end".into(),
-                limit,
-                log: self.console(),
-            }),
-        }
-    }
-
-    pub(crate) fn monitor(&self) -> &Connection {
-        &self.monitor
-    }
-
-    pub(crate) fn board(&self) -> &Board {
-        &self.board
-    }
-
-    /// A time limit, made longer for a guest that is slow.
-    pub(crate) fn scaled(&self, limit: Duration) -> Duration {
-        limit * self.time_scale
-    }
-
-    pub(crate) fn time_scale(&self) -> u32 {
-        self.time_scale
-    }
-
-    pub(crate) fn command_limit(&self) -> Duration {
-        self.command_limit
-    }
-
-    pub(crate) fn answer_limit(&self) -> Duration {
-        self.answer_limit
-    }
-
-    pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Sends a request without waiting for its answer.
-    pub(crate) fn send(&self, request: &Request, payload: &[u8]) -> Result<()> {
-        let mut port = self.port.lock().unwrap_or_else(|p| p.into_inner());
-        frame::write(&mut *port, request, payload).map_err(|error| {
-            let missed = match error.kind() {
-                std::io::ErrorKind::WouldBlock => Missed::TimedOut,
-                _ => Missed::Closed,
-            };
-            self.missed(missed, "taking a request".into(), self.answer_limit)
-        })
-    }
-
-    /// Sends a request and waits for its answer.
-    pub(crate) fn call(
-        &self,
-        id: u64,
-        request: &Request,
-        payload: &[u8],
-        what: &str,
-    ) -> Result<(Reply, Vec<u8>)> {
-        self.send(request, payload)?;
-        let answer = self
-            .board
-            .wait(self.answer_limit, |state| state.replies.remove(&id));
-        match answer {
-            Ok((Reply::Failed { message, .. }, _)) => Err(self.refused(message)),
-            Ok(answer) => Ok(answer),
-            Err(missed) => Err(self.missed(missed, what.into(), self.answer_limit)),
-        }
-    }
-
-    pub(crate) fn refused(&self, message: String) -> Error {
-        Error::Refused {
-            guest: self.name.clone(),
-            message,
-        }
-    }
-
-    fn gone(&self, reason: String) -> Error {
-        Error::Gone {
-            guest: self.name.clone(),
-            reason,
-            log: self.console(),
-        }
-    }
-
-    /// Finds out why a wait failed.
-    pub(crate) fn missed(&self, missed: Missed, what: String, limit: Duration) -> Error {
-        let exit = match missed {
-            Missed::Closed => self.wait_exit(EXIT_LIMIT).ok(),
-            Missed::TimedOut => None,
-        };
-        let log = self.console();
-        let guest = self.name.clone();
-        match exit {
-            Some(Exit::Panic(line)) => Error::Panic { guest, line, log },
-            Some(Exit::Other(reason)) => Error::Gone { guest, reason, log },
-            Some(Exit::PowerOff) => self.gone(format!("it powered off during {what}")),
-            None => match exit::panic_line(&log) {
-                Some(line) => Error::Panic { guest, line, log },
-                None => Error::NoAnswer {
-                    guest,
-                    what,
-                    limit,
-                    log,
-                },
-            },
-        }
+    pub fn wait_exit(&self) -> Result<Exit> {
+        self.0.wait_exit()
     }
 }

@@ -7,7 +7,6 @@
 //! once, so a test on the host drives any number of guests with ordinary code:
 //!
 //! ```no_run
-//! use std::time::Duration;
 //! use vmbench::{boot_all, Device, Guest, Mark, Region};
 //!
 //! # fn main() -> vmbench::Result<()> {
@@ -19,7 +18,7 @@
 //! let (a, b) = (&guests[0], &guests[1]);
 //!
 //! let mut waiter = a.command(["wait-for-doorbell"]).spawn()?;
-//! waiter.wait_for_output("sleeping", Duration::from_secs(30))?;
+//! waiter.wait_for_output("sleeping")?;
 //! b.run(["ring-doorbell", "0"])?.check()?;
 //! assert!(waiter.wait()?.success());
 //! assert_eq!(a.kernel_splats(Mark::BOOT)?, []);
@@ -27,9 +26,9 @@
 //! # }
 //! ```
 //!
-//! Every wait has a limit, and an error shows the end of the guest's console. Guests under emulation are
-//! slow and tests share the host, so the limits are wide; they are there to end what hangs, not to
-//! measure.
+//! Every wait has the guest's one [`limit`](Builder::limit), and an error shows the end of the guest's console.
+//! Guests under emulation are slow and tests share the host, so the limit is wide, and is one on silence: it is there
+//! to end what hangs, not to measure. A program in a guest that gives itself less has its say first.
 //!
 //! # What stays behind
 //!
@@ -50,21 +49,22 @@ mod exit;
 mod guest;
 mod initramfs;
 mod machine;
+mod monitor;
 mod nudge;
 mod process;
 mod qmp;
 mod region;
 mod sandbox;
+mod session;
 
-pub use builder::{boot_all, Accel, Builder, Device, Firmware};
-pub use builder::{
-    DEFAULT_ANSWER_LIMIT, DEFAULT_BOOT_LIMIT, DEFAULT_COMMAND_LIMIT, DEFAULT_MEMORY_MIB,
-};
+pub use builder::{Accel, Builder, Device, Firmware};
+pub use builder::{DEFAULT_LIMIT, DEFAULT_MEMORY_MIB};
 pub use command::{Command, Output, Running};
 pub use error::{Error, Result};
 pub use exit::Exit;
-pub use guest::{Guest, Mark};
-pub use qmp::{Event, Qmp};
+pub use guest::{boot_all, Guest, Mark};
+pub use monitor::Event;
+pub use qmp::Qmp;
 pub use region::{Memory, Region};
 pub use rustix::process::Signal;
 pub use sandbox::{checkout, kernel_module, qemu};

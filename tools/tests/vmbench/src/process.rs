@@ -177,7 +177,7 @@ mod tests {
             .unwrap();
         assert_eq!(child.wait(Duration::from_millis(200)).unwrap(), None);
         child.signal(Signal::TERM).unwrap();
-        assert!(child.wait(Duration::from_secs(60)).unwrap().is_some());
+        assert!(child.wait(test_limit::limit()).unwrap().is_some());
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             vec![theirs.into()],
         );
         let pid = child.id();
-        assert!(readable_within(&ours, Duration::from_secs(60)).unwrap());
+        assert!(readable_within(&ours, test_limit::limit()).unwrap());
         drop(child);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
         let mut said = String::new();

@@ -1,317 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! QEMU's machine protocol: one JSON object per line over a socket.
+//! QEMU's machine protocol for a guest.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::board::Missed;
-use crate::exit::EXIT_LIMIT;
-use crate::guest::Guest;
-use crate::Error;
+use crate::monitor::{Event, Failure};
+use crate::session::Session;
+use crate::{Error, Result};
 
-/// How long QEMU may take to answer. Emulation on a busy host is slow, and some commands wait for the
-/// virtual processors.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-
-/// Events beyond this number push out the oldest.
-const MAX_EVENTS: usize = 1024;
-
-/// Something that QEMU told unasked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// Its name, such as `DEVICE_DELETED`.
-    pub name: String,
-    /// Its data; `Null` if it has none.
-    pub data: Value,
-}
-
-/// QEMU's machine protocol for one guest; see [`Guest::qmp`].
+/// QEMU's machine protocol for one guest; see [`Guest::qmp`](crate::Guest::qmp).
 #[derive(Clone, Copy, Debug)]
 pub struct Qmp<'a> {
-    guest: &'a Guest,
+    session: &'a Session,
 }
 
 impl<'a> Qmp<'a> {
-    pub(crate) fn new(guest: &'a Guest) -> Self {
-        Self { guest }
+    pub(crate) fn new(session: &'a Session) -> Self {
+        Self { session }
     }
 
     /// Executes a command, such as `device_del` with `json!({"id": "ivshmem0"})`, and returns its
-    /// answer. Blocks until QEMU answers, a minute at most.
-    pub fn execute(&self, command: &str, arguments: Value) -> crate::Result<Value> {
-        self.guest
+    /// answer. Blocks until QEMU answers, or the guest's [`limit`](crate::Builder::limit) has passed.
+    pub fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+        self.session
             .monitor()
             .execute(command, arguments)
             .map_err(|failure| self.error(command, failure))
     }
 
     /// Blocks until QEMU has told of an event of this name whose data `accept` accepts, and takes it out
-    /// of the queue. Events since boot that nobody has taken count.
-    pub fn wait_event(
-        &self,
-        name: &str,
-        accept: impl Fn(&Value) -> bool,
-        limit: Duration,
-    ) -> crate::Result<Event> {
-        self.guest
+    /// of the queue. Events since boot that nobody has taken count. It is an error if it does not come within
+    /// the guest's [`limit`](crate::Builder::limit).
+    pub fn wait_event(&self, name: &str, accept: impl Fn(&Value) -> bool) -> Result<Event> {
+        self.session
             .monitor()
-            .wait_event(name, accept, self.guest.scaled(limit))
+            .wait_event(name, accept)
             .map_err(|failure| self.error(name, failure))
     }
 
     /// Unplugs the device `id` and blocks until the guest has let go of it.
-    pub fn unplug(&self, id: &str, limit: Duration) -> crate::Result<()> {
+    pub fn unplug(&self, id: &str) -> Result<()> {
         self.execute("device_del", json!({ "id": id }))?;
-        self.wait_event("DEVICE_DELETED", |data| data["device"] == id, limit)
+        self.wait_event("DEVICE_DELETED", |data| data["device"] == id)
             .map(drop)
     }
 
     fn error(&self, command: &str, failure: Failure) -> Error {
         match failure {
             Failure::Refused(message) => Error::Qmp {
-                guest: self.guest.name().into(),
+                guest: self.session.name().into(),
                 command: command.into(),
                 message,
             },
             Failure::Closed => {
                 let what = format!("QMP {command}");
-                self.guest.missed(Missed::Closed, what, EXIT_LIMIT)
+                self.session.missed(Missed::Closed, what)
             }
         }
-    }
-}
-
-/// Why a command or a wait failed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Failure {
-    /// QEMU has closed the monitor: it has ended.
-    Closed,
-    /// QEMU refused, or did not answer in time; in words.
-    Refused(String),
-}
-
-/// One line from QEMU.
-#[derive(Deserialize)]
-struct Line {
-    #[serde(default)]
-    id: Option<u64>,
-    #[serde(default, rename = "return")]
-    value: Option<Value>,
-    #[serde(default)]
-    error: Option<Refusal>,
-    #[serde(default)]
-    event: Option<String>,
-    #[serde(default)]
-    data: Value,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    class: String,
-    desc: String,
-}
-
-#[derive(Default)]
-struct Inbox {
-    answers: HashMap<u64, Result<Value, Failure>>,
-    events: VecDeque<Event>,
-    closed: bool,
-}
-
-#[derive(Default)]
-struct Shared {
-    inbox: Mutex<Inbox>,
-    changed: Condvar,
-}
-
-/// A connection to QEMU's monitor.
-pub(crate) struct Connection {
-    /// The socket and the number of the next command.
-    outbox: Mutex<(UnixStream, u64)>,
-    shared: Arc<Shared>,
-}
-
-impl Connection {
-    /// Takes one end of a socket whose other end QEMU has as its monitor, and negotiates.
-    pub fn open(socket: UnixStream) -> Result<Self, Failure> {
-        let reader = socket.try_clone().map_err(failure)?;
-        socket
-            .set_write_timeout(Some(ANSWER_LIMIT))
-            .map_err(failure)?;
-        let shared = Arc::new(Shared::default());
-        let listener = Arc::clone(&shared);
-        thread::spawn(move || listener.listen(BufReader::new(reader)));
-        let connection = Self {
-            outbox: Mutex::new((socket, 0)),
-            shared,
-        };
-        connection.execute("qmp_capabilities", json!({}))?;
-        Ok(connection)
-    }
-
-    /// Sends a command and waits for its answer.
-    pub fn execute(&self, command: &str, arguments: Value) -> Result<Value, Failure> {
-        let id = self.send(command, arguments)?;
-        self.shared
-            .wait(ANSWER_LIMIT, |inbox| inbox.answers.remove(&id))?
-    }
-
-    /// Waits for an event and takes it out of the queue.
-    pub fn wait_event(
-        &self,
-        name: &str,
-        accept: impl Fn(&Value) -> bool,
-        limit: Duration,
-    ) -> Result<Event, Failure> {
-        self.shared.wait(limit, |inbox| {
-            let wanted = |event: &Event| event.name == name && accept(&event.data);
-            let at = inbox.events.iter().position(wanted)?;
-            inbox.events.remove(at)
-        })
-    }
-
-    fn send(&self, command: &str, arguments: Value) -> Result<u64, Failure> {
-        let mut outbox = self.outbox.lock().unwrap_or_else(|p| p.into_inner());
-        let (socket, next) = &mut *outbox;
-        let id = *next;
-        *next += 1;
-        let line = json!({"execute": command, "arguments": arguments, "id": id});
-        socket
-            .write_all(format!("{line}\n").as_bytes())
-            .map_err(failure)?;
-        Ok(id)
-    }
-}
-
-impl Shared {
-    fn listen(&self, lines: impl BufRead) {
-        for line in lines.lines() {
-            let Ok(line) = line else { break };
-            // The greeting has none of the fields, and is skipped with anything unknown.
-            if let Ok(line) = serde_json::from_str(&line) {
-                self.update(|inbox| inbox.take(line));
-            }
-        }
-        self.update(|inbox| inbox.closed = true);
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Inbox)) {
-        change(&mut self.inbox.lock().unwrap_or_else(|p| p.into_inner()));
-        self.changed.notify_all();
-    }
-
-    fn wait<T>(
-        &self,
-        limit: Duration,
-        mut probe: impl FnMut(&mut Inbox) -> Option<T>,
-    ) -> Result<T, Failure> {
-        let deadline = Instant::now() + limit;
-        let mut inbox = self.inbox.lock().unwrap_or_else(|p| p.into_inner());
-        loop {
-            if let Some(found) = probe(&mut inbox) {
-                return Ok(found);
-            }
-            if inbox.closed {
-                return Err(Failure::Closed);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let limit = limit.as_secs_f32();
-                return Err(Failure::Refused(format!("nothing within {limit} s")));
-            }
-            inbox = match self.changed.wait_timeout(inbox, left) {
-                Ok((inbox, _)) => inbox,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-    }
-}
-
-impl Inbox {
-    fn take(&mut self, line: Line) {
-        if let Some(name) = line.event {
-            if self.events.len() == MAX_EVENTS {
-                self.events.pop_front();
-            }
-            let data = line.data;
-            self.events.push_back(Event { name, data });
-        } else if let Some(id) = line.id {
-            let answer = match line.error {
-                Some(Refusal { class, desc }) => Err(Failure::Refused(format!("{class}: {desc}"))),
-                None => Ok(line.value.unwrap_or_default()),
-            };
-            self.answers.insert(id, answer);
-        }
-    }
-}
-
-fn failure(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Failure::Closed,
-        _ => Failure::Refused(format!("cannot send: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn inbox(lines: &str) -> Inbox {
-        let shared = Shared::default();
-        shared.listen(lines.as_bytes());
-        shared.inbox.into_inner().unwrap()
-    }
-
-    #[test]
-    fn answers_errors_and_events_are_told_apart() {
-        let inbox = inbox(concat!(
-            r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}"#,
-            "\n",
-            r#"{"return": {}, "id": 0}"#,
-            "\r\n",
-            r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}"#,
-            "\n",
-            r#"{"return": {"running": true, "status": "running"}, "id": 1}"#,
-            "\n",
-            r#"{"error": {"class": "DeviceNotFound", "desc": "no x"}, "id": 2}"#,
-            "\n",
-            r#"{"event": "DEVICE_DELETED", "data": {"device": "d0", "path": "/m/d0"}}"#,
-            "\n",
-            "no json\n",
-        ));
-        assert_eq!(inbox.answers[&0], Ok(json!({})));
-        assert_eq!(inbox.answers[&1].as_ref().unwrap()["status"], "running");
-        let refusal = Failure::Refused("DeviceNotFound: no x".into());
-        assert_eq!(inbox.answers[&2], Err(refusal));
-        assert_eq!(inbox.answers.len(), 3);
-        let events: Vec<&str> = inbox.events.iter().map(|e| e.name.as_str()).collect();
-        assert_eq!(events, ["STOP", "DEVICE_DELETED"]);
-        assert_eq!(inbox.events[1].data["device"], "d0");
-        assert!(inbox.closed);
-    }
-
-    #[test]
-    fn old_events_make_room() {
-        let lines: String = (0..MAX_EVENTS + 5)
-            .map(|n| format!("{{\"event\": \"E{n}\"}}\n"))
-            .collect();
-        let inbox = inbox(&lines);
-        assert_eq!(inbox.events.len(), MAX_EVENTS);
-        assert_eq!(inbox.events[0].name, "E5");
-    }
-
-    #[test]
-    fn a_closed_monitor_ends_the_wait() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        drop(theirs);
-        assert_eq!(Connection::open(ours).err(), Some(Failure::Closed));
     }
 }

@@ -19,12 +19,6 @@ use tempfile::TempDir;
 use crate::process::{readable_within, Child};
 use crate::{build, cleanup, Error, Result};
 
-/// How long the server may take to listen. It needs milliseconds.
-const READY_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long the server may take to end when asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
-
 /// What the server says when it listens.
 const READY: &str = "READY=1\n";
 
@@ -34,6 +28,8 @@ const READY: &str = "READY=1\n";
 #[derive(Debug)]
 pub struct Region {
     server: Child,
+    /// How long the server may take to listen, and to end.
+    limit: Duration,
     log: Arc<Mutex<Vec<u8>>>,
     vectors: u16,
     directory: TempDir,
@@ -46,6 +42,7 @@ impl Region {
     ///
     /// The server is `IVSHMEM_SERVER` if that is set, else built from this workspace.
     pub fn start(size: u64, vectors: u16) -> Result<Self> {
+        let limit = test_limit::LIMIT * test_limit::scale().map_err(Error::Setup)?;
         let directory = tempfile::Builder::new()
             .prefix("vmbench-")
             .tempdir()
@@ -63,11 +60,12 @@ impl Region {
             .stdout(Stdio::null());
         let mut server = Child::spawn(command, vec![theirs.into()], Signal::TERM)
             .map_err(Error::io("cannot start ivshmem-server"))?;
-        wait_until_ready(&mut server, ready)?;
+        wait_until_ready(&mut server, ready, limit)?;
         let log = Arc::default();
         collect(server.take_stderr(), Arc::clone(&log));
         Ok(Self {
             server,
+            limit,
             log,
             vectors,
             directory,
@@ -102,7 +100,7 @@ impl Drop for Region {
         // Asked first, so that it can end as it would in a user's hands; the drop of the child kills it
         // if it does not.
         let _ = self.server.signal(Signal::TERM);
-        let _ = self.server.wait(STOP_LIMIT);
+        let _ = self.server.wait(self.limit);
     }
 }
 
@@ -122,10 +120,10 @@ fn collect(pipe: Option<File>, log: Arc<Mutex<Vec<u8>>>) {
     });
 }
 
-fn wait_until_ready(server: &mut Child, mut socket: UnixStream) -> Result<()> {
+fn wait_until_ready(server: &mut Child, mut socket: UnixStream, limit: Duration) -> Result<()> {
     let io = || Error::io("ivshmem-server");
     let mut said = [0; READY.len()];
-    let ready = readable_within(&socket, READY_LIMIT).map_err(io())?
+    let ready = readable_within(&socket, limit).map_err(io())?
         && socket.read(&mut said).map_err(io())? > 0
         && said == READY.as_bytes();
     if ready {

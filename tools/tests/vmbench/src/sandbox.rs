@@ -55,23 +55,11 @@ pub fn kernel_module(name: &str) -> Result<Option<PathBuf>> {
 
 /// What a guest's memory has at least: `VMBENCH_MEMORY_MIB`, for a kernel that needs much.
 pub(crate) fn least_memory_mib() -> Result<u32> {
-    number("VMBENCH_MEMORY_MIB", 0)
-}
-
-/// The variable that the programs in guests know too.
-pub(crate) const TIME_SCALE: &str = "IVSHMEM_TIME_SCALE";
-
-/// What all time limits are multiplied with, for a kernel or a machine that is slow.
-pub(crate) fn time_scale() -> Result<u32> {
-    number(TIME_SCALE, 1)
-}
-
-fn number(variable: &str, otherwise: u32) -> Result<u32> {
-    match std::env::var(variable) {
+    match std::env::var("VMBENCH_MEMORY_MIB") {
         Ok(text) => text
             .parse()
-            .map_err(|_| Error::Setup(format!("{variable}={text} is not a number"))),
-        Err(_) => Ok(otherwise),
+            .map_err(|_| Error::Setup(format!("VMBENCH_MEMORY_MIB={text} is not a number"))),
+        Err(_) => Ok(0),
     }
 }
 

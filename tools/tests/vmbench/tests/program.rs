@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{kill_process, pidfd_open, Pid, PidfdFlags, Signal};
@@ -85,7 +84,7 @@ fn a_killed_bench_takes_its_processes_along() {
     bench.kill().unwrap();
     bench.wait().unwrap();
     for (pid, pidfd) in &children {
-        let limit = Timespec::try_from(Duration::from_secs(60)).unwrap();
+        let limit = Timespec::try_from(test_limit::limit()).unwrap();
         let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
         assert_eq!(poll(&mut fds, Some(&limit)), Ok(1), "process {pid} lives");
     }

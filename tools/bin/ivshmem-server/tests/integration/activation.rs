@@ -109,15 +109,10 @@ fn inherited_descriptor() {
         Ok(child) => child,
         Err(error) => panic!("python3 is needed: {error}"),
     };
-    while !path.exists() {
-        std::thread::yield_now();
-    }
-    let peer = loop {
-        if let Ok(socket) = std::os::unix::net::UnixStream::connect(&path) {
-            drop(socket);
-            break Peer::join(&path, 2);
-        }
-    };
+    test_limit::wait_until("the socket takes connections", || {
+        std::os::unix::net::UnixStream::connect(&path).is_ok()
+    });
+    let peer = Peer::join(&path, 2);
     assert_eq!(peer.own.len(), 2);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::ftruncate;
 
-use crate::client::{Connection, Peer, LIMIT};
+use crate::client::{Connection, Peer};
 use crate::dice::Dice;
 use crate::server::Running;
 
@@ -153,15 +153,11 @@ impl<'path> Stage<'path> {
         first.check_rings(second);
         second.check_rings(first);
         // A status reader goes last, and nobody hears of it.
-        let limit = Instant::now() + LIMIT;
-        while self.server.descriptors() != self.descriptors {
-            assert!(
-                Instant::now() < limit,
-                "{} descriptors",
-                self.server.descriptors()
-            );
+        let expected = self.descriptors;
+        test_limit::wait_until(&format!("it has {expected} descriptors"), || {
             drop(UnixStream::connect(self.status));
-        }
+            self.server.descriptors() == expected
+        });
     }
 }
 

@@ -7,7 +7,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -15,9 +14,6 @@ use rustix::net::{
     recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
 };
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
-
-/// Time after which something that ought to happen is taken not to happen.
-pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A number and the descriptor that came with it.
 pub type Received = (i64, Option<OwnedFd>);
@@ -32,7 +28,8 @@ pub struct Connection(UnixStream);
 impl Connection {
     pub fn open(path: &Path) -> Self {
         let socket = UnixStream::connect(path).unwrap();
-        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let limit = test_limit::limit();
+        socket.set_read_timeout(Some(limit)).unwrap();
         Self(socket)
     }
 
@@ -249,7 +246,7 @@ pub fn ring(fd: &OwnedFd, count: u64) {
 
 /// Waits until an eventfd was rung and takes its counter.
 pub fn rung(fd: &OwnedFd) -> u64 {
-    let limit = Timespec::try_from(LIMIT).unwrap();
+    let limit = Timespec::try_from(test_limit::limit()).unwrap();
     let ready = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit));
     assert_eq!(ready, Ok(1), "the eventfd was not rung");
     let mut count = [0; 8];

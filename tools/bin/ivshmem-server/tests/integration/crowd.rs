@@ -9,7 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::Timespec;
 
-use crate::client::{raise_descriptor_limit, Connection, LIMIT};
+use crate::client::{raise_descriptor_limit, Connection};
 use crate::server::Running;
 
 const VECTORS: usize = 8;
@@ -111,7 +111,7 @@ impl Crowd {
 
     /// Reads until so many messages have come; a version and its ID count as one.
     fn read(&mut self, mut messages: usize) {
-        let limit = Timespec::try_from(LIMIT).unwrap();
+        let limit = Timespec::try_from(test_limit::limit()).unwrap();
         while messages > 0 {
             let mut events: Vec<Event> = Vec::with_capacity(64);
             epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&limit)).unwrap();

@@ -21,7 +21,7 @@ const JOINERS: usize = 3;
 /// How often the server is killed, unless `IVSHMEM_KILLS` says otherwise.
 const KILLS: usize = 25;
 
-/// Longest time that a server lives after it is ready. It is busy all the time.
+/// Longest time that a server lives after it has served somebody. It is busy all the time.
 const LIFE: Duration = Duration::from_millis(25);
 
 /// Clients that come and go as long as they are let.
@@ -139,9 +139,13 @@ fn at_random_points_of_joins() {
         }
         let mut dice = Dice::new(kills as u64);
         for round in 0..kills {
-            // Every third one is killed before it is ready.
+            // Every third one is killed before it is ready, the others when they have served somebody.
             if round % 3 != 0 {
                 stage.manager.wait_until_ready();
+                let before = joiners.greeted.load(Ordering::Relaxed);
+                test_limit::wait_until("a client is greeted", || {
+                    joiners.greeted.load(Ordering::Relaxed) > before
+                });
             }
             std::thread::sleep(dice.up_to(LIFE));
             stage.kill(server);
@@ -166,7 +170,6 @@ fn at_random_points_of_joins() {
     let greeted = joiners.greeted.load(Ordering::Relaxed);
     let orphaned = joiners.orphaned.load(Ordering::Relaxed);
     println!("{kills} kills: {greeted} clients greeted, {orphaned} closed before the first byte");
-    assert!(greeted > kills);
 }
 
 /// Lets the client come by which the members know that all is over.

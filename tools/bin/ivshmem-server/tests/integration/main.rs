@@ -24,6 +24,5 @@ mod weaknesses;
 
 /// What [`manager`] starts, which is elsewhere for guest tests.
 mod service {
-    pub use crate::client::LIMIT;
     pub use crate::server::{program, Running};
 }

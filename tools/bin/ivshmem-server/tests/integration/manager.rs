@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 
-use crate::service::{program, Running, LIMIT};
+use crate::service::{program, Running};
 
 /// First number of the descriptors that are passed to a service.
 const FIRST: i32 = 3;
@@ -112,7 +112,9 @@ impl Manager {
 
     /// Waits for a notice that is not about descriptors.
     pub fn notice(&self) -> String {
-        self.notices.recv_timeout(LIMIT).expect("no notice")
+        self.notices
+            .recv_timeout(test_limit::limit())
+            .expect("no notice")
     }
 
     /// Waits until everything is done that a service wanted which has ended.

@@ -12,8 +12,6 @@ mod memory;
 mod scripts;
 mod world;
 
-use std::time::Duration;
-
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
@@ -32,8 +30,6 @@ const PROGRAMS: [&str; 8] = [
     "wait_value",
     "wait_word",
 ];
-
-const LIMIT: Duration = Duration::from_secs(120);
 
 pub fn cases() -> Result<Vec<Trial>, String> {
     let module = artefacts::module()?;

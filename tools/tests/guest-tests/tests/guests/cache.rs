@@ -3,15 +3,11 @@
 //! What a mapping really gets: the memory type and the size of its pages, seen in the page table from
 //! outside the guest, under each firmware and at each place of the memory.
 
-use std::time::Duration;
-
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use guest_tests::page_table::{self, Entry};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{Builder, Device, Firmware, Guest, Memory, Region, Signal};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 const SMALL: u64 = 1 << 20;
 const BIG: u64 = 64 << 20;
@@ -170,8 +166,8 @@ struct Held {
 
 /// Maps a file in the guest, in which nothing else goes on, and looks at the page table.
 fn hold(guest: &Guest, argv: &[&str], physical: u64) -> Result<Held, Failed> {
-    let mut holder = guest.command(argv.to_vec()).limit(LIMIT).spawn()?;
-    let line = holder.wait_for_output("holds ", LIMIT)?;
+    let mut holder = guest.command(argv.to_vec()).spawn()?;
+    let line = holder.wait_for_output("holds ")?;
     let words: Vec<_> = line.split_whitespace().collect();
     let [_, address, faults] = words[..] else {
         return Err(format!("hold says {line:?}").into());

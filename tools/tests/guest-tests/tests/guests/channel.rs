@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use channel_trial::Progress;
 use guest_tests::artefacts;
@@ -18,7 +17,6 @@ use vmbench::{boot_all, Device, Guest, Region, Running, Signal};
 const SIZE: u64 = 4 << 20;
 const MESSAGES: u64 = 20_000;
 const KILLS: u64 = 4;
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// What the cases share with the guests.
 struct World {
@@ -75,10 +73,7 @@ fn witness(fleet: &Fleet, senders: u32) -> Result<Progress<Peer>, Failed> {
 /// Starts `role` in a guest; it may have more arguments.
 fn start<'a>(guest: &'a Guest, role: &str) -> Result<Running<'a>, Failed> {
     let line = format!("/test/channel-trial --device /dev/ivshmem0 --messages {MESSAGES} {role}");
-    Ok(guest
-        .command(line.split_whitespace())
-        .limit(LIMIT)
-        .spawn()?)
+    Ok(guest.command(line.split_whitespace()).spawn()?)
 }
 
 /// The same on the host.
@@ -97,7 +92,7 @@ fn between_guests(fleet: &Fleet) -> Result<(), Failed> {
     };
     let (mut sender, mut receiver) = (start(a, "send")?, start(b, "receive")?);
     for kill in 1..=KILLS {
-        wait_for(&witness, 1, MESSAGES * kill / (KILLS + 1))?;
+        wait_for(&witness, 1, MESSAGES * kill / (KILLS + 1));
         let (killed, guest, role) = match kill % 2 {
             0 => (&mut sender, a, "send"),
             _ => (&mut receiver, b, "receive"),
@@ -136,7 +131,7 @@ fn several_senders(fleet: &Fleet) -> Result<(), Failed> {
     let all = MESSAGES * u64::from(SENDERS);
     for kill in 1..=KILLS {
         // The others go on meanwhile: nobody waits for who is dead.
-        wait_for(&witness, SENDERS, all * kill / (KILLS + 1))?;
+        wait_for(&witness, SENDERS, all * kill / (KILLS + 1));
         if witness.received(3)? < MESSAGES {
             killed.signal(Signal::KILL)?;
             std::mem::replace(&mut killed, start(b, &send(3))?).wait()?;
@@ -151,15 +146,10 @@ fn several_senders(fleet: &Fleet) -> Result<(), Failed> {
     }
 }
 
-fn wait_for(witness: &Progress<Peer>, senders: u32, count: u64) -> Result<(), Failed> {
-    let begin = Instant::now();
-    while witness.total(senders)? < count {
-        if begin.elapsed() > LIMIT {
-            return Err(format!("{count} messages have not come").into());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
+fn wait_for(witness: &Progress<Peer>, senders: u32, count: u64) {
+    test_limit::wait_for_count("messages received", count, || {
+        witness.total(senders).expect("the region is there")
+    });
 }
 
 fn expect_all(witness: &Progress<Peer>, senders: u32) -> Result<(), Failed> {

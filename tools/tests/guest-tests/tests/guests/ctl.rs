@@ -11,8 +11,6 @@ mod memory;
 #[path = "ctl/talk.rs"]
 mod talk;
 
-use std::time::Duration;
-
 use guest_tests::artefacts;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
@@ -29,9 +27,6 @@ const PROGRAM: &str = "/bin/ivshmemctl";
 const MODULE: &str = "/ivshmem_rs.ko";
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
 
-/// Longer than anything here takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
-
 type Case = fn(&Fleet) -> Result<(), Failed>;
 
 pub fn cases() -> Result<Vec<Trial>, String> {
@@ -39,7 +34,6 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     let lab = Lab::new(move || {
         let region = Region::start(SIZE, VECTORS)?;
         let guest = Guest::builder()
-            .command_limit(LIMIT)
             .memory_mib(DEFAULT_MEMORY_MIB + 4 * talk::copy_mib())
             .file(build::static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM)
             .file(&module, MODULE)
@@ -90,6 +84,11 @@ pub fn cases() -> Result<Vec<Trial>, String> {
 
 fn run(guest: &Guest, arguments: &str) -> vmbench::Result<Output> {
     guest.shell(&format!("{PROGRAM} {arguments}"))
+}
+
+/// What is given to `--timeout` where it must not pass.
+fn patience() -> String {
+    format!("{}s", test_limit::limit().as_secs())
 }
 
 fn text(guest: &Guest, arguments: &str) -> Result<String, Failed> {
@@ -213,42 +212,36 @@ fn info(fleet: &Fleet) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs `arguments` in `listener` while `ringer` rings it on `vector`: who rings once could ring too early.
-fn while_rung(
+/// Does something while `ringer` rings `listener` on `vector`: who rings once could ring too early.
+fn while_rung<T>(
     ringer: &Guest,
     listener: &Guest,
     vector: u32,
-    arguments: &str,
-) -> Result<Output, Failed> {
-    let peer = peer_id(listener)?;
-    let ring = [
-        PROGRAM,
-        "ring",
-        &peer.to_string(),
-        &vector.to_string(),
-        "-n100000",
-        "-i",
-        "50ms",
-    ];
-    let ringing = ringer.command(ring).limit(LIMIT).spawn()?;
-    let output = run(listener, arguments)?;
+    act: impl FnOnce() -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let (peer, vector) = (peer_id(listener)?.to_string(), vector.to_string());
+    let ring = [PROGRAM, "ring", &peer, &vector, "-n100000", "-i", "50ms"];
+    let ringing = ringer.command(ring).spawn()?;
+    let result = act();
     ringing.signal(vmbench::Signal::TERM)?;
     ringing.wait()?;
-    Ok(output.check()?)
+    result
+}
+
+/// The objects that a command writes, one a line.
+fn answers(guest: &Guest, arguments: &str) -> Result<Vec<Value>, Failed> {
+    let text = text(guest, &format!("--json {arguments}"))?;
+    let lines = text.lines().map(serde_json::from_str);
+    Ok(lines.collect::<Result<_, _>>()?)
 }
 
 fn ring_and_wait(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    let rung = while_rung(a, b, 2, "wait --timeout 100s --vectors 0,2")?;
-    assert_eq!(rung.stdout_text(), "rung on 2");
-    let rung = while_rung(b, a, 1, "--json wait --timeout 100s --count 3")?;
-    let lines: Vec<Value> = rung
-        .stdout_text()
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?;
+    let rung = while_rung(a, b, 2, || text(b, "wait --vectors 0,2"))?;
+    assert_eq!(rung, "rung on 2");
+    let lines = while_rung(b, a, 1, || answers(a, "wait --count 3"))?;
     assert_eq!(lines, vec![json!({ "vectors": [1] }); 3]);
     let rang = answer(a, "ring 7 1 --count 2")?;
     assert_eq!(rang, json!({ "peer": 7, "vector": 1, "count": 2 }));
@@ -277,9 +270,11 @@ fn monitor(fleet: &Fleet) -> Result<(), Failed> {
     let interrupts = |at: &Value| at["vectors"][1]["interrupts"].as_u64().unwrap_or_default();
     let before = answer(a, "monitor --count 1 --interval 10ms")?;
     text(a, &format!("ring {me} 1"))?;
-    // QEMU delivers a machine's own ring at once; wait until the driver has seen it.
-    run(a, "wait --timeout 1s")?;
-    let after = answer(a, "monitor --count 1 --interval 10ms")?;
+    let mut after = Value::Null;
+    test_limit::wait_until("the interrupt is counted", || {
+        after = answer(a, "monitor --count 1 --interval 10ms").unwrap();
+        interrupts(&after) > interrupts(&before)
+    });
     assert_eq!(
         interrupts(&after),
         interrupts(&before) + 1,
@@ -290,17 +285,15 @@ fn monitor(fleet: &Fleet) -> Result<(), Failed> {
         after["vectors"].as_array().map(Vec::len),
         Some(usize::from(VECTORS))
     );
-    let rung = while_rung(&fleet.guests[1], a, 2, "--json monitor -i 500ms -n 4")?;
-    let lines: Vec<Value> = rung
-        .stdout_text()
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?;
-    assert_eq!(lines.len(), 4);
-    let fastest = lines
-        .iter()
-        .filter_map(|line| line["vectors"][2]["per-second"].as_f64());
-    assert!(fastest.fold(0.0, f64::max) > 0.0, "{lines:?}");
+    while_rung(&fleet.guests[1], a, 2, || {
+        test_limit::wait_until("vector 2 is rung at some rate", || {
+            let lines = answers(a, "monitor -i 500ms -n 4").unwrap();
+            assert_eq!(lines.len(), 4);
+            let rate = |line: &Value| line["vectors"][2]["per-second"].as_f64();
+            lines.iter().any(|line| rate(line) > Some(0.0))
+        });
+        Ok(())
+    })?;
     let text = text(a, "monitor --plain -n 1 -i 10ms")?;
     let row = format!("1: {} (+0/s)", interrupts(&after));
     assert!(text.contains(&row), "{text}");
@@ -323,10 +316,9 @@ fn monitor_removal(fleet: &Fleet) -> Result<(), Failed> {
         .to_string();
     let mut monitor = b
         .command([PROGRAM, "--json", "monitor", "-i", "100ms"])
-        .limit(LIMIT)
         .spawn()?;
-    monitor.wait_for_output("\"dead\":false", LIMIT)?;
-    let waiter = b.command([PROGRAM, "wait"]).limit(LIMIT).spawn()?;
+    monitor.wait_for_output("\"dead\":false")?;
+    let waiter = b.command([PROGRAM, "wait"]).spawn()?;
     unbind(b, &address)?;
     let output = monitor.wait()?;
     assert_eq!(output.status, Status::Code(3));
@@ -346,15 +338,12 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    let serving = b
-        .command([PROGRAM, "ping", "--serve"])
-        .limit(LIMIT)
-        .spawn()?;
-    let peer = peer_id(b)?;
-    let answer = answer(a, &format!("ping {peer} -n 100 -i 0s -t 60s"))?;
+    let serving = b.command([PROGRAM, "ping", "--serve"]).spawn()?;
+    let (peer, limit) = (peer_id(b)?, patience());
+    let answer = answer(a, &format!("ping {peer} -n 100 -i 0s -t {limit}"))?;
     assert_eq!(answer["round-trips"], 100);
     assert_eq!(answer["peer"], peer);
-    let text = text(a, &format!("ping {peer} -n 3 -i 10ms -t 60s"))?;
+    let text = text(a, &format!("ping {peer} -n 3 -i 10ms -t {limit}"))?;
     assert!(
         text.starts_with(&format!("3 round trips to peer {peer}: min ")),
         "{text}"

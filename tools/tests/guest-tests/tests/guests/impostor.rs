@@ -5,7 +5,6 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
 
 use vmbench::Region;
 
@@ -15,8 +14,6 @@ const SEEN: u64 = 8;
 
 /// The token of the impostor, who is party 0.
 const TOKEN: u32 = 0x1bad_babe;
-
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// The region's memory, seen from the host.
 pub struct Impostor(File);
@@ -56,15 +53,12 @@ impl Impostor {
     }
 
     fn token_of_party_1(&self) -> io::Result<u32> {
-        let start = Instant::now();
-        while start.elapsed() < LIMIT {
-            let mut token = [0; 4];
-            self.0.read_exact_at(&mut token, SLOT)?;
-            if token != [0; 4] {
-                return Ok(u32::from_le_bytes(token));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "nobody came"))
+        let mut token = [0; 4];
+        let mut result = Ok(());
+        test_limit::wait_until("party 1 has come", || {
+            result = self.0.read_exact_at(&mut token, SLOT);
+            result.is_err() || token != [0; 4]
+        });
+        result.map(|()| u32::from_le_bytes(token))
     }
 }

@@ -3,7 +3,6 @@
 //! The samples in C and in Rust, each run as `samples/README` says, in two guests on one region.
 
 use std::path::Path;
-use std::time::Duration;
 
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{Fleet, Lab};
@@ -78,16 +77,13 @@ impl Language {
 /// Two pictures of 1920x1080 need 16 MiB.
 const SIZE: u64 = 16 << 20;
 
-const LIMIT: Duration = Duration::from_secs(300);
-
 type Case = fn(&Fleet) -> Result<(), Failed>;
 type CaseOfEach = fn(&Fleet, &Language) -> Result<(), Failed>;
 
 pub fn cases() -> Result<Vec<Trial>, String> {
     let mut builder = Guest::builder()
         .module(artefacts::module()?)
-        .file(artefacts::sample_script("ktap")?, "/bin/ktap")
-        .command_limit(LIMIT);
+        .file(artefacts::sample_script("ktap")?, "/bin/ktap");
     for name in C.programs() {
         let program = artefacts::program(name, Width::Bits64)?;
         builder = builder.file(program, format!("{}/{name}", C.directory));
@@ -230,7 +226,7 @@ fn waits(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
     let more = (language.alone.contains(&"wait_async")).then_some(rust_only);
     for (script, vector, wanted) in WAITS.into_iter().chain(more) {
         let mut waiter = b.command(language.script(script)).spawn()?;
-        let id = peer(&waiter.wait_for_output("this is peer", LIMIT)?)?;
+        let id = peer(&waiter.wait_for_output("this is peer")?)?;
         run(
             a,
             &format!("{}/ring_doorbell {id} {vector}", language.directory),
@@ -244,10 +240,10 @@ fn waits(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
 fn acrn_loop(fleet: &Fleet) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
     let mut waiter = b.command(["acrn_eventfd", "-w"]).spawn()?;
-    let id = peer(&waiter.wait_for_output("this is peer", LIMIT)?)?;
+    let id = peer(&waiter.wait_for_output("this is peer")?)?;
     for vector in 0..8 {
         run(a, &format!("ring_doorbell {id} {vector}"))?;
-        waiter.wait_for_output(&format!("vector {vector}: 1 interrupts"), LIMIT)?;
+        waiter.wait_for_output(&format!("vector {vector}: 1 interrupts"))?;
     }
     waiter.wait()?.check()?;
     Ok(())
@@ -257,7 +253,7 @@ fn word(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
     let program = format!("{}/wait_word", language.directory);
     let mut waiter = b.command([&program, "-w"]).spawn()?;
-    let id = peer(&waiter.wait_for_output("waiting while", LIMIT)?)?;
+    let id = peer(&waiter.wait_for_output("waiting while")?)?;
     run(a, &format!("{program} {id}"))?;
     let said = waiter.wait()?.check()?.stdout_text();
     expect(said.contains("the word was"), "no change", &said)
@@ -267,7 +263,7 @@ fn word(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
 fn channel(fleet: &Fleet) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
     let mut listener = b.command(["/rust/channel", "2"]).spawn()?;
-    listener.wait_for_output("listening", LIMIT)?;
+    listener.wait_for_output("listening")?;
     run(a, "/rust/channel 1 good-morning")?;
     run(b, "/rust/channel 2 good-evening")?;
     let said = listener.wait()?.check()?.stdout_text();

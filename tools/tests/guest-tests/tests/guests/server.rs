@@ -7,7 +7,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{Fleet, Lab};
@@ -20,7 +19,6 @@ use crate::manager::Manager;
 use crate::service::Running;
 
 const SIZE: u64 = 1 << 20;
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// Vectors of each guest's device. The server has as many as the last.
 const VECTORS: [u16; 4] = [4, 5, 6, 8];
@@ -122,7 +120,7 @@ fn talk(
     for (me, guest) in fleet.guests.iter().enumerate() {
         let (count, me) = (VECTORS.len().to_string(), me.to_string());
         let argv = ["/test/trio", &count, &me, messages];
-        running.push(guest.command(argv).limit(LIMIT).spawn()?);
+        running.push(guest.command(argv).spawn()?);
     }
     let finished = AtomicBool::new(false);
     let (outputs, done) = std::thread::scope(|scope| {
@@ -191,7 +189,7 @@ struct HostPeer(UnixStream);
 impl HostPeer {
     fn join(path: &Path) -> Result<Self, Failed> {
         let socket = UnixStream::connect(path)?;
-        socket.set_read_timeout(Some(LIMIT))?;
+        socket.set_read_timeout(Some(test_limit::limit()))?;
         let mut peer = Self(socket);
         match peer.next()? {
             0 => Ok(peer),
@@ -258,7 +256,7 @@ fn plugging(builder: &Builder) -> Result<(), Failed> {
     guest
         .shell("until [ -c /dev/ivshmem0 ]; do sleep 0.1; done")?
         .check()?;
-    qmp.unplug("device", LIMIT)?;
+    qmp.unplug("device")?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     // The connection is the chardev's.
     if !witness.is_silent()? {
@@ -280,10 +278,10 @@ fn reboot_and_crash(builder: &Builder) -> Result<(), Failed> {
         .qmp()
         .execute("set-action", json!({"reboot": "reset"}))?;
     guest.qmp().execute("system_reset", json!({}))?;
-    wait_for_console(&guest, "Run /init as init process", 2)?;
+    guest.wait_for_console("Run /init as init process", 2)?;
     // It has the same ID again, and what it is rung by.
     guest.insert_module(&artefacts::module()?, "")?;
-    wait_for_console(&guest, "peer 1, 8 of 8 vectors", 2)?;
+    guest.wait_for_console("peer 1, 8 of 8 vectors", 2)?;
     if !witness.is_silent()? {
         return Err("the server says something when a guest boots again".into());
     }
@@ -295,19 +293,6 @@ fn reboot_and_crash(builder: &Builder) -> Result<(), Failed> {
         2 => Ok(()),
         id => Err(format!("ID {id} is used again").into()),
     }
-}
-
-/// Waits until the guest's console has shown `text` so many times.
-fn wait_for_console(guest: &Guest, text: &str, times: usize) -> Result<(), Failed> {
-    let limit = std::time::Instant::now() + LIMIT;
-    while guest.console().matches(text).count() < times {
-        if std::time::Instant::now() > limit {
-            let console = guest.console();
-            return Err(format!("'{text}' was not shown {times} times:\n{console}").into());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }
 
 fn complaints(guest: &Guest) -> Result<(), Failed> {

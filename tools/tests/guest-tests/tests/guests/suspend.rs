@@ -2,15 +2,11 @@
 
 //! A machine is suspended to memory while its device is in use, and another one rings it meanwhile.
 
-use std::time::Duration;
-
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 use vmbench::{boot_all, Device, Guest, Region};
-
-const LIMIT: Duration = Duration::from_secs(120);
 
 pub fn cases() -> Result<Vec<Trial>, String> {
     let builder = Guest::builder()
@@ -36,23 +32,20 @@ fn sleep_and_wake(fleet: &Fleet) -> Result<(), Failed> {
     let [sleeper, waker] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    let mut user = sleeper
-        .command(["/test/resume", "sleep"])
-        .limit(3 * LIMIT)
-        .spawn()?;
-    let ready = user.wait_for_output("ready", LIMIT)?;
+    let mut user = sleeper.command(["/test/resume", "sleep"]).spawn()?;
+    let ready = user.wait_for_output("ready")?;
     let peer = ready.trim_start_matches("ready").trim();
     let suspend = sleeper
         .command(["sh", "-c", "echo mem >/sys/power/state"])
         .spawn()?;
     let qmp = sleeper.qmp();
-    qmp.wait_event("SUSPEND", |_| true, LIMIT)
+    qmp.wait_event("SUSPEND", |_| true)
         .map_err(|error| format!("{error}\n{}", sleeper.console()))?;
     waker.run(["/test/resume", "poke", peer, "1"])?.check()?;
     qmp.execute("system_wakeup", json!({}))?;
-    qmp.wait_event("WAKEUP", |_| true, LIMIT)?;
+    qmp.wait_event("WAKEUP", |_| true)?;
     suspend.wait()?.check()?;
-    user.wait_for_output("awake", LIMIT)?;
+    user.wait_for_output("awake")?;
     waker.run(["/test/resume", "poke", peer, "2"])?.check()?;
     user.wait()?.check()?;
     Ok(())

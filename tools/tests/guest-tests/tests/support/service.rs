@@ -4,12 +4,8 @@
 
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
 
 use rustix::process::{kill_process, Pid, Signal};
-
-/// Time after which something that ought to happen is taken not to happen.
-pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// The program, built from this workspace.
 pub fn program() -> PathBuf {

@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use vmbench::Guest;
 
 use super::world::{ALL, DM, HV_VM0, HV_VM2};
-use super::{contains, equal, node, run, until_asleep, world, LIMIT};
+use super::{contains, equal, node, run, until_asleep, world};
 
 const VECTORS: u16 = 8;
 
@@ -49,7 +49,6 @@ pub fn ring_and_read(
 ) -> Result<(), Failed> {
     let waiting = to
         .command(["/test/read_events", "-d", &node(to, to_slot)?, "-w"])
-        .limit(LIMIT)
         .spawn()?;
     until_asleep(to, "read_events")?;
     let args = [peer.to_string(), vector.to_string()];
@@ -88,7 +87,6 @@ fn eventfds(fleet: &Fleet) -> Result<(), Failed> {
     let (vm0, vm2) = (&fleet.guests[0], &fleet.guests[2]);
     let program = vm2
         .command(["/test/acrn_eventfd", "-d", &node(vm2, HV_VM2)?, "-w"])
-        .limit(LIMIT)
         .spawn()?;
     until_asleep(vm2, "acrn_eventfd")?;
     for vector in 0..VECTORS {
@@ -121,7 +119,7 @@ fn masked(fleet: &Fleet) -> Result<(), Failed> {
     let world = world(fleet)?;
     let node = node(vm2, HV_VM2)?;
     let wanted = (word(vm2, HV_VM2)? + 1).to_string();
-    let sleep = |argv: &[&str]| vm2.command(argv.to_vec()).limit(LIMIT).spawn();
+    let sleep = |argv: &[&str]| vm2.command(argv.to_vec()).spawn();
     let for_ever = sleep(&["/test/wait_word", "-d", &node, "-w"])?;
     let careful = sleep(&["/test/wait_value", "-d", &node, &wanted])?;
     until_asleep(vm2, "wait_word")?;

@@ -2,15 +2,13 @@
 
 //! Machines that come and go, and one whose hypervisor forgets who it is.
 
-use std::time::Instant;
-
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::Builder;
 
 use super::doorbells::ring_and_read;
 use super::world::{ALL, OLD};
-use super::{contains, equal, run, world, LIMIT};
+use super::{contains, equal, run, world};
 
 pub fn cases(lab: &Lab, builder: Builder) -> Vec<Trial> {
     vec![
@@ -44,13 +42,7 @@ fn late(fleet: &Fleet, builder: &Builder) -> Result<(), Failed> {
 
         vm3.poweroff()?;
         // QEMU has ended; that its connection is closed is noticed a moment later.
-        let limit = Instant::now() + LIMIT;
-        while !gone() {
-            if Instant::now() > limit {
-                return Err("VM3 is never gone".into());
-            }
-            std::thread::yield_now();
-        }
+        test_limit::wait_until("VM3 is gone", gone);
         equal(run(vm0, ALL, "map", &[])?.as_str(), text)?;
         left_behind = text;
     }

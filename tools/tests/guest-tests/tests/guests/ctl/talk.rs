@@ -11,7 +11,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 use vmbench::{build, Guest, Region, Running, Signal, Status};
 
-use super::{run, LIMIT, PROGRAM};
+use super::{patience, run, PROGRAM};
 
 /// MiB of the file that is copied: 4, or what the variable `IVSHMEM_COPY` says.
 pub fn copy_mib() -> u32 {
@@ -26,9 +26,10 @@ pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    let listen = [PROGRAM, "--json", "chat", "--listen", "-t", "100s"];
-    let listener = a.command(listen).limit(LIMIT).spawn()?;
-    run(b, "chat -t 100s </etc/passwd")?.check()?;
+    let limit = patience();
+    let listen = [PROGRAM, "--json", "chat", "--listen", "-t", &limit];
+    let listener = a.command(listen).spawn()?;
+    run(b, &format!("chat -t {limit} </etc/passwd"))?.check()?;
     let heard = listener.wait()?.check()?.stdout_text();
     let events: Vec<Value> = heard
         .lines()
@@ -50,7 +51,7 @@ pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
 pub fn lines_with_the_host(fleet: &Fleet) -> Result<(), Failed> {
     let region: &Region = fleet.world.downcast_ref().ok_or("no region")?;
     let mut host = Command::new(build::static_binary("ivshmemctl", "ivshmemctl")?)
-        .args(["--json", "chat", "--listen", "-t", "100s", "--join"])
+        .args(["--json", "chat", "--listen", "-t", &patience(), "--join"])
         .arg(region.socket())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -59,7 +60,7 @@ pub fn lines_with_the_host(fleet: &Fleet) -> Result<(), Failed> {
     // Its input does not end.
     let script = format!("mkfifo /keys; exec {PROGRAM} chat <>/keys");
     let talker = fleet.guests[0].command(["sh", "-c", &script]);
-    let talker = talker.limit(LIMIT).spawn()?;
+    let talker = talker.spawn()?;
     let mut wait_for = |what: &str| {
         let found = heard.find(|line| line.as_ref().map_or(true, |line| line.contains(what)));
         found.ok_or(format!("it ended before {what}"))
@@ -84,15 +85,11 @@ pub fn copy(fleet: &Fleet) -> Result<(), Failed> {
     a.shell(&format!("head -c {size} /dev/urandom >/file"))?
         .check()?;
     b.shell("mkdir /incoming")?.check()?;
-    let send = [PROGRAM, "--json", "cp", "-t", "100s", "/file"];
-    let sender = a.command(send).limit(10 * LIMIT).spawn()?;
+    let send = [PROGRAM, "--json", "cp", "-t", &patience(), "/file"];
+    let sender = a.command(send).spawn()?;
     let killed = receiver(b)?;
     let begin = Instant::now();
-    while arrived(b)? < size / 2 {
-        if begin.elapsed() > 10 * LIMIT {
-            return Err("half of it does not come".into());
-        }
-    }
+    test_limit::wait_for_count("bytes of the file", size / 2, || arrived(b).unwrap());
     killed.signal(Signal::KILL)?;
     assert_eq!(
         killed.wait()?.status,
@@ -128,7 +125,7 @@ pub fn bench(fleet: &Fleet) -> Result<(), Failed> {
     );
 
     let serve = [PROGRAM, "bench", "--serve"];
-    let serving = b.command(serve).limit(LIMIT).spawn()?;
+    let serving = b.command(serve).spawn()?;
     let peer = super::peer_id(b)?;
     let both = super::answer(a, &format!("bench {peer} --time 1ms"))?;
     assert_eq!(both["peer"], peer);
@@ -172,11 +169,11 @@ fn receiver(guest: &Guest) -> Result<Running<'_>, Failed> {
         "--json",
         "cp",
         "-t",
-        "100s",
+        &patience(),
         "--receive",
         "/incoming",
     ];
-    Ok(guest.command(receive).limit(10 * LIMIT).spawn()?)
+    Ok(guest.command(receive).spawn()?)
 }
 
 /// Bytes that the receiver has.

@@ -76,8 +76,6 @@ fn describe(cli: &Cli, number: u32, devices: &Devices) -> Builder {
         .memory_mib(cli.memory)
         .cpus(cli.cpus)
         .firmware(cli.firmware())
-        .boot_limit(cli.boot_limit)
-        .command_limit(cli.time_limit)
         .qemu_args(&cli.qemu_args);
     if cli.kvm {
         guest = guest.accel(Accel::Kvm);
@@ -128,6 +126,7 @@ fn try_run(cli: &Cli, number: usize, guest: &Guest, printer: &Printer) -> vmbenc
         .command(&cli.command)
         .env("GUEST_ID", number.to_string())
         .env("GUESTS", cli.guests.to_string())
+        .limit(cli.time_limit)
         .spawn()?;
     let output = running.wait_with(|stream, chunk| lines.take(stream, chunk))?;
     lines.flush();

@@ -114,7 +114,10 @@ impl Outcome {
             Status::TimedOut => exit::TIME_OUT,
         };
         let failure = match output.status {
-            Status::TimedOut => Some(format!("guest {}: killed at its time limit", guest.name())),
+            Status::TimedOut => Some(format!(
+                "guest {}: the command was killed, as it had gone silent",
+                guest.name()
+            )),
             _ => None,
         };
         Self {
