@@ -5,7 +5,6 @@
 use ivshmem::{Cache, Device, Error, Function, Info, Mode, Sysfs};
 
 use super::finding::Finding;
-use super::kernel_log::reason_against_write_back;
 use super::module::DRIVER;
 use super::patient::Patient;
 use crate::output::size;
