@@ -123,24 +123,30 @@ impl Events {
     /// Interrupts of `vector` since the driver bound, 0 for a vector that cannot exist.
     ///
     /// What the peer wrote to the shared memory before it rang is visible after this: the load
-    /// pairs with the addition in [`Events::interrupt`].
+    /// pairs with the addition in [`Events::count`].
     pub(crate) fn seq(&self, vector: usize) -> u64 {
         self.page
             .word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector)
             .map_or(0, |seq| seq.load(Acquire))
     }
 
-    /// Counts an interrupt of `vector`, signals its eventfds, wakes who waits for it.
-    pub(crate) fn interrupt(&self, vector: usize, context: &IrqContext) {
-        let word = self.page.word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector);
-        let (Some(word), Some(bound), Some(queue)) =
-            (word, self.bound.get(vector), self.queues.source(vector))
+    /// Counts an interrupt of `vector`; returns the new count, `None` for a vector that cannot
+    /// exist. Any context.
+    #[inline(always)]
+    pub(crate) fn count(&self, vector: usize) -> Option<u64> {
+        let word = self.page.word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector)?;
+        // Fully ordered: whoever sees the count sees what the peer wrote before it rang, and what
+        // follows sees who bound an eventfd, or began to wait, without having seen the count.
+        Some(word.fetch_add(1u64, Full).wrapping_add(1))
+    }
+
+    /// Signals the eventfds and wakes who waits, after [`Events::count`] made the count `seq`.
+    #[inline(always)]
+    pub(crate) fn notify(&self, vector: usize, seq: u64, context: &IrqContext) {
+        let (Some(bound), Some(queue)) = (self.bound.get(vector), self.queues.source(vector))
         else {
             return;
         };
-        // Fully ordered: whoever sees the count sees what the peer wrote before it rang, and what
-        // follows here sees who bound an eventfd, or began to wait, without having seen the count.
-        let seq = word.fetch_add(1u64, Full).wrapping_add(1);
         // CAST: Below `MAX_VECTORS`.
         trace::interrupt(self.number, vector as u32, seq);
         if bound.count.load(Relaxed) != 0 {
@@ -167,7 +173,11 @@ impl Events {
         // Only here is this written. Who sees the events below sees the new generation.
         generation.store(generation.load(Relaxed).wrapping_add(1), Relaxed);
         for vector in 0..armed {
-            IrqContext::enter(|context| self.interrupt(vector, context));
+            IrqContext::enter(|context| {
+                if let Some(seq) = self.count(vector) {
+                    self.notify(vector, seq, context);
+                }
+            });
         }
         self.queues.wake_all(ready::READ);
     }

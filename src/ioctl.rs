@@ -135,21 +135,19 @@ fn ring_many(this: &File, file: &fs::File, many: RingMany) -> Result<isize> {
     // CAST: At most 1024.
     let count = many.count as usize;
     let address = usize::try_from(many.rings).map_err(|_| EFAULT)?;
-    let mut few = [Ring::default(); FEW];
-    match few.get_mut(..count) {
-        Some(rings) => ring_all(this, address, rings)?,
-        None => {
-            let mut rings = KVec::from_elem(Ring::default(), count, GFP_KERNEL)?;
-            ring_all(this, address, &mut rings)?;
-        }
+    if count <= FEW {
+        user::with_few::<_, FEW, _>(address, count, |rings| ring_all(this, rings))?;
+    } else {
+        let mut rings = KVec::from_elem(Ring::default(), count, GFP_KERNEL)?;
+        user::read_slice(address, &mut rings)?;
+        ring_all(this, &rings)?;
     }
     // CAST: At most 1024.
     Ok(count as isize)
 }
 
-/// Reads `rings` from user memory, checks all of them, then rings all.
-fn ring_all(this: &File, address: usize, rings: &mut [Ring]) -> Result {
-    user::read_slice(address, rings)?;
+/// Checks all of `rings`, then rings all.
+fn ring_all(this: &File, rings: &[Ring]) -> Result {
     rings.iter().try_for_each(|ring| doorbell(ring).map(drop))?;
     this.device()
         .ring(rings.iter().filter_map(|ring| doorbell(ring).ok()))

@@ -8,8 +8,8 @@
 //! what its last interrupts took. Nothing is lost by that: rings coalesce, and those that come
 //! meanwhile make one interrupt when it is over.
 //!
-//! A vector that is not sampled pays for one addition; there is no lock, and nothing that vectors
-//! share is written but at samples.
+//! An interrupt that is not sampled pays for one comparison; there is no lock, and nothing that
+//! vectors share is written but at samples.
 
 use kernel::{
     cpu::{
@@ -58,16 +58,6 @@ pub(crate) struct Moderation {
     said: Atomic<i64>,
 }
 
-/// The count of one vector's interrupts, for [`Moderation`]. Written by its handler alone.
-pub(crate) struct Sampler(Atomic<u32>);
-
-impl Sampler {
-    /// A vector without interrupts yet.
-    pub(crate) fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-}
-
 impl Moderation {
     /// Makes the moderation of a device. May sleep.
     pub(crate) fn new() -> Result<Self> {
@@ -89,17 +79,24 @@ impl Moderation {
         })
     }
 
-    /// Runs `handle`, the handler of the vector with this sampler; returns for how long the vector
-    /// is to be held back, if at all. Any context, on one CPU at a time for each vector.
-    pub(crate) fn run(&self, sampler: &Sampler, handle: impl FnOnce()) -> Option<Delta> {
-        let count = sampler.0.load(Relaxed).wrapping_add(1);
-        sampler.0.store(count, Relaxed);
-        if count % SAMPLE != 0 {
+    /// Runs `handle` for the interrupt that made the count of its vector `seq`; returns for how
+    /// long the vector is to be held back, if at all. Any context, on one CPU at a time for each
+    /// vector.
+    #[inline(always)]
+    pub(crate) fn run(&self, seq: u64, handle: impl FnOnce()) -> Option<Delta> {
+        if seq % u64::from(SAMPLE) != 0 {
             handle();
             return None;
         }
         let start = self.now();
         handle();
+        self.judge(start)
+    }
+
+    /// For how long a vector is to be held back whose sampled interrupt began at `start`.
+    #[cold]
+    #[inline(never)]
+    fn judge(&self, start: i64) -> Option<Delta> {
         let end = self.now();
         // As much again for what the handler causes around it.
         let each = 2 * (end - start) + OVERHEAD_NS;

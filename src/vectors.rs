@@ -24,10 +24,7 @@ use crate::{
         self,
         IrqContext, //
     },
-    moderation::{
-        Moderation,
-        Sampler, //
-    }, //
+    moderation::Moderation, //
 };
 
 /// The armed vectors of one device.
@@ -37,7 +34,6 @@ pub(crate) type Vectors = irq::Vectors<Vector>;
 pub(crate) struct Vector {
     index: usize,
     events: Arc<Events>,
-    sampler: Sampler,
     moderation: Arc<Moderation>,
     device: ARef<device::Device>,
 }
@@ -45,17 +41,29 @@ pub(crate) struct Vector {
 impl irq::Handler for Vector {
     /// The device's status register is not asked: with MSI-X it says nothing.
     fn handle(&self, context: &IrqContext) -> Option<Delta> {
-        let pause = self
-            .moderation
-            .run(&self.sampler, || self.events.interrupt(self.index, context));
-        if pause.is_some() && self.moderation.may_say() {
+        let seq = self.events.count(self.index)?;
+        let pause = self.moderation.run(seq, || {
+            self.events.notify(self.index, seq, context);
+        });
+        if pause.is_some() {
+            self.say();
+        }
+        pause
+    }
+}
+
+impl Vector {
+    /// Says in the kernel log that the vector is held back.
+    #[cold]
+    #[inline(never)]
+    fn say(&self) {
+        if self.moderation.may_say() {
             dev_warn!(
                 self.device,
                 "a peer rings vector {} faster than this machine keeps up with: held back\n",
                 self.index
             );
         }
-        pause
     }
 }
 
@@ -76,7 +84,6 @@ pub(crate) fn arm(
         let handler = Vector {
             index: vector,
             events: events.clone(),
-            sampler: Sampler::new(),
             moderation: moderation.clone(),
             device: pdev.as_ref().into(),
         };

@@ -53,6 +53,31 @@ pub(crate) fn read_slice<T: FromBytes + IntoBytes>(address: usize, values: &mut 
     Ok(())
 }
 
+/// Calls `f` with `count` values from user address `address`, which are kept on the stack: `N` at
+/// the most. `EFAULT` if they cannot be read, `EINVAL` if they are more. May sleep.
+pub(crate) fn with_few<T: FromBytes, const N: usize, R>(
+    address: usize,
+    count: usize,
+    f: impl FnOnce(&[T]) -> Result<R>,
+) -> Result<R> {
+    let mut values = [const { MaybeUninit::<T>::uninit() }; N];
+    let values = values.get_mut(..count).ok_or(EINVAL)?;
+    // SAFETY: `values` can be written to in the length given; the function checks the address.
+    let left = unsafe {
+        bindings::_copy_from_user(
+            values.as_mut_ptr().cast(),
+            core::ptr::with_exposed_provenance(address),
+            size_of_val(values),
+        )
+    };
+    if left != 0 {
+        return Err(EFAULT);
+    }
+    // SAFETY: All bytes of all `count` values were written, and any bytes are a value of a
+    // `FromBytes` type.
+    f(unsafe { core::slice::from_raw_parts(values.as_ptr().cast(), count) })
+}
+
 /// Writes a value to user address `address`; `EFAULT` if that cannot be written. May sleep.
 pub(crate) fn write<T: IntoBytes + Immutable>(address: usize, value: &T) -> Result {
     // SAFETY: `value` can be read in the length given and has no padding, as an `IntoBytes` type;
