@@ -22,9 +22,6 @@
 
 #define PAGE_BYTES	4096u
 
-/* How long a ring may take to arrive, before scaling. */
-#define ARRIVAL_MS	30000
-
 static inline const char *dev_path(void)
 {
 	const char *path = getenv("IVSHMEM_DEV");
@@ -96,12 +93,13 @@ static inline short poll_now(int fd, short wanted)
 	return entry.revents;
 }
 
-/* Waits until @fd (a device or an eventfd) is readable; the case ends if that takes too long. */
+/* Waits until @fd (a device or an eventfd) is readable. */
 static inline void wait_readable(int fd)
 {
 	struct pollfd entry = { .fd = fd, .events = POLLIN };
 
-	ASSERT_EQ(1, poll(&entry, 1, ARRIVAL_MS * test_scale()));
+	test_waits_for("a device or an eventfd to be readable");
+	ASSERT_EQ(1, poll(&entry, 1, -1));
 	ASSERT_EQ(POLLIN, entry.revents);
 }
 
