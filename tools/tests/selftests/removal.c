@@ -127,21 +127,25 @@ TEST(touching_memory_is_SIGBUS)
 TEST(a_child_s_mapping_is_SIGBUS_too)
 {
 	volatile uint32_t *words = map_words(dev_open(O_RDWR));
-	int ends[2];
+	int touched[2], removed[2];
 	pid_t child;
 	char byte;
 
-	ASSERT_OK(pipe(ends));
+	ASSERT_OK(pipe(touched));
+	ASSERT_OK(pipe(removed));
 	child = ASSERT_OK(fork());
 	if (child == 0) {
-		close(ends[1]);
+		close(removed[1]);
 		EXPECT_EQ(1, words[0]);
-		EXPECT_EQ(1, read(ends[0], &byte, 1));
+		EXPECT_EQ(1, write(touched[1], "x", 1));
+		EXPECT_EQ(1, read(removed[0], &byte, 1));
 		EXPECT_TRUE(is_gone(words));
 		_exit(0);
 	}
+	close(touched[1]);
+	ASSERT_EQ(1, read(touched[0], &byte, 1));
 	remove_device();
-	ASSERT_EQ(1, write(ends[1], "x", 1));
+	ASSERT_EQ(1, write(removed[1], "x", 1));
 	test_join_child(child);
 }
 
