@@ -121,13 +121,14 @@ impl<L: Link + Clone> Member<L> {
     ///
     /// [`Error::NoSuch`], [`Error::Link`].
     pub fn presence(&self, slot: u32) -> Result<Presence> {
+        let before = Instant::now();
         let Some(claim) = self.0.claim_of(slot)? else {
             return Ok(Presence::Absent);
         };
         let incarnation = claim.joined;
         let mut state = self.0.state();
         let pulse = &mut state.pulses[slot as usize];
-        let silent = Pulse::watch(pulse, incarnation, claim.heartbeat, Instant::now());
+        let silent = Pulse::watch(pulse, incarnation, claim.heartbeat, before);
         if silent >= self.0.plan.lost_after() {
             return Ok(Presence::Lost { incarnation });
         }
@@ -266,6 +267,7 @@ impl<L: Link> Seat<L> {
     /// How our slot can be taken; `None` if somebody who lives has it. `pulse` is what was seen of it so far.
     fn vacancy(&self, pulse: &mut Option<Pulse>) -> Result<Option<Vacancy>> {
         self.check_generation()?;
+        let began = Instant::now();
         let before = self.ours.owner(&self.link)?;
         if !before.is_of(self.plan.generation()) {
             let claimed = false;
@@ -275,8 +277,7 @@ impl<L: Link> Seat<L> {
         // Not so while somebody joins: the words are still those of who was there before.
         let joined = words.joined == before.incarnation;
         let ours = joined && words.peer_id == self.link.peer_id() && words.vector != NO_VECTOR;
-        let now = Instant::now();
-        let silent = Pulse::watch(pulse, before.incarnation, words.heartbeat, now);
+        let silent = Pulse::watch(pulse, before.incarnation, words.heartbeat, began);
         let free = ours || silent >= self.plan.lost_after();
         let claimed = true;
         Ok(free.then_some(Vacancy { before, claimed }))

@@ -33,21 +33,24 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     /// Compares with what was seen before; returns for how long there was no change.
+    ///
+    /// That time begins after the look that saw the present heartbeat first, and ends at `before`, a moment before
+    /// this look: a heartbeat that comes while who looks is stopped in the middle of it does not count as missing.
     pub fn watch(
         last: &mut Option<Self>,
         incarnation: u32,
         heartbeat: u32,
-        now: Instant,
+        before: Instant,
     ) -> Duration {
         match last {
             Some(pulse) if (pulse.incarnation, pulse.heartbeat) == (incarnation, heartbeat) => {
-                now.saturating_duration_since(pulse.since)
+                before.saturating_duration_since(pulse.since)
             }
             _ => {
                 *last = Some(Self {
                     incarnation,
                     heartbeat,
-                    since: now,
+                    since: Instant::now(),
                 });
                 Duration::ZERO
             }
