@@ -34,9 +34,11 @@
 #define TEST_EXIT_USAGE	2
 #define TEST_EXIT_SKIP	4
 
-/* Shared by all processes of a case, so that a failure anywhere counts. */
+/* Shared by all processes of a case, so that a failure anywhere counts, and progress (limit.h). */
 struct test_shared {
 	unsigned int failures;
+	unsigned int progress, progress_seen;
+	char awaited[100];
 	char skip[160];
 };
 
@@ -52,15 +54,6 @@ static inline void test_share(void)
 		perror("cannot start");
 		exit(TEST_EXIT_FAIL);
 	}
-}
-
-/* What time limits are multiplied with. */
-static inline int test_scale(void)
-{
-	const char *text = getenv("IVSHMEM_TIME_SCALE");
-	int scale = text ? atoi(text) : 1;
-
-	return scale > 0 ? scale : 1;
 }
 
 static inline const char *test_errno_name(int number)

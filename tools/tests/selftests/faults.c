@@ -61,6 +61,7 @@ static void with_each_fault(bool (*call)(void), void (*undo)(void))
 	for (nth = 1; hit && nth < MOST; nth++) {
 		bool worked;
 
+		test_progress();
 		arm(fail_nth, nth);
 		worked = call();
 		hit = disarm(fail_nth);

@@ -4,7 +4,8 @@
  * in the place that its arguments give it, and print lines for people; the exit status is the
  * result: 0 passed, 1 failed, 2 wrong usage, 4 no device.
  *
- * IVSHMEM_DEV names the device, IVSHMEM_TIME_SCALE multiplies time limits.
+ * IVSHMEM_DEV names the device. Who makes no progress, alone or because of another one, is ended as
+ * limit.h says.
  */
 #ifndef GUESTS_H
 #define GUESTS_H
@@ -17,9 +18,6 @@
 #define BARRIER_AT	RENDEZVOUS_BYTES
 #define DATA_AT		PAGE_BYTES
 #define LINE_BYTES	64
-
-/* How long to wait for the other guests, in seconds, before scaling: they may still boot. */
-#define MEET_SECONDS	300
 
 /* One guest's view of the others. */
 struct guests {
@@ -127,17 +125,15 @@ static inline void ring_guest(const struct guests *guests, unsigned int guest, u
 static inline void barrier(const struct guests *guests, uint32_t number)
 {
 	uint32_t *words = (uint32_t *)(guests->memory + BARRIER_AT);
-	int64_t limit = now_ns() + MEET_SECONDS * 1000000000ll * test_scale();
 
 	store(&words[guests->me], guests->session + number);
 	for (unsigned int i = 0; i < guests->n; i++) {
+		test_waits_for("guest %u to come to barrier %u", i, number);
 		/* Another guest may have gone on to the next barrier, no further. */
-		while (load(&words[i]) - (guests->session + number) > 1) {
-			if (now_ns() > limit)
-				fail("guest %u did not come to barrier %u", i, number);
+		while (load(&words[i]) - (guests->session + number) > 1)
 			usleep(1000);
-		}
 	}
+	test_progress();
 }
 
 /*
@@ -152,6 +148,7 @@ static inline void meet(struct guests *guests, unsigned int me, unsigned int n)
 		exit(TEST_EXIT_SKIP);
 	}
 	test_share();
+	test_limit_start();
 	guests->me = me;
 	guests->n = n;
 	guests->fd = CHECK(open(dev_path(), O_RDWR | O_CLOEXEC));
@@ -160,32 +157,17 @@ static inline void meet(struct guests *guests, unsigned int me, unsigned int n)
 		fail("needs a doorbell and %u bytes of memory", GUEST_BYTES);
 	guests->memory = must_map(guests->fd, IVSHMEM_REGION_MEMORY, 0, GUEST_BYTES,
 				  PROT_READ | PROT_WRITE);
+	/* They may still boot. */
+	test_waits_for("%u guests to come", n);
 	guests->session = rendezvous(guests->memory, me, n, guests->info.peer_id, guests->peers,
-				     MEET_SECONDS * test_scale());
+				     test_seconds());
 	if (!guests->session)
-		fail("not all of %u guests came within %d s", n, MEET_SECONDS * test_scale());
+		fail("not all of %u guests came within %u s", n, test_seconds());
 	/* The programs before this one have ended, as all parties are here; their rings are in. */
 	settle(guests->fd);
 	close(guests->fd);
 	guests->fd = CHECK(open(dev_path(), O_RDWR | O_CLOEXEC));
 	barrier(guests, 1);
-}
-
-/* Ends the program with a message after @seconds, scaled; 0 calls that off. */
-static inline void on_time_over(int signal)
-{
-	static const char text[] = "FAIL: TIMEOUT\n";
-
-	(void)signal;
-	if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
-		_exit(TEST_EXIT_FAIL);
-	_exit(TEST_EXIT_FAIL);
-}
-
-static inline void time_limit(unsigned int seconds)
-{
-	signal(SIGALRM, on_time_over);
-	alarm(seconds * test_scale());
 }
 
 /* A whole number in @min .. @max from the command line. */

@@ -1,31 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * A small test harness. TEST(name) { ... } defines a case; the program runs its cases in the order
- * of the file, each in a process group of its own with a time limit, and reports them as KTAP
- * version 1. What a case expects it says with the macros of expect.h.
+ * of the file, each in a process group of its own with the time limit of limit.h, and reports them
+ * as KTAP version 1. What a case expects it says with the macros of expect.h.
  *
  *	prog			run all cases
  *	prog NAME...		run these
  *	prog --list		print the names, one per line, without touching any device
  *
  * Exit status: 0 all passed, 1 something failed, 2 wrong usage, 4 nothing could be tested.
- * IVSHMEM_TIME_SCALE multiplies every time limit, for slow kernels and emulators.
  */
 #ifndef HARNESS_H
 #define HARNESS_H
 
-#include "expect.h"
-
-/* Seconds that a case may take, before scaling. */
-#define TEST_SECONDS	120
-
-/* Seconds that a killed case may take to die before the whole program gives up. */
-#define TEST_DIE_SECONDS	20
+#include "limit.h"
 
 struct test_case {
 	const char *name;
 	void (*run)(void);
-	int seconds;
 	int line;
 	struct test_case *next;
 };
@@ -46,31 +38,34 @@ static inline void test_register(struct test_case *new)
 	*at = new;
 }
 
-#define TEST(name)	TEST_LIMIT(name, TEST_SECONDS)
-
-#define TEST_LIMIT(name, seconds)						\
+#define TEST(name)								\
 	static void test_##name(void);						\
 	static struct test_case case_##name = {					\
-		#name, test_##name, seconds, __LINE__, NULL };			\
+		#name, test_##name, __LINE__, NULL };				\
 	__attribute__((constructor)) static void register_##name(void)		\
 	{									\
 		test_register(&case_##name);					\
 	}									\
 	static void test_##name(void)
 
-/* The first expiry kills the case, the second means that it cannot be killed. */
+/*
+ * An expiry without progress kills the case; another one, a part of the limit later so that the host
+ * hears of it, means that it cannot be killed.
+ */
 static inline void test_on_alarm(int signal)
 {
 	(void)signal;
 	if (test_expired) {
-		/* Only what a signal handler may call: the text was made before. */
-		if (write(STDOUT_FILENO, test_last_words, strlen(test_last_words)) < 0)
-			_exit(TEST_EXIT_FAIL);
+		test_write(test_last_words);
 		_exit(TEST_EXIT_FAIL);
+	}
+	if (test_goes_on()) {
+		alarm(test_seconds());
+		return;
 	}
 	test_expired = 1;
 	kill(-test_pid, SIGKILL);
-	alarm(TEST_DIE_SECONDS);
+	alarm(test_seconds() / 4);
 }
 
 /* Runs case @number in a child and returns its wait status. */
@@ -98,7 +93,7 @@ static inline int test_run_child(const struct test_case *test, unsigned int numb
 	}
 	setpgid(pid, pid);
 	test_pid = pid;
-	alarm(test->seconds * test_scale());
+	alarm(test_seconds());
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	alarm(0);
@@ -111,8 +106,8 @@ static inline int test_run_child(const struct test_case *test, unsigned int numb
 static inline int test_report(const struct test_case *test, unsigned int number, int status)
 {
 	if (test_expired) {
-		printf("not ok %u %s # TIMEOUT %d s\n", number, test->name,
-		       test->seconds * test_scale());
+		printf("not ok %u %s # TIMEOUT %u s without progress, last waited for %s\n", number,
+		       test->name, test_seconds(), test_awaited());
 		return TEST_EXIT_FAIL;
 	}
 	if (WIFSIGNALED(status))
@@ -170,6 +165,7 @@ static inline int test_arguments(char **names)
 static inline int test_alone(void (*run)(void))
 {
 	test_share();
+	test_limit_start();
 	run();
 	return test_shared->failures ? TEST_EXIT_FAIL : 0;
 }

@@ -28,7 +28,6 @@ struct line {
 struct control {
 	struct line go, done;		/* variant that may start, that has ended */
 	struct line burst;		/* the latest burst */
-	struct line failed;		/* the ringer gave up */
 	struct line seen[OPENERS];	/* the latest burst that each opener has seen */
 	struct line rings[IVSHMEM_MAX_VECTORS];
 };
@@ -193,6 +192,7 @@ static inline void *listen_until_stop(void *argument)
 		if (load(&opener->local->stop))
 			break;
 		sleep_and_take(opener);
+		test_progress();
 	}
 	while (!load(&opener->local->settled))
 		usleep(1000);

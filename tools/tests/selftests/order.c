@@ -15,7 +15,6 @@
 #define DEFAULT_ROUNDS	5000
 #define THREADS		2
 #define SPREAD		8	/* words of a round, each in a page of its own */
-#define SECONDS_FOR(rounds)	(60 + (rounds) / 50)
 
 struct player {
 	const struct guests *guests;
@@ -80,6 +79,7 @@ static void *play(void *argument)
 		check_words(player, round);
 		if (player->guests->me == 1)
 			write_and_ring(player, round);
+		test_progress();
 	}
 	return NULL;
 }
@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 		CHECK(subscribe(players[i].fd, 1ull << i));
 	}
 	barrier(&guests, 2);
-	time_limit(SECONDS_FOR(rounds));
+	test_waits_for("a ring of the other guest");
 	for (unsigned int i = 0; i < THREADS; i++)
 		if (pthread_create(&players[i].id, NULL, play, &players[i]) != 0)
 			fail("cannot start a thread");

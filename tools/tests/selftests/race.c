@@ -39,6 +39,7 @@ static void *bind_again(void *argument)
 
 		if (ioctl(file->fd, IVSHMEM_SET_EVENTFD, &binding))
 			return (void *)(long)errno;
+		test_progress();
 	}
 	return NULL;
 }

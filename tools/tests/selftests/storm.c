@@ -2,7 +2,8 @@
 /*
  * A storm: both CPUs ring this very device as fast as they can, on a vector with as many eventfds as
  * a device may have. Who waits for another vector is served all the same, and so is who wants
- * something else from the machine. The measured times are printed.
+ * something else from the machine. The measured times are printed, not judged: they are the
+ * machine's. Who gets no turn at all makes no progress, and that is a failure.
  */
 #include "sleeper.h"
 #include "sysfs.h"
@@ -13,9 +14,6 @@
 #define STORM_VECTOR	0
 #define CALM_VECTOR	1
 #define SAMPLES		100
-
-/* What nobody may wait longer for, before scaling: a storm costs time slices, not an answer. */
-#define PATIENCE_NS	2000000000ll
 
 static volatile bool storm_over;
 
@@ -76,13 +74,12 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Prints the median and the longest of the times, and checks the longest. */
+/* Prints the median and the longest of the times. */
 static void report(const char *what, int64_t *times, size_t n)
 {
 	qsort(times, n, sizeof(*times), compare);
 	printf("# %s: median %lld us, longest %lld us of %zu\n", what,
 	       (long long)times[n / 2] / 1000, (long long)times[n - 1] / 1000, n);
-	EXPECT_TRUE(times[n - 1] < PATIENCE_NS * test_scale());
 }
 
 /* The time from a ring to the return of another opener's read() that slept. */
@@ -107,8 +104,10 @@ static void measure_openers(const char *what)
 	int fd = dev_open(O_RDWR);
 
 	ASSERT_OK(subscribe(fd, 1 << CALM_VECTOR));
-	for (size_t i = 0; i < SAMPLES; i++)
+	for (size_t i = 0; i < SAMPLES; i++) {
 		times[i] = ring_to_read(fd);
+		test_progress();
+	}
 	close(fd);
 	report(what, times, SAMPLES);
 }
@@ -120,8 +119,10 @@ static void measure_shell(const char *what)
 	for (size_t i = 0; i < SAMPLES / 10; i++) {
 		int64_t start = now_ns();
 
+		test_waits_for("a shell to end");
 		ASSERT_EQ(0, system("/bin/sh -c 'exit 0'"));
 		times[i] = now_ns() - start;
+		test_progress();
 	}
 	report(what, times, SAMPLES / 10);
 }
@@ -160,17 +161,17 @@ static unsigned long held_back(void)
 TEST(a_flood_is_held_back_and_its_last_ring_arrives)
 {
 	long cpus = ASSERT_OK(sysconf(_SC_NPROCESSORS_ONLN));
-	int fd = dev_open_with(O_RDWR, 2), limit = 100 * test_scale();
+	int fd = dev_open_with(O_RDWR, 2);
 	pthread_t threads[cpus];
 	unsigned long before = held_back();
 
 	ASSERT_OK(subscribe(fd, 1 << STORM_VECTOR));
 	bind_many(256);
 	storm_start(threads, cpus);
-	while (held_back() == before && limit--)
-		usleep(100000);
+	test_waits_for("the vector to be held back");
+	while (held_back() == before)
+		usleep(10000);
 	storm_end(threads, cpus);
-	EXPECT_TRUE(held_back() > before);
 	for (int i = 0; i < 100; i++)
 		ring_arrives(STORM_VECTOR);
 }

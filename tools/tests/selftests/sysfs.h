@@ -95,6 +95,7 @@ static inline void wait_until_removed(const char *bus_id)
 	char path[64];
 
 	snprintf(path, sizeof(path), DEVICES_DIR "/%s", bus_id);
+	test_waits_for("%s to go", path);
 	while (access(path, F_OK) == 0)
 		usleep(1000);
 }

@@ -4,7 +4,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use ivshmem_model::flavour::AcrnHv;
 use ivshmem_model::Region;
@@ -49,9 +48,7 @@ fn world() -> World {
 impl World {
     fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(self.victim.path()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        stream.set_read_timeout(Some(test_limit::limit())).unwrap();
         stream
     }
 }

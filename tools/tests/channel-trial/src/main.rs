@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use channel_trial::{layout, Progress, Word, MAX_SENDERS, RECEIVER};
@@ -12,9 +11,8 @@ use clap::{Args, Parser, ValueEnum};
 use ivshmem::{Endpoint, Link};
 use ivshmem_channel::{Channel, Error, Member, Message, MultiReceiver, Receiver, Sender};
 use ivshmem_peer::Peer;
+use test_limit::limit;
 
-/// Nothing takes this long on a machine that works.
-const LIMIT: Option<Duration> = Some(Duration::from_secs(120));
 /// Most messages that one doorbell tells of.
 const BATCH: u64 = 32;
 
@@ -90,18 +88,18 @@ fn send<L: Link + Clone>(member: &Member<L>, messages: u64) -> Result<()> {
     let mut to = member.sender(RECEIVER)?;
     let mut from = member.receiver(RECEIVER)?;
     let me = member.incarnation();
-    to.send(&Word::Hello(me).encode(), LIMIT)?;
+    to.send(&Word::Hello(me).encode(), Some(limit()))?;
     let first = wait_for(&mut from, |word| match word {
         Word::Resume(who, next) if who == me => Some(next),
         _ => None,
     })?;
     for number in first..messages {
-        to.queue(&Word::Data(number).encode(), LIMIT)?;
+        to.queue(&Word::Data(number).encode(), Some(limit()))?;
         if number % BATCH == 0 {
             to.flush()?;
         }
     }
-    to.send(&Word::End(messages).encode(), LIMIT)?;
+    to.send(&Word::End(messages).encode(), Some(limit()))?;
     wait_for(&mut from, |word| (word == Word::Done).then_some(()))
 }
 
@@ -118,7 +116,9 @@ fn wait_for<L: Link + Clone, T>(
 
 /// Takes the next message.
 fn next<L: Link + Clone>(from: &mut Receiver<L>) -> Result<Word> {
-    let message = from.next(LIMIT)?.context("the other side is silent")?;
+    let message = from
+        .next(Some(limit()))?
+        .context("the other side is silent")?;
     let bytes = message.to_vec()?;
     let word = Word::decode(&bytes).with_context(|| format!("torn message: {bytes:?}"))?;
     message.done()?;
@@ -134,8 +134,8 @@ enum Inbox<L: Link + Clone> {
 impl<L: Link + Clone> Inbox<L> {
     fn next(&mut self) -> Result<Message<'_, L>> {
         let message = match self {
-            Self::One(receiver) => receiver.next(LIMIT)?,
-            Self::Many(receiver) => receiver.next(LIMIT)?,
+            Self::One(receiver) => receiver.next(Some(limit()))?,
+            Self::Many(receiver) => receiver.next(Some(limit()))?,
         };
         message.context("the other side is silent")
     }
@@ -225,5 +225,5 @@ fn deal_with<L: Link + Clone, M: Link>(
 }
 
 fn answer<L: Link + Clone>(to: &mut Sender<L>, word: &Word) -> Result<()> {
-    Ok(to.send(&word.encode(), LIMIT)?)
+    Ok(to.send(&word.encode(), Some(limit()))?)
 }

@@ -5,13 +5,11 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use channel_trial::{short_or_full, Progress, Word, MEMORY};
 use ivshmem_peer::Peer;
 use vmbench::Region;
-
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// A process that does not outlive the test.
 struct Program(Child);
@@ -66,10 +64,9 @@ impl Trial {
             .map(|number| self.start(number))
             .collect();
         for kill in 1..=kills {
-            while progress.total(self.senders).unwrap() < all * kill / (kills + 1) {
-                assert!(begin.elapsed() < LIMIT, "no progress");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            test_limit::wait_for_count("messages received", all * kill / (kills + 1), || {
+                progress.total(self.senders).unwrap()
+            });
             let number = kill as u32 % (self.senders + 1);
             let victim = &mut programs[number as usize];
             let finished = number > 0 && progress.received(number) == Ok(self.messages);

@@ -30,6 +30,7 @@ mod guests {
     pub mod vectors;
 }
 
+use guest_tests::filter;
 use libtest_mimic::{Arguments, Trial};
 
 type Cases = fn() -> Result<Vec<Trial>, String>;
@@ -59,9 +60,20 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Guests are many threads already; cases of one lab take turns anyway.
     arguments.test_threads.get_or_insert(1);
-    let trials = SETS.iter().flat_map(|(name, cases)| {
-        // What keeps a set from being listed must be seen as a failure, not as a smaller number.
-        cases().unwrap_or_else(|reason| vec![Trial::test(*name, move || Err(reason.into()))])
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let (mut trials, mut unlisted) = (Vec::new(), Vec::new());
+    for (name, cases) in SETS {
+        match cases() {
+            Ok(cases) => trials.extend(cases),
+            Err(reason) => {
+                unlisted.push(reason.clone());
+                // What keeps a set from being listed must be seen as a failure, not as a smaller number.
+                trials.push(Trial::test(name, move || Err(reason.into())));
+            }
+        }
+    }
+    if let Some(text) = filter::warning(&arguments, &trials) {
+        eprintln!("{text}");
+    }
+    trials.extend(filter::absent(&arguments, &trials, &unlisted));
+    libtest_mimic::run(&arguments, trials).exit();
 }

@@ -9,7 +9,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use ivshmem_model::Width;
 use serde_json::{json, Value};
@@ -19,9 +18,6 @@ use crate::{Error, Result};
 
 /// Bytes of RAM, from address 0.
 pub(crate) const RAM: u64 = 128 << 20;
-
-/// How long the monitor may take for one answer or event.
-const MONITOR_LIMIT: Duration = Duration::from_secs(60);
 
 /// Ports of PCI configuration mechanism #1.
 const CONFIG_ADDRESS: u16 = 0xcf8;
@@ -242,7 +238,7 @@ pub struct Monitor {
 impl Monitor {
     fn connect(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(MONITOR_LIMIT))?;
+        stream.set_read_timeout(Some(test_limit::limit()))?;
         let mut monitor = Self {
             lines: BufReader::new(stream),
         };
@@ -272,15 +268,13 @@ impl Monitor {
         }
     }
 
-    /// Blocks until an event of this name comes, for at most a minute.
+    /// Blocks until an event of this name comes. It is an error if QEMU says nothing for the tests' time limit.
     pub fn wait_for(&mut self, event: &str) -> io::Result<Value> {
-        let deadline = Instant::now() + MONITOR_LIMIT;
-        while Instant::now() < deadline {
+        loop {
             let line = self.line()?;
             if line["event"] == event {
                 return Ok(line);
             }
         }
-        Err(io::ErrorKind::TimedOut.into())
     }
 }

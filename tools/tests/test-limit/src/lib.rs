@@ -29,6 +29,11 @@ pub fn limit() -> Duration {
     LIMIT * scale().unwrap_or_else(|reason| panic!("{reason}"))
 }
 
+/// The [`limit`] as the argument of a program's `--timeout` that must not pass.
+pub fn limit_argument() -> String {
+    format!("{}s", limit().as_secs())
+}
+
 /// What all time limits are multiplied with; an error in words if the variable has a value that is none.
 pub fn scale() -> Result<u32, String> {
     match std::env::var(SCALE_VARIABLE) {

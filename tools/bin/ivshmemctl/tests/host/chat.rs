@@ -10,6 +10,7 @@ use ivshmem_channel::{Channel, Layout};
 use ivshmem_peer::Peer;
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::{json, Value};
+use test_limit::limit_argument;
 
 use super::{path_in, run, server, stderr, PROGRAM};
 
@@ -23,7 +24,14 @@ impl Talker {
     fn start(socket: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
         let mut child = command
-            .args(["--json", "chat", "--join", socket, "--timeout", "100s"])
+            .args([
+                "--json",
+                "chat",
+                "--join",
+                socket,
+                "--timeout",
+                &limit_argument(),
+            ])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -115,7 +123,8 @@ fn what_is_piped_in_comes_out_whole() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
-    let listen = ["chat", "--listen", "--join", &socket, "-t", "100s"];
+    let limit = limit_argument();
+    let listen = ["chat", "--listen", "--join", &socket, "-t", &limit];
     let file = directory.path().join("heard");
     let mut listener = Command::new(PROGRAM);
     let listener = listener
@@ -126,7 +135,7 @@ fn what_is_piped_in_comes_out_whole() {
     let mut text: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
     text += &"x".repeat(40 << 10);
     let mut talker = Command::new(PROGRAM);
-    let talk = ["chat", "--join", &socket, "-t", "100s"];
+    let talk = ["chat", "--join", &socket, "-t", &limit];
     let mut talker = talker.args(talk).stdin(Stdio::piped()).spawn().unwrap();
     talker
         .stdin

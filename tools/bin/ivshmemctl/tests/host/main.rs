@@ -10,12 +10,23 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use test_limit::limit_argument;
 use vmbench::build::static_binary;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmemctl");
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+/// The first of the others that a new peer of the server sees, once there is one of so many vectors.
+fn first_other(socket: &str, vectors: u32) -> String {
+    let mut other = Value::Null;
+    test_limit::wait_until("another peer is there", || {
+        other = answer_of(&run(&["--json", "peer", socket]))["others"][0].take();
+        other["vectors"] == vectors
+    });
+    other["peer"].to_string()
 }
 
 fn stdout(output: &Output) -> String {
@@ -120,22 +131,16 @@ fn host_processes_are_peers() {
         "--vectors",
         "3",
         "--timeout",
-        "60s",
+        &limit_argument(),
     ];
     let waiting = Command::new(PROGRAM)
         .args(waits)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let listener = loop {
-        let report: Value =
-            serde_json::from_str(&stdout(&run(&["--json", "peer", &socket]))).unwrap();
-        assert_eq!(report["sealed"], true);
-        match report["others"].as_array().unwrap().first() {
-            Some(other) if other["vectors"] == 4 => break other["peer"].to_string(),
-            _ => continue,
-        }
-    };
+    let report = answer_of(&run(&["--json", "peer", &socket]));
+    assert_eq!(report["sealed"], true);
+    let listener = first_other(&socket, 4);
     assert!(run(&["poke", "--join", &socket, "0x40", "7"])
         .status
         .success());
@@ -178,17 +183,11 @@ fn a_peer_that_serves_answers_pings() {
         .spawn()
         .unwrap();
     let _serve = Server(serve);
-    let other = loop {
-        let report: Value =
-            serde_json::from_str(&stdout(&run(&["--json", "peer", &socket]))).unwrap();
-        match report["others"].as_array().unwrap().first() {
-            Some(other) => break other["peer"].to_string(),
-            None => continue,
-        }
-    };
+    let other = first_other(&socket, 1);
+    let limit = limit_argument();
     let ping = [
         "--json", "ping", "--join", &socket, &other, "-s", "4K", "-n", "300", "-i", "0s", "-t",
-        "60s",
+        &limit,
     ];
     let output = run(&ping);
     let answer = answer_of(&output);
@@ -215,9 +214,9 @@ fn wait_for_part(directory: &Path, length: u64) {
             .flatten()
             .find_map(part)
     };
-    while arrived().is_none_or(|now| now < length) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    test_limit::wait_for_count("bytes of the copy", length, || {
+        arrived().unwrap_or_default()
+    });
 }
 
 #[test]
@@ -235,8 +234,9 @@ fn a_copy_survives_a_receiver_that_is_killed() {
     std::fs::write(&file, &original).unwrap();
     let incoming = directory.path().join("incoming");
     std::fs::create_dir(&incoming).unwrap();
+    let limit = limit_argument();
     let cp = |arguments: &[&str]| {
-        let common = ["--json", "cp", "--join", &socket, "--timeout", "100s"];
+        let common = ["--json", "cp", "--join", &socket, "--timeout", &limit];
         let mut command = Command::new(PROGRAM);
         command
             .args(common)

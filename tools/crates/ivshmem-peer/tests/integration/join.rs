@@ -8,12 +8,12 @@ use std::time::Duration;
 use ivshmem::{Doorbell, Waiter};
 use ivshmem_peer::{JoinError, Options, Peer, Server};
 use ivshmem_protocol::DecodeError;
+use test_limit::limit;
 
 use crate::fake::{descriptors, doorbell, other_file, Fake, OWN};
-use crate::LIMIT;
 
 fn options() -> Options {
-    Options::default().patience(LIMIT)
+    Options::default().patience(limit())
 }
 
 /// A peer that joined a fake server with one vector, and that server.
@@ -29,7 +29,7 @@ fn settled(peer: &Peer, version: u64) {
     let mut members = peer.members();
     while members.version < version {
         let before = members.version;
-        members = peer.wait_members(before, Some(LIMIT));
+        members = peer.wait_members(before, Some(limit()));
         assert_ne!(members.version, before, "{:?}", peer.server());
     }
 }
@@ -50,7 +50,7 @@ fn messages_that_the_kernel_glues_are_told_apart() {
     rustix::io::read(&second, &mut count).unwrap();
     assert_eq!(u64::from_ne_bytes(count), 1);
     rustix::io::write(&own, &1u64.to_ne_bytes()).unwrap();
-    assert_eq!(peer.wait(0, Some(LIMIT)).unwrap(), 1);
+    assert_eq!(peer.wait(0, Some(limit())).unwrap(), 1);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_a_server_must_not_say_ends_the_connection_and_not_the_peer() {
     fake.message(9, None); // 9 was never there
     while peer.server() == Server::Connected {
         peer.ring(peer.peer_id(), 0).unwrap();
-        peer.wait(0, Some(LIMIT)).unwrap();
+        peer.wait(0, Some(limit())).unwrap();
     }
     let expected = DecodeError::UnknownPeerLeft(9.into()).to_string();
     assert_eq!(peer.server(), Server::Lost(expected));
@@ -124,7 +124,7 @@ fn a_doorbell_that_is_none_is_an_error_of_its_rings_only() {
     let error = peer.ring(1, 0).unwrap_err();
     assert!(matches!(error, ivshmem::Error::Io { .. }), "{error:?}");
     peer.ring(peer.peer_id(), 0).unwrap();
-    assert_eq!(peer.wait(0, Some(LIMIT)).unwrap(), 1);
+    assert_eq!(peer.wait(0, Some(limit())).unwrap(), 1);
 }
 
 #[test]

@@ -8,9 +8,8 @@ use std::time::Duration;
 use ivshmem::{Doorbell, Memory, Waiter};
 use ivshmem_peer::{Options, Peer, Server};
 use rustix::process::{kill_process, Pid, Signal};
+use test_limit::limit;
 use vmbench::Region;
-
-use crate::LIMIT;
 
 const SIZE: u64 = 1 << 20;
 const VECTORS: u16 = 4;
@@ -20,7 +19,7 @@ fn region() -> Region {
 }
 
 fn join(region: &Region) -> Peer {
-    let all = Options::default().vectors(VECTORS.into()).patience(LIMIT);
+    let all = Options::default().vectors(VECTORS.into()).patience(limit());
     all.join(region.socket()).unwrap()
 }
 
@@ -30,7 +29,7 @@ fn wait_until(peer: &Peer, other: u32, there: bool) {
     let expected = there.then_some(u32::from(VECTORS));
     while members.peers.get(&other).copied() != expected {
         let before = members.version;
-        members = peer.wait_members(before, Some(LIMIT));
+        members = peer.wait_members(before, Some(limit()));
         assert_ne!(members.version, before, "nobody came or went: {members:?}");
     }
 }
@@ -53,7 +52,7 @@ fn all_vectors_both_ways_with_data() {
         for vector in 0..u32::from(VECTORS) {
             from.store32(8, vector + 1, Ordering::Relaxed).unwrap();
             assert!(from.try_ring(to.peer_id(), vector).unwrap());
-            assert_eq!(to.wait(0, Some(LIMIT)).unwrap(), 1 << vector);
+            assert_eq!(to.wait(0, Some(limit())).unwrap(), 1 << vector);
             assert_eq!(to.load32(8, Ordering::Relaxed), Ok(vector + 1));
             assert_eq!(to.rings(vector), Some(1));
             assert_eq!(to.wait(0, Some(Duration::ZERO)).unwrap(), 0);
@@ -67,7 +66,7 @@ fn a_peer_rings_itself() {
     let region = region();
     let peer = join(&region);
     peer.ring(peer.peer_id(), 2).unwrap();
-    assert_eq!(peer.wait(1 << 2, Some(LIMIT)).unwrap(), 1 << 2);
+    assert_eq!(peer.wait(1 << 2, Some(limit())).unwrap(), 1 << 2);
 }
 
 #[test]
@@ -76,9 +75,9 @@ fn a_wait_takes_only_its_vectors() {
     let peer = join(&region);
     peer.ring(peer.peer_id(), 1).unwrap();
     peer.ring(peer.peer_id(), 3).unwrap();
-    assert_eq!(peer.wait(1 << 3, Some(LIMIT)).unwrap(), 1 << 3);
+    assert_eq!(peer.wait(1 << 3, Some(limit())).unwrap(), 1 << 3);
     assert_eq!(peer.wait(1 << 3, Some(Duration::ZERO)).unwrap(), 0);
-    assert_eq!(peer.wait(0, Some(LIMIT)).unwrap(), 1 << 1);
+    assert_eq!(peer.wait(0, Some(limit())).unwrap(), 1 << 1);
 }
 
 #[test]
@@ -90,15 +89,15 @@ fn a_word_that_changes_wakes() {
         // Several threads of one peer wait at the same time, and each is woken.
         for word in [64, 68, 72] {
             let a = &a;
-            scope.spawn(move || assert!(a.wait_word(word, 0, Some(LIMIT)).unwrap()));
+            scope.spawn(move || assert!(a.wait_word(word, 0, Some(limit())).unwrap()));
         }
         for word in [72, 64, 68] {
             b.store32(word, 1, Ordering::Release).unwrap();
             b.ring(a.peer_id(), 0).unwrap();
         }
     });
-    assert!(a.wait_word(3, 0, Some(LIMIT)).is_err());
-    assert!(a.wait_word(SIZE, 0, Some(LIMIT)).is_err());
+    assert!(a.wait_word(3, 0, Some(limit())).is_err());
+    assert!(a.wait_word(SIZE, 0, Some(limit())).is_err());
 }
 
 #[test]
@@ -110,7 +109,7 @@ fn ten_thousand_round_trips() {
             while me.load32(0, Ordering::Acquire) != Ok(round) {
                 let now = me.load32(0, Ordering::Acquire).unwrap();
                 if now != round {
-                    assert!(me.wait_word(0, now, Some(LIMIT)).unwrap());
+                    assert!(me.wait_word(0, now, Some(limit())).unwrap());
                 }
             }
             me.store32(0, round + 1, Ordering::Release).unwrap();
@@ -159,11 +158,11 @@ fn doorbells_outlive_the_server() {
     // Nobody is told but by the socket; the next ring comes through all the same.
     while a.server() == Server::Connected {
         a.ring(a.peer_id(), 0).unwrap();
-        a.wait(1, Some(LIMIT)).unwrap();
+        a.wait(1, Some(limit())).unwrap();
     }
     a.write(0, b"still here").unwrap();
     a.ring(b.peer_id(), 1).unwrap();
-    assert_eq!(b.wait(1 << 1, Some(LIMIT)).unwrap(), 1 << 1);
+    assert_eq!(b.wait(1 << 1, Some(limit())).unwrap(), 1 << 1);
     let mut read = [0; 10];
     b.read(0, &mut read).unwrap();
     assert_eq!(&read, b"still here");
@@ -179,11 +178,11 @@ fn twenty_peers_hear_each_other() {
     for peer in &peers {
         let mut members = peer.members();
         while members.peers.len() < peers.len() - 1 {
-            members = peer.wait_members(members.version, Some(LIMIT));
+            members = peer.wait_members(members.version, Some(limit()));
         }
         assert!(peer.try_ring(last.peer_id(), 0).unwrap());
     }
     while last.rings(0).unwrap() < peers.len() as u64 {
-        assert_eq!(last.wait(0, Some(LIMIT)).unwrap(), 1);
+        assert_eq!(last.wait(0, Some(limit())).unwrap(), 1);
     }
 }

@@ -6,8 +6,3 @@
 mod fake;
 mod join;
 mod live;
-
-use std::time::Duration;
-
-/// Time after which something that ought to happen is taken not to happen.
-const LIMIT: Duration = Duration::from_secs(60);

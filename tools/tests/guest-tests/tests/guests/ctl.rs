@@ -15,6 +15,7 @@ use guest_tests::artefacts;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{json, Value};
+use test_limit::limit_argument;
 use vmbench::{boot_all, build, Device, Guest, Memory, Output, Region, Status, DEFAULT_MEMORY_MIB};
 
 const SIZE: u64 = 4 << 20;
@@ -84,11 +85,6 @@ pub fn cases() -> Result<Vec<Trial>, String> {
 
 fn run(guest: &Guest, arguments: &str) -> vmbench::Result<Output> {
     guest.shell(&format!("{PROGRAM} {arguments}"))
-}
-
-/// What is given to `--timeout` where it must not pass.
-fn patience() -> String {
-    format!("{}s", test_limit::limit().as_secs())
 }
 
 fn text(guest: &Guest, arguments: &str) -> Result<String, Failed> {
@@ -339,7 +335,7 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
         return Err("two guests".into());
     };
     let serving = b.command([PROGRAM, "ping", "--serve"]).spawn()?;
-    let (peer, limit) = (peer_id(b)?, patience());
+    let (peer, limit) = (peer_id(b)?, limit_argument());
     let answer = answer(a, &format!("ping {peer} -n 100 -i 0s -t {limit}"))?;
     assert_eq!(answer["round-trips"], 100);
     assert_eq!(answer["peer"], peer);

@@ -9,9 +9,10 @@ use std::time::Instant;
 use guest_tests::lab::Fleet;
 use libtest_mimic::Failed;
 use serde_json::Value;
+use test_limit::limit_argument;
 use vmbench::{build, Guest, Region, Running, Signal, Status};
 
-use super::{patience, run, PROGRAM};
+use super::{run, PROGRAM};
 
 /// MiB of the file that is copied: 4, or what the variable `IVSHMEM_COPY` says.
 pub fn copy_mib() -> u32 {
@@ -26,7 +27,7 @@ pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    let limit = patience();
+    let limit = limit_argument();
     let listen = [PROGRAM, "--json", "chat", "--listen", "-t", &limit];
     let listener = a.command(listen).spawn()?;
     run(b, &format!("chat -t {limit} </etc/passwd"))?.check()?;
@@ -51,7 +52,14 @@ pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
 pub fn lines_with_the_host(fleet: &Fleet) -> Result<(), Failed> {
     let region: &Region = fleet.world.downcast_ref().ok_or("no region")?;
     let mut host = Command::new(build::static_binary("ivshmemctl", "ivshmemctl")?)
-        .args(["--json", "chat", "--listen", "-t", &patience(), "--join"])
+        .args([
+            "--json",
+            "chat",
+            "--listen",
+            "-t",
+            &limit_argument(),
+            "--join",
+        ])
         .arg(region.socket())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -85,7 +93,7 @@ pub fn copy(fleet: &Fleet) -> Result<(), Failed> {
     a.shell(&format!("head -c {size} /dev/urandom >/file"))?
         .check()?;
     b.shell("mkdir /incoming")?.check()?;
-    let send = [PROGRAM, "--json", "cp", "-t", &patience(), "/file"];
+    let send = [PROGRAM, "--json", "cp", "-t", &limit_argument(), "/file"];
     let sender = a.command(send).spawn()?;
     let killed = receiver(b)?;
     let begin = Instant::now();
@@ -169,7 +177,7 @@ fn receiver(guest: &Guest) -> Result<Running<'_>, Failed> {
         "--json",
         "cp",
         "-t",
-        &patience(),
+        &limit_argument(),
         "--receive",
         "/incoming",
     ];
