@@ -290,13 +290,18 @@ impl Device {
     /// it: the PCI core has brought back the vectors, and the interrupt mask means nothing with
     /// MSI-X. The peer ID can be another: a machine that wakes from disk has connected anew.
     pub(crate) fn resume(&self) {
-        // First, as those who are woken below look at the memory.
+        if let Some(registers) = self.registers.try_access() {
+            // What failed to come back reads all ones.
+            match registers.read32(regs::IV_POSITION) {
+                position @ 0..=regs::MAX_PEER => self.position.store(position, Relaxed),
+                _ => {}
+            }
+        }
+        // In this order: who sees the memory again sees the new generation, and who is woken sees
+        // the memory.
+        self.events.begin_generation();
         for window in self.windows() {
             window.resume();
-        }
-        if let Some(registers) = self.registers.try_access() {
-            self.position
-                .store(registers.read32(regs::IV_POSITION), Relaxed);
         }
         self.events.resume(self.properties.vectors);
     }

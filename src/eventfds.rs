@@ -35,6 +35,8 @@ impl Binding {
 /// goes in was boxed before, and what comes out is freed after.
 pub(crate) struct EventFds {
     first: Option<KBox<Binding>>,
+    /// The count for which the list was last signalled.
+    signalled: u64,
     len: u32,
     closed: bool,
 }
@@ -44,6 +46,7 @@ impl EventFds {
     pub(crate) fn new() -> Self {
         Self {
             first: None,
+            signalled: 0,
             len: 0,
             closed: false,
         }
@@ -92,13 +95,22 @@ impl EventFds {
 
     /// Signals those that are concerned by the interrupt that made the vector's count `seq`. Any
     /// context.
-    pub(crate) fn signal(&self, seq: u64) {
-        for binding in self.iter() {
-            // The count may wrap. An interrupt that was counted before the binding does not concern
-            // it.
-            if seq.wrapping_sub(binding.since).wrapping_sub(1) < u64::MAX / 2 {
-                binding.eventfd.signal();
-            }
+    pub(crate) fn signal(&mut self, seq: u64) {
+        // An interrupt that was counted before the binding does not concern it.
+        for binding in self.iter().filter(|binding| is_after(seq, binding.since)) {
+            binding.eventfd.signal();
+        }
+        if is_after(seq, self.signalled) {
+            self.signalled = seq;
+        }
+    }
+
+    /// Until which count the interrupts that concern `binding`, which was in the list, were
+    /// signalled.
+    pub(crate) fn signalled_since(&self, binding: &Binding) -> u64 {
+        match is_after(self.signalled, binding.since) {
+            true => self.signalled,
+            false => binding.since,
         }
     }
 
@@ -110,6 +122,11 @@ impl EventFds {
     fn iter(&self) -> impl Iterator<Item = &Binding> {
         core::iter::successors(self.first.as_deref(), |binding| binding.next.as_deref())
     }
+}
+
+/// Whether count `a` is later than `b`; counts may wrap.
+fn is_after(a: u64, b: u64) -> bool {
+    a.wrapping_sub(b).wrapping_sub(1) < u64::MAX / 2
 }
 
 impl Drop for EventFds {

@@ -165,13 +165,17 @@ impl Events {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
     }
 
-    /// Tells everybody that the device was away, during which rings were lost: the generation goes
-    /// up, and each of the `armed` vectors counts as rung once, so that whoever waits, in whatever
-    /// way, looks at the memory again. Called under the device's lock.
-    pub(crate) fn resume(&self, armed: usize) {
+    /// The device was away: the generation goes up. Called under the device's lock.
+    pub(crate) fn begin_generation(&self) {
         let generation = self.page.word32::<EVENT_PAGE_GENERATION>();
-        // Only here is this written. Who sees the events below sees the new generation.
-        generation.store(generation.load(Relaxed).wrapping_add(1), Relaxed);
+        // Only here is this written. Who sees the events of `resume` sees the new generation.
+        generation.store(generation.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Tells everybody that the device was away, during which rings were lost: each of the `armed`
+    /// vectors counts as rung once, so that whoever waits, in whatever way, looks at the memory
+    /// again. Called under the device's lock.
+    pub(crate) fn resume(&self, armed: usize) {
         for vector in 0..armed {
             IrqContext::enter(|context| {
                 if let Some(seq) = self.count(vector) {
@@ -219,9 +223,15 @@ impl Events {
         // is counted after it sees the number. One that does both waits for the lock, and then
         // finds that it came before the binding.
         smp_mb(Full);
-        let seq = self.seq(vector);
-        binding.since = seq;
-        if seen.is_some_and(|seen| seen != seq) {
+        let now = self.seq(vector);
+        // Where one is replaced, an interrupt may have been counted whose handler waits for the
+        // lock to signal it: it is the new one's.
+        let since = match &replaced {
+            Some(replaced) => eventfds.signalled_since(replaced),
+            None => now,
+        };
+        binding.since = since;
+        if seen.is_some_and(|seen| seen != since) {
             binding.eventfd.signal();
         }
         eventfds.insert(binding);

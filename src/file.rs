@@ -138,11 +138,13 @@ impl File {
         for (vector, count) in undelivered {
             self.cursor.put_back(vector, count);
             any = true;
+            // Who waits on this file for vectors of a mask is there.
+            if let Some(queue) = self.device.events().queues().source(vector) {
+                queue.wake(ready::READ, Exclusive::All);
+            }
         }
         if any {
             self.waiters.queue().wake(ready::READ, Exclusive::All);
-            // Who waits on this file for vectors of a mask.
-            self.device.events().queues().wake_all(ready::READ);
         }
     }
 

@@ -5,8 +5,8 @@
 //! Peers need not be trusted, and each ring is an interrupt here. So the time that handlers take is
 //! estimated: of every [`SAMPLE`] interrupts of a vector, one is timed. When the vectors of a
 //! device take more than half of a CPU, the one that was sampled is held back for [`PAUSE`] times
-//! what its last interrupts took. Nothing is lost by that: rings coalesce, and those that come
-//! meanwhile make one interrupt when it is over.
+//! what its last interrupts took, and for 2 ms at the most. Nothing is lost by that: rings
+//! coalesce, and those that come meanwhile make one interrupt when it is over.
 //!
 //! An interrupt that is not sampled pays for one comparison; there is no lock, and nothing that
 //! vectors share is written but at samples.
@@ -34,6 +34,9 @@ const SAMPLE: u32 = 64;
 /// What an interrupt takes at the least besides the handler: entry, exit, the interrupt controller.
 const OVERHEAD_NS: i64 = 2_000;
 
+/// No vector is held back for longer than this.
+const LONGEST_PAUSE_NS: i64 = 2_000_000;
+
 /// The share is that of a window of this length at the most.
 const WINDOW_NS: i64 = 20_000_000;
 
@@ -56,6 +59,25 @@ pub(crate) struct Moderation {
     pauses: Atomic<u64>,
     /// When it was last said in the kernel log, in nanoseconds; 0: never.
     said: Atomic<i64>,
+}
+
+/// What the last sampled interrupt of one vector took, in nanoseconds. Written by its handler
+/// alone.
+pub(crate) struct Sampler(Atomic<i64>);
+
+impl Sampler {
+    /// A vector without samples yet.
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// The shorter of this time and the one before: what was stolen from one sample, by the
+    /// hypervisor or by a thread of higher priority, says nothing of the vector.
+    fn shorter(&self, took: i64) -> i64 {
+        let before = self.0.load(Relaxed);
+        self.0.store(took, Relaxed);
+        before.min(took)
+    }
 }
 
 impl Moderation {
@@ -83,27 +105,27 @@ impl Moderation {
     /// long the vector is to be held back, if at all. Any context, on one CPU at a time for each
     /// vector.
     #[inline(always)]
-    pub(crate) fn run(&self, seq: u64, handle: impl FnOnce()) -> Option<Delta> {
+    pub(crate) fn run(&self, sampler: &Sampler, seq: u64, handle: impl FnOnce()) -> Option<Delta> {
         if seq % u64::from(SAMPLE) != 0 {
             handle();
             return None;
         }
         let start = self.now();
         handle();
-        self.judge(start)
+        self.judge(sampler, start)
     }
 
     /// For how long a vector is to be held back whose sampled interrupt began at `start`.
     #[cold]
     #[inline(never)]
-    fn judge(&self, start: i64) -> Option<Delta> {
+    fn judge(&self, sampler: &Sampler, start: i64) -> Option<Delta> {
         let end = self.now();
         // As much again for what the handler causes around it.
-        let each = 2 * (end - start) + OVERHEAD_NS;
+        let each = 2 * sampler.shorter(end - start) + OVERHEAD_NS;
         let took = each.saturating_mul(SAMPLE.into());
         self.exceeds(took, end).then(|| {
             self.pauses.add(1u64, Relaxed);
-            Delta::from_nanos(took.saturating_mul(PAUSE))
+            Delta::from_nanos(took.saturating_mul(PAUSE).min(LONGEST_PAUSE_NS))
         })
     }
 
@@ -115,7 +137,7 @@ impl Moderation {
             return false;
         };
         let elapsed = now - cpu.since.load(Relaxed);
-        if elapsed > WINDOW_NS.max(took.saturating_mul(2)) {
+        if elapsed > WINDOW_NS {
             cpu.since.store(now, Relaxed);
             cpu.busy.store(0, Relaxed);
             return false;

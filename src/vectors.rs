@@ -24,7 +24,10 @@ use crate::{
         self,
         IrqContext, //
     },
-    moderation::Moderation, //
+    moderation::{
+        Moderation,
+        Sampler, //
+    }, //
 };
 
 /// The armed vectors of one device.
@@ -34,6 +37,7 @@ pub(crate) type Vectors = irq::Vectors<Vector>;
 pub(crate) struct Vector {
     index: usize,
     events: Arc<Events>,
+    sampler: Sampler,
     moderation: Arc<Moderation>,
     device: ARef<device::Device>,
 }
@@ -42,7 +46,7 @@ impl irq::Handler for Vector {
     /// The device's status register is not asked: with MSI-X it says nothing.
     fn handle(&self, context: &IrqContext) -> Option<Delta> {
         let seq = self.events.count(self.index)?;
-        let pause = self.moderation.run(seq, || {
+        let pause = self.moderation.run(&self.sampler, seq, || {
             self.events.notify(self.index, seq, context);
         });
         if pause.is_some() {
@@ -84,6 +88,7 @@ pub(crate) fn arm(
         let handler = Vector {
             index: vector,
             events: events.clone(),
+            sampler: Sampler::new(),
             moderation: moderation.clone(),
             device: pdev.as_ref().into(),
         };

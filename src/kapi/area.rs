@@ -27,6 +27,9 @@ use super::frames::Order;
 /// `VM_MAYEXEC`.
 const MAYSHARE: vm_flags_t = 1 << bindings::VMA_MAYSHARE_BIT;
 
+/// `VM_WIPEONFORK`, likewise.
+const WIPEONFORK: vm_flags_t = 1 << bindings::VMA_WIPEONFORK_BIT;
+
 // The other flags whose meaning the driver trusts, here and in `VmaNew`.
 const _: () = {
     let trusted = [
@@ -66,6 +69,11 @@ pub(super) trait Pager: Send + Sync + Sized + 'static {
 
     /// What debuggers read and write the pages with, where they have no page structures.
     const ACCESS: Option<Access> = None;
+
+    /// Whether the child of a fork begins without pages, and has them by its own faults. Copying a
+    /// large page frame (`copy_huge_pmd()`) is not ordered against taking it away: the child could
+    /// be left with an entry that nobody finds any more.
+    const WIPE_ON_FORK: bool = false;
 
     /// Puts a page of `order` in place, or answers `VM_FAULT_FALLBACK` if a smaller one is to be
     /// tried. May sleep.
@@ -144,6 +152,12 @@ impl<T: Pager> Operations<T> {
         let pager = unsafe { Self::pager(vma) };
         pager.opened();
         core::mem::forget(Arc::from(pager));
+        if T::WIPE_ON_FORK {
+            // Here and not when the area is set up, for MADV_KEEPONFORK could clear it there. A
+            // fork asks for it after this call (`dup_mmap()`). SAFETY: The area is new, or locked
+            // for writing while it is split or moved.
+            unsafe { (*vma).__bindgen_anon_2.vm_flags |= WIPEONFORK };
+        }
     }
 
     /// The area goes away.

@@ -256,12 +256,9 @@ impl Shared {
     unsafe fn leave(&self, queue: &WaitQueue, entry: &Opaque<Entry>) {
         // SAFETY: The entry is initialised; the bit never changes.
         let bit = unsafe { (*entry.get()).bit };
-        // A bit that is clear stays so: nobody is left who would join.
-        if bit != 0 && self.joined.load(Relaxed) & bit == 0 {
-            return;
-        }
+        // Also if the bit is clear: a wake-up that clears it holds the lock, and goes on using the
+        // entry and this object until it releases it.
         queue.locked(|_| {
-            // A wake-up may have taken it out meanwhile.
             if bit == 0 || self.joined.load(Relaxed) & bit != 0 {
                 // SAFETY: The lock is held, and the entry is in the list: that for everybody
                 // always, the others while their bit is set.
@@ -331,8 +328,8 @@ unsafe extern "C" fn pass_on(
     // SAFETY: Entries with this function are the first field of an `Entry`, whose other fields
     // never change.
     let (owner, bit) = unsafe { ((*entry).owner, (*entry).bit) };
-    // SAFETY: The owner lives as long as its entries are in a queue: its drop takes them out under
-    // the lock that is held here.
+    // SAFETY: The owner is dropped only after `leave` has taken the lock of each queue that it has
+    // an entry for, and so after the end of this call, which holds one of them.
     let shared = unsafe { &*owner };
     // CAST: `key_to_poll()`: the bits are the pointer's value.
     if !shared.wake(bit, key.addr() as u32) {

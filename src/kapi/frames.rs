@@ -137,7 +137,8 @@ impl Entries {
     /// # Safety
     ///
     /// `vmf` is what [`Frames::entries`] was asked about; its area is shared and has VM_PFNMAP. The
-    /// memory is the device's until all mappings have lost it.
+    /// memory is the device's until all mappings have lost it. No other fault in an area of this
+    /// memory makes entries meanwhile.
     pub(super) unsafe fn insert(self, vmf: &mut bindings::vm_fault) -> bindings::vm_fault_t {
         let Self {
             order,

@@ -87,7 +87,10 @@ static vm_fault_t insert_ptes(struct vm_fault *vmf, unsigned long start, unsigne
 	struct stretch stretch = { .vma = vmf->vma, .pfn = pfn };
 	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
 
-	/* Another thread's fault was faster, with a large page. */
+	/*
+	 * Another thread's fault was faster, with a large page. None comes from now on: only the
+	 * driver makes them, under the lock that its caller holds.
+	 */
 	if (pmd_present(pmd) && pmd_leaf(pmd))
 		return VM_FAULT_NOPAGE;
 	if (apply_to_page_range(vmf->vma->vm_mm, start, end - start, insert_pte, &stretch))

@@ -14,7 +14,8 @@
 //! 2. the lock of its list of nodes
 //! 3. `i_mmap_rwsem`, page table locks
 //!
-//! Faults hold `mmap_lock` or the lock of their area, and none of ours. They wait for a paused
+//! Faults hold `mmap_lock` or the lock of their area, and of ours only that under which they make
+//! entries, which is inside of those. They wait for a paused
 //! window without any lock, except where the kernel does not let them try again.
 
 use core::ptr::NonNull;
@@ -167,6 +168,11 @@ pub(crate) struct Window {
     /// A page fault reads the state and puts pages in within a critical section.
     #[pin]
     faults: Srcu,
+    /// Held while entries are made, so that small and large ones do not meet in one place: the
+    /// kernel's walk that makes small ones must not find a large one. Only for entries that are not
+    /// there yet, and a fault makes many.
+    #[pin]
+    inserting: Mutex<()>,
     #[pin]
     nodes: Mutex<KVec<Node>>,
     #[pin]
@@ -191,6 +197,7 @@ impl Window {
                 memory <- new_mutex!(Some(memory), "ivshmem_window"),
                 state: Atomic::new(OPEN),
                 faults <- new_srcu!("ivshmem_faults"),
+                inserting <- new_mutex!((), "ivshmem_inserting"),
                 nodes <- new_mutex!(KVec::new(), "ivshmem_nodes"),
                 view <- Revocable::new(view),
                 frames,
@@ -354,6 +361,8 @@ impl Pager for Window {
     #[cfg(CONFIG_HAVE_IOREMAP_PROT)]
     const ACCESS: Option<Access> = Some(generic_access_phys);
 
+    const WIPE_ON_FORK: bool = true;
+
     fn opened(&self) {
         self.mappings.add(1usize, Relaxed);
     }
@@ -381,10 +390,14 @@ impl Pager for Window {
         };
         let faults = this.faults.read_lock();
         match this.state.load(Acquire) {
-            // SAFETY: `map` set the area up as shared, with VM_PFNMAP. Whoever changes the state
-            // waits for the end of this critical section before the pages are taken away, and gives
-            // the memory back after that.
-            OPEN => return unsafe { entries.insert(vmf) },
+            OPEN => {
+                let _inserting = this.inserting.lock();
+                // SAFETY: `map` set the area up as shared, with VM_PFNMAP. Whoever changes the
+                // state waits for the end of this critical section before the pages are taken away,
+                // and gives the memory back after that. The lock keeps other faults of this window
+                // out.
+                return unsafe { entries.insert(vmf) };
+            }
             CLOSED => return bindings::vm_fault_reason_VM_FAULT_SIGBUS,
             _ => {}
         }
