@@ -12,6 +12,9 @@
 #define BINDS	20000
 #define RINGS	400
 
+/* How often each thread opens and closes the node. */
+#define OPENS	2000
+
 struct file {
 	int fd, eventfd;
 	unsigned int peer, vectors;
@@ -91,6 +94,42 @@ TEST(binding_looking_taking_and_interrupts_do_not_lock_each_other_out)
 	file.done = 1;
 	for (int i = 0; i < 3; i++) {
 		ASSERT_EQ(0, pthread_join(background[i], &error));
+		EXPECT_EQ(0, (long)error);
+	}
+}
+
+/* Opens, has the file waited on, and closes it: its queue is fed by interrupts until then. */
+static void *open_and_close(void *argument)
+{
+	struct file *file = argument;
+
+	for (int i = 0; i < OPENS; i++) {
+		int fd = open(dev_path(), O_RDONLY | O_CLOEXEC);
+		struct pollfd poller = { .fd = fd, .events = POLLIN };
+
+		if (fd < 0 || poll(&poller, 1, 0) < 0)
+			return (void *)(long)errno;
+		close(fd);
+		test_progress();
+	}
+	file->done++;
+	return NULL;
+}
+
+TEST(files_are_closed_while_interrupts_come)
+{
+	int fd = dev_open_with(O_RDWR | O_NONBLOCK, 1);
+	struct ivshmem_info info = dev_info(fd);
+	struct file file = { .fd = fd, .peer = info.peer_id, .vectors = info.vectors };
+	pthread_t closers[2];
+	void *error;
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&closers[i], NULL, open_and_close, &file));
+	for (unsigned int i = 0; file.done < 2; i++)
+		ASSERT_EQ(0, ring(fd, file.peer, i % file.vectors));
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(closers[i], &error));
 		EXPECT_EQ(0, (long)error);
 	}
 }

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{fence, AtomicU64, AtomicUsize};
 use loom::sync::{Arc, Mutex, Notify};
 use loom::thread;
@@ -32,6 +33,8 @@ enum Fault {
     CountReadTooEarly,
     /// The handler signals whatever is bound.
     NoSince,
+    /// A file that is closed does not take the lock of a queue whose bit is clear.
+    NoLockWhenClosing,
 }
 
 /// Kernel's fully ordered read-modify-write operations have a full barrier on both sides.
@@ -79,6 +82,8 @@ struct World {
     selected: AtomicU64,
     joined: AtomicU64,
     sleeper: Notify,
+    /// The memory of the file and of its entry: read by who passes a wake-up on, written when it is freed.
+    memory: UnsafeCell<()>,
 }
 
 impl World {
@@ -91,6 +96,7 @@ impl World {
             selected: AtomicU64::new(selected),
             joined: AtomicU64::new(0),
             sleeper: Notify::new(),
+            memory: UnsafeCell::new(()),
         })
     }
 
@@ -113,6 +119,13 @@ impl World {
 
     /// `Shared::wake`, under the lock of the vector's queue: false if the entry is to leave.
     fn pass_on(&self, bit: u64) -> bool {
+        let again = self.pass_on_in_use(bit);
+        // `list_del()` of an entry that leaves comes last.
+        self.memory.with(|_| ());
+        again
+    }
+
+    fn pass_on_in_use(&self, bit: u64) -> bool {
         let wanted = || self.selected.load(Relaxed) & bit != 0 && self.file.is_active();
         if !wanted() {
             if self.fault == Fault::NoOrderWhenLeaving {
@@ -147,6 +160,19 @@ impl World {
         if missing != 0 && self.fault != Fault::NoBarrierAfterJoining {
             fence(SeqCst);
         }
+    }
+
+    /// The drop of `FanIn`, and freeing it.
+    fn close(&self) {
+        let clear = self.joined.load(Relaxed) & 1 == 0;
+        if !clear || self.fault != Fault::NoLockWhenClosing {
+            self.sources[0].locked(|list| {
+                if self.joined.load(Relaxed) & 1 != 0 {
+                    list.clear();
+                }
+            });
+        }
+        self.memory.with_mut(|_| ());
     }
 
     /// `FanIn::select`.
@@ -244,6 +270,18 @@ fn the_subscription_changes(fault: Fault) {
         while !world.is_pending() {
             world.sleeper.wait();
         }
+        handler.join().unwrap();
+    });
+}
+
+/// A file that nobody waits on any more is closed while an interrupt comes.
+fn a_file_is_closed(fault: Fault) {
+    check(move || {
+        let world = World::new(fault, 1);
+        world.join();
+        let interrupted = world.clone();
+        let handler = thread::spawn(move || interrupted.interrupt(0));
+        world.close();
         handler.join().unwrap();
     });
 }
@@ -359,6 +397,17 @@ fn a_poller_hears_of_the_new_subscription() {
 #[should_panic]
 fn not_if_the_subscriber_does_not_join() {
     the_subscription_changes(Fault::SubscriberDoesNotJoin);
+}
+
+#[test]
+fn a_file_is_freed_when_nobody_passes_wake_ups_on() {
+    a_file_is_closed(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_lock_when_closing() {
+    a_file_is_closed(Fault::NoLockWhenClosing);
 }
 
 #[test]
