@@ -238,6 +238,16 @@ bench-ready: $(bench_programs)
 bench: bench-ready
 	cd tools && cargo run --release --locked --package ivshmem-bench -- measure --accel $(ACCEL) --json ../build/bench.json
 
+# The documentation's page, from what `make bench` measured.
+.PHONY: bench-docs
+bench-docs:
+	cd tools && cargo run --quiet --release --locked --package ivshmem-bench -- document ../build/bench.json
+
+# Instructions of the hot paths against the baseline in the tree; bench-baseline writes that anew.
+.PHONY: bench-check bench-baseline
+bench-check bench-baseline: bench-ready
+	cd tools && cargo run --quiet --release --locked --package ivshmem-bench -- check $(if $(filter bench-baseline,$@),--update)
+
 # --- Demo --------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -369,6 +379,8 @@ help:
 	@echo '             headers, programs; install-module, -system, -headers, -programs: one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
+	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
+	@echo '             bench-baseline writes'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'

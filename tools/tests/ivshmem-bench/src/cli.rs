@@ -20,8 +20,19 @@ pub struct Cli {
 pub enum Action {
     /// Measure, print the report, and write it as JSON
     Measure(Measure),
+    /// Count the instructions of the hot paths, and fail if one has grown by more than 3 %
+    Check {
+        /// Write what is counted as the new baseline instead
+        #[arg(long)]
+        update: bool,
+    },
     /// Print a report again
     Show {
+        /// The report
+        json: PathBuf,
+    },
+    /// Write the documentation's page, pictures and data
+    Document {
         /// The report
         json: PathBuf,
     },

@@ -3,8 +3,11 @@
 //! Measures the driver beside what a user would take instead of it.
 
 mod about;
+mod baseline;
+mod chart;
 mod cli;
 mod machine;
+mod page;
 mod report;
 mod rows;
 mod series;
@@ -19,6 +22,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use baseline::Baseline;
 use cli::{Action, Cli};
 use report::{Report, StageReport};
 use stage::{Settings, STAGES};
@@ -35,12 +39,12 @@ fn main() -> Result<()> {
             print!("{}", table::text(&report));
             save(&report, &options.json)
         }
+        Action::Check { update } => check(update),
         Action::Show { json } => {
-            let text = fs::read_to_string(&json).with_context(|| json.display().to_string())?;
-            let old: Report = serde_json::from_str(&text)?;
-            print!("{}", table::text(&Report::new(old.about, old.stages)?));
+            print!("{}", table::text(&load(&json)?));
             Ok(())
         }
+        Action::Document { json } => document(&load(&json)?),
     }
 }
 
@@ -64,7 +68,57 @@ fn measure(settings: Settings, wanted: &[String]) -> Result<Report> {
     Report::new(about::about(settings.accel)?, stages)
 }
 
+fn check(update: bool) -> Result<()> {
+    let now = Baseline::of(about::kernel()?, &stage::hot_paths()?)?;
+    let path = baseline::path();
+    if update {
+        return fs::write(&path, now.text()).with_context(|| path.display().to_string());
+    }
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (report, result) = Baseline::parse(&text)?.check(&now);
+    print!("{report}");
+    result
+}
+
 fn save(report: &Report, path: &Path) -> Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    fs::write(path, text + "\n").with_context(|| path.display().to_string())
+    fs::write(path, report.json()?).with_context(|| path.display().to_string())
+}
+
+/// Reads a report and evaluates its series anew, if it has them.
+fn load(path: &Path) -> Result<Report> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let report: Report = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    match report.stages.is_empty() {
+        true => Ok(report),
+        false => Report::new(report.about, report.stages),
+    }
+}
+
+fn document(report: &Report) -> Result<()> {
+    let directory = vmbench::checkout().join("Documentation");
+    fs::create_dir_all(directory.join(page::PICTURES))?;
+    let data = page::File {
+        name: page::DATA.into(),
+        text: report.rows_json()?,
+    };
+    for file in page::files(report).into_iter().chain([data]) {
+        let path = directory.join(&file.name);
+        fs::write(&path, file.text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_in_the_tree_is_what_its_data_say() {
+        let directory = vmbench::checkout().join("Documentation");
+        let report = load(&directory.join(page::DATA)).unwrap();
+        for file in page::files(&report) {
+            let text = fs::read_to_string(directory.join(&file.name)).unwrap();
+            assert!(text == file.text, "{}: call `make bench-docs`", file.name);
+        }
+    }
 }

@@ -17,7 +17,8 @@ pub struct Report {
     pub about: About,
     /// The groups of rows.
     pub groups: Vec<GroupReport>,
-    /// All series, by stage.
+    /// All series, by stage. Not in the documentation's data.
+    #[serde(default)]
     pub stages: BTreeMap<String, StageReport>,
 }
 
@@ -115,6 +116,60 @@ impl Report {
     }
 }
 
+/// JSON with a line for each row and each run, so that a difference between two reports can be read.
+impl Report {
+    /// The whole report as JSON.
+    pub fn json(&self) -> Result<String> {
+        let mut stages = Vec::new();
+        for (name, stage) in &self.stages {
+            let (name, unit) = (quote(name)?, quote(&stage.unit)?);
+            let runs = lines(&stage.runs)?;
+            stages.push(format!(
+                "{name}: {{\"unit\": {unit}, \"runs\": [\n{runs}\n]}}"
+            ));
+        }
+        let (about, groups) = (quote(&self.about)?, self.groups_json()?);
+        let stages = stages.join(",\n");
+        Ok(format!(
+            "{{\n\"about\": {about},\n\"groups\": [\n{groups}\n],\n\"stages\": {{\n{stages}\n}}\n}}\n"
+        ))
+    }
+
+    /// The rows as JSON, without the series that they come from.
+    pub fn rows_json(&self) -> Result<String> {
+        let (about, groups) = (quote(&self.about)?, self.groups_json()?);
+        Ok(format!(
+            "{{\n\"about\": {about},\n\"groups\": [\n{groups}\n]\n}}\n"
+        ))
+    }
+
+    fn groups_json(&self) -> Result<String> {
+        let mut all = Vec::new();
+        for group in &self.groups {
+            let fields = [
+                ("name", quote(&group.name)?),
+                ("title", quote(&group.title)?),
+                ("unit", quote(&group.unit)?),
+                ("method", quote(&group.method)?),
+                ("limits", quote(&group.limits)?),
+            ];
+            let fields = fields.map(|(name, value)| format!("\"{name}\": {value}"));
+            let (fields, rows) = (fields.join(",\n"), lines(&group.rows)?);
+            all.push(format!("{{{fields},\n\"rows\": [\n{rows}\n]}}"));
+        }
+        Ok(all.join(",\n"))
+    }
+}
+
+fn quote(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string(value)?)
+}
+
+fn lines<T: Serialize>(values: &[T]) -> Result<String> {
+    let lines = values.iter().map(quote).collect::<Result<Vec<_>>>()?;
+    Ok(lines.join(",\n"))
+}
+
 impl GroupReport {
     fn new(group: &Group, stage: &StageReport) -> Result<Self> {
         let rows = group
@@ -144,7 +199,7 @@ fn line(row: &Row, runs: &[Run]) -> Result<Line> {
     };
     Ok(Line {
         name: row.name.into(),
-        ours: median(&ours),
+        ours: round(median(&ours), 10.0),
         rival,
         goal: row.goal,
     })
@@ -161,9 +216,9 @@ fn compare(row: &Row, runs: &[Run], ours: &[f64], series: &str, name: &str) -> R
     let smallest = ratios.iter().copied().fold(f64::MAX, f64::min);
     Ok(Compared {
         name: name.into(),
-        value: median(&theirs),
-        ratio,
-        spread: (largest - smallest) / ratio,
+        value: round(median(&theirs), 10.0),
+        ratio: round(ratio, 10_000.0),
+        spread: round((largest - smallest) / ratio, 10_000.0),
     })
 }
 
@@ -175,6 +230,11 @@ fn value(row: &Row, run: &Run, series: &str) -> Result<f64> {
         Quantile::P10 => quantiles.p10,
         Quantile::P50 => quantiles.p50,
     })
+}
+
+/// More digits would be noise in the data.
+fn round(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
 }
 
 fn median(values: &[f64]) -> f64 {

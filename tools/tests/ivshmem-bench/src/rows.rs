@@ -14,7 +14,7 @@ mod wake;
 /// Rows that are measured in the same way.
 #[derive(Debug)]
 pub struct Group {
-    /// Short name, for files and anchors.
+    /// Short name, for rows that stand alone and for files.
     pub name: &'static str,
     /// Title.
     pub title: &'static str,

@@ -20,11 +20,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What counts time in a guest with one processor.
-    fn clock(self) -> Clock {
-        match self.accel {
-            Accel::Tcg => Clock::Instructions,
-            Accel::Kvm => Clock::Wall,
+    /// A guest whose one processor counts instructions, if there is no KVM.
+    fn one_processor(self, memory_mib: u32) -> Kind {
+        Kind {
+            accel: self.accel,
+            clock: match self.accel {
+                Accel::Tcg => Clock::Instructions,
+                Accel::Kvm => Clock::Wall,
+            },
+            cpus: 1,
+            region: REGION,
+            memory_mib,
         }
     }
 }
@@ -86,32 +92,40 @@ const MAPPINGS: [(&str, &str); 10] = [
     ("memfd_hugetlb", "5"),
 ];
 
-fn low(settings: Settings) -> Result<Measured> {
-    let kind = Kind {
-        accel: settings.accel,
-        clock: settings.clock(),
-        cpus: 1,
-        region: REGION,
-        memory_mib: LOW_MEMORY_MIB,
+/// What runs in a guest without arguments.
+const PROGRAMS: [&str; 4] = ["doorbell", "wake", "handler", "calls"];
+
+/// Measures the paths that a baseline is kept of, once.
+pub fn hot_paths() -> Result<Run> {
+    let settings = Settings {
+        accel: Accel::Tcg,
+        repeats: 1,
     };
-    let machine = Machine::boot(kind, &["doorbell", "wake", "handler", "calls", "faults"])?;
+    let machine = Machine::boot(settings.one_processor(LOW_MEMORY_MIB), &PROGRAMS)?;
+    let mut run = Run::new();
+    programs(&machine, &mut run)?;
+    Ok(run)
+}
+
+fn programs(machine: &Machine, run: &mut Run) -> Result<()> {
+    for program in PROGRAMS {
+        run.extend(machine.measure(program, &[])?);
+    }
+    Ok(())
+}
+
+fn low(settings: Settings) -> Result<Measured> {
+    let files = PROGRAMS.iter().copied().chain(["faults"]);
+    let kind = settings.one_processor(LOW_MEMORY_MIB);
+    let machine = Machine::boot(kind, &files.collect::<Vec<_>>())?;
     repeat(settings, &machine, |run| {
-        for program in ["doorbell", "wake", "handler", "calls"] {
-            run.extend(machine.measure(program, &[])?);
-        }
+        programs(&machine, run)?;
         mappings(&machine, run)
     })
 }
 
 fn high(settings: Settings) -> Result<Measured> {
-    let kind = Kind {
-        accel: settings.accel,
-        clock: settings.clock(),
-        cpus: 1,
-        region: REGION,
-        memory_mib: HIGH_MEMORY_MIB,
-    };
-    let machine = Machine::boot(kind, &["faults"])?;
+    let machine = Machine::boot(settings.one_processor(HIGH_MEMORY_MIB), &["faults"])?;
     repeat(settings, &machine, |run| mappings(&machine, run))
 }
 

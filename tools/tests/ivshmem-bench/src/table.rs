@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use crate::report::{GroupReport, Line, Report};
 
-const COLUMNS: [&str; 8] = [
+/// The columns of a table of rows.
+pub const COLUMNS: [&str; 8] = [
     "row", "ours", "rival", "ratio", "spread", "goal", "holds", "rival is",
 ];
 
@@ -26,15 +27,20 @@ pub fn text(report: &Report) -> String {
             rows(group)
         );
     }
-    let lines = || report.groups.iter().flat_map(|group| &group.rows);
-    let with_goal = lines().filter(|line| line.goal.is_some()).count();
-    let missed: Vec<_> = lines().filter(|line| line.holds() == Some(false)).collect();
+    let lines = || {
+        let groups = report.groups.iter();
+        groups.flat_map(|group| group.rows.iter().map(move |line| (group, line)))
+    };
+    let with_goal = lines().filter(|(_, line)| line.goal.is_some()).count();
+    let missed = lines().filter(|(_, line)| line.holds() == Some(false));
+    let names: Vec<_> = missed
+        .map(|(group, line)| format!("{}: {}", group.name, line.name))
+        .collect();
     let _ = write!(
         text,
         "\n{} of {with_goal} goals hold",
-        with_goal - missed.len()
+        with_goal - names.len()
     );
-    let names: Vec<_> = missed.iter().map(|line| line.name.as_str()).collect();
     if !names.is_empty() {
         let _ = write!(text, "; not: {}", names.join("; "));
     }

@@ -9,7 +9,7 @@ const METHOD: &str = "One byte of each 4 KiB is written; mmap() is a part of it.
 
 /// With page structures.
 pub static LOW: Group = Group {
-    name: "faults-low",
+    name: "below 4 GiB",
     title: "Mapping the memory, which lies below 4 GiB (page structures)",
     stage: "low",
     method: METHOD,
@@ -19,7 +19,7 @@ pub static LOW: Group = Group {
 
 /// With page frames.
 pub static HIGH: Group = Group {
-    name: "faults-high",
+    name: "above 4 GiB",
     title: "Mapping the memory, which lies above 4 GiB (page frames)",
     stage: "high",
     method: METHOD,
