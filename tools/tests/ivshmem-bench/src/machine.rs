@@ -94,12 +94,7 @@ impl Machine {
         for _ in 0..3 {
             builder = builder.device(Device::doorbell(&region));
         }
-        for module in VFIO_MODULES {
-            if let Some(path) = kernel_module(module)? {
-                builder = builder.module(path);
-            }
-        }
-        builder = builder
+        builder = with_modules(builder, &VFIO_MODULES)?
             .module_with(built("module/ivshmem_rs.ko")?, "map_registers=1")
             .module(built("inject/ivshmem_inject.ko")?);
         for program in programs {
@@ -189,11 +184,23 @@ done
 exit 1
 "#;
 
-fn guest_path(program: &str) -> String {
+/// Adds modules of the guests' kernel.
+pub fn with_modules(mut builder: Builder, names: &[&str]) -> Result<Builder> {
+    for name in names {
+        if let Some(path) = kernel_module(name)? {
+            builder = builder.module(path);
+        }
+    }
+    Ok(builder)
+}
+
+/// Where a program of measurements is in the guest.
+pub fn guest_path(program: &str) -> String {
     format!("/bench/{program}")
 }
 
-fn built(name: &str) -> Result<PathBuf> {
+/// A file that `make bench` has built.
+pub fn built(name: &str) -> Result<PathBuf> {
     let path = checkout().join("build").join(name);
     ensure!(
         path.exists(),

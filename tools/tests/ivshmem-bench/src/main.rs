@@ -8,6 +8,7 @@ mod chart;
 mod cli;
 mod machine;
 mod page;
+mod pair;
 mod report;
 mod rows;
 mod series;

@@ -8,6 +8,7 @@ mod calls;
 mod doorbell;
 mod faults;
 mod handler;
+mod pair;
 mod threads;
 mod wake;
 
@@ -113,7 +114,7 @@ impl Row {
 }
 
 /// All groups, in the order of the report.
-pub static GROUPS: [&Group; 9] = [
+pub static GROUPS: [&Group; 10] = [
     &doorbell::GROUP,
     &wake::ASLEEP,
     &wake::LOOKING,
@@ -123,4 +124,5 @@ pub static GROUPS: [&Group; 9] = [
     &faults::LOW,
     &faults::HIGH,
     &threads::GROUP,
+    &pair::GROUP,
 ];

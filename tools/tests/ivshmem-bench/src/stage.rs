@@ -8,6 +8,7 @@ use anyhow::Result;
 use vmbench::Accel;
 
 use crate::machine::{Clock, Kind, Machine};
+use crate::pair::Pair;
 use crate::series::{Run, Unit};
 
 /// How the whole is measured.
@@ -53,7 +54,7 @@ pub struct Stage {
 }
 
 /// All stages.
-pub static STAGES: [Stage; 3] = [
+pub static STAGES: [Stage; 4] = [
     Stage {
         name: "low",
         measure: low,
@@ -65,6 +66,10 @@ pub static STAGES: [Stage; 3] = [
     Stage {
         name: "threads",
         measure: threads,
+    },
+    Stage {
+        name: "pair",
+        measure: pair,
     },
 ];
 
@@ -118,7 +123,7 @@ fn low(settings: Settings) -> Result<Measured> {
     let files = PROGRAMS.iter().copied().chain(["faults"]);
     let kind = settings.one_processor(LOW_MEMORY_MIB);
     let machine = Machine::boot(kind, &files.collect::<Vec<_>>())?;
-    repeat(settings, &machine, |run| {
+    repeat(settings, machine.unit(), |run| {
         programs(&machine, run)?;
         mappings(&machine, run)
     })
@@ -126,7 +131,7 @@ fn low(settings: Settings) -> Result<Measured> {
 
 fn high(settings: Settings) -> Result<Measured> {
     let machine = Machine::boot(settings.one_processor(HIGH_MEMORY_MIB), &["faults"])?;
-    repeat(settings, &machine, |run| mappings(&machine, run))
+    repeat(settings, machine.unit(), |run| mappings(&machine, run))
 }
 
 /// Who is touched by several threads.
@@ -149,7 +154,7 @@ fn threads(settings: Settings) -> Result<Measured> {
     };
     let machine = Machine::boot(kind, &["faults"])?;
     let bytes = REGION.to_string();
-    repeat(settings, &machine, |run| {
+    repeat(settings, machine.unit(), |run| {
         for threads in ["1", "2", "4"] {
             for subject in SHARED_MAPPINGS {
                 run.extend(machine.measure("faults", &[subject, &bytes, threads, "10"])?);
@@ -157,6 +162,11 @@ fn threads(settings: Settings) -> Result<Measured> {
         }
         Ok(())
     })
+}
+
+fn pair(settings: Settings) -> Result<Measured> {
+    let pair = Pair::boot(settings.accel)?;
+    repeat(settings, Unit::Nanoseconds, |run| pair.measure(run))
 }
 
 fn mappings(machine: &Machine, run: &mut Run) -> Result<()> {
@@ -169,7 +179,7 @@ fn mappings(machine: &Machine, run: &mut Run) -> Result<()> {
 
 fn repeat(
     settings: Settings,
-    machine: &Machine,
+    unit: Unit,
     mut measure: impl FnMut(&mut Run) -> Result<()>,
 ) -> Result<Measured> {
     let mut runs = Vec::new();
@@ -184,8 +194,5 @@ fn repeat(
         );
         runs.push(run);
     }
-    Ok(Measured {
-        unit: machine.unit(),
-        runs,
-    })
+    Ok(Measured { unit, runs })
 }
