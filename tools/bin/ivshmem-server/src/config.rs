@@ -6,9 +6,11 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::bounds::{self, MAX_VECTORS};
+use rustix::process::{getrlimit, Resource};
+
+use crate::bounds::{self, IN_FLIGHT, MAX_VECTORS};
 use crate::error::BindError;
-use crate::names;
+use crate::succession::names;
 use crate::{Access, HugePages, MemorySource, RegionSize};
 
 /// Vectors that each client has unless told otherwise.
@@ -103,9 +105,7 @@ impl Config {
     /// it refuses clients before [`RegionConfig::max_peers`] is reached, and does no other harm.
     ///
     /// The same limit, `RLIMIT_NOFILE`, also applies to the descriptors that the processes of
-    /// one user have sent and nobody has received yet, unless the user is privileged. A client
-    /// that does not read holds up to 278 of them with the usual size of socket buffers. When
-    /// there are too many, sending pauses for all clients until some are received.
+    /// one user have sent and nobody has received yet, unless the user is privileged.
     pub fn descriptors(&self) -> u64 {
         OWN_DESCRIPTORS
             + self
@@ -113,6 +113,29 @@ impl Config {
                 .iter()
                 .map(RegionConfig::descriptors)
                 .sum::<u64>()
+    }
+
+    /// Number of descriptors that clients which do not read can have sent to them at the same time. Each
+    /// has as many as its socket takes, which is limited so that all together can have half of the open
+    /// files that this process can have, and no client less than the kernel allows to limit.
+    pub fn descriptors_in_flight(&self) -> u64 {
+        self.in_flight() as u64 * self.places()
+    }
+
+    /// Messages that can be in the socket of a client that has not read them.
+    pub(crate) fn in_flight(&self) -> usize {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let fair = limit / 2 / self.places().max(1);
+        usize::try_from(fair)
+            .unwrap_or(usize::MAX)
+            .clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end())
+    }
+
+    fn places(&self) -> u64 {
+        self.regions
+            .iter()
+            .map(|region| u64::from(region.max_peers))
+            .sum()
     }
 
     pub(crate) fn check(&self) -> Result<(), BindError> {
@@ -175,6 +198,12 @@ impl RegionConfig {
             2 + u64::from(peer.vectors.unwrap_or(0).saturating_sub(self.vectors))
         });
         REGION_DESCRIPTORS + clients + fixed.sum::<u64>()
+    }
+
+    /// Vectors of the client that has most of them.
+    pub(crate) fn most_vectors(&self) -> u16 {
+        let own = self.peers.iter().filter_map(|peer| peer.vectors);
+        own.fold(self.vectors, u16::max)
     }
 
     /// The number of vectors as checked by [`check`](Self::check).

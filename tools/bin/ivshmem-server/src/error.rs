@@ -98,6 +98,19 @@ pub enum BindError {
         /// The size that it should have.
         wanted: RegionSize,
     },
+    /// The server before this one gave its clients another number of vectors.
+    #[error(
+        "the clients of region {region} have {had} vectors and cannot get {wanted}: keep the number, or \
+        restart the server without taking over"
+    )]
+    InheritedVectors {
+        /// The region.
+        region: String,
+        /// Vectors of its clients.
+        had: u16,
+        /// Vectors that they should have.
+        wanted: u16,
+    },
     /// The server before this one had a region that is not in the configuration.
     #[error(
         "region {0} has clients but is not in the configuration; add it, or restart the \

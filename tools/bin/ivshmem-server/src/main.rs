@@ -68,10 +68,11 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
         .init();
     let config = configuration(cli)?;
     limits::raise_descriptor_limit(config.descriptors());
-    if cli.fd_store {
-        limits::check_store(config.descriptors());
-    }
+    limits::check_in_flight(config.descriptors_in_flight());
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
+    if let Some(manager) = manager.as_ref().filter(|_| cli.fd_store) {
+        limits::check_store(manager.room(), config.descriptors());
+    }
     let take_over = match &cli.take_over {
         None => None,
         Some(path) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The memory that clients share.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ const SHM_DIRECTORY: &str = "/dev/shm";
 pub(crate) struct Memory {
     fd: OwnedFd,
     /// The same, for those who may only read, once there was one.
-    read_only: Option<OwnedFd>,
+    read_only: OnceCell<OwnedFd>,
     /// File to remove at the end.
     created: Option<PathBuf>,
     /// Whether the file is ours to remove, and not still that of another server.
@@ -64,21 +65,20 @@ impl Memory {
         }
         Ok(Self {
             fd,
-            read_only: None,
+            read_only: OnceCell::new(),
             created: file_of(&config.memory).filter(|path| removable(path, config)),
             owned: false,
         })
     }
 
     /// The memory for clients that may only read it.
-    pub(crate) fn read_only(&mut self) -> Result<BorrowedFd<'_>, Errno> {
-        if self.read_only.is_none() {
-            let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-            let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-            self.read_only = Some(fd);
+    pub(crate) fn read_only(&self) -> Result<BorrowedFd<'_>, Errno> {
+        if let Some(fd) = self.read_only.get() {
+            return Ok(fd.as_fd());
         }
-        // It was just set if it was not there.
-        Ok(self.read_only.as_ref().unwrap_or(&self.fd).as_fd())
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(self.read_only.get_or_init(|| fd).as_fd())
     }
 
     /// Takes care of the file from now on.
@@ -118,7 +118,7 @@ fn memfd(config: &RegionConfig) -> Result<Memory, BindError> {
     fs::fcntl_add_seals(&fd, seals).map_err(system("seal the memfd"))?;
     Ok(Memory {
         fd,
-        read_only: None,
+        read_only: OnceCell::new(),
         created: None,
         owned: true,
     })
@@ -141,7 +141,7 @@ fn file(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
     // From here on, the file is removed when something fails.
     let mut memory = Memory {
         fd,
-        read_only: None,
+        read_only: OnceCell::new(),
         created: (!path.is_dir()).then(|| path.to_owned()),
         owned: true,
     };
@@ -168,7 +168,7 @@ fn kept(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
     }
     Ok(Memory {
         fd,
-        read_only: None,
+        read_only: OnceCell::new(),
         created: None,
         owned: true,
     })

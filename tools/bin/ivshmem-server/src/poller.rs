@@ -4,12 +4,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use ivshmem_protocol::ConnectionId;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::Timespec;
 use rustix::io::Errno;
-
-use crate::roster::ConnectionId;
 
 /// Events taken from the kernel at a time.
 const BATCH: usize = 64;
@@ -27,7 +26,6 @@ pub(crate) enum Token {
     /// A connection to which a report is being sent, by its number.
     StatusReader(u64),
     HandOverDoor,
-    Witness,
 }
 
 /// Bits below the kind of a token. Connections are not that many in the life of a machine.
@@ -43,7 +41,6 @@ impl Token {
             Self::StatusDoor => (4, 0),
             Self::StatusReader(number) => (5, number),
             Self::HandOverDoor => (6, 0),
-            Self::Witness => (7, 0),
         };
         EventData::new_u64((kind << KIND_SHIFT) | number)
     }
@@ -58,8 +55,7 @@ impl Token {
             3 => Self::Client(ConnectionId(number)),
             4 => Self::StatusDoor,
             5 => Self::StatusReader(number),
-            6 => Self::HandOverDoor,
-            _ => Self::Witness,
+            _ => Self::HandOverDoor,
         }
     }
 }
@@ -162,7 +158,6 @@ mod tests {
             Token::StatusDoor,
             Token::StatusReader(5),
             Token::HandOverDoor,
-            Token::Witness,
         ] {
             assert_eq!(Token::from_data(token.to_data()), token);
         }

@@ -2,26 +2,28 @@
 //! The server: one thread that waits for events and handles them.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use ivshmem_protocol::ConnectionId;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
+use rustix::process::{getrlimit, Resource};
 use tracing::{error, info, warn};
 
 use crate::admission;
 use crate::client::refuse;
 use crate::door::Door;
-use crate::estate::{self, Estate};
-use crate::hand_over;
-use crate::journal::{Journal, Snapshot};
-use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::region::{Common, Region};
 use crate::report::{RegionReport, Report};
-use crate::roster::{ConnectionId, Roster};
 use crate::status::StatusSocket;
+use crate::succession::hand_over;
+use crate::succession::journal::Journal;
+use crate::succession::keeper::Keeper;
+use crate::succession::names::{self, Named};
+use crate::succession::state::State;
 use crate::trigger::{self, Trigger};
 
 /// Time after which something is tried again of which no event tells when it will work.
@@ -51,8 +53,10 @@ pub struct Server {
     pub(crate) regions: Vec<Region>,
     pub(crate) status: Option<StatusSocket>,
     pub(crate) hand_over: Option<Listener>,
-    pub(crate) ledger: Ledger,
+    pub(crate) keeper: Keeper,
     pub(crate) next_connection: u64,
+    /// Messages that can be in the socket of a client that has not read them.
+    pub(crate) in_flight: usize,
 }
 
 /// Why a server ends.
@@ -74,7 +78,7 @@ impl Server {
 
     /// How the server stands.
     pub fn report(&self) -> Report {
-        report(&self.regions, &self.ledger)
+        report(&self.regions, &self.keeper, self.in_flight)
     }
 
     /// Serves clients until it is told to stop, or a successor has taken over. Then removes the
@@ -95,7 +99,7 @@ impl Server {
                 info!("a successor has taken over");
                 self.abandon();
             }
-            _ if self.ledger.is_on() => {
+            _ if self.keeper.is_on() => {
                 info!("stopped; the service manager has all that a successor needs");
                 self.abandon();
             }
@@ -107,7 +111,7 @@ impl Server {
     fn serve(&mut self, on_report: &mut impl FnMut(&Report)) -> io::Result<End> {
         self.settle();
         loop {
-            let starved = self.regions.iter().any(Region::is_starved);
+            let starved = self.regions.iter().any(|region| region.starved() > 0);
             let retry = self.paused || starved;
             let ready = self.poller.wait(retry.then_some(RETRY))?;
             if retry {
@@ -133,7 +137,8 @@ impl Server {
     fn handle(&mut self, ready: &[Ready]) {
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         // Those who leave first: they make room for those who come.
         for event in ready {
@@ -143,7 +148,6 @@ impl Server {
                         region.handle(&mut common, number, *event);
                     }
                 }
-                Token::Witness => common.ledger.ask_witness(),
                 Token::StatusReader(number) => {
                     if let Some(status) = &mut self.status {
                         status.go_on(number);
@@ -163,47 +167,19 @@ impl Server {
 
     /// Sends all that can be sent.
     pub(crate) fn settle(&mut self) {
-        loop {
-            let mut common = Common {
-                poller: &self.poller,
-                ledger: &mut self.ledger,
-            };
-            for region in &mut self.regions {
-                region.settle(&mut common);
-            }
-            let readers = self.ledger.take_readers();
-            if readers.is_empty() {
-                break;
-            }
-            for number in readers {
-                self.regions
-                    .iter_mut()
-                    .for_each(|region| region.touch(number));
-            }
-        }
-        if self.ledger.is_long() {
-            self.renew_ledger();
-        }
-    }
-
-    fn renew_ledger(&mut self) {
-        match snapshot(&self.regions, self.next_connection) {
-            Ok(snapshot) => self.ledger.renew(&snapshot, sockets(&self.regions)),
-            Err(error) => return error!("cannot renew the journal: {error}"),
-        }
-        self.watch_witness();
-        // The new witness knows nothing of what clients have read meanwhile.
+        let mut common = Common {
+            poller: &self.poller,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
+        };
         for region in &mut self.regions {
-            let all: Vec<_> = region.clients.keys().copied().collect();
-            all.into_iter().for_each(|number| region.touch(number));
+            region.settle(&mut common);
         }
-    }
-
-    /// Waits for the witness.
-    pub(crate) fn watch_witness(&self) {
-        if let Some(witness) = self.ledger.witness() {
-            if let Err(errno) = self.poller.add(witness, Token::Witness, Interest::READ) {
-                error!("cannot wait for the witness, clients may wait for ever: {errno}");
+        let connections = self.regions.iter().map(|region| region.clients.len());
+        if self.keeper.is_long(connections.sum()) {
+            match state(&self.regions, self.next_connection, self.keeper.batch()) {
+                Ok(state) => self.keeper.renew(&state),
+                Err(error) => error!("cannot renew the journal: {error}"),
             }
         }
     }
@@ -234,7 +210,8 @@ impl Server {
         let region = &mut self.regions[door.region];
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         admission::receive(region, &mut common, door, number, socket);
     }
@@ -258,7 +235,7 @@ impl Server {
 
     fn accept_readers(&mut self) {
         if let Some(status) = &mut self.status {
-            let report = || report(&self.regions, &self.ledger);
+            let report = || report(&self.regions, &self.keeper, self.in_flight);
             if let Err(errno) = status.accept(&self.poller, report) {
                 self.pause_accepting(errno);
             }
@@ -311,18 +288,51 @@ impl Server {
             }
         };
         let given = hand_over::give(&socket, || {
-            let state = snapshot(&self.regions, self.next_connection)?;
-            Ok((Journal::new(&state)?, self.estate()))
+            let mut journal = Journal::new()?;
+            journal.begin(&state(
+                &self.regions,
+                self.next_connection,
+                journal.batch(),
+            )?)?;
+            Ok((journal, self.descriptors()))
         });
         given
             .inspect_err(|error| warn!("a successor did not take over: {error}"))
             .is_ok()
     }
 
-    /// All descriptors that a successor needs.
-    pub(crate) fn estate(&self) -> Estate<'_> {
-        let (status, hand_over) = (self.status.as_ref(), self.hand_over.as_ref());
-        estate::of(&self.doors, status, hand_over, &self.regions)
+    /// All descriptors that a successor needs, but for the journal. Sockets that the service manager made
+    /// are not among them, as it passes them on by itself.
+    pub(crate) fn descriptors(&self) -> Vec<Named<'_>> {
+        let mut all = Vec::new();
+        let doors = self.doors.iter().map(|door| (&*door.name, &door.listener));
+        let status = self
+            .status
+            .iter()
+            .map(|status| (names::STATUS_DOOR, &status.listener));
+        let hand_over = self
+            .hand_over
+            .iter()
+            .map(|listener| (names::HAND_OVER_DOOR, listener));
+        for (door, listener) in doors.chain(status).chain(hand_over) {
+            // The socket first: a lock without one would keep a successor off its own place.
+            if let Some(lock) = listener.lock() {
+                all.push((names::listener(door), vec![listener.as_fd()]));
+                all.push((names::lock(door), vec![lock]));
+            }
+        }
+        for region in &self.regions {
+            let name = &region.config.name;
+            all.push((names::memory(name), vec![region.memory.as_fd()]));
+            for (id, doorbells) in &region.doorbells {
+                all.push((names::doorbells(name, *id), doorbells.fds()));
+            }
+            for (number, client) in &region.clients {
+                let name = names::connection(*number, &client.door);
+                all.push((name, vec![client.socket.as_fd()]));
+            }
+        }
+        all
     }
 
     fn shut_down(&mut self) {
@@ -339,7 +349,8 @@ impl Server {
         }
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         for region in &mut self.regions {
             region.finish(&mut common);
@@ -371,27 +382,26 @@ impl Server {
 }
 
 /// What a successor has to know.
-pub(crate) fn snapshot(regions: &[Region], next: u64) -> io::Result<Snapshot<&Roster>> {
-    let mut snapshot = Snapshot::new(next);
+pub(crate) fn state(regions: &[Region], next: u64, batch: u64) -> io::Result<State<'_>> {
+    let mut state = State::new(next, batch);
     for region in regions {
         let name = region.config.name.clone();
-        snapshot.regions.insert(name, region.snapshot()?);
+        state.regions.insert(name, region.state()?);
     }
-    Ok(snapshot)
+    Ok(state)
 }
 
-/// All connections.
-pub(crate) fn sockets(regions: &[Region]) -> impl Iterator<Item = (ConnectionId, BorrowedFd<'_>)> {
-    let clients = regions.iter().flat_map(|region| &region.clients);
-    clients.map(|(number, client)| (*number, client.socket.as_fd()))
-}
-
-fn report(regions: &[Region], ledger: &Ledger) -> Report {
+fn report(regions: &[Region], keeper: &Keeper, in_flight: usize) -> Report {
+    let store = keeper.store();
     Report {
         kind: "ivshmem-server",
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
-        successor: ledger.is_on(),
+        successor: keeper.is_on(),
+        store: store.map(|(total, _)| total),
+        store_room: store.and_then(|(_, room)| room),
+        in_flight,
+        open_files: getrlimit(Resource::Nofile).current,
         regions: regions.iter().map(RegionReport::new).collect(),
     }
 }

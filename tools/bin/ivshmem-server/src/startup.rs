@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! How a server comes to be: from its configuration and what the server before it left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use ivshmem_protocol::PeerId;
+use ivshmem_protocol::{Membership, PeerId};
 use tracing::{error, info};
 
 use crate::client::refuse;
 use crate::door::{self, Door};
 use crate::doorbells::Doorbells;
 use crate::error::system;
-use crate::hand_over::TakeOver;
-use crate::inheritance::Inheritance;
-use crate::journal::RegionSnapshot;
-use crate::ledger::Ledger;
-use crate::legacy::Legacy;
 use crate::memory::Memory;
-use crate::names;
 use crate::poller::{Interest, Poller, Token};
 use crate::region::Region;
-use crate::roster::Roster;
-use crate::server::{snapshot, sockets, spare_descriptor};
+use crate::server::{spare_descriptor, state};
 use crate::status::StatusSocket;
-use crate::store::ServiceManager;
+use crate::succession::hand_over::TakeOver;
+use crate::succession::inheritance::Inheritance;
+use crate::succession::journal::Journal;
+use crate::succession::keeper::Keeper;
+use crate::succession::manager::ServiceManager;
+use crate::succession::names;
+use crate::succession::predecessor::Predecessor;
+use crate::succession::state::RegionState;
 use crate::trigger::Trigger;
 use crate::{Access, BindError, Config, RegionConfig, Server};
 
@@ -54,8 +54,9 @@ impl Server {
     ) -> Result<Self, BindError> {
         let config = config.into();
         config.check()?;
-        let kept: BTreeSet<_> = inheritance.names().into_iter().collect();
-        let mut legacy = Legacy::read(&mut inheritance)?;
+        let kept = inheritance.counts();
+        let mut before = Predecessor::read(&mut inheritance)
+            .map_err(|error| BindError::Inheritance(error.to_string()))?;
         let mut open = |name, path: &Option<PathBuf>| {
             door::open(name, path.as_deref(), &Access::default(), &mut inheritance)
         };
@@ -65,16 +66,12 @@ impl Server {
         let poller = Poller::new().map_err(system("create an epoll instance"))?;
         let mut regions = Vec::new();
         for region in &config.regions {
-            let left = legacy.regions.remove(&region.name);
-            regions.push(restore(
-                region,
-                left,
-                &mut legacy,
-                &mut inheritance,
-                &poller,
-            )?);
+            let left = before.state.regions.remove(&region.name);
+            let mut region = restore(region, left, &mut inheritance)?;
+            resume(&mut region, &mut before, &poller)?;
+            regions.push(region);
         }
-        if let Some((name, _)) = legacy.regions.into_iter().next() {
+        if let Some((name, _)) = before.state.regions.into_iter().next() {
             return Err(BindError::LostRegion(name));
         }
         let (stop, stopped) = Trigger::pair().map_err(system("create a socket pair"))?;
@@ -93,17 +90,23 @@ impl Server {
             regions,
             status: status.map(StatusSocket::new),
             hand_over,
-            ledger: Ledger::off(),
-            next_connection: legacy.next_connection,
+            keeper: Keeper::new(before.journal),
+            next_connection: before.state.next_connection,
+            in_flight: config.in_flight(),
         };
         if let Some(manager) = successor {
-            server.keep_all(manager, legacy.generation + 1, &kept)?;
+            server
+                .keep_all(manager, kept)
+                .map_err(|source| BindError::System {
+                    action: "have the service manager keep descriptors",
+                    source,
+                })?;
         }
         server.watch_all()?;
         server.own();
         server.clean_up();
         // Those who were accepted by the server before this one, but not let in.
-        for (door, socket) in legacy.sockets.into_values() {
+        for (door, socket) in before.sockets.into_values() {
             server.readmit(&door, socket);
         }
         server.log_start();
@@ -111,31 +114,22 @@ impl Server {
     }
 
     /// Has everything kept for a successor that is not kept yet, and nothing else.
-    fn keep_all(
-        &mut self,
-        manager: ServiceManager,
-        generation: u64,
-        kept: &BTreeSet<String>,
-    ) -> Result<(), BindError> {
-        let failed = |error: std::io::Error| BindError::System {
-            action: "have the service manager keep descriptors",
-            source: error,
-        };
-        let estate = self.estate();
-        for (name, fds) in &estate {
-            if !kept.contains(name) {
-                manager.keep(name, fds).map_err(|e| failed(e.into()))?;
+    fn keep_all(&mut self, manager: ServiceManager, kept: BTreeMap<String, u64>) -> io::Result<()> {
+        let before: BTreeSet<String> = kept.keys().cloned().collect();
+        let state = state(&self.regions, self.next_connection, self.keeper.batch())?;
+        self.keeper.begin(manager, kept, &state)?;
+        let mut keeper = std::mem::replace(&mut self.keeper, Keeper::new(Journal::new()?));
+        let mut needed = BTreeSet::from([names::JOURNAL.to_owned()]);
+        for (name, fds) in self.descriptors() {
+            if !before.contains(&name) {
+                keeper.keep(&name, &fds);
             }
+            needed.insert(name);
         }
-        let needed: BTreeSet<_> = estate.into_iter().map(|(name, _)| name).collect();
-        let state = snapshot(&self.regions, self.next_connection).map_err(failed)?;
-        self.ledger =
-            Ledger::begin(manager, generation, &state, sockets(&self.regions)).map_err(failed)?;
-        for name in kept.iter().filter(|name| names::is_ours(name)) {
-            if !needed.contains(name) {
-                self.ledger.drop_kept(name);
-            }
-        }
+        before
+            .difference(&needed)
+            .for_each(|name| keeper.drop_kept(name));
+        self.keeper = keeper;
         Ok(())
     }
 
@@ -150,7 +144,6 @@ impl Server {
         for (listener, token) in self.listeners() {
             watch(listener, token)?;
         }
-        self.watch_witness();
         Ok(())
     }
 
@@ -158,12 +151,13 @@ impl Server {
     fn clean_up(&mut self) {
         let mut common = crate::region::Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         for region in &mut self.regions {
-            for number in region.roster.connections().collect::<Vec<_>>() {
-                let id = region.roster.id_of(number);
-                let whole = region.roster.is_leaving(number)
+            for number in region.membership.connections().collect::<Vec<_>>() {
+                let id = region.membership.id_of(number);
+                let whole = region.membership.is_leaving(number)
                     || id.is_some_and(|id| region.doorbells.contains_key(&id));
                 if region.clients.contains_key(&number) && whole {
                     region.touch(number);
@@ -190,7 +184,7 @@ impl Server {
                 config.name,
                 config.size,
                 config.vectors,
-                region.roster.membership().len(),
+                region.membership.len(),
                 config.max_peers
             );
         }
@@ -215,34 +209,31 @@ impl TakeOver {
 /// Makes a region from its configuration and what is left of the one before.
 fn restore(
     config: &RegionConfig,
-    left: Option<RegionSnapshot<Roster>>,
-    legacy: &mut Legacy,
+    left: Option<RegionState<'_>>,
     inheritance: &mut Inheritance,
-    poller: &Poller,
 ) -> Result<Region, BindError> {
     let memory = match inheritance.take(&names::memory(&config.name)) {
         Some(fd) => Memory::adopt(fd, config)?,
         None if left.is_some() => return Err(lost(config, "the memory is missing")),
         None => Memory::create(config)?,
     };
-    let (mut roster, order) = match left {
-        Some(left) => (left.roster, left.doorbells),
-        None => (Roster::new(), Default::default()),
+    let (mut membership, order) = match left {
+        Some(left) => {
+            check_vectors(config, left.vectors.get())?;
+            (left.membership.into_owned(), left.doorbells)
+        }
+        None => (Membership::new(0), BTreeMap::new()),
     };
-    let most = config.peers.iter().filter_map(|peer| peer.vectors);
-    let most = most.chain([config.vectors]).max().unwrap_or(0);
-    roster.set_limits(config.max_peers as usize, most.into());
+    membership.set_limit(config.max_peers as usize);
     for peer in &config.peers {
-        roster
-            .membership_mut()
+        membership
             .reserve(peer.id.into())
             .map_err(|error| BindError::FixedId(config.name.clone(), error))?;
     }
-    let mut region = Region::new(config.clone(), memory, roster)?;
+    let mut region = Region::new(config.clone(), memory, membership)?;
     for (id, order) in order {
         // The records do not say when eventfds are done with, as the membership does.
-        let membership = region.roster.membership();
-        if !membership.contains(id) && !membership.is_lasting(id) {
+        if !region.membership.contains(id) && !region.membership.is_lasting(id) {
             continue;
         }
         let fds = inheritance.take_all(&names::doorbells(&config.name, id));
@@ -256,14 +247,32 @@ fn restore(
             None => error!("{}: eventfds of client {id} are missing", config.name),
         }
     }
-    for number in region.roster.connections().collect::<Vec<_>>() {
-        if let Some((door, socket)) = legacy.sockets.remove(&number) {
+    Ok(region)
+}
+
+/// Goes on with the connections of the server before.
+fn resume(region: &mut Region, before: &mut Predecessor, poller: &Poller) -> Result<(), BindError> {
+    for number in region.membership.connections().collect::<Vec<_>>() {
+        if let Some((door, socket)) = before.sockets.remove(&number) {
             region
                 .resume(poller, number, door, socket)
                 .map_err(system("add to the epoll instance"))?;
         }
     }
-    Ok(region)
+    Ok(())
+}
+
+/// Who is there has as many vectors as before, and so has to have who comes: QEMU needs a number that it
+/// can rely on.
+fn check_vectors(config: &RegionConfig, had: u16) -> Result<(), BindError> {
+    if had == config.vectors {
+        return Ok(());
+    }
+    Err(BindError::InheritedVectors {
+        region: config.name.clone(),
+        had,
+        wanted: config.vectors,
+    })
 }
 
 fn check_fixed_vectors(

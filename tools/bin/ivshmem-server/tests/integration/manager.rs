@@ -29,6 +29,10 @@ type Kept = Arc<Mutex<Vec<(String, OwnedFd)>>>;
 pub struct Manager {
     path: PathBuf,
     kept: Kept,
+    /// How many descriptors it keeps; more are dropped without a word.
+    room: usize,
+    /// Whether it tells the service how many.
+    tells: bool,
     /// Notices, but for those about descriptors.
     notices: Receiver<String>,
 }
@@ -36,14 +40,21 @@ pub struct Manager {
 impl Manager {
     /// Listens at `path`.
     pub fn new(path: &Path) -> Self {
+        Self::with_room(path, usize::MAX, false)
+    }
+
+    /// The same with room for so many descriptors, of which newer versions of systemd tell the service.
+    pub fn with_room(path: &Path, room: usize, tells: bool) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         let kept = Kept::default();
         let (sender, notices) = channel();
         let theirs = Arc::clone(&kept);
-        std::thread::spawn(move || listen(&socket, &theirs, &sender));
+        std::thread::spawn(move || listen(&socket, &theirs, room, &sender));
         Self {
             path: path.to_owned(),
             kept,
+            room,
+            tells,
             notices,
         }
     }
@@ -84,6 +95,9 @@ impl Manager {
             .env("LISTEN_FDNAMES", names.join(":"))
             .stdin(Stdio::null());
         drop(kept);
+        if self.tells {
+            command.env("FDSTORE", self.room.to_string());
+        }
         let place = move || {
             for (target, fd) in (FIRST..).zip(&fds) {
                 // SAFETY: dup2() may be called after fork(). What it closes belongs to nobody in
@@ -131,7 +145,7 @@ impl Manager {
     }
 }
 
-fn listen(socket: &UnixDatagram, kept: &Kept, notices: &Sender<String>) {
+fn listen(socket: &UnixDatagram, kept: &Kept, room: usize, notices: &Sender<String>) {
     loop {
         let (text, fds) = receive(socket.as_fd());
         let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
@@ -140,7 +154,9 @@ fn listen(socket: &UnixDatagram, kept: &Kept, notices: &Sender<String>) {
             let mut kept = kept.lock().unwrap();
             // In front, as systemd does: the order is not to be relied on.
             for fd in fds {
-                kept.insert(0, (name.clone(), fd));
+                if kept.len() < room {
+                    kept.insert(0, (name.clone(), fd));
+                }
             }
         } else if text.contains("FDSTOREREMOVE=1\n") {
             kept.lock().unwrap().retain(|(found, _)| *found != name);
