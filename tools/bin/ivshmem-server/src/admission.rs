@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use ivshmem_protocol::{ConnectionId, JoinError, PeerId};
 use rustix::io::Errno;
@@ -17,6 +18,10 @@ use crate::region::{Common, Region};
 use crate::succession::names;
 use crate::succession::state::Record;
 
+/// Target of what the log says of clients that are refused. Whoever writes it can tell it from the rest,
+/// so that a flood of them does not hide what happens to others.
+pub const REFUSALS: &str = "ivshmem_server::refusals";
+
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -24,6 +29,10 @@ enum Refusal {
     Denied(#[from] Denial),
     #[error(transparent)]
     Join(#[from] JoinError),
+    #[error("user {uid} has {places} clients, which is all it can have (max-peers-per-user)")]
+    TooMany { uid: u32, places: u32 },
+    #[error("user {0} has had too many clients join: {1} in a minute are allowed (join-rate)")]
+    TooOften(u32, u32),
     #[error("cannot create its eventfds: {0}")]
     Eventfd(Errno),
     #[error("cannot number its eventfds: {0}")]
@@ -48,6 +57,7 @@ pub(crate) fn receive(
     {
         // It is told nothing yet, so it need not be kept.
         warn!(
+            target: REFUSALS,
             "{}: refusing a client: the service manager can keep no more descriptors; raise \
              FileDescriptorStoreMax=, or lower --max-peers",
             door.name
@@ -65,7 +75,7 @@ pub(crate) fn receive(
         return;
     }
     if let Err((refusal, socket)) = admit(region, common, door, number, socket) {
-        warn!("{}: refusing a client: {refusal}", door.name);
+        warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
         region.counters.refused += 1;
         refuse(&socket);
         common.keeper.drop_kept(&kept);
@@ -97,6 +107,7 @@ fn admit(
         .map_err(Refusal::from)
         .and_then(|credentials| {
             let place = prepare(region, common, door)?;
+            check_user(region, credentials.uid)?;
             limit_in_flight(&socket, common.in_flight).map_err(Refusal::Limit)?;
             watch(common.poller, &socket, number)?;
             Ok((credentials, place))
@@ -138,6 +149,21 @@ fn admit(
         );
     }
     Ok(())
+}
+
+/// Makes sure that a user takes no more than its share.
+fn check_user(region: &mut Region, uid: u32) -> Result<(), Refusal> {
+    if let Some(places) = region.config.max_peers_per_user {
+        let clients = region.clients.values();
+        let theirs = clients.filter(|client| client.credentials.uid == uid);
+        if theirs.count() >= places as usize {
+            return Err(Refusal::TooMany { uid, places });
+        }
+    }
+    if region.may_join(uid, Instant::now()) {
+        return Ok(());
+    }
+    Err(Refusal::TooOften(uid, region.config.join_rate))
 }
 
 /// Makes sure that there is a place for a client, and eventfds.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::bounds::{self, IN_FLIGHT, MAX_VECTORS};
+use crate::bounds::{self, CLIENT_OWN_DESCRIPTORS, IN_FLIGHT, MAX_VECTORS};
 use crate::error::BindError;
 use crate::succession::names;
 use crate::{Access, HugePages, MemorySource, RegionSize};
@@ -18,6 +18,12 @@ pub const DEFAULT_VECTORS: u16 = 8;
 
 /// Clients that can be connected at the same time unless told otherwise.
 pub const DEFAULT_MAX_PEERS: u32 = 64;
+
+/// Open files that every client can have unless told otherwise, which is the usual soft limit.
+pub const DEFAULT_CLIENT_DESCRIPTORS: u32 = 1024;
+
+/// Joins of one user in a minute, in the long run, unless told otherwise.
+pub const DEFAULT_JOIN_RATE: u32 = 60;
 
 /// Name of a region unless told otherwise.
 pub const DEFAULT_REGION: &str = "ivshmem";
@@ -71,6 +77,14 @@ pub struct RegionConfig {
     /// Clients that can be connected at the same time, 1 to 65536. Each with a fixed ID has its
     /// place kept among them.
     pub max_peers: u32,
+    /// Clients of one user that can be connected at the same time, if not as many.
+    pub max_peers_per_user: Option<u32>,
+    /// Joins of one user in a minute, in the long run; 0 for no limit. Each takes one of 65536 IDs, and all
+    /// other clients are told.
+    pub join_rate: u32,
+    /// Open files that every client can have, `RLIMIT_NOFILE`. A QEMU that cannot have the eventfds of all
+    /// others is killed by its own mistake, so there must not be more of them.
+    pub client_descriptors: u32,
     /// Clients that have an ID, and a socket, of their own.
     pub peers: Vec<PeerConfig>,
 }
@@ -187,8 +201,24 @@ impl RegionConfig {
             keep_memory: false,
             vectors: DEFAULT_VECTORS,
             max_peers: DEFAULT_MAX_PEERS,
+            max_peers_per_user: None,
+            join_rate: DEFAULT_JOIN_RATE,
+            client_descriptors: DEFAULT_CLIENT_DESCRIPTORS,
             peers: Vec::new(),
         }
+    }
+
+    /// Clients that there can be unless told otherwise: [`DEFAULT_MAX_PEERS`], or fewer where each has so many
+    /// vectors that others could not have them all.
+    pub fn usual_max_peers(&self) -> u32 {
+        let most = self.room_in_client() / u32::from(self.vectors.max(1));
+        most.clamp(1, DEFAULT_MAX_PEERS)
+    }
+
+    /// Eventfds that each client can have.
+    fn room_in_client(&self) -> u32 {
+        self.client_descriptors
+            .saturating_sub(CLIENT_OWN_DESCRIPTORS)
     }
 
     fn descriptors(&self) -> u64 {
@@ -219,6 +249,17 @@ impl RegionConfig {
         self.checked_vectors()?;
         if !Self::MAX_PEERS.contains(&self.max_peers) {
             return Err(BindError::MaxPeers(self.max_peers));
+        }
+        let room = self
+            .client_descriptors
+            .saturating_sub(CLIENT_OWN_DESCRIPTORS);
+        if self.max_peers > 1 && self.max_peers * u32::from(self.vectors) > room {
+            return Err(BindError::ClientDescriptors {
+                max_peers: self.max_peers,
+                vectors: self.vectors,
+                limit: self.client_descriptors,
+                room,
+            });
         }
         let mut names = BTreeSet::new();
         let mut ids = BTreeSet::new();
@@ -298,6 +339,13 @@ mod tests {
             region(too_many),
             Err(BindError::TooManyFixed(2, 1))
         ));
+        let many = |r: &mut RegionConfig| r.vectors = 16;
+        assert!(matches!(
+            region(many),
+            Err(BindError::ClientDescriptors { room: 900, .. })
+        ));
+        let allowed = |r: &mut RegionConfig| (r.vectors, r.client_descriptors) = (16, 1148);
+        assert!(region(allowed).is_ok());
         assert!(matches!(
             Config::default().check(),
             Err(BindError::NoRegion)

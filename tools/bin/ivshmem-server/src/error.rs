@@ -23,6 +23,23 @@ pub enum BindError {
     #[error("{0} peers are not possible, choose {first} to {last}",
         first = MAX_PEERS.start(), last = MAX_PEERS.end())]
     MaxPeers(u32),
+    /// More eventfds go to each client than it can have.
+    #[error(
+        "{max_peers} peers of {vectors} vectors would take {total} descriptors in each QEMU, which dies if it \
+        cannot have them; with a limit of {limit} open files it can have {room}: lower max-peers or vectors, \
+        or raise the limit of every QEMU (ulimit -n, LimitNOFILE=) and say so by client-descriptors",
+        total = max_peers * u32::from(*vectors)
+    )]
+    ClientDescriptors {
+        /// Clients that there can be.
+        max_peers: u32,
+        /// Vectors of each.
+        vectors: u16,
+        /// Open files that each client can have.
+        limit: u32,
+        /// How many of them can be eventfds.
+        room: u32,
+    },
     /// There is nothing to serve.
     #[error("there is no region; give --socket-path, or a [[region]] in the configuration")]
     NoRegion,

@@ -67,6 +67,7 @@ mod listener;
 mod lock;
 mod memory;
 mod poller;
+mod rate;
 mod region;
 mod report;
 mod server;
@@ -79,12 +80,15 @@ mod sys;
 mod trigger;
 
 pub use access::{parse_group, parse_user, Access, ParseOwnerError, DEFAULT_SOCKET_MODE};
+pub use admission::REFUSALS;
 pub use bounds::MAX_VECTORS;
 pub use config::{
-    Config, PeerConfig, RegionConfig, DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
+    Config, PeerConfig, RegionConfig, DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE,
+    DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
 };
 pub use counters::Counters;
 pub use error::BindError;
+pub use rate::Bucket;
 pub use report::{PeerReport, RegionReport, Report};
 pub use server::Server;
 pub use size::{ParseSizeError, RegionSize};

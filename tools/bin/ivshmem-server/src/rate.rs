@@ -46,7 +46,6 @@ impl Bucket {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -5,16 +5,19 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use ivshmem_protocol::{ConnectionId, JoinError, Membership, PeerId, ServerMessage};
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
+use crate::bounds::JOIN_BURST;
 use crate::client::{Client, Progress, Received};
 use crate::counters::Counters;
 use crate::doorbells::Doorbells;
 use crate::memory::Memory;
 use crate::poller::{Interest, Poller, Ready, Token};
+use crate::rate::Bucket;
 use crate::succession::keeper::Keeper;
 use crate::succession::names;
 use crate::succession::page::AT_ONCE;
@@ -52,6 +55,8 @@ pub(crate) struct Region {
     starved: BTreeSet<ConnectionId>,
     /// Whether it was said that there are such.
     complained: bool,
+    /// How many joins each user has left, of those who do not have all.
+    joins: BTreeMap<u32, Bucket>,
 }
 
 impl Region {
@@ -73,7 +78,19 @@ impl Region {
             dirty: BTreeSet::new(),
             starved: BTreeSet::new(),
             complained: false,
+            joins: BTreeMap::new(),
         })
+    }
+
+    /// Whether a client of this user may join now. If so, it has one join less from now on.
+    pub(crate) fn may_join(&mut self, uid: u32, now: Instant) -> bool {
+        let (burst, rate) = (
+            JOIN_BURST.saturating_mul(self.config.max_peers),
+            self.config.join_rate,
+        );
+        self.joins.retain(|_, bucket| !bucket.is_full(now));
+        let new = || Bucket::new(burst.into(), f64::from(rate) / 60.0, now);
+        rate == 0 || self.joins.entry(uid).or_insert_with(new).take(now, 1.0)
     }
 
     /// Makes a connection a member, for which all has been prepared. Gives the socket back if
@@ -91,7 +108,7 @@ impl Region {
         };
         let (name, pid) = (&self.config.name, client.credentials.pid.unwrap_or(0));
         let (uid, count) = (client.credentials.uid, self.membership.len());
-        info!("{name}: client {id} joined (pid {pid}, uid {uid}), {count} connected");
+        info!("{name}: peer {id} joined (pid {pid}, uid {uid}), {count} connected");
         self.counters.joined += 1;
         self.clients.insert(number, client);
         self.dirty.insert(number);
@@ -247,7 +264,7 @@ impl Region {
         };
         self.tell_all();
         let (name, left) = (&self.config.name, self.membership.len());
-        info!("{name}: client {id} left, {left} connected: {reason}");
+        info!("{name}: peer {id} left, {left} connected: {reason}");
         self.counters.left += 1;
         if !self.membership.is_lasting(id) {
             self.doorbells.remove(&id);

@@ -223,7 +223,7 @@ impl Server {
         let door = &self.doors[index];
         let accepted = door.listener.accept();
         if let Ok(Some(socket)) = &accepted {
-            warn!("refusing a client: too many open files; raise the limit (ulimit -Hn)");
+            warn!(target: admission::REFUSALS, "refusing a client: too many open files; raise the limit (ulimit -Hn)");
             self.regions[door.region].counters.refused += 1;
             refuse(socket);
         }

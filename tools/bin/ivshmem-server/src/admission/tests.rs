@@ -27,6 +27,7 @@ fn ids_are_never_used_up() {
     let mut config = RegionConfig::new(&path);
     config.vectors = 1;
     config.max_peers = PLACES.into();
+    config.join_rate = 0;
     let mut server = Server::bind(config).unwrap();
     for number in 0..u64::from(FIRST_LASTING) - 2 {
         let membership = &mut server.regions[0].membership;

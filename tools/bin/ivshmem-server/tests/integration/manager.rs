@@ -83,12 +83,15 @@ impl Manager {
             .map(|(_, fd)| fcntl_dupfd_cloexec(fd, beyond).unwrap())
             .collect();
         let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        let unlimited = ["--join-rate=0"];
+        let configured = args.contains(&"--config");
         let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
         command
             .args(["-c", script])
             .arg(program())
             .args(["--log-level", "warn"])
+            .args(unlimited.iter().filter(|_| !configured))
             .args(args)
             .env("NOTIFY_SOCKET", &self.path)
             .env("LISTEN_FDS", fds.len().to_string())

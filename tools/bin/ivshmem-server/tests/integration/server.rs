@@ -15,6 +15,10 @@ use tempfile::TempDir;
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmem-server");
 
+/// Most tests have more join in a moment than is usual, and as this process is all clients, each has what it
+/// has.
+pub const UNLIMITED: [&str; 2] = ["--join-rate=0", "--client-descriptors=1000000"];
+
 pub fn program() -> &'static Path {
     Path::new(PROGRAM)
 }
@@ -41,6 +45,7 @@ impl Embedded {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let mut config = RegionConfig::new(&path);
+        (config.join_rate, config.client_descriptors) = (0, 1_000_000);
         change(&mut config);
         let server = Server::bind(config).unwrap();
         let stop = server.stop_trigger();
@@ -89,7 +94,13 @@ pub struct Running {
 impl Running {
     /// Starts the program on the socket `path`, after these shell commands.
     pub fn start_after(setup: &str, path: &Path, args: &[&str]) -> Self {
-        Self::start_by(setup, "\"$0\" \"$@\"", path, args)
+        let args = [&UNLIMITED[..], args].concat();
+        Self::start_by(setup, "\"$0\" \"$@\"", path, &args)
+    }
+
+    /// The same with the limits that it has if nothing is said.
+    pub fn start_limited(path: &Path, args: &[&str]) -> Self {
+        Self::start_by("", "\"$0\" \"$@\"", path, args)
     }
 
     /// The same with another command line than that of the program.

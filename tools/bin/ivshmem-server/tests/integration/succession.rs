@@ -272,7 +272,7 @@ fn a_client_that_reads_at_once_is_not_forgotten() {
     let place = Place::new();
     let manager = Manager::new(&place.directory.path().join("notify"));
     let vectors = format!("--vectors={MANY}");
-    let _server = manager.start(&["--fd-store", &vectors, &place.socket]);
+    let _server = manager.start(&["--fd-store", "--max-peers=3", &vectors, &place.socket]);
     for _ in 0..JOINS {
         let peer = Peer::greeted(Connection::open(&place.path), MANY);
         assert_eq!(peer.own.len(), MANY);
