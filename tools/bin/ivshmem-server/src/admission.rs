@@ -17,6 +17,7 @@ use crate::poller::{Interest, Poller, Token};
 use crate::region::{Common, Region};
 use crate::succession::names;
 use crate::succession::state::Record;
+use crate::RegionSize;
 
 /// Target of what the log says of clients that are refused. Whoever writes it can tell it from the rest,
 /// so that a flood of them does not hide what happens to others.
@@ -33,6 +34,10 @@ enum Refusal {
     TooMany { uid: u32, places: u32 },
     #[error("user {0} has had too many clients join: {1} in a minute are allowed (join-rate)")]
     TooOften(u32, u32),
+    #[error(
+        "another client has made the memory smaller than {0}, which kills who uses it; restart all"
+    )]
+    Shrunk(RegionSize),
     #[error("cannot create its eventfds: {0}")]
     Eventfd(Errno),
     #[error("cannot number its eventfds: {0}")]
@@ -168,6 +173,9 @@ fn check_user(region: &mut Region, uid: u32) -> Result<(), Refusal> {
 
 /// Makes sure that there is a place for a client, and eventfds.
 fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<Place, Refusal> {
+    if !region.memory.is_whole(&region.config) {
+        return Err(Refusal::Shrunk(region.config.size));
+    }
     let peer = door.peer.map(|index| &region.config.peers[index]);
     let fixed = peer.map(|peer| PeerId::from(peer.id));
     let wanted = peer.and_then(|peer| NonZeroU16::new(peer.vectors?));

@@ -21,6 +21,7 @@ Start QEMU with:
 
 Signals:
   SIGTERM, SIGINT  remove the sockets and end; clients keep the memory and their interrupts
+  SIGHUP           with --config, read that again; otherwise as SIGTERM
   SIGUSR1          report on the standard error who is there
 
 Exit status:

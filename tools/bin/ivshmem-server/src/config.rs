@@ -50,7 +50,7 @@ pub struct Config {
 }
 
 /// One memory and those who share it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionConfig {
     /// Name in logs, reports and names of descriptors: letters, digits, `-` and `_`.
@@ -90,7 +90,7 @@ pub struct RegionConfig {
 }
 
 /// A client that has the same ID each time it connects, which it does to a socket of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerConfig {
     /// Name in logs, reports and names of descriptors: letters, digits, `-` and `_`.

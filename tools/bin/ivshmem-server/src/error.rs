@@ -92,8 +92,8 @@ pub enum BindError {
     #[error("a memory of {0} is smaller than one of its huge pages")]
     SmallerThanPage(RegionSize),
     /// The memory could not be allocated.
-    #[error("cannot allocate {0} (of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages)")]
-    NoMemory(RegionSize, #[source] io::Error),
+    #[error("cannot allocate {0} {1}")]
+    NoMemory(RegionSize, &'static str, #[source] io::Error),
     /// The file that is to be used again has another size.
     #[error("{0} has {1} bytes instead of {2}; choose that size, or remove it if nobody uses it")]
     KeptSize(PathBuf, u64, RegionSize),

@@ -46,10 +46,37 @@ impl Memory {
         };
         // Without pages of its own, hugetlb memory kills whoever touches it when there are none.
         if config.prealloc || config.huge_pages.is_some() {
+            let hint = match (config.huge_pages, config.memory == MemorySource::Memfd) {
+                (Some(_), _) => "of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages",
+                (None, true) => "of memory, see MemAvailable in /proc/meminfo",
+                (None, false) => "in the file system, see `df`",
+            };
             fs::fallocate(&memory.fd, FallocateFlags::empty(), 0, config.size.bytes())
-                .map_err(|errno| BindError::NoMemory(config.size, errno.into()))?;
+                .map_err(|errno| BindError::NoMemory(config.size, hint, errno.into()))?;
+        } else if let Some(room) = memory.room() {
+            if room < config.size.bytes() {
+                warn!(
+                    "{}: the file system has room for {room} of {} bytes: who touches more is killed; make \
+                     room, or have it refused by --prealloc",
+                    config.name,
+                    config.size.bytes()
+                );
+            }
         }
         Ok(memory)
+    }
+
+    /// Bytes that the file system of a file has for it.
+    fn room(&self) -> Option<u64> {
+        let found = fs::fstatvfs(&self.fd).ok()?;
+        let has = fs::fstat(&self.fd).ok()?.st_blocks as u64 * 512;
+        // A memfd's tells nothing of what there is.
+        (found.f_blocks > 0).then(|| found.f_bavail * found.f_frsize + has)
+    }
+
+    /// Whether it still has its size: every client can cut off a file.
+    pub(crate) fn is_whole(&self, config: &RegionConfig) -> bool {
+        fs::fstat(&self.fd).is_ok_and(|found| found.st_size as u64 >= config.size.bytes())
     }
 
     /// The memory that a server before this one created. Its file stays when the value is
@@ -205,6 +232,17 @@ mod tests {
         config.size = RegionSize::MIN;
         config.memory = memory;
         config
+    }
+
+    #[test]
+    fn room_of_a_file_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        let memory = Memory::create(&config(MemorySource::File(path))).unwrap();
+        let room = memory.room().unwrap();
+        assert!(room > 0 && room < 1 << 60, "{room}");
+        let memfd = Memory::create(&config(MemorySource::Memfd)).unwrap();
+        assert_eq!(memfd.room(), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) enum Token {
     /// A connection to which a report is being sent, by its number.
     StatusReader(u64),
     HandOverDoor,
+    Reload,
 }
 
 /// Bits below the kind of a token. Connections are not that many in the life of a machine.
@@ -41,6 +42,7 @@ impl Token {
             Self::StatusDoor => (4, 0),
             Self::StatusReader(number) => (5, number),
             Self::HandOverDoor => (6, 0),
+            Self::Reload => (7, 0),
         };
         EventData::new_u64((kind << KIND_SHIFT) | number)
     }
@@ -55,7 +57,8 @@ impl Token {
             3 => Self::Client(ConnectionId(number)),
             4 => Self::StatusDoor,
             5 => Self::StatusReader(number),
-            _ => Self::HandOverDoor,
+            6 => Self::HandOverDoor,
+            _ => Self::Reload,
         }
     }
 }
@@ -158,6 +161,7 @@ mod tests {
             Token::StatusDoor,
             Token::StatusReader(5),
             Token::HandOverDoor,
+            Token::Reload,
         ] {
             assert_eq!(Token::from_data(token.to_data()), token);
         }

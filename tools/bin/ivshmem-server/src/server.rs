@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The server: one thread that waits for events and handles them.
 
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use ivshmem_protocol::ConnectionId;
@@ -13,18 +14,21 @@ use tracing::{error, info, warn};
 
 use crate::admission;
 use crate::client::refuse;
+use crate::descriptors;
 use crate::door::Door;
 use crate::listener::Listener;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::region::{Common, Region};
+use crate::reload;
 use crate::report::{RegionReport, Report};
 use crate::status::StatusSocket;
 use crate::succession::hand_over;
 use crate::succession::journal::Journal;
 use crate::succession::keeper::Keeper;
-use crate::succession::names::{self, Named};
+use crate::succession::names::Named;
 use crate::succession::state::State;
 use crate::trigger::{self, Trigger};
+use crate::Config;
 
 /// Time after which something is tried again of which no event tells when it will work.
 const RETRY: Duration = Duration::from_millis(50);
@@ -46,10 +50,14 @@ pub struct Server {
     pub(crate) reserve: Option<OwnedFd>,
     pub(crate) stop: Trigger,
     pub(crate) report: Trigger,
+    pub(crate) reload: Trigger,
     /// Readable when the server is to end. The poller watches it for as long as it is open.
     pub(crate) stopped: OwnedFd,
     /// Readable when a report is wanted.
     pub(crate) asked: OwnedFd,
+    /// Readable when the configuration is to be read again.
+    pub(crate) changed: OwnedFd,
+    pub(crate) source: Source,
     pub(crate) regions: Vec<Region>,
     pub(crate) status: Option<StatusSocket>,
     pub(crate) hand_over: Option<Listener>,
@@ -57,6 +65,16 @@ pub struct Server {
     pub(crate) next_connection: u64,
     /// Messages that can be in the socket of a client that has not read them.
     pub(crate) in_flight: usize,
+}
+
+/// How the configuration is read again, if it can be.
+#[derive(Default)]
+pub(crate) struct Source(pub Option<Box<dyn FnMut() -> Result<Config, String> + Send>>);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Why a server ends.
@@ -74,6 +92,19 @@ impl Server {
     /// A trigger that has [`run`](Self::run) make a report.
     pub fn report_trigger(&self) -> Trigger {
         self.report.clone()
+    }
+
+    /// A trigger that has [`run`](Self::run) read the configuration again, if it was told
+    /// [how](Self::reload_by).
+    pub fn reload_trigger(&self) -> Trigger {
+        self.reload.clone()
+    }
+
+    /// Has the configuration read by this when the [trigger](Self::reload_trigger) for it is used. From
+    /// then on clients are let in by its access lists and limits, and its new regions are served. All else
+    /// stays as it is.
+    pub fn reload_by(&mut self, read: impl FnMut() -> Result<Config, String> + Send + 'static) {
+        self.source = Source(Some(Box::new(read)));
     }
 
     /// How the server stands.
@@ -126,6 +157,10 @@ impl Server {
                 trigger::clear(&self.asked);
                 on_report(&self.report());
             }
+            if has(Token::Reload) {
+                trigger::clear(&self.changed);
+                self.read_again();
+            }
             self.handle(&ready);
             self.settle();
             if has(Token::HandOverDoor) && self.hand_over() {
@@ -177,10 +212,36 @@ impl Server {
         }
         let connections = self.regions.iter().map(|region| region.clients.len());
         if self.keeper.is_long(connections.sum()) {
-            match state(&self.regions, self.next_connection, self.keeper.batch()) {
-                Ok(state) => self.keeper.renew(&state),
-                Err(error) => error!("cannot renew the journal: {error}"),
+            self.renew();
+        }
+    }
+
+    /// Takes over what can change from the configuration, if that can be read.
+    fn read_again(&mut self) {
+        let Some(read) = &mut self.source.0 else {
+            return;
+        };
+        let config = read().and_then(|config| match config.check() {
+            Ok(()) => Ok(config),
+            Err(why) => Err(why.to_string()),
+        });
+        match config {
+            Err(why) => return error!("the configuration stays as it is: {why}"),
+            Ok(new) if reload::apply(&new, &mut self.regions, &mut self.doors, &self.poller) => {
+                // In this order: a successor must not hear of a region whose memory it has not got.
+                self.keep_all();
+                self.renew();
             }
+            Ok(_) => {}
+        }
+        info!("the configuration was read again");
+    }
+
+    /// Begins the journal anew.
+    fn renew(&mut self) {
+        match state(&self.regions, self.next_connection, self.keeper.batch()) {
+            Ok(state) => self.keeper.renew(&state),
+            Err(error) => error!("cannot renew the journal: {error}"),
         }
     }
 
@@ -301,38 +362,21 @@ impl Server {
             .is_ok()
     }
 
-    /// All descriptors that a successor needs, but for the journal. Sockets that the service manager made
-    /// are not among them, as it passes them on by itself.
-    pub(crate) fn descriptors(&self) -> Vec<Named<'_>> {
-        let mut all = Vec::new();
-        let doors = self.doors.iter().map(|door| (&*door.name, &door.listener));
-        let status = self
-            .status
-            .iter()
-            .map(|status| (names::STATUS_DOOR, &status.listener));
-        let hand_over = self
-            .hand_over
-            .iter()
-            .map(|listener| (names::HAND_OVER_DOOR, listener));
-        for (door, listener) in doors.chain(status).chain(hand_over) {
-            // The socket first: a lock without one would keep a successor off its own place.
-            if let Some(lock) = listener.lock() {
-                all.push((names::listener(door), vec![listener.as_fd()]));
-                all.push((names::lock(door), vec![lock]));
-            }
-        }
-        for region in &self.regions {
-            let name = &region.config.name;
-            all.push((names::memory(name), vec![region.memory.as_fd()]));
-            for (id, doorbells) in &region.doorbells {
-                all.push((names::doorbells(name, *id), doorbells.fds()));
-            }
-            for (number, client) in &region.clients {
-                let name = names::connection(*number, &client.door);
-                all.push((name, vec![client.socket.as_fd()]));
-            }
-        }
-        all
+    /// All descriptors that a successor needs, but for the journal.
+    fn descriptors(&self) -> Vec<Named<'_>> {
+        descriptors::all(
+            &self.doors,
+            self.status.as_ref(),
+            self.hand_over.as_ref(),
+            &self.regions,
+        )
+    }
+
+    /// Has the service manager keep, if it keeps anything, all that a successor needs, and nothing else.
+    pub(crate) fn keep_all(&mut self) {
+        let (status, hand_over) = (self.status.as_ref(), self.hand_over.as_ref());
+        let all = descriptors::all(&self.doors, status, hand_over, &self.regions);
+        self.keeper.keep_only(&all);
     }
 
     fn shut_down(&mut self) {

@@ -1,33 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! How a server comes to be: from its configuration and what the server before it left.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use ivshmem_protocol::{Membership, PeerId};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::client::refuse;
 use crate::door::{self, Door};
-use crate::doorbells::Doorbells;
 use crate::error::system;
-use crate::memory::Memory;
 use crate::poller::{Interest, Poller, Token};
-use crate::region::Region;
-use crate::server::{spare_descriptor, state};
+use crate::restore;
+use crate::server::{spare_descriptor, state, Source};
 use crate::status::StatusSocket;
 use crate::succession::hand_over::TakeOver;
 use crate::succession::inheritance::Inheritance;
-use crate::succession::journal::Journal;
 use crate::succession::keeper::Keeper;
 use crate::succession::manager::ServiceManager;
 use crate::succession::names;
 use crate::succession::predecessor::Predecessor;
-use crate::succession::state::RegionState;
 use crate::trigger::Trigger;
-use crate::{Access, BindError, Config, RegionConfig, Server};
+use crate::{Access, BindError, Config, Server};
 
 impl Server {
     /// Creates the memory and listens on the sockets. Clients can connect from then on, but are
@@ -67,8 +61,8 @@ impl Server {
         let mut regions = Vec::new();
         for region in &config.regions {
             let left = before.state.regions.remove(&region.name);
-            let mut region = restore(region, left, &mut inheritance)?;
-            resume(&mut region, &mut before, &poller)?;
+            let mut region = restore::restore(region, left, &mut inheritance)?;
+            restore::resume(&mut region, &mut before, &poller)?;
             regions.push(region);
         }
         if let Some((name, _)) = before.state.regions.into_iter().next() {
@@ -76,6 +70,7 @@ impl Server {
         }
         let (stop, stopped) = Trigger::pair().map_err(system("create a socket pair"))?;
         let (report, asked) = Trigger::pair().map_err(system("create a socket pair"))?;
+        let (reload, changed) = Trigger::pair().map_err(system("create a socket pair"))?;
         let reserve = spare_descriptor().map_err(system("create an eventfd"))?;
         let mut server = Self {
             poller,
@@ -85,8 +80,11 @@ impl Server {
             reserve: Some(reserve),
             stop,
             report,
+            reload,
             stopped,
             asked,
+            changed,
+            source: Source::default(),
             regions,
             status: status.map(StatusSocket::new),
             hand_over,
@@ -95,12 +93,14 @@ impl Server {
             in_flight: config.in_flight(),
         };
         if let Some(manager) = successor {
-            server
-                .keep_all(manager, kept)
+            let batch = server.keeper.batch();
+            state(&server.regions, server.next_connection, batch)
+                .and_then(|state| server.keeper.begin(manager, kept, &state))
                 .map_err(|source| BindError::System {
                     action: "have the service manager keep descriptors",
                     source,
                 })?;
+            server.keep_all();
         }
         server.watch_all()?;
         server.own();
@@ -113,26 +113,6 @@ impl Server {
         Ok(server)
     }
 
-    /// Has everything kept for a successor that is not kept yet, and nothing else.
-    fn keep_all(&mut self, manager: ServiceManager, kept: BTreeMap<String, u64>) -> io::Result<()> {
-        let before: BTreeSet<String> = kept.keys().cloned().collect();
-        let state = state(&self.regions, self.next_connection, self.keeper.batch())?;
-        self.keeper.begin(manager, kept, &state)?;
-        let mut keeper = std::mem::replace(&mut self.keeper, Keeper::new(Journal::new()?));
-        let mut needed = BTreeSet::from([names::JOURNAL.to_owned()]);
-        for (name, fds) in self.descriptors() {
-            if !before.contains(&name) {
-                keeper.keep(&name, &fds);
-            }
-            needed.insert(name);
-        }
-        before
-            .difference(&needed)
-            .for_each(|name| keeper.drop_kept(name));
-        self.keeper = keeper;
-        Ok(())
-    }
-
     fn watch_all(&self) -> Result<(), BindError> {
         let watch = |fd: &dyn std::os::fd::AsFd, token| {
             self.poller
@@ -141,6 +121,7 @@ impl Server {
         };
         watch(&self.stopped, Token::Stop)?;
         watch(&self.asked, Token::Report)?;
+        watch(&self.changed, Token::Reload)?;
         for (listener, token) in self.listeners() {
             watch(listener, token)?;
         }
@@ -188,8 +169,8 @@ impl Server {
                 config.max_peers
             );
         }
-        for Door { name, .. } in &self.doors {
-            info!("listening for {name}");
+        for Door { name, listener, .. } in &self.doors {
+            info!("listening for {name} at {listener}");
         }
     }
 }
@@ -204,97 +185,4 @@ impl TakeOver {
     pub fn finish(self, server: &mut Server) -> io::Result<()> {
         self.wait().inspect_err(|_| server.abandon())
     }
-}
-
-/// Makes a region from its configuration and what is left of the one before.
-fn restore(
-    config: &RegionConfig,
-    left: Option<RegionState<'_>>,
-    inheritance: &mut Inheritance,
-) -> Result<Region, BindError> {
-    let memory = match inheritance.take(&names::memory(&config.name)) {
-        Some(fd) => Memory::adopt(fd, config)?,
-        None if left.is_some() => return Err(lost(config, "the memory is missing")),
-        None => Memory::create(config)?,
-    };
-    let (mut membership, order) = match left {
-        Some(left) => {
-            check_vectors(config, left.vectors.get())?;
-            (left.membership.into_owned(), left.doorbells)
-        }
-        None => (Membership::new(0), BTreeMap::new()),
-    };
-    membership.set_limit(config.max_peers as usize);
-    for peer in &config.peers {
-        membership
-            .reserve(peer.id.into())
-            .map_err(|error| BindError::FixedId(config.name.clone(), error))?;
-    }
-    let mut region = Region::new(config.clone(), memory, membership)?;
-    for (id, order) in order {
-        // The records do not say when eventfds are done with, as the membership does.
-        if !region.membership.contains(id) && !region.membership.is_lasting(id) {
-            continue;
-        }
-        let fds = inheritance.take_all(&names::doorbells(&config.name, id));
-        let read = Doorbells::adopt(fds, &order).map_err(|error| lost(config, error))?;
-        match read {
-            Some(doorbells) => {
-                check_fixed_vectors(config, id, &doorbells)?;
-                region.doorbells.insert(id, doorbells);
-            }
-            // The service manager did not take all of them.
-            None => error!("{}: eventfds of client {id} are missing", config.name),
-        }
-    }
-    Ok(region)
-}
-
-/// Goes on with the connections of the server before.
-fn resume(region: &mut Region, before: &mut Predecessor, poller: &Poller) -> Result<(), BindError> {
-    for number in region.membership.connections().collect::<Vec<_>>() {
-        if let Some((door, socket)) = before.sockets.remove(&number) {
-            region
-                .resume(poller, number, door, socket)
-                .map_err(system("add to the epoll instance"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Who is there has as many vectors as before, and so has to have who comes: QEMU needs a number that it
-/// can rely on.
-fn check_vectors(config: &RegionConfig, had: u16) -> Result<(), BindError> {
-    if had == config.vectors {
-        return Ok(());
-    }
-    Err(BindError::InheritedVectors {
-        region: config.name.clone(),
-        had,
-        wanted: config.vectors,
-    })
-}
-
-fn check_fixed_vectors(
-    config: &RegionConfig,
-    id: PeerId,
-    doorbells: &Doorbells,
-) -> Result<(), BindError> {
-    let Some(peer) = config.peers.iter().find(|peer| peer.id == id.get()) else {
-        return Ok(());
-    };
-    let wanted = peer.checked_vectors(config)?.get();
-    if doorbells.len() == usize::from(wanted) {
-        return Ok(());
-    }
-    Err(BindError::FixedVectors {
-        region: config.name.clone(),
-        id,
-        had: doorbells.len(),
-        wanted,
-    })
-}
-
-fn lost(config: &RegionConfig, why: impl ToString) -> BindError {
-    BindError::Inheritance(format!("region {}: {}", config.name, why.to_string()))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Has kept all that a successor needs if this server is killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -11,7 +11,7 @@ use tracing::error;
 
 use crate::succession::journal::Journal;
 use crate::succession::manager::ServiceManager;
-use crate::succession::names::JOURNAL;
+use crate::succession::names::{Named, JOURNAL};
 use crate::succession::page::Message;
 use crate::succession::state::{Record, State};
 
@@ -83,6 +83,21 @@ impl Keeper {
             return true;
         };
         total + count as u64 <= room
+    }
+
+    /// Has all of these descriptors kept, those that are not yet, and beside the journal nothing else.
+    pub(crate) fn keep_only(&mut self, all: &[Named<'_>]) {
+        self.attempt(|_, kept| {
+            for (name, fds) in all {
+                if !kept.counts.contains_key(name) {
+                    kept.keep(name, fds)?;
+                }
+            }
+            let needed: BTreeSet<_> = all.iter().map(|(name, _)| name.as_str()).collect();
+            let mut rest: Vec<_> = kept.counts.keys().cloned().collect();
+            rest.retain(|name| name != JOURNAL && !needed.contains(name.as_str()));
+            Ok(rest.iter().try_for_each(|name| kept.drop_kept(name))?)
+        });
     }
 
     /// Has descriptors kept for the successor.

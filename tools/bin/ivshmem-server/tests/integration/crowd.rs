@@ -86,20 +86,20 @@ impl Member {
 }
 
 /// Clients of one server, all of which read.
-struct Crowd {
+pub struct Crowd {
     epoll: OwnedFd,
     members: Vec<Option<Member>>,
 }
 
 impl Crowd {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             epoll: epoll::create(CreateFlags::CLOEXEC).unwrap(),
             members: Vec::new(),
         }
     }
 
-    fn join(&mut self, path: &Path, clients: usize) {
+    pub fn join(&mut self, path: &Path, clients: usize) {
         let member = Member::new(path, clients);
         let data = EventData::new_u64(self.members.len() as u64);
         epoll::add(&self.epoll, &member.connection, data, EventFlags::IN).unwrap();
@@ -107,7 +107,7 @@ impl Crowd {
     }
 
     /// Reads until so many messages have come; a version and its ID count as one.
-    fn read(&mut self, mut messages: usize) {
+    pub fn read(&mut self, mut messages: usize) {
         let limit = Timespec::try_from(LIMIT).unwrap();
         while messages > 0 {
             let mut events: Vec<Event> = Vec::with_capacity(64);
@@ -138,7 +138,7 @@ impl Crowd {
 }
 
 /// Messages to all when one joins `others`, as [`Crowd::read`] counts them.
-fn messages_of_join(others: usize) -> usize {
+pub fn messages_of_join(others: usize) -> usize {
     2 + VECTORS * (others + 1) + VECTORS * others
 }
 

