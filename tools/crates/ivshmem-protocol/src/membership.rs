@@ -298,12 +298,11 @@ impl Membership {
     }
 
     /// Records that this many of the [next messages](Self::next_messages) have been sent to a
-    /// connection.
+    /// connection. There are never more than wait.
     pub fn advance(&mut self, connection: ConnectionId, messages: usize) {
         if let Some(recipient) = self.recipients.get_mut(&connection) {
-            for _ in 0..messages {
-                recipient.advance(&self.events);
-            }
+            let advance = || recipient.advance(&self.events);
+            core::iter::from_fn(advance).take(messages).for_each(drop);
         }
     }
 

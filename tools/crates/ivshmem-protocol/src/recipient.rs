@@ -185,7 +185,7 @@ impl Recipient {
 
     /// Number of messages that it has not been sent.
     pub(crate) fn waiting(&self, events: &Events) -> usize {
-        let handshake = HANDSHAKE_MESSAGES - usize::from(self.handshake);
+        let handshake = HANDSHAKE_MESSAGES.saturating_sub(usize::from(self.handshake));
         if self.leaving {
             return handshake;
         }

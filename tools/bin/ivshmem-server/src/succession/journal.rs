@@ -305,6 +305,47 @@ mod tests {
         }
     }
 
+    /// Whatever is in it, reading it ends, and so does what is done with what was read.
+    #[test]
+    fn any_damage_is_survived() {
+        let mut journal = journal();
+        for number in 0..3 {
+            journal.append(&join(ConnectionId(number))).unwrap();
+        }
+        for (batch, messages) in [(1, 3), (2, 1)] {
+            let number = ConnectionId(0);
+            let sent = Record::Sent {
+                batch,
+                number,
+                messages,
+            };
+            journal.append(&sent).unwrap();
+        }
+        let number = ConnectionId(1);
+        journal.append(&Record::Removed { number }).unwrap();
+        let text = read_from(journal.as_fd(), journal.page.start()).unwrap();
+        let mut understood = 0;
+        for index in 0..text.len() {
+            for byte in [b'0', b'9', b'-', b'}', b'\n', 0xff] {
+                let mut damaged = text.clone();
+                damaged[index] = byte;
+                let Ok((state, valid)) = read(&damaged) else {
+                    continue;
+                };
+                understood += 1;
+                assert!(valid <= damaged.len());
+                for region in state.regions.values() {
+                    let membership = &region.membership;
+                    for number in membership.connections() {
+                        membership.next_messages(number, 100).for_each(drop);
+                        membership.waiting(number);
+                    }
+                }
+            }
+        }
+        assert!(understood > 100, "{understood}");
+    }
+
     #[test]
     fn damage_is_noticed() {
         let mut journal = journal();
