@@ -10,6 +10,7 @@ mod machine;
 mod page;
 mod pair;
 mod report;
+mod row;
 mod rows;
 mod series;
 mod stage;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::rows::{Group, Quantile, Rival, Row, GROUPS};
+use crate::row::{Group, Quantile, Rival, Row};
+use crate::rows::GROUPS;
 use crate::series::{Run, Unit};
 
 /// All of a measurement. What is below `groups` follows from `stages`.
@@ -246,7 +247,7 @@ fn median(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::row;
+    use crate::row::row;
     use crate::series::Quantiles;
 
     fn run(ours: f64, theirs: f64) -> Run {

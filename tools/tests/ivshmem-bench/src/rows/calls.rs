@@ -2,7 +2,7 @@
 
 //! What the other calls cost.
 
-use super::{row, Group};
+use crate::row::{row, Group};
 
 const OPEN: &str = "calls.open_close";
 

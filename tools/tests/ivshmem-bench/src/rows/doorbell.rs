@@ -2,7 +2,7 @@
 
 //! What a ring costs.
 
-use super::{row, Group};
+use crate::row::{row, Group};
 
 const PWRITE: &str = "doorbell.vfio_pwrite";
 const RING: &str = "doorbell.RING";

@@ -2,7 +2,7 @@
 
 //! Mapping the shared memory.
 
-use super::{count, row, Group};
+use crate::row::{count, row, Group};
 
 const METHOD: &str = "One byte of each 4 KiB is written; mmap() is a part of it. The rivals' memory is there before, as the shared \
     memory is. Faults are those that getrusage() counts, with those of the process itself.";
@@ -27,7 +27,7 @@ pub static HIGH: Group = Group {
     rows: ROWS,
 };
 
-const ROWS: &[super::Row] = &[
+const ROWS: &[crate::row::Row] = &[
     row(
         "map and touch 64 MiB",
         "faults.ours.touch",

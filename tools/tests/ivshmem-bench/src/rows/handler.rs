@@ -2,7 +2,7 @@
 
 //! What an interrupt costs the CPU.
 
-use super::{count, row, Group};
+use crate::row::{count, row, Group};
 
 const NOBODY: &str = "handler.nobody";
 const VFIO: &str = "handler.vfio";

@@ -2,7 +2,7 @@
 
 //! From one guest to another and back.
 
-use super::{row, Group};
+use crate::row::{row, Group};
 
 const SERIAL: &str = "pair.virtio_serial";
 const NET: &str = "pair.virtio_net";

@@ -2,7 +2,7 @@
 
 //! Page faults of several threads at once.
 
-use super::{row, Group};
+use crate::row::{row, Group};
 
 /// By the wall clock: instructions do not wait for locks.
 pub static GROUP: Group = Group {

@@ -2,7 +2,7 @@
 
 //! From the interrupt to the program, in eight ways.
 
-use super::{row, Group};
+use crate::row::{row, Group};
 
 const INJECTED: &str = "A helper module makes the very interrupt pending with irq_inject_interrupt() while interrupts are \
     off, reads the time stamp counter, and lets it through: the vector, the flow handler and the driver's handler are \
