@@ -292,9 +292,9 @@ impl Device {
     pub(crate) fn resume(&self) {
         if let Some(registers) = self.registers.try_access() {
             // What failed to come back reads all ones.
-            match registers.read32(regs::IV_POSITION) {
-                position @ 0..=regs::MAX_PEER => self.position.store(position, Relaxed),
-                _ => {}
+            let position = registers.read32(regs::IV_POSITION);
+            if position <= regs::MAX_PEER {
+                self.position.store(position, Relaxed);
             }
         }
         // In this order: who sees the memory again sees the new generation, and who is woken sees

@@ -11,7 +11,7 @@ pub const REGION_SHIFT: u32 = 40;
 pub enum Region {
     /// The shared memory, BAR2.
     Memory = 0,
-    /// The event page, [`super::events::EVENT_PAGE_SIZE`] bytes, read-only.
+    /// The event page, which begins with an [`super::events::EventPage`], read-only.
     Events = 1,
     /// The register page, BAR0.
     Registers = 2,

@@ -63,8 +63,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn handle(&self, context: &IrqContext) -> Option<Delta>;
 }
 
-/// On PREEMPT_RT too, the timer runs in interrupt context: real-time programs that keep a CPU busy would
-/// hold up a soft interrupt, and so the vector. Enabling an MSI-X vector takes raw spinlocks only.
+/// On PREEMPT_RT too, the timer runs in interrupt context: real-time programs that keep a CPU busy
+/// would hold up a soft interrupt, and so the vector. Enabling an MSI-X vector takes raw spinlocks
+/// only.
 const TIMER_MODE: bindings::hrtimer_mode = bindings::hrtimer_mode_HRTIMER_MODE_REL_HARD;
 
 /// A vector that was requested, with what its handler needs.
