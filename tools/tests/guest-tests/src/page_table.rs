@@ -2,7 +2,7 @@
 
 //! Looks at a guest's page table from the outside, through QEMU's monitor.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vmbench::Guest;
@@ -18,9 +18,6 @@ const ATTRIBUTE_LARGE: u64 = 1 << 12;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// CR4: the tables have five levels.
 const CR4_LA57: u64 = 1 << 12;
-
-/// How often to look again when the CPU was at something else.
-const ATTEMPTS: u32 = 50;
 
 /// The leaf entry that maps an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +35,8 @@ pub struct Entry {
 /// The leaf entry for `address` in the page table that the first CPU of `guest` has in use when what it
 /// maps is at `physical`. That CPU has to be busy with the program whose address it is.
 pub fn entry(guest: &Guest, address: u64, physical: u64) -> Result<Entry, String> {
-    let mut seen = Err("the CPU never had a page table for it".to_string());
-    for _ in 0..ATTEMPTS {
+    let begin = Instant::now();
+    loop {
         let monitor = |line: &str| -> Result<String, String> {
             let value = guest
                 .qmp()
@@ -52,13 +49,13 @@ pub fn entry(guest: &Guest, address: u64, physical: u64) -> Result<Entry, String
         monitor("cont")?;
         match found? {
             Some(entry) if entry.physical == physical => return Ok(entry),
-            Some(entry) => seen = Err(format!("{entry:x?} is not at {physical:#x}")),
-            None => {}
+            other if begin.elapsed() > test_limit::limit() => {
+                return Err(format!("the CPU has {other:x?}, nothing at {physical:#x}"));
+            }
+            // Another program had the CPU.
+            _ => std::thread::sleep(Duration::from_millis(20)),
         }
-        // Another program had the CPU.
-        std::thread::sleep(Duration::from_millis(20));
     }
-    seen
 }
 
 fn walk(
