@@ -63,6 +63,10 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn handle(&self, context: &IrqContext) -> Option<Delta>;
 }
 
+/// On PREEMPT_RT too, the timer runs in interrupt context: real-time programs that keep a CPU busy would
+/// hold up a soft interrupt, and so the vector. Enabling an MSI-X vector takes raw spinlocks only.
+const TIMER_MODE: bindings::hrtimer_mode = bindings::hrtimer_mode_HRTIMER_MODE_REL_HARD;
+
 /// A vector that was requested, with what its handler needs.
 #[pin_data]
 struct Line<H> {
@@ -219,7 +223,7 @@ impl<H: Handler> Line<H> {
                     Some(end_pause::<H>),
                     // CAST: A small constant.
                     bindings::CLOCK_MONOTONIC as bindings::clockid_t,
-                    bindings::hrtimer_mode_HRTIMER_MODE_REL,
+                    TIMER_MODE,
                 )
             }),
             held_back: Atomic::new(false),
@@ -243,12 +247,7 @@ impl<H: Handler> Line<H> {
         unsafe { bindings::disable_irq_nosync(self.number) };
         // SAFETY: The timer is set up, and cancelled before it is freed.
         unsafe {
-            bindings::hrtimer_start_range_ns(
-                self.timer.get(),
-                time.as_nanos(),
-                0,
-                bindings::hrtimer_mode_HRTIMER_MODE_REL,
-            )
+            bindings::hrtimer_start_range_ns(self.timer.get(), time.as_nanos(), 0, TIMER_MODE)
         };
     }
 
