@@ -47,8 +47,9 @@ else
   kernel_args :=
 endif
 
-# The command line's KDIR is ours; kbuild gets its own arguments. $(1) is the directory for what it makes.
-kbuild = $(in_kernel) make -C $(kdir) $(kernel_args) M=$(CURDIR)/src MO=$(CURDIR)/$(1)
+# The command line's KDIR is ours; kbuild gets its own arguments. $(1) is the directory for what it makes, $(2) that of the
+# sources.
+kbuild = $(in_kernel) make -C $(kdir) $(kernel_args) M=$(CURDIR)/$(or $(2),src) MO=$(CURDIR)/$(1)
 
 # kbuild does not notice when it makes the same files for another kernel: the directory remembers for which.
 built_for = $(kdir) $(shell cat $(kdir)/include/config/kernel.release) $(shell stat -c %Y $(kdir)/rust/libkernel.rmeta)
@@ -231,6 +232,42 @@ test-debug-kernel: debug-kernel guest
 test-qemu-versions: programs
 	tools/bin/ivshmem-server/tests/qemu-versions tools/target/release/ivshmem-server
 
+# --- Measurements ------------------------------------------------------------------------------------------------------
+
+# Guests run the sandbox's kernel, so its module is what is measured. ACCEL=kvm: with KVM, in nanoseconds.
+ACCEL ?= tcg
+bench_sources := tools/tests/ivshmem-bench
+bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard $(bench_sources)/guest/*.c))
+bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
+
+build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
+	$(call guest_program)
+
+# Raises interrupts from inside of a guest.
+.PHONY: bench-inject bench-ready
+bench-inject: kernel-accepted
+	@mkdir -p build/inject
+	+@$(call kbuild,build/inject,$(bench_sources)/inject) modules
+
+bench-ready: $(bench_programs)
+	+@$(MAKE) modules bench-inject KDIR=sandbox
+
+.PHONY: bench
+bench: bench-ready
+	cd tools && cargo run --release --locked --package ivshmem-bench -- measure --accel $(ACCEL) --json ../build/bench.json
+
+# The documentation's page, from what `make bench` measured.
+.PHONY: bench-docs
+bench-docs:
+	cd tools && cargo run --quiet --release --locked --package ivshmem-bench -- document ../build/bench.json
+
+# Instructions of the hot paths against the baseline in the tree; bench-baseline writes that anew.
+.PHONY: bench-check bench-baseline
+bench-check bench-baseline: bench-ready
+	cd tools && cargo run --quiet --release --locked --package ivshmem-bench -- check $(if $(filter bench-baseline,$@),--update)
+
+# --- Demo --------------------------------------------------------------------------------------------------------------
+
 .PHONY: demo
 demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 	+@$(MAKE) modules KDIR=sandbox
@@ -372,6 +409,9 @@ help:
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
 	@echo '             headers, programs; install-module, -system, -headers, -programs: one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
+	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
+	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
+	@echo '             bench-baseline writes'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'

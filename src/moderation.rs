@@ -101,24 +101,16 @@ impl Moderation {
         })
     }
 
-    /// Runs `handle` for the interrupt that made the count of its vector `seq`; returns for how
-    /// long the vector is to be held back, if at all. Any context, on one CPU at a time for each
-    /// vector.
+    /// When the handler of the interrupt began that made the count of its vector `seq`, if that is
+    /// one to be timed: for [`Moderation::judge`]. Any context.
     #[inline(always)]
-    pub(crate) fn run(&self, sampler: &Sampler, seq: u64, handle: impl FnOnce()) -> Option<Delta> {
-        if seq % u64::from(SAMPLE) != 0 {
-            handle();
-            return None;
-        }
-        let start = self.now();
-        handle();
-        self.judge(sampler, start)
+    pub(crate) fn sample(&self, seq: u64) -> Option<i64> {
+        (seq % u64::from(SAMPLE) == 0).then(|| self.now())
     }
 
-    /// For how long a vector is to be held back whose sampled interrupt began at `start`.
-    #[cold]
-    #[inline(never)]
-    fn judge(&self, sampler: &Sampler, start: i64) -> Option<Delta> {
+    /// For how long the vector of this sampler is to be held back, if at all, whose handler began
+    /// at `start` and has just ended. Any context, on one CPU at a time for each vector.
+    pub(crate) fn judge(&self, sampler: &Sampler, start: i64) -> Option<Delta> {
         let end = self.now();
         // As much again for what the handler causes around it.
         let each = 2 * sampler.shorter(end - start) + OVERHEAD_NS;
@@ -161,6 +153,8 @@ impl Moderation {
         (said == 0 || now - said > EVERY_NS) && self.said.cmpxchg(said, now.max(1), Relaxed).is_ok()
     }
 
+    #[cold]
+    #[inline(never)]
     fn now(&self) -> i64 {
         self.begin.elapsed().as_nanos()
     }

@@ -44,30 +44,29 @@ pub(crate) struct Vector {
 
 impl irq::Handler for Vector {
     /// The device's status register is not asked: with MSI-X it says nothing.
+    #[inline(always)]
     fn handle(&self, context: &IrqContext) -> Option<Delta> {
         let seq = self.events.count(self.index)?;
-        let pause = self.moderation.run(&self.sampler, seq, || {
-            self.events.notify(self.index, seq, context);
-        });
-        if pause.is_some() {
-            self.say();
-        }
-        pause
+        let sample = self.moderation.sample(seq);
+        self.events.notify(self.index, seq, context);
+        sample.and_then(|start| self.moderate(start))
     }
 }
 
 impl Vector {
-    /// Says in the kernel log that the vector is held back.
+    /// For how long to hold the vector back, if at all, whose handler began at `start`.
     #[cold]
     #[inline(never)]
-    fn say(&self) {
-        if self.moderation.may_say() {
+    fn moderate(&self, start: i64) -> Option<Delta> {
+        let pause = self.moderation.judge(&self.sampler, start);
+        if pause.is_some() && self.moderation.may_say() {
             dev_warn!(
                 self.device,
                 "a peer rings vector {} faster than this machine keeps up with: held back\n",
                 self.index
             );
         }
+        pause
     }
 }
 

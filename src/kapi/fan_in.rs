@@ -109,6 +109,8 @@ struct Shared {
     /// Mask of the sources in whose queue the entry is. A bit changes under the lock of that
     /// source's queue only, together with the list.
     joined: Atomic<u64>,
+    /// Mask of the sources in whose queue the entry ever was. Bits are only set.
+    entered: Atomic<u64>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -144,6 +146,7 @@ impl FanIn {
                 queue <- new_wait_queue!(c"ivshmem_file"),
                 selected: Atomic::new(selected),
                 joined: Atomic::new(0),
+                entered: Atomic::new(0),
                 _pin: PhantomPinned,
             }),
             // SAFETY: `this` points to the object that is being initialised in place.
@@ -209,6 +212,10 @@ impl FanIn {
         if missing == 0 {
             return;
         }
+        let mut entered = shared.entered.load(Relaxed);
+        while let Err(now) = shared.entered.cmpxchg(entered, entered | missing, Relaxed) {
+            entered = now;
+        }
         while missing != 0 {
             // CAST: Below 64.
             let index = missing.trailing_zeros() as usize;
@@ -256,8 +263,12 @@ impl Shared {
     unsafe fn leave(&self, queue: &WaitQueue, entry: &Opaque<Entry>) {
         // SAFETY: The entry is initialised; the bit never changes.
         let bit = unsafe { (*entry.get()).bit };
-        // Also if the bit is clear: a wake-up that clears it holds the lock, and goes on using the
-        // entry and this object until it releases it.
+        // Who never waited costs nothing. Nobody is left who would enter.
+        if bit != 0 && self.entered.load(Relaxed) & bit == 0 {
+            return;
+        }
+        // Also if the bit is clear in `joined`: a wake-up that clears it holds the lock, and goes
+        // on using the entry and this object until it releases it.
         queue.locked(|_| {
             if bit == 0 || self.joined.load(Relaxed) & bit != 0 {
                 // SAFETY: The lock is held, and the entry is in the list: that for everybody

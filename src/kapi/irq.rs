@@ -237,6 +237,8 @@ impl<H: Handler> Line<H> {
     }
 
     /// Holds the vector back. Called by its handler.
+    #[cold]
+    #[inline(never)]
     fn pause(&self, time: Delta) {
         // Twice before the timer has run: an interrupt that was under way on another CPU.
         if self.ending.load(Acquire) || self.held_back.xchg(true, Full) {

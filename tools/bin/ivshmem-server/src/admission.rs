@@ -3,20 +3,25 @@
 
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
-use ivshmem_protocol::{JoinError, PeerId};
+use ivshmem_protocol::{ConnectionId, JoinError, PeerId};
 use rustix::io::Errno;
 use tracing::{debug, warn};
 
 use crate::access::Denial;
-use crate::client::{has_hung_up, refuse, Client};
+use crate::client::{has_hung_up, limit_in_flight, refuse, Client};
 use crate::door::Door;
 use crate::doorbells::Doorbells;
-use crate::journal::Record;
-use crate::names;
 use crate::poller::{Interest, Poller, Token};
 use crate::region::{Common, Region};
-use crate::roster::ConnectionId;
+use crate::succession::names;
+use crate::succession::state::Record;
+use crate::RegionSize;
+
+/// Target of what the log says of clients that are refused. Whoever writes it can tell it from the rest,
+/// so that a flood of them does not hide what happens to others.
+pub const REFUSALS: &str = "ivshmem_server::refusals";
 
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +30,22 @@ enum Refusal {
     Denied(#[from] Denial),
     #[error(transparent)]
     Join(#[from] JoinError),
+    #[error("user {uid} has {places} clients, which is all it can have (max-peers-per-user)")]
+    TooMany { uid: u32, places: u32 },
+    #[error("user {0} has had too many clients join: {1} in a minute are allowed (join-rate)")]
+    TooOften(u32, u32),
+    #[error(
+        "another client has made the memory smaller than {0}, which kills who uses it; restart all"
+    )]
+    Shrunk(RegionSize),
     #[error("cannot create its eventfds: {0}")]
     Eventfd(Errno),
     #[error("cannot number its eventfds: {0}")]
     Number(std::io::Error),
     #[error("cannot wait for it: {0}")]
     Poller(Errno),
+    #[error("cannot limit what its socket takes: {0}")]
+    Limit(Errno),
 }
 
 /// Lets in, or refuses, whoever came through a door of a region.
@@ -41,20 +56,34 @@ pub(crate) fn receive(
     number: ConnectionId,
     socket: OwnedFd,
 ) {
+    if !common
+        .keeper
+        .has_room(1 + usize::from(region.config.most_vectors()))
+    {
+        // It is told nothing yet, so it need not be kept.
+        warn!(
+            target: REFUSALS,
+            "{}: refusing a client: the service manager can keep no more descriptors; raise \
+             FileDescriptorStoreMax=, or lower --max-peers",
+            door.name
+        );
+        region.counters.refused += 1;
+        return refuse(&socket);
+    }
     let kept = names::connection(number, &door.name);
     // First of all: if the server were killed before, the client would get no answer.
-    common.ledger.keep(&kept, &[socket.as_fd()]);
+    common.keeper.keep(&kept, &[socket.as_fd()]);
     // Nobody else need hear of a client that came and went, and no ID is spent on it.
     if has_hung_up(&socket) {
         debug!("a client connected and left at once");
-        common.ledger.drop_kept(&kept);
+        common.keeper.drop_kept(&kept);
         return;
     }
     if let Err((refusal, socket)) = admit(region, common, door, number, socket) {
-        warn!("{}: refusing a client: {refusal}", door.name);
+        warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
         region.counters.refused += 1;
         refuse(&socket);
-        common.ledger.drop_kept(&kept);
+        common.keeper.drop_kept(&kept);
     }
 }
 
@@ -83,6 +112,8 @@ fn admit(
         .map_err(Refusal::from)
         .and_then(|credentials| {
             let place = prepare(region, common, door)?;
+            check_user(region, credentials.uid)?;
+            limit_in_flight(&socket, common.in_flight).map_err(Refusal::Limit)?;
             watch(common.poller, &socket, number)?;
             Ok((credentials, place))
         });
@@ -100,7 +131,7 @@ fn admit(
     };
     if let Some(doorbells) = place.doorbells {
         let name = names::doorbells(&region.config.name, place.id);
-        common.ledger.keep(&name, &doorbells.fds());
+        common.keeper.keep(&name, &doorbells.fds());
         region.doorbells.insert(place.id, doorbells);
     }
     let record = Record::Joined {
@@ -110,12 +141,12 @@ fn admit(
         vectors: place.vectors,
         doorbells: place.numbers,
     };
-    common.ledger.record(|| record);
-    let recycling = region.roster.membership().is_recycling();
+    common.keeper.record(|| record);
+    let recycling = region.membership.is_recycling();
     region
-        .enter(common, number, place.fixed, place.vectors, client)
+        .enter(number, place.fixed, place.vectors, client)
         .map_err(|(error, socket)| (error.into(), socket))?;
-    if region.roster.membership().is_recycling() && !recycling {
+    if region.membership.is_recycling() && !recycling {
         warn!(
             "{}: almost all IDs have been given out: from now on, they are used again and again, \
              and nobody is told when such a client leaves; restart the server when no guest needs it",
@@ -125,19 +156,33 @@ fn admit(
     Ok(())
 }
 
+/// Makes sure that a user takes no more than its share.
+fn check_user(region: &mut Region, uid: u32) -> Result<(), Refusal> {
+    if let Some(places) = region.config.max_peers_per_user {
+        let clients = region.clients.values();
+        let theirs = clients.filter(|client| client.credentials.uid == uid);
+        if theirs.count() >= places as usize {
+            return Err(Refusal::TooMany { uid, places });
+        }
+    }
+    if region.may_join(uid, Instant::now()) {
+        return Ok(());
+    }
+    Err(Refusal::TooOften(uid, region.config.join_rate))
+}
+
 /// Makes sure that there is a place for a client, and eventfds.
 fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<Place, Refusal> {
+    if !region.memory.is_whole(&region.config) {
+        return Err(Refusal::Shrunk(region.config.size));
+    }
     let peer = door.peer.map(|index| &region.config.peers[index]);
     let fixed = peer.map(|peer| PeerId::from(peer.id));
     let wanted = peer.and_then(|peer| NonZeroU16::new(peer.vectors?));
-    let id = match fixed {
-        None => region.roster.next_id()?,
-        Some(id) => {
-            clear_place(region, common, id);
-            region.roster.check_fixed(id)?;
-            id
-        }
-    };
+    if let Some(id) = fixed {
+        clear_place(region, common, id);
+    }
+    let id = region.membership.next_id(fixed)?;
     let Some(doorbells) = region.doorbells.get(&id) else {
         let vectors = wanted.unwrap_or(region.vectors);
         let doorbells = Doorbells::new(vectors).map_err(Refusal::Eventfd)?;
@@ -164,7 +209,7 @@ fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<
 /// Takes the place of a fixed ID from one who has hung up: a virtual machine may be back before its
 /// end was noticed.
 fn clear_place(region: &mut Region, common: &mut Common<'_>, id: PeerId) {
-    if let Some(number) = region.roster.connection_of(id) {
+    if let Some(number) = region.membership.connection_of(id) {
         let old = region.clients.get(&number);
         if old.is_some_and(|client| has_hung_up(&client.socket)) {
             region.remove(common, number, "its successor is there");

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use ivshmem_protocol::PROTOCOL_VERSION;
 use ivshmem_server::{
     parse_group, parse_user, Config, HugePages, MemorySource, RegionConfig, RegionSize,
-    DEFAULT_MAX_PEERS, DEFAULT_VECTORS, MAX_VECTORS,
+    DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE, DEFAULT_VECTORS, MAX_VECTORS,
 };
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
@@ -21,6 +21,7 @@ Start QEMU with:
 
 Signals:
   SIGTERM, SIGINT  remove the sockets and end; clients keep the memory and their interrupts
+  SIGHUP           with --config, read that again; otherwise as SIGTERM
   SIGUSR1          report on the standard error who is there
 
 Exit status:
@@ -135,11 +136,30 @@ pub struct RegionOptions {
 
     /// Clients that can be connected at the same time
     ///
-    /// More are refused. Each takes N+1 file descriptors, where N is the number of vectors.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PEERS, value_parser =
+    /// More are refused. Each takes N+1 file descriptors, where N is the number of vectors. Unless said, 64, or
+    /// as many as --client-descriptors allows if that is less.
+    #[arg(long, value_name = "N", value_parser =
           clap::value_parser!(u32).range(i64::from(*RegionConfig::MAX_PEERS.start())
                                          ..=i64::from(*RegionConfig::MAX_PEERS.end())))]
-    pub max_peers: u32,
+    pub max_peers: Option<u32>,
+
+    /// Clients of one user that can be connected at the same time, if not as many
+    #[arg(long, value_name = "N")]
+    pub max_peers_per_user: Option<u32>,
+
+    /// Joins of one user in a minute, in the long run; 0 for no limit
+    ///
+    /// More are refused, after four times as many at once as --max-peers. Each join takes one of 65536 IDs,
+    /// after which clients that leave are no longer announced.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOIN_RATE)]
+    pub join_rate: u32,
+
+    /// Open files that every client can have, RLIMIT_NOFILE
+    ///
+    /// Each QEMU needs N descriptors for each client, where N is the number of vectors, and 124 for itself.
+    /// If it cannot have one of them, it dies. The server does not start if this is not enough.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CLIENT_DESCRIPTORS)]
+    pub client_descriptors: u32,
 
     /// Where the memory comes from: memfd, shm:NAME or path:FILE
     ///
@@ -234,7 +254,10 @@ impl RegionOptions {
         config.prealloc = self.prealloc;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors;
-        config.max_peers = self.max_peers;
+        config.max_peers_per_user = self.max_peers_per_user;
+        config.join_rate = self.join_rate;
+        config.client_descriptors = self.client_descriptors;
+        config.max_peers = self.max_peers.unwrap_or_else(|| config.usual_max_peers());
         config
     }
 }
@@ -247,8 +270,8 @@ pub fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol-version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "config", "fd", "fd-store", "fixed-id", "hand-over",
-            "hugepages", "keep-memory", "memory-memfd", "memory-path", "memory-shm", "notify",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "fd", "fd-store", "fixed-id", "hand-over",
+            "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",
         ],
@@ -308,6 +331,18 @@ mod tests {
         let old = "ivshmem-server -S /run/socket -m /dev/hugepages";
         let region = Cli::parse_from(old.split(' ')).region.config();
         assert_eq!(region.memory, MemorySource::File("/dev/hugepages".into()));
+    }
+
+    #[test]
+    fn more_vectors_leave_fewer_places() {
+        let places = |args: &[&str]| {
+            let all = ["ivshmem-server", "-S", "x"].iter().chain(args);
+            Cli::parse_from(all).region.config().max_peers
+        };
+        assert_eq!(places(&[]), 64);
+        assert_eq!(places(&["--vectors=64"]), 14);
+        assert_eq!(places(&["--vectors=256", "--client-descriptors=100"]), 1);
+        assert_eq!(places(&["--vectors=64", "--max-peers=20"]), 20);
     }
 
     #[test]

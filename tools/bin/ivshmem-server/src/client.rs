@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! One connection.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use ivshmem_protocol::{Pending, ServerMessage};
+use ivshmem_protocol::ServerMessage;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{
-    recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-};
+use rustix::net::{recv, send, sockopt, RecvFlags, SendFlags};
 
 use crate::poller::Interest;
 use crate::sys::Credentials;
+
+/// What the kernel counts in bytes for a message that is in a socket.
+const MESSAGE_COST: usize = 768;
 
 /// The socket of a connection, and what is known of the other end.
 #[derive(Debug)]
@@ -31,14 +30,11 @@ pub(crate) struct Client {
 /// How far sending got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// The queue is empty.
+    /// It has been told all.
     Done,
     /// The client must read first. The poller tells when it did.
     Blocked,
-    /// The client must read first. The ledger tells when it did.
-    Unread,
-    /// The system lacks something, or the client is just reading; no event will tell when that
-    /// is over.
+    /// The system lacks something; no event will tell when that is over.
     Starved(Errno),
     /// The connection is broken.
     Broken(Errno),
@@ -69,27 +65,11 @@ impl Client {
     }
 }
 
-/// Sends a message, or the rest of it, and with it the descriptor that belongs to it. Does not
-/// block. Returns how many bytes were sent.
-pub(crate) fn send_pending(
-    socket: BorrowedFd<'_>,
-    pending: &Pending,
-    descriptor: Option<BorrowedFd<'_>>,
-) -> Result<usize, Errno> {
-    let fds = descriptor.map(|fd| [fd]);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if let Some(fds) = &fds {
-        let fits = ancillary.push(SendAncillaryMessage::ScmRights(fds));
-        debug_assert!(fits);
-    }
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(
-        socket,
-        &[IoSlice::new(pending.bytes())],
-        &mut ancillary,
-        flags,
-    )
+/// Limits how many messages can be in a socket that the client has not read. What is more waits here,
+/// where it costs nothing.
+pub(crate) fn limit_in_flight(socket: &OwnedFd, messages: usize) -> Result<(), Errno> {
+    // The kernel takes twice as much, for its own data, and no less than it finds sensible.
+    sockopt::set_socket_send_buffer_size(socket, messages * MESSAGE_COST / 2)
 }
 
 /// Tells a client that has not been sent anything that it is not served. The caller closes the

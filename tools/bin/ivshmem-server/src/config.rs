@@ -6,9 +6,11 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::bounds::{self, MAX_VECTORS};
+use rustix::process::{getrlimit, Resource};
+
+use crate::bounds::{self, CLIENT_OWN_DESCRIPTORS, IN_FLIGHT, MAX_VECTORS};
 use crate::error::BindError;
-use crate::names;
+use crate::succession::names;
 use crate::{Access, HugePages, MemorySource, RegionSize};
 
 /// Vectors that each client has unless told otherwise.
@@ -16,6 +18,12 @@ pub const DEFAULT_VECTORS: u16 = 8;
 
 /// Clients that can be connected at the same time unless told otherwise.
 pub const DEFAULT_MAX_PEERS: u32 = 64;
+
+/// Open files that every client can have unless told otherwise, which is the usual soft limit.
+pub const DEFAULT_CLIENT_DESCRIPTORS: u32 = 1024;
+
+/// Joins of one user in a minute, in the long run, unless told otherwise.
+pub const DEFAULT_JOIN_RATE: u32 = 60;
 
 /// Name of a region unless told otherwise.
 pub const DEFAULT_REGION: &str = "ivshmem";
@@ -42,7 +50,7 @@ pub struct Config {
 }
 
 /// One memory and those who share it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionConfig {
     /// Name in logs, reports and names of descriptors: letters, digits, `-` and `_`.
@@ -69,12 +77,20 @@ pub struct RegionConfig {
     /// Clients that can be connected at the same time, 1 to 65536. Each with a fixed ID has its
     /// place kept among them.
     pub max_peers: u32,
+    /// Clients of one user that can be connected at the same time, if not as many.
+    pub max_peers_per_user: Option<u32>,
+    /// Joins of one user in a minute, in the long run; 0 for no limit. Each takes one of 65536 IDs, and all
+    /// other clients are told.
+    pub join_rate: u32,
+    /// Open files that every client can have, `RLIMIT_NOFILE`. A QEMU that cannot have the eventfds of all
+    /// others is killed by its own mistake, so there must not be more of them.
+    pub client_descriptors: u32,
     /// Clients that have an ID, and a socket, of their own.
     pub peers: Vec<PeerConfig>,
 }
 
 /// A client that has the same ID each time it connects, which it does to a socket of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerConfig {
     /// Name in logs, reports and names of descriptors: letters, digits, `-` and `_`.
@@ -103,9 +119,7 @@ impl Config {
     /// it refuses clients before [`RegionConfig::max_peers`] is reached, and does no other harm.
     ///
     /// The same limit, `RLIMIT_NOFILE`, also applies to the descriptors that the processes of
-    /// one user have sent and nobody has received yet, unless the user is privileged. A client
-    /// that does not read holds up to 278 of them with the usual size of socket buffers. When
-    /// there are too many, sending pauses for all clients until some are received.
+    /// one user have sent and nobody has received yet, unless the user is privileged.
     pub fn descriptors(&self) -> u64 {
         OWN_DESCRIPTORS
             + self
@@ -113,6 +127,29 @@ impl Config {
                 .iter()
                 .map(RegionConfig::descriptors)
                 .sum::<u64>()
+    }
+
+    /// Number of descriptors that clients which do not read can have sent to them at the same time. Each
+    /// has as many as its socket takes, which is limited so that all together can have half of the open
+    /// files that this process can have, and no client less than the kernel allows to limit.
+    pub fn descriptors_in_flight(&self) -> u64 {
+        self.in_flight() as u64 * self.places()
+    }
+
+    /// Messages that can be in the socket of a client that has not read them.
+    pub(crate) fn in_flight(&self) -> usize {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let fair = limit / 2 / self.places().max(1);
+        usize::try_from(fair)
+            .unwrap_or(usize::MAX)
+            .clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end())
+    }
+
+    fn places(&self) -> u64 {
+        self.regions
+            .iter()
+            .map(|region| u64::from(region.max_peers))
+            .sum()
     }
 
     pub(crate) fn check(&self) -> Result<(), BindError> {
@@ -164,8 +201,24 @@ impl RegionConfig {
             keep_memory: false,
             vectors: DEFAULT_VECTORS,
             max_peers: DEFAULT_MAX_PEERS,
+            max_peers_per_user: None,
+            join_rate: DEFAULT_JOIN_RATE,
+            client_descriptors: DEFAULT_CLIENT_DESCRIPTORS,
             peers: Vec::new(),
         }
+    }
+
+    /// Clients that there can be unless told otherwise: [`DEFAULT_MAX_PEERS`], or fewer where each has so many
+    /// vectors that others could not have them all.
+    pub fn usual_max_peers(&self) -> u32 {
+        let most = self.room_in_client() / u32::from(self.vectors.max(1));
+        most.clamp(1, DEFAULT_MAX_PEERS)
+    }
+
+    /// Eventfds that each client can have.
+    fn room_in_client(&self) -> u32 {
+        self.client_descriptors
+            .saturating_sub(CLIENT_OWN_DESCRIPTORS)
     }
 
     fn descriptors(&self) -> u64 {
@@ -175,6 +228,12 @@ impl RegionConfig {
             2 + u64::from(peer.vectors.unwrap_or(0).saturating_sub(self.vectors))
         });
         REGION_DESCRIPTORS + clients + fixed.sum::<u64>()
+    }
+
+    /// Vectors of the client that has most of them.
+    pub(crate) fn most_vectors(&self) -> u16 {
+        let own = self.peers.iter().filter_map(|peer| peer.vectors);
+        own.fold(self.vectors, u16::max)
     }
 
     /// The number of vectors as checked by [`check`](Self::check).
@@ -190,6 +249,17 @@ impl RegionConfig {
         self.checked_vectors()?;
         if !Self::MAX_PEERS.contains(&self.max_peers) {
             return Err(BindError::MaxPeers(self.max_peers));
+        }
+        let room = self
+            .client_descriptors
+            .saturating_sub(CLIENT_OWN_DESCRIPTORS);
+        if self.max_peers > 1 && self.max_peers * u32::from(self.vectors) > room {
+            return Err(BindError::ClientDescriptors {
+                max_peers: self.max_peers,
+                vectors: self.vectors,
+                limit: self.client_descriptors,
+                room,
+            });
         }
         let mut names = BTreeSet::new();
         let mut ids = BTreeSet::new();
@@ -269,6 +339,13 @@ mod tests {
             region(too_many),
             Err(BindError::TooManyFixed(2, 1))
         ));
+        let many = |r: &mut RegionConfig| r.vectors = 16;
+        assert!(matches!(
+            region(many),
+            Err(BindError::ClientDescriptors { room: 900, .. })
+        ));
+        let allowed = |r: &mut RegionConfig| (r.vectors, r.client_descriptors) = (16, 1148);
+        assert!(region(allowed).is_ok());
         assert!(matches!(
             Config::default().check(),
             Err(BindError::NoRegion)

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use crate::inheritance::Inheritance;
 use crate::listener::Listener;
-use crate::names;
+use crate::succession::inheritance::Inheritance;
+use crate::succession::names;
 use crate::{Access, BindError, Config};
 
 /// A listening socket for clients.

@@ -23,6 +23,23 @@ pub enum BindError {
     #[error("{0} peers are not possible, choose {first} to {last}",
         first = MAX_PEERS.start(), last = MAX_PEERS.end())]
     MaxPeers(u32),
+    /// More eventfds go to each client than it can have.
+    #[error(
+        "{max_peers} peers of {vectors} vectors would take {total} descriptors in each QEMU, which dies if it \
+        cannot have them; with a limit of {limit} open files it can have {room}: lower max-peers or vectors, \
+        or raise the limit of every QEMU (ulimit -n, LimitNOFILE=) and say so by client-descriptors",
+        total = max_peers * u32::from(*vectors)
+    )]
+    ClientDescriptors {
+        /// Clients that there can be.
+        max_peers: u32,
+        /// Vectors of each.
+        vectors: u16,
+        /// Open files that each client can have.
+        limit: u32,
+        /// How many of them can be eventfds.
+        room: u32,
+    },
     /// There is nothing to serve.
     #[error("there is no region; give --socket-path, or a [[region]] in the configuration")]
     NoRegion,
@@ -75,8 +92,8 @@ pub enum BindError {
     #[error("a memory of {0} is smaller than one of its huge pages")]
     SmallerThanPage(RegionSize),
     /// The memory could not be allocated.
-    #[error("cannot allocate {0} (of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages)")]
-    NoMemory(RegionSize, #[source] io::Error),
+    #[error("cannot allocate {0} {1}")]
+    NoMemory(RegionSize, &'static str, #[source] io::Error),
     /// The file that is to be used again has another size.
     #[error("{0} has {1} bytes instead of {2}; choose that size, or remove it if nobody uses it")]
     KeptSize(PathBuf, u64, RegionSize),
@@ -97,6 +114,19 @@ pub enum BindError {
         found: u64,
         /// The size that it should have.
         wanted: RegionSize,
+    },
+    /// The server before this one gave its clients another number of vectors.
+    #[error(
+        "the clients of region {region} have {had} vectors and cannot get {wanted}: keep the number, or \
+        restart the server without taking over"
+    )]
+    InheritedVectors {
+        /// The region.
+        region: String,
+        /// Vectors of its clients.
+        had: u16,
+        /// Vectors that they should have.
+        wanted: u16,
     },
     /// The server before this one had a region that is not in the configuration.
     #[error(

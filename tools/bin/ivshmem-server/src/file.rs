@@ -28,6 +28,9 @@ struct Region {
     size: Option<String>,
     vectors: Option<u16>,
     max_peers: Option<u32>,
+    max_peers_per_user: Option<u32>,
+    join_rate: Option<u32>,
+    client_descriptors: Option<u32>,
     memory: Option<String>,
     hugepages: Option<String>,
     #[serde(default)]
@@ -99,7 +102,12 @@ impl Region {
         config.prealloc = self.prealloc;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors.unwrap_or(config.vectors);
-        config.max_peers = self.max_peers.unwrap_or(config.max_peers);
+        config.max_peers_per_user = self.max_peers_per_user;
+        config.join_rate = self.join_rate.unwrap_or(config.join_rate);
+        let descriptors = self.client_descriptors;
+        config.client_descriptors = descriptors.unwrap_or(config.client_descriptors);
+        let max_peers = self.max_peers;
+        config.max_peers = max_peers.unwrap_or_else(|| config.usual_max_peers());
         if let Some(text) = self.socket_mode {
             let mode = parse_mode(&text).map_err(anyhow::Error::msg);
             config.access.socket_mode = mode.with_context(|| format!("socket-mode = {text:?}"))?;
@@ -164,6 +172,9 @@ mod tests {
             size = "64M"
             vectors = 3
             max-peers = 5
+            max-peers-per-user = 2
+            join-rate = 7
+            client-descriptors = 2000
             memory = "shm:frames"
             prealloc = true
             keep-memory = true
@@ -190,6 +201,8 @@ mod tests {
         };
         assert_eq!(frames.size.to_string(), "64M");
         assert_eq!((frames.vectors, frames.max_peers), (3, 5));
+        assert_eq!(frames.max_peers_per_user, Some(2));
+        assert_eq!((frames.join_rate, frames.client_descriptors), (7, 2000));
         assert_eq!(frames.memory.to_string(), "shm:frames");
         assert!(frames.prealloc && frames.keep_memory);
         assert_eq!(frames.access.socket_mode, 0o660);

@@ -23,8 +23,8 @@
 //!   ones are, without anybody being told who leaves.
 //! * A client that cannot be served is refused by a protocol version that nobody speaks. QEMU
 //!   then reports an error; had the server just closed the connection, QEMU would hang.
-//! * No client holds up the server or other clients. Messages for one that does not read wait
-//!   in a bounded queue. One that sends something, which the protocol does not allow, is
+//! * No client holds up the server or other clients. One that does not read costs no more than one
+//!   that does: the server remembers how far it has been told. One that sends something, which the protocol does not allow, is
 //!   dropped.
 //! * When the server ends, the memory and the interrupts of the clients go on working, but
 //!   nobody can join any more and nobody hears of those who leave. There is no way for a
@@ -59,47 +59,45 @@ mod bounds;
 mod client;
 mod config;
 mod counters;
+mod descriptors;
 mod door;
 mod doorbells;
 mod error;
-mod estate;
-mod hand_over;
 mod identity;
-mod inheritance;
-mod journal;
-mod ledger;
-mod legacy;
 mod listener;
 mod lock;
 mod memory;
-mod names;
 mod poller;
+mod rate;
 mod region;
+mod reload;
 mod report;
-mod roster;
+mod restore;
 mod server;
 mod size;
 mod source;
 mod startup;
 mod status;
-mod store;
+mod succession;
 mod sys;
 mod trigger;
-mod witness;
 
 pub use access::{parse_group, parse_user, Access, ParseOwnerError, DEFAULT_SOCKET_MODE};
+pub use admission::REFUSALS;
 pub use bounds::MAX_VECTORS;
 pub use config::{
-    Config, PeerConfig, RegionConfig, DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
+    Config, PeerConfig, RegionConfig, DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE,
+    DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
 };
 pub use counters::Counters;
 pub use error::BindError;
-pub use hand_over::TakeOver;
-pub use inheritance::Inheritance;
+pub use rate::Bucket;
 pub use report::{PeerReport, RegionReport, Report};
 pub use server::Server;
 pub use size::{ParseSizeError, RegionSize};
 pub use source::{HugePages, MemorySource, ParseMemoryError};
-pub use store::ServiceManager;
+pub use succession::hand_over::TakeOver;
+pub use succession::inheritance::Inheritance;
+pub use succession::manager::ServiceManager;
 pub use sys::inherit;
 pub use trigger::Trigger;

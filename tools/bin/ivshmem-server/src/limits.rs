@@ -27,16 +27,25 @@ pub fn raise_descriptor_limit(needed: u64) {
     }
 }
 
-/// Warns if the service manager keeps fewer descriptors than `needed`; what it does not take is lost.
-/// Only newer ones say how many they keep.
-pub fn check_store(needed: u64) {
-    let limit = std::env::var("FDSTORE").ok();
-    let limit = limit.and_then(|text| text.parse::<u64>().ok());
+/// Warns if more descriptors than allowed can be in sockets, unread, which stops sending to everybody.
+pub fn check_in_flight(needed: u64) {
+    let limit = getrlimit(Resource::Nofile).current;
     if let Some(limit) = limit.filter(|limit| *limit < needed) {
         warn!(
-            "all peers together need {needed} descriptors in the store, but it takes {limit}: a \
-             successor will not have all; raise FileDescriptorStoreMax=, or lower --max-peers or \
-             --vectors"
+            "clients that do not read can hold {needed} descriptors in their sockets, but without \
+             privileges a user can have {limit} there: they could stop all sending; raise the limit \
+             (ulimit -Hn, LimitNOFILE=), or lower --max-peers"
+        );
+    }
+}
+
+/// Warns if the service manager keeps fewer descriptors than `needed`.
+pub fn check_store(room: Option<u64>, needed: u64) {
+    if let Some(room) = room.filter(|room| *room < needed) {
+        warn!(
+            "all peers together need {needed} descriptors in the store, but it takes {room}: clients \
+             will be refused before --max-peers is reached; raise FileDescriptorStoreMax=, or lower \
+             --max-peers or --vectors"
         );
     }
 }

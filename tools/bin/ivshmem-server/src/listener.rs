@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Sockets that clients and others connect to.
 
+use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,9 @@ use crate::BindError;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+
+/// Flag of a socket that listens, as `/proc/net/unix` has it (`__SO_ACCEPTCON`).
+const ACCEPTS: u32 = 1 << 16;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -163,6 +167,16 @@ impl Place {
     }
 }
 
+impl fmt::Display for Listener {
+    /// Where it listens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => place.path.display().fmt(f),
+            None => f.write_str("a socket that was passed in"),
+        }
+    }
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -220,6 +234,11 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
     if !found.file_type().is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
     }
+    // Asked without connecting where that is possible: QEMU's own server does not survive a client that goes
+    // at once.
+    if is_listened_on(path) {
+        return Err(BindError::InUse(path.to_owned()));
+    }
     let probe = unix_socket().map_err(system("create a socket"))?;
     match net::connect(&probe, address) {
         Err(Errno::CONNREFUSED) => {
@@ -230,6 +249,30 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(BindError::InUse(path.to_owned())),
         Err(errno) => Err(failed("connect to", path)(errno.into())),
     }
+}
+
+/// Whether the kernel knows of somebody who listens at `path`. Nothing is known of other network
+/// namespaces, nor of who gave another name for the same place.
+fn is_listened_on(path: &Path) -> bool {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = fs::canonicalize(parent.unwrap_or(Path::new(".")));
+    let whole = parent
+        .ok()
+        .zip(path.file_name())
+        .map(|(parent, name)| parent.join(name));
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    // Number, references, protocol, flags, type, state, inode and path.
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let flags = fields
+            .get(3)
+            .and_then(|text| u32::from_str_radix(text, 16).ok());
+        let named = fields.get(7).map(Path::new);
+        flags.is_some_and(|flags| flags & ACCEPTS != 0)
+            && named.is_some_and(|named| named == path || Some(named) == whole.as_deref())
+    })
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {

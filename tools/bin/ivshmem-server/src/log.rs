@@ -2,9 +2,10 @@
 //! The log: lines on the standard error, by which no client can stop the server or fill a disk.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use ivshmem_server::{Bucket, REFUSALS};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
@@ -16,55 +17,54 @@ const BURST: f64 = 1000.0;
 const RATE: f64 = 20.0;
 
 /// Writes a line at a time, unless whoever reads the log does not keep up. Clients cause lines when
-/// they come and go; those are left out when there are too many. Errors are not.
+/// they come and go; those are left out when there are too many, and so are, by themselves, those about
+/// clients that are refused. Errors are not.
 #[derive(Debug)]
-pub struct Log(Mutex<Budget>);
+pub struct Log {
+    usual: Mutex<Budget>,
+    refusals: Mutex<Budget>,
+}
 
 /// How many lines can be written now.
 #[derive(Debug)]
 struct Budget {
-    lines: f64,
-    since: Instant,
+    lines: Bucket,
     left_out: u64,
 }
 
 /// One line of the log.
 #[derive(Debug)]
 pub struct Line<'log> {
-    log: &'log Log,
+    budget: &'log Mutex<Budget>,
     always: bool,
 }
 
 impl Log {
     pub fn new() -> Self {
-        Self(Mutex::new(Budget {
-            lines: BURST,
-            since: Instant::now(),
-            left_out: 0,
-        }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Budget> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let now = Instant::now();
+        Self {
+            usual: Mutex::new(Budget::new(now)),
+            refusals: Mutex::new(Budget::new(now)),
+        }
     }
 }
 
 impl Budget {
-    /// Whether a line can be written now; if so, how many were left out before.
-    fn take(&mut self, now: Instant, always: bool) -> Option<u64> {
-        let gained = now.duration_since(self.since).as_secs_f64() * RATE;
-        self.since = now;
-        self.lines = (self.lines + gained).min(BURST);
-        if always {
-            return Some(0);
+    fn new(now: Instant) -> Self {
+        Self {
+            lines: Bucket::new(BURST, RATE, now),
+            left_out: 0,
         }
+    }
+
+    /// Whether a line can be written now; if so, how many were left out before.
+    fn take(&mut self, now: Instant) -> Option<u64> {
         // Room for what says that lines were left out, and something after it.
         let needed = if self.left_out == 0 { 1.0 } else { RATE };
-        if self.lines < needed {
+        if !self.lines.take(now, needed) {
             self.left_out += 1;
             return None;
         }
-        self.lines -= 1.0;
         Some(std::mem::take(&mut self.left_out))
     }
 }
@@ -74,14 +74,15 @@ impl<'log> MakeWriter<'log> for Log {
 
     fn make_writer(&'log self) -> Line<'log> {
         Line {
-            log: self,
+            budget: &self.usual,
             always: false,
         }
     }
 
     fn make_writer_for(&'log self, metadata: &Metadata<'_>) -> Line<'log> {
+        let refusal = metadata.target() == REFUSALS;
         Line {
-            log: self,
+            budget: if refusal { &self.refusals } else { &self.usual },
             always: *metadata.level() == Level::ERROR,
         }
     }
@@ -89,7 +90,12 @@ impl<'log> MakeWriter<'log> for Log {
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let left_out = self.log.lock().take(Instant::now(), self.always);
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = if self.always {
+            Some(0)
+        } else {
+            budget.take(Instant::now())
+        };
         if let Some(left_out) = left_out {
             if left_out > 0 {
                 print(format!("{left_out} lines of the log were left out\n").as_bytes());
@@ -128,17 +134,15 @@ mod tests {
     #[test]
     fn lines_in_a_burst_and_in_the_long_run() {
         let start = Instant::now();
-        let Log(budget) = Log::new();
-        let mut budget = budget.into_inner().unwrap();
+        let mut budget = Budget::new(start);
         let mut written = 0;
         let mut reported = 0;
         for millisecond in 0..100_000 {
             let now = start + Duration::from_millis(millisecond);
-            if let Some(left_out) = budget.take(now, false) {
+            if let Some(left_out) = budget.take(now) {
                 written += 1;
                 reported += left_out;
             }
-            assert_eq!(budget.take(now, true), Some(0));
         }
         assert!((2500..3100).contains(&written), "{written}");
         assert_eq!(written + reported + budget.left_out, 100_000);

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::{bail, Context};
 use clap::{CommandFactory, Parser};
 use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOver, Trigger};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::cli::Cli;
 use crate::log::Log;
@@ -68,10 +68,11 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
         .init();
     let config = configuration(cli)?;
     limits::raise_descriptor_limit(config.descriptors());
-    if cli.fd_store {
-        limits::check_store(config.descriptors());
-    }
+    limits::check_in_flight(config.descriptors_in_flight());
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
+    if let Some(manager) = manager.as_ref().filter(|_| cli.fd_store) {
+        limits::check_store(manager.room(), config.descriptors());
+    }
     let take_over = match &cli.take_over {
         None => None,
         Some(path) => {
@@ -82,7 +83,18 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
         }
     };
     let mut server = Server::start(config, inheritance, store(cli)?)?;
-    on_signals(&[SIGTERM, SIGINT], &server.stop_trigger())?;
+    // None of the signals by which others end may leave the files behind.
+    on_signals(
+        &[SIGTERM, SIGINT, SIGQUIT, SIGALRM, SIGUSR2],
+        &server.stop_trigger(),
+    )?;
+    match cli.config.clone() {
+        None => on_signals(&[SIGHUP], &server.stop_trigger())?,
+        Some(path) => {
+            server.reload_by(move || file::read(&path).map_err(|error| format!("{error:#}")));
+            on_signals(&[SIGHUP], &server.reload_trigger())?;
+        }
+    }
     on_signals(&[SIGUSR1], &server.report_trigger())?;
     let _pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
     if let Some(take_over) = take_over {

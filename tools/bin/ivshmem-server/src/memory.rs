@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The memory that clients share.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ const SHM_DIRECTORY: &str = "/dev/shm";
 pub(crate) struct Memory {
     fd: OwnedFd,
     /// The same, for those who may only read, once there was one.
-    read_only: Option<OwnedFd>,
+    read_only: OnceCell<OwnedFd>,
     /// File to remove at the end.
     created: Option<PathBuf>,
     /// Whether the file is ours to remove, and not still that of another server.
@@ -45,10 +46,37 @@ impl Memory {
         };
         // Without pages of its own, hugetlb memory kills whoever touches it when there are none.
         if config.prealloc || config.huge_pages.is_some() {
+            let hint = match (config.huge_pages, config.memory == MemorySource::Memfd) {
+                (Some(_), _) => "of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages",
+                (None, true) => "of memory, see MemAvailable in /proc/meminfo",
+                (None, false) => "in the file system, see `df`",
+            };
             fs::fallocate(&memory.fd, FallocateFlags::empty(), 0, config.size.bytes())
-                .map_err(|errno| BindError::NoMemory(config.size, errno.into()))?;
+                .map_err(|errno| BindError::NoMemory(config.size, hint, errno.into()))?;
+        } else if let Some(room) = memory.room() {
+            if room < config.size.bytes() {
+                warn!(
+                    "{}: the file system has room for {room} of {} bytes: who touches more is killed; make \
+                     room, or have it refused by --prealloc",
+                    config.name,
+                    config.size.bytes()
+                );
+            }
         }
         Ok(memory)
+    }
+
+    /// Bytes that the file system of a file has for it.
+    fn room(&self) -> Option<u64> {
+        let found = fs::fstatvfs(&self.fd).ok()?;
+        let has = fs::fstat(&self.fd).ok()?.st_blocks as u64 * 512;
+        // A memfd's tells nothing of what there is.
+        (found.f_blocks > 0).then(|| found.f_bavail * found.f_frsize + has)
+    }
+
+    /// Whether it still has its size: every client can cut off a file.
+    pub(crate) fn is_whole(&self, config: &RegionConfig) -> bool {
+        fs::fstat(&self.fd).is_ok_and(|found| found.st_size as u64 >= config.size.bytes())
     }
 
     /// The memory that a server before this one created. Its file stays when the value is
@@ -64,21 +92,20 @@ impl Memory {
         }
         Ok(Self {
             fd,
-            read_only: None,
+            read_only: OnceCell::new(),
             created: file_of(&config.memory).filter(|path| removable(path, config)),
             owned: false,
         })
     }
 
     /// The memory for clients that may only read it.
-    pub(crate) fn read_only(&mut self) -> Result<BorrowedFd<'_>, Errno> {
-        if self.read_only.is_none() {
-            let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-            let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-            self.read_only = Some(fd);
+    pub(crate) fn read_only(&self) -> Result<BorrowedFd<'_>, Errno> {
+        if let Some(fd) = self.read_only.get() {
+            return Ok(fd.as_fd());
         }
-        // It was just set if it was not there.
-        Ok(self.read_only.as_ref().unwrap_or(&self.fd).as_fd())
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(self.read_only.get_or_init(|| fd).as_fd())
     }
 
     /// Takes care of the file from now on.
@@ -118,7 +145,7 @@ fn memfd(config: &RegionConfig) -> Result<Memory, BindError> {
     fs::fcntl_add_seals(&fd, seals).map_err(system("seal the memfd"))?;
     Ok(Memory {
         fd,
-        read_only: None,
+        read_only: OnceCell::new(),
         created: None,
         owned: true,
     })
@@ -141,7 +168,7 @@ fn file(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
     // From here on, the file is removed when something fails.
     let mut memory = Memory {
         fd,
-        read_only: None,
+        read_only: OnceCell::new(),
         created: (!path.is_dir()).then(|| path.to_owned()),
         owned: true,
     };
@@ -168,7 +195,7 @@ fn kept(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
     }
     Ok(Memory {
         fd,
-        read_only: None,
+        read_only: OnceCell::new(),
         created: None,
         owned: true,
     })
@@ -205,6 +232,17 @@ mod tests {
         config.size = RegionSize::MIN;
         config.memory = memory;
         config
+    }
+
+    #[test]
+    fn room_of_a_file_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        let memory = Memory::create(&config(MemorySource::File(path))).unwrap();
+        let room = memory.room().unwrap();
+        assert!(room > 0 && room < 1 << 60, "{room}");
+        let memfd = Memory::create(&config(MemorySource::Memfd)).unwrap();
+        assert_eq!(memfd.room(), None);
     }
 
     #[test]

@@ -4,12 +4,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use ivshmem_protocol::ConnectionId;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::Timespec;
 use rustix::io::Errno;
-
-use crate::roster::ConnectionId;
 
 /// Events taken from the kernel at a time.
 const BATCH: usize = 64;
@@ -27,7 +26,7 @@ pub(crate) enum Token {
     /// A connection to which a report is being sent, by its number.
     StatusReader(u64),
     HandOverDoor,
-    Witness,
+    Reload,
 }
 
 /// Bits below the kind of a token. Connections are not that many in the life of a machine.
@@ -43,7 +42,7 @@ impl Token {
             Self::StatusDoor => (4, 0),
             Self::StatusReader(number) => (5, number),
             Self::HandOverDoor => (6, 0),
-            Self::Witness => (7, 0),
+            Self::Reload => (7, 0),
         };
         EventData::new_u64((kind << KIND_SHIFT) | number)
     }
@@ -59,7 +58,7 @@ impl Token {
             4 => Self::StatusDoor,
             5 => Self::StatusReader(number),
             6 => Self::HandOverDoor,
-            _ => Self::Witness,
+            _ => Self::Reload,
         }
     }
 }
@@ -162,7 +161,7 @@ mod tests {
             Token::StatusDoor,
             Token::StatusReader(5),
             Token::HandOverDoor,
-            Token::Witness,
+            Token::Reload,
         ] {
             assert_eq!(Token::from_data(token.to_data()), token);
         }

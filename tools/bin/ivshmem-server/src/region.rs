@@ -1,30 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! One shared memory and the clients that share it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
-use ivshmem_protocol::{JoinError, PeerId, ServerMessage};
+use ivshmem_protocol::{ConnectionId, JoinError, Membership, PeerId, ServerMessage};
 use rustix::io::Errno;
-use tracing::{debug, error, info};
+use tracing::{debug, info, warn};
 
-use crate::client::{send_pending, Client, Progress, Received};
+use crate::bounds::JOIN_BURST;
+use crate::client::{Client, Progress, Received};
 use crate::counters::Counters;
 use crate::doorbells::Doorbells;
-use crate::journal::{Record, RegionSnapshot};
-use crate::ledger::{Ledger, MaySend};
 use crate::memory::Memory;
-use crate::names;
 use crate::poller::{Interest, Poller, Ready, Token};
-use crate::roster::{ConnectionId, Roster, Touched};
+use crate::rate::Bucket;
+use crate::succession::keeper::Keeper;
+use crate::succession::names;
+use crate::succession::page::AT_ONCE;
+use crate::succession::state::{Record, RegionState};
 use crate::sys::{self, Credentials};
 use crate::{BindError, RegionConfig};
 
 /// What all regions use.
 pub(crate) struct Common<'server> {
     pub poller: &'server Poller,
-    pub ledger: &'server mut Ledger,
+    pub keeper: &'server mut Keeper,
+    /// Messages that can be in the socket of a client that has not read them.
+    pub in_flight: usize,
 }
 
 /// One shared memory and the clients that share it.
@@ -34,18 +40,23 @@ pub(crate) struct Region {
     /// Vectors of each client that has no number of its own.
     pub(crate) vectors: NonZeroU16,
     pub(crate) memory: Memory,
-    pub(crate) roster: Roster,
+    pub(crate) membership: Membership,
     pub(crate) counters: Counters,
-    /// The connections that the roster knows.
+    /// The connections that the membership knows.
     pub(crate) clients: BTreeMap<ConnectionId, Client>,
     /// Eventfds of all members, and of the lasting IDs that anybody ever had.
     pub(crate) doorbells: BTreeMap<PeerId, Doorbells>,
+    /// Connections that have been told all. The others are in one of the next two sets, or have to read
+    /// first, which the poller waits for.
+    idle: BTreeSet<ConnectionId>,
     /// Connections to which something can be sent, as far as known.
     dirty: BTreeSet<ConnectionId>,
     /// Connections to which sending has to be tried again after a while.
     starved: BTreeSet<ConnectionId>,
-    /// Connections whose queue overflowed.
-    overflowed: BTreeSet<ConnectionId>,
+    /// Whether it was said that there are such.
+    complained: bool,
+    /// How many joins each user has left, of those who do not have all.
+    joins: BTreeMap<u32, Bucket>,
 }
 
 impl Region {
@@ -53,47 +64,59 @@ impl Region {
     pub(crate) fn new(
         config: RegionConfig,
         memory: Memory,
-        roster: Roster,
+        membership: Membership,
     ) -> Result<Self, BindError> {
         Ok(Self {
             vectors: config.checked_vectors()?,
             config,
             memory,
-            roster,
+            membership,
             counters: Counters::default(),
             clients: BTreeMap::new(),
             doorbells: BTreeMap::new(),
+            idle: BTreeSet::new(),
             dirty: BTreeSet::new(),
             starved: BTreeSet::new(),
-            overflowed: BTreeSet::new(),
+            complained: false,
+            joins: BTreeMap::new(),
         })
+    }
+
+    /// Whether a client of this user may join now. If so, it has one join less from now on.
+    pub(crate) fn may_join(&mut self, uid: u32, now: Instant) -> bool {
+        let (burst, rate) = (
+            JOIN_BURST.saturating_mul(self.config.max_peers),
+            self.config.join_rate,
+        );
+        self.joins.retain(|_, bucket| !bucket.is_full(now));
+        let new = || Bucket::new(burst.into(), f64::from(rate) / 60.0, now);
+        rate == 0 || self.joins.entry(uid).or_insert_with(new).take(now, 1.0)
     }
 
     /// Makes a connection a member, for which all has been prepared. Gives the socket back if
     /// there is no place after all.
     pub(crate) fn enter(
         &mut self,
-        common: &mut Common<'_>,
         number: ConnectionId,
         fixed: Option<PeerId>,
         vectors: NonZeroU16,
         client: Client,
     ) -> Result<(), (JoinError, OwnedFd)> {
-        let (id, touched) = match self.roster.join(number, fixed, vectors) {
-            Ok(joined) => joined,
+        let id = match self.membership.join(number, fixed, vectors) {
+            Ok(id) => id,
             Err(error) => return Err((error, client.socket)),
         };
-        common.ledger.watch(client.socket.as_fd(), number);
         let (name, pid) = (&self.config.name, client.credentials.pid.unwrap_or(0));
-        let (uid, count) = (client.credentials.uid, self.roster.membership().len());
-        info!("{name}: client {id} joined (pid {pid}, uid {uid}), {count} connected");
+        let (uid, count) = (client.credentials.uid, self.membership.len());
+        info!("{name}: peer {id} joined (pid {pid}, uid {uid}), {count} connected");
         self.counters.joined += 1;
         self.clients.insert(number, client);
-        self.note(touched);
+        self.dirty.insert(number);
+        self.tell_all();
         Ok(())
     }
 
-    /// Goes on with a connection of the server before this one, which the roster knows.
+    /// Goes on with a connection of the server before this one, which the membership knows.
     pub(crate) fn resume(
         &mut self,
         poller: &Poller,
@@ -102,7 +125,7 @@ impl Region {
         socket: OwnedFd,
     ) -> Result<(), Errno> {
         let interest = Interest {
-            read: !self.roster.is_leaving(number),
+            read: !self.membership.is_leaving(number),
             write: false,
         };
         poller.add(&socket, Token::Client(number), interest)?;
@@ -124,7 +147,7 @@ impl Region {
         let Some(client) = self.clients.get(&number) else {
             return;
         };
-        if self.roster.is_leaving(number) {
+        if self.membership.is_leaving(number) {
             // What it sends is of no interest any more, only whether it is there.
             if ready.hung_up {
                 self.remove(common, number, "it closed the connection");
@@ -146,13 +169,20 @@ impl Region {
     /// Notes that something may be sent to a connection, if it is one of this region.
     pub(crate) fn touch(&mut self, number: ConnectionId) {
         if self.clients.contains_key(&number) {
+            self.idle.remove(&number);
             self.dirty.insert(number);
         }
     }
 
-    /// Whether sending has to be tried again without an event.
-    pub(crate) fn is_starved(&self) -> bool {
-        !self.starved.is_empty()
+    /// Notes that something happened which all may have to be told. Those who have not heard of what
+    /// happened before will hear of this when they have.
+    fn tell_all(&mut self) {
+        self.dirty.append(&mut self.idle);
+    }
+
+    /// Number of connections to which sending has to be tried again without an event.
+    pub(crate) fn starved(&self) -> usize {
+        self.starved.len()
     }
 
     /// Marks those to whom sending failed for want of something to be tried again.
@@ -162,28 +192,21 @@ impl Region {
 
     /// Sends all that can be sent, and drops whom that shows to be gone.
     pub(crate) fn settle(&mut self, common: &mut Common<'_>) {
-        loop {
-            if let Some(number) = self.overflowed.pop_first() {
-                // The queue is as long as it can get, so this is a mistake of the server. The
-                // client must not go on with notices missing.
-                error!("{}: a queue overflowed", self.config.name);
-                self.expel(common, number, "too much waits for it");
-            } else if let Some(number) = self.dirty.pop_last() {
-                // The newest first: when sending is short of something, what there is goes to
-                // those whose QEMU stands still until it has its handshake.
-                self.flush(common, number);
-            } else {
-                return;
-            }
+        // The newest first: when sending is short of something, what there is goes to those whose QEMU
+        // stands still until it has its handshake.
+        while let Some(number) = self.dirty.pop_last() {
+            self.flush(common, number);
         }
+        self.complained &= !self.starved.is_empty();
     }
 
     /// Lets go of all clients. They are not told that the others leave, for the others stay.
     pub(crate) fn finish(&mut self, common: &mut Common<'_>) {
-        for number in self.roster.connections().collect::<Vec<_>>() {
-            self.roster.expel(number);
+        let all: Vec<_> = self.membership.connections().collect();
+        for number in &all {
+            self.membership.expel(*number);
         }
-        for number in self.roster.connections().collect::<Vec<_>>() {
+        for number in all {
             self.send(common, number);
         }
         self.clients.clear();
@@ -191,10 +214,11 @@ impl Region {
     }
 
     /// What a successor has to know.
-    pub(crate) fn snapshot(&self) -> std::io::Result<RegionSnapshot<&Roster>> {
+    pub(crate) fn state(&self) -> std::io::Result<RegionState<'_>> {
         let numbers = |(id, doorbells): (&PeerId, &Doorbells)| Ok((*id, doorbells.numbers()?));
-        Ok(RegionSnapshot {
-            roster: &self.roster,
+        Ok(RegionState {
+            vectors: self.vectors,
+            membership: Cow::Borrowed(&self.membership),
             doorbells: self
                 .doorbells
                 .iter()
@@ -205,22 +229,24 @@ impl Region {
 
     /// Drops a connection that is over.
     pub(crate) fn remove(&mut self, common: &mut Common<'_>, number: ConnectionId, reason: &str) {
-        common.ledger.record(|| Record::Removed { number });
-        self.leave(common, number, reason, Roster::remove);
+        common.keeper.record(|| Record::Removed { number });
+        self.leave(common, number, reason, Membership::remove);
         if let Some(client) = self.clients.remove(&number) {
             let name = names::connection(number, &client.door);
-            common.ledger.drop_kept(&name);
+            common.keeper.drop_kept(&name);
         }
-        self.dirty.remove(&number);
-        self.starved.remove(&number);
-        self.overflowed.remove(&number);
+        for set in [&mut self.idle, &mut self.dirty, &mut self.starved] {
+            set.remove(&number);
+        }
     }
 
     /// Drops a client as soon as it has its handshake; before that, QEMU could not cope.
     fn expel(&mut self, common: &mut Common<'_>, number: ConnectionId, reason: &str) {
         self.counters.expelled += 1;
-        common.ledger.record(|| Record::Expelled { number });
-        self.leave(common, number, reason, Roster::expel);
+        common.keeper.record(|| Record::Expelled { number });
+        self.leave(common, number, reason, Membership::expel);
+        // It may have its handshake already.
+        self.touch(number);
     }
 
     /// Ends a membership and tells the others.
@@ -229,27 +255,21 @@ impl Region {
         common: &mut Common<'_>,
         number: ConnectionId,
         reason: &str,
-        how: impl FnOnce(&mut Roster, ConnectionId) -> Touched,
+        how: impl FnOnce(&mut Membership, ConnectionId) -> bool,
     ) {
-        let id = self.roster.id_of(number);
-        let member = id.filter(|_| !self.roster.is_leaving(number));
-        let touched = how(&mut self.roster, number);
-        self.note(touched);
-        let Some(id) = member else {
+        let id = self.membership.id_of(number);
+        let was_member = how(&mut self.membership, number);
+        let Some(id) = id.filter(|_| was_member) else {
             return;
         };
-        let (name, left) = (&self.config.name, self.roster.membership().len());
-        info!("{name}: client {id} left, {left} connected: {reason}");
+        self.tell_all();
+        let (name, left) = (&self.config.name, self.membership.len());
+        info!("{name}: peer {id} left, {left} connected: {reason}");
         self.counters.left += 1;
-        if !self.roster.membership().is_lasting(id) {
+        if !self.membership.is_lasting(id) {
             self.doorbells.remove(&id);
-            common.ledger.drop_kept(&names::doorbells(name, id));
+            common.keeper.drop_kept(&names::doorbells(name, id));
         }
-    }
-
-    fn note(&mut self, touched: Touched) {
-        self.dirty.extend(touched.told);
-        self.overflowed.extend(touched.overflowed);
     }
 
     fn flush(&mut self, common: &mut Common<'_>, number: ConnectionId) {
@@ -257,15 +277,16 @@ impl Region {
             return;
         }
         let progress = self.send(common, number);
-        let leaving = self.roster.is_leaving(number);
+        let leaving = self.membership.is_leaving(number);
         match progress {
             Progress::Broken(errno) => return self.remove(common, number, &errno.to_string()),
             Progress::Done if leaving => return self.remove(common, number, "it was dropped"),
             Progress::Starved(errno) => {
-                debug!("sending to connection {} has to wait: {errno}", number.0);
                 self.starved.insert(number);
+                self.complain(errno);
             }
-            Progress::Done | Progress::Blocked | Progress::Unread => {}
+            Progress::Done => drop(self.idle.insert(number)),
+            Progress::Blocked => {}
         }
         let interest = Interest {
             read: !leaving,
@@ -290,65 +311,76 @@ impl Region {
         }
     }
 
+    /// Says in the log that sending has to wait, once until that is over.
+    fn complain(&mut self, errno: Errno) {
+        if std::mem::replace(&mut self.complained, true) {
+            return;
+        }
+        let why = match errno {
+            // Of all processes of this user, if it has no privileges.
+            Errno::TOOMANYREFS => {
+                "too many descriptors of this user are in sockets, unread; raise the limit of \
+                                   open files (ulimit -Hn, LimitNOFILE=), or lower --max-peers"
+            }
+            _ => "trying again",
+        };
+        warn!(
+            "{}: sending to some clients has to wait: {errno}: {why}",
+            self.config.name
+        );
+    }
+
     /// Sends what waits for a connection, as far as that is possible without waiting.
     fn send(&mut self, common: &mut Common<'_>, number: ConnectionId) -> Progress {
-        while let Some(pending) = self.roster.pending(number) {
-            let Some(client) = self.clients.get(&number) else {
-                return Progress::Done;
-            };
-            let socket = client.socket.as_fd();
-            let descriptor = match pending.descriptor_of() {
-                None => None,
-                Some(message) => {
-                    match descriptor(message, &mut self.memory, &self.doorbells, client.read_only) {
-                        Ok(fd) => Some(fd),
-                        Err(Errno::NOENT) => return Progress::Broken(Errno::NOENT),
-                        Err(errno) => return Progress::Starved(errno),
+        let Some(client) = self.clients.get(&number) else {
+            return Progress::Done;
+        };
+        let mut messages = Vec::with_capacity(AT_ONCE);
+        loop {
+            messages.clear();
+            for message in self.membership.next_messages(number, AT_ONCE) {
+                match descriptor(message, &self.memory, &self.doorbells, client.read_only) {
+                    Ok(fd) => messages.push((message.to_bytes(), fd)),
+                    Err(errno) if !messages.is_empty() => {
+                        debug!("{errno} at a later message");
+                        break;
                     }
+                    Err(Errno::NOENT) => return Progress::Broken(Errno::NOENT),
+                    Err(errno) => return Progress::Starved(errno),
                 }
-            };
-            match common.ledger.may_send(socket, number) {
-                MaySend::Now => {}
-                MaySend::WhenRead => return Progress::Unread,
-                MaySend::Soon => return Progress::Starved(Errno::BUSY),
             }
-            let result = send_pending(socket, &pending, descriptor);
-            let bytes = result.unwrap_or(0);
-            common.ledger.record(|| Record::Sent { number, bytes });
-            match result {
-                Ok(bytes) => self.roster.advance(number, bytes),
+            if messages.is_empty() {
+                return Progress::Done;
+            }
+            match common.keeper.send(client.socket.as_fd(), number, &messages) {
+                Ok(sent) => self.membership.advance(number, sent),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Progress::Blocked,
-                // TOOMANYREFS: too many descriptors of this user are in sockets, unread.
                 Err(errno @ (Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM)) => {
                     return Progress::Starved(errno)
                 }
                 Err(errno) => return Progress::Broken(errno),
             }
         }
-        Progress::Done
     }
 }
 
-/// The descriptor that belongs to a message that has one.
+/// The descriptor that belongs to a message, if it has one.
 fn descriptor<'region>(
     message: ServerMessage,
-    memory: &'region mut Memory,
+    memory: &'region Memory,
     doorbells: &'region BTreeMap<PeerId, Doorbells>,
     read_only: bool,
-) -> Result<BorrowedFd<'region>, Errno> {
+) -> Result<Option<BorrowedFd<'region>>, Errno> {
     match message {
-        // The queue holds no vector of one who left for good. Those of a lasting ID can be missing
-        // after a restart, if the service manager did not take them.
+        // Those of a lasting ID can be missing after a restart, if the service manager did not take them.
         ServerMessage::Vector { peer, vector } => {
             let doorbells = doorbells.get(&peer).ok_or(Errno::NOENT)?;
-            Ok(doorbells.get(vector))
+            Ok(Some(doorbells.get(vector)))
         }
-        _ if read_only => memory.read_only(),
-        _ => {
-            let memory: &Memory = memory;
-            Ok(memory.as_fd())
-        }
+        ServerMessage::SharedMemory if read_only => memory.read_only().map(Some),
+        ServerMessage::SharedMemory => Ok(Some(memory.as_fd())),
+        _ => Ok(None),
     }
 }
 

@@ -23,6 +23,15 @@ pub struct Report {
     pub pid: u32,
     /// Whether a service manager keeps all that a successor needs.
     pub successor: bool,
+    /// Descriptors that the service manager keeps, none if it keeps nothing.
+    pub store: Option<u64>,
+    /// How many it can keep, as far as it has told.
+    pub store_room: Option<u64>,
+    /// Messages that can be in the socket of a client that has not read them.
+    pub in_flight: usize,
+    /// Descriptors that this process can have open, and, if it is not privileged, that can be in sockets of
+    /// its user.
+    pub open_files: Option<u64>,
     /// The regions, in the order of the configuration.
     pub regions: Vec<RegionReport>,
 }
@@ -44,6 +53,8 @@ pub struct RegionReport {
     pub max_peers: u32,
     /// What happened since the server started.
     pub counters: Counters,
+    /// Clients to which sending fails at the moment, as the system lacks something.
+    pub starved: usize,
     /// Clients that are connected, by ID.
     pub peers: Vec<PeerReport>,
 }
@@ -76,18 +87,18 @@ pub struct PeerReport {
 impl RegionReport {
     pub(crate) fn new(region: &Region) -> Self {
         let config = &region.config;
-        let peers = region.roster.members().filter_map(|(id, number)| {
+        let peers = region.membership.members().filter_map(|(id, number)| {
             let client = region.clients.get(&number)?;
             Some(PeerReport {
                 id: id.get(),
-                fixed: region.roster.membership().is_reserved(id),
+                fixed: region.membership.is_reserved(id),
                 door: client.door.clone(),
                 vectors: region.doorbells.get(&id)?.len(),
                 read_only: client.read_only,
                 pid: client.credentials.pid,
                 uid: client.credentials.uid,
                 gid: client.credentials.gid,
-                queued: region.roster.queued(number),
+                queued: region.membership.waiting(number),
             })
         });
         Self {
@@ -97,6 +108,7 @@ impl RegionReport {
             vectors: config.vectors,
             max_peers: config.max_peers,
             counters: region.counters,
+            starved: region.starved(),
             peers: peers.collect(),
         }
     }
@@ -108,8 +120,8 @@ impl fmt::Display for Report {
         let successor = if self.successor { "kept" } else { "not kept" };
         writeln!(
             f,
-            "{} {}: pid {}, state for a successor {successor}",
-            self.kind, self.version, self.pid
+            "{} {}: pid {}, state for a successor {successor}, up to {} messages in flight to each",
+            self.kind, self.version, self.pid, self.in_flight
         )?;
         for region in &self.regions {
             region.fmt(f)?;

@@ -1,28 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The server: one thread that waits for events and handles them.
 
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use ivshmem_protocol::ConnectionId;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
+use rustix::process::{getrlimit, Resource};
 use tracing::{error, info, warn};
 
 use crate::admission;
 use crate::client::refuse;
+use crate::descriptors;
 use crate::door::Door;
-use crate::estate::{self, Estate};
-use crate::hand_over;
-use crate::journal::{Journal, Snapshot};
-use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::region::{Common, Region};
+use crate::reload;
 use crate::report::{RegionReport, Report};
-use crate::roster::{ConnectionId, Roster};
 use crate::status::StatusSocket;
+use crate::succession::hand_over;
+use crate::succession::journal::Journal;
+use crate::succession::keeper::Keeper;
+use crate::succession::names::Named;
+use crate::succession::state::State;
 use crate::trigger::{self, Trigger};
+use crate::Config;
 
 /// Time after which something is tried again of which no event tells when it will work.
 const RETRY: Duration = Duration::from_millis(50);
@@ -44,15 +50,31 @@ pub struct Server {
     pub(crate) reserve: Option<OwnedFd>,
     pub(crate) stop: Trigger,
     pub(crate) report: Trigger,
+    pub(crate) reload: Trigger,
     /// Readable when the server is to end. The poller watches it for as long as it is open.
     pub(crate) stopped: OwnedFd,
     /// Readable when a report is wanted.
     pub(crate) asked: OwnedFd,
+    /// Readable when the configuration is to be read again.
+    pub(crate) changed: OwnedFd,
+    pub(crate) source: Source,
     pub(crate) regions: Vec<Region>,
     pub(crate) status: Option<StatusSocket>,
     pub(crate) hand_over: Option<Listener>,
-    pub(crate) ledger: Ledger,
+    pub(crate) keeper: Keeper,
     pub(crate) next_connection: u64,
+    /// Messages that can be in the socket of a client that has not read them.
+    pub(crate) in_flight: usize,
+}
+
+/// How the configuration is read again, if it can be.
+#[derive(Default)]
+pub(crate) struct Source(pub Option<Box<dyn FnMut() -> Result<Config, String> + Send>>);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Why a server ends.
@@ -72,9 +94,22 @@ impl Server {
         self.report.clone()
     }
 
+    /// A trigger that has [`run`](Self::run) read the configuration again, if it was told
+    /// [how](Self::reload_by).
+    pub fn reload_trigger(&self) -> Trigger {
+        self.reload.clone()
+    }
+
+    /// Has the configuration read by this when the [trigger](Self::reload_trigger) for it is used. From
+    /// then on clients are let in by its access lists and limits, and its new regions are served. All else
+    /// stays as it is.
+    pub fn reload_by(&mut self, read: impl FnMut() -> Result<Config, String> + Send + 'static) {
+        self.source = Source(Some(Box::new(read)));
+    }
+
     /// How the server stands.
     pub fn report(&self) -> Report {
-        report(&self.regions, &self.ledger)
+        report(&self.regions, &self.keeper, self.in_flight)
     }
 
     /// Serves clients until it is told to stop, or a successor has taken over. Then removes the
@@ -95,7 +130,7 @@ impl Server {
                 info!("a successor has taken over");
                 self.abandon();
             }
-            _ if self.ledger.is_on() => {
+            _ if self.keeper.is_on() => {
                 info!("stopped; the service manager has all that a successor needs");
                 self.abandon();
             }
@@ -107,7 +142,7 @@ impl Server {
     fn serve(&mut self, on_report: &mut impl FnMut(&Report)) -> io::Result<End> {
         self.settle();
         loop {
-            let starved = self.regions.iter().any(Region::is_starved);
+            let starved = self.regions.iter().any(|region| region.starved() > 0);
             let retry = self.paused || starved;
             let ready = self.poller.wait(retry.then_some(RETRY))?;
             if retry {
@@ -122,6 +157,10 @@ impl Server {
                 trigger::clear(&self.asked);
                 on_report(&self.report());
             }
+            if has(Token::Reload) {
+                trigger::clear(&self.changed);
+                self.read_again();
+            }
             self.handle(&ready);
             self.settle();
             if has(Token::HandOverDoor) && self.hand_over() {
@@ -133,7 +172,8 @@ impl Server {
     fn handle(&mut self, ready: &[Ready]) {
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         // Those who leave first: they make room for those who come.
         for event in ready {
@@ -143,7 +183,6 @@ impl Server {
                         region.handle(&mut common, number, *event);
                     }
                 }
-                Token::Witness => common.ledger.ask_witness(),
                 Token::StatusReader(number) => {
                     if let Some(status) = &mut self.status {
                         status.go_on(number);
@@ -163,48 +202,46 @@ impl Server {
 
     /// Sends all that can be sent.
     pub(crate) fn settle(&mut self) {
-        loop {
-            let mut common = Common {
-                poller: &self.poller,
-                ledger: &mut self.ledger,
-            };
-            for region in &mut self.regions {
-                region.settle(&mut common);
-            }
-            let readers = self.ledger.take_readers();
-            if readers.is_empty() {
-                break;
-            }
-            for number in readers {
-                self.regions
-                    .iter_mut()
-                    .for_each(|region| region.touch(number));
-            }
-        }
-        if self.ledger.is_long() {
-            self.renew_ledger();
-        }
-    }
-
-    fn renew_ledger(&mut self) {
-        match snapshot(&self.regions, self.next_connection) {
-            Ok(snapshot) => self.ledger.renew(&snapshot, sockets(&self.regions)),
-            Err(error) => return error!("cannot renew the journal: {error}"),
-        }
-        self.watch_witness();
-        // The new witness knows nothing of what clients have read meanwhile.
+        let mut common = Common {
+            poller: &self.poller,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
+        };
         for region in &mut self.regions {
-            let all: Vec<_> = region.clients.keys().copied().collect();
-            all.into_iter().for_each(|number| region.touch(number));
+            region.settle(&mut common);
+        }
+        let connections = self.regions.iter().map(|region| region.clients.len());
+        if self.keeper.is_long(connections.sum()) {
+            self.renew();
         }
     }
 
-    /// Waits for the witness.
-    pub(crate) fn watch_witness(&self) {
-        if let Some(witness) = self.ledger.witness() {
-            if let Err(errno) = self.poller.add(witness, Token::Witness, Interest::READ) {
-                error!("cannot wait for the witness, clients may wait for ever: {errno}");
+    /// Takes over what can change from the configuration, if that can be read.
+    fn read_again(&mut self) {
+        let Some(read) = &mut self.source.0 else {
+            return;
+        };
+        let config = read().and_then(|config| match config.check() {
+            Ok(()) => Ok(config),
+            Err(why) => Err(why.to_string()),
+        });
+        match config {
+            Err(why) => return error!("the configuration stays as it is: {why}"),
+            Ok(new) if reload::apply(&new, &mut self.regions, &mut self.doors, &self.poller) => {
+                // In this order: a successor must not hear of a region whose memory it has not got.
+                self.keep_all();
+                self.renew();
             }
+            Ok(_) => {}
+        }
+        info!("the configuration was read again");
+    }
+
+    /// Begins the journal anew.
+    fn renew(&mut self) {
+        match state(&self.regions, self.next_connection, self.keeper.batch()) {
+            Ok(state) => self.keeper.renew(&state),
+            Err(error) => error!("cannot renew the journal: {error}"),
         }
     }
 
@@ -234,7 +271,8 @@ impl Server {
         let region = &mut self.regions[door.region];
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         admission::receive(region, &mut common, door, number, socket);
     }
@@ -246,7 +284,7 @@ impl Server {
         let door = &self.doors[index];
         let accepted = door.listener.accept();
         if let Ok(Some(socket)) = &accepted {
-            warn!("refusing a client: too many open files; raise the limit (ulimit -Hn)");
+            warn!(target: admission::REFUSALS, "refusing a client: too many open files; raise the limit (ulimit -Hn)");
             self.regions[door.region].counters.refused += 1;
             refuse(socket);
         }
@@ -258,7 +296,7 @@ impl Server {
 
     fn accept_readers(&mut self) {
         if let Some(status) = &mut self.status {
-            let report = || report(&self.regions, &self.ledger);
+            let report = || report(&self.regions, &self.keeper, self.in_flight);
             if let Err(errno) = status.accept(&self.poller, report) {
                 self.pause_accepting(errno);
             }
@@ -311,18 +349,34 @@ impl Server {
             }
         };
         let given = hand_over::give(&socket, || {
-            let state = snapshot(&self.regions, self.next_connection)?;
-            Ok((Journal::new(&state)?, self.estate()))
+            let mut journal = Journal::new()?;
+            journal.begin(&state(
+                &self.regions,
+                self.next_connection,
+                journal.batch(),
+            )?)?;
+            Ok((journal, self.descriptors()))
         });
         given
             .inspect_err(|error| warn!("a successor did not take over: {error}"))
             .is_ok()
     }
 
-    /// All descriptors that a successor needs.
-    pub(crate) fn estate(&self) -> Estate<'_> {
+    /// All descriptors that a successor needs, but for the journal.
+    fn descriptors(&self) -> Vec<Named<'_>> {
+        descriptors::all(
+            &self.doors,
+            self.status.as_ref(),
+            self.hand_over.as_ref(),
+            &self.regions,
+        )
+    }
+
+    /// Has the service manager keep, if it keeps anything, all that a successor needs, and nothing else.
+    pub(crate) fn keep_all(&mut self) {
         let (status, hand_over) = (self.status.as_ref(), self.hand_over.as_ref());
-        estate::of(&self.doors, status, hand_over, &self.regions)
+        let all = descriptors::all(&self.doors, status, hand_over, &self.regions);
+        self.keeper.keep_only(&all);
     }
 
     fn shut_down(&mut self) {
@@ -339,7 +393,8 @@ impl Server {
         }
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: self.in_flight,
         };
         for region in &mut self.regions {
             region.finish(&mut common);
@@ -371,27 +426,26 @@ impl Server {
 }
 
 /// What a successor has to know.
-pub(crate) fn snapshot(regions: &[Region], next: u64) -> io::Result<Snapshot<&Roster>> {
-    let mut snapshot = Snapshot::new(next);
+pub(crate) fn state(regions: &[Region], next: u64, batch: u64) -> io::Result<State<'_>> {
+    let mut state = State::new(next, batch);
     for region in regions {
         let name = region.config.name.clone();
-        snapshot.regions.insert(name, region.snapshot()?);
+        state.regions.insert(name, region.state()?);
     }
-    Ok(snapshot)
+    Ok(state)
 }
 
-/// All connections.
-pub(crate) fn sockets(regions: &[Region]) -> impl Iterator<Item = (ConnectionId, BorrowedFd<'_>)> {
-    let clients = regions.iter().flat_map(|region| &region.clients);
-    clients.map(|(number, client)| (*number, client.socket.as_fd()))
-}
-
-fn report(regions: &[Region], ledger: &Ledger) -> Report {
+fn report(regions: &[Region], keeper: &Keeper, in_flight: usize) -> Report {
+    let store = keeper.store();
     Report {
         kind: "ivshmem-server",
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
-        successor: ledger.is_on(),
+        successor: keeper.is_on(),
+        store: store.map(|(total, _)| total),
+        store_room: store.and_then(|(_, room)| room),
+        in_flight,
+        open_files: getrlimit(Resource::Nofile).current,
         regions: regions.iter().map(RegionReport::new).collect(),
     }
 }

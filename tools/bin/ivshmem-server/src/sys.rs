@@ -87,36 +87,6 @@ pub(crate) fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32
     }
 }
 
-/// How much of what was sent to a socket the other end has not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
-    Nothing,
-    /// The other end is reading the last of it right now. Who waits for that may have been woken
-    /// already, and will not be again.
-    Ending,
-    Something,
-}
-
-/// What the kernel counts for a message that it has taken out of the socket, from just before it
-/// wakes the writers until just after (`sock_wfree()`). A message in the socket counts for more
-/// than its bytes.
-const ENDING: libc::c_int = 1;
-
-/// How much of what was sent the other end has not read.
-pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<Unread> {
-    let mut unread: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ writes one `int`, for which the pointer is valid.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(match unread {
-        0 => Unread::Nothing,
-        ENDING => Unread::Ending,
-        _ => Unread::Something,
-    })
-}
-
 /// Takes over a descriptor that this process inherited under a number that somebody told it.
 ///
 /// Only for `main()` and what it calls before anything else: the number must not be one that
@@ -137,7 +107,6 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -158,21 +127,6 @@ mod tests {
             .collect();
         expected.sort_unstable();
         assert_eq!(groups, expected);
-    }
-
-    #[test]
-    fn what_is_read_is_not_unread() {
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        assert_eq!(unread(ours.as_fd()).unwrap(), Unread::Nothing);
-        // The least that can be sent is not taken for what is being read.
-        for byte in [b"1", b"2"] {
-            ours.write_all(byte).unwrap();
-            assert_eq!(unread(ours.as_fd()).unwrap(), Unread::Something);
-        }
-        theirs.read_exact(&mut [0]).unwrap();
-        assert_eq!(unread(ours.as_fd()).unwrap(), Unread::Something);
-        theirs.read_exact(&mut [0]).unwrap();
-        assert_eq!(unread(ours.as_fd()).unwrap(), Unread::Nothing);
     }
 
     #[test]

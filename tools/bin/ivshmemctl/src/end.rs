@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Access, Device, Endpoint, Link, Memory, Mode, Sysfs};
+use ivshmem::{Access, Device, Doorbell, Endpoint, Link, Memory, Mode, Sysfs};
 use ivshmem_peer::{JoinError, Peer};
 
 use crate::exit::{failure, Exit};
+
+/// Rings a vector of a peer; returns whether it is there.
+pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 
 /// The option that names a device.
 #[derive(Args, Clone, Debug)]
@@ -76,6 +79,19 @@ impl End {
             Some(socket) => Arc::new(join(socket)?),
             None => Arc::new(Endpoint::open(self.device.path()?)?),
         })
+    }
+
+    /// What rings a vector of a peer. It says whether there is one, as far as that can be known: a device
+    /// does not tell.
+    pub fn bell(&self) -> Result<Bell> {
+        if let Some(socket) = &self.join {
+            let peer = join(socket)?;
+            return Ok(Box::new(move |id, vector| peer.try_ring(id, vector)));
+        }
+        let endpoint = Endpoint::open(self.device.path()?)?;
+        Ok(Box::new(move |id, vector| {
+            endpoint.ring(id, vector).map(|()| true)
+        }))
     }
 
     /// Whether the number of vectors is known from the start: a server sends a peer's one by one.

@@ -30,7 +30,7 @@ pub struct Slot {
     pub size: Size,
     /// The region's ID. The hypervisor's regions ignore it: theirs is in the scenario.
     pub region_id: u16,
-    /// Something that `acrn-dm` would warn about.
+    /// What `acrn-dm` would warn about, or reads otherwise than one may think.
     pub warning: Option<String>,
 }
 
@@ -85,8 +85,13 @@ impl FromStr for Slot {
         let mut options = options.split(',');
         let name = options.next().unwrap_or("");
         let (provider, name) = Provider::split(name).ok_or(SlotError::Prefix)?;
-        let size = size(options.next())?;
-        let (region_id, warning) = region_id(options.next());
+        let size_text = options.next();
+        let size = size(size_text)?;
+        let id_text = options.next();
+        let (region_id, warning) = region_id(id_text);
+        let warning = warning
+            .or_else(|| misread(size_text?, size.mib().into()))
+            .or_else(|| misread(id_text?, region_id.into()));
         Ok(Self {
             bdf,
             provider,
@@ -158,6 +163,12 @@ fn size(text: Option<&str>) -> Result<Size, SlotError> {
         return Err(range);
     }
     Size::from_mib((bytes >> 20).into()).map_err(|_| range)
+}
+
+/// What to say if a number was not read as it stands there: `2M`, `0x1000`, or one that is too large.
+fn misread(text: &str, read: u64) -> Option<String> {
+    let as_written = text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse() == Ok(read);
+    (!as_written).then(|| format!("acrn-dm reads {text} as {read}"))
 }
 
 fn region_id(text: Option<&str>) -> (u16, Option<String>) {

@@ -113,8 +113,17 @@ fn numbers_as_acrn_dm_reads_them() {
     assert_eq!(slot("6,ivshmem,dm:/a,4098").size.mib(), 2);
     assert_eq!(slot("6,ivshmem,dm:/a,2,4660").region_id, 0x1234);
     assert_eq!(slot("6,ivshmem,dm:/a,2,65537").region_id, 1);
-    let hex = slot("6,ivshmem,dm:/a,2,0x1000");
-    assert_eq!((hex.region_id, hex.warning), (0, None));
+    assert_eq!(slot("6,ivshmem,dm:/a,2,0x1000").region_id, 0);
+    assert_eq!(slot("6,ivshmem,dm:/a,2,4660").warning, None);
+    for (text, read) in [
+        ("2M", "2M as 2"),
+        ("4098", "4098 as 2"),
+        ("2,0x1000", "0x1000 as 0"),
+        ("2,65537", "65537 as 1"),
+    ] {
+        let warning = slot(&format!("6,ivshmem,dm:/a,{text}")).warning.unwrap();
+        assert_eq!(warning, format!("acrn-dm reads {read}"));
+    }
     let none = slot("6,ivshmem,dm:/a,2,x");
     assert_eq!(
         none.warning.unwrap(),

@@ -16,7 +16,7 @@ use ivshmem::{
 };
 use ivshmem_protocol::{Event, PeerId};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::fs::{fcntl_get_seals, fstat, SealFlags};
+use rustix::fs::{fcntl_get_seals, fcntl_getfl, fstat, OFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::connection::{Connection, Failure};
@@ -156,6 +156,7 @@ fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting
 pub struct Peer {
     id: u32,
     mapping: Mapping,
+    read_only: bool,
     sealed: bool,
     board: Arc<Board>,
     stop: Eventfd,
@@ -173,7 +174,8 @@ impl Peer {
     }
 
     fn start(id: PeerId, memory: OwnedFd, connection: Connection) -> Result<Self, JoinError> {
-        let mapping = map(&memory)?;
+        let access = access_of(&memory)?;
+        let mapping = map(&memory, access)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .and_then(Eventfd::adopt)
             .map_err(JoinError::io("cannot make an eventfd"))?;
@@ -188,6 +190,7 @@ impl Peer {
         Ok(Self {
             id: id.get().into(),
             mapping,
+            read_only: access == Access::ReadOnly,
             sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
             board,
             stop,
@@ -198,6 +201,12 @@ impl Peer {
     /// The memory.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// Whether the server gave us the memory to read only. Whatever would write to it gives
+    /// [`AccessError::ReadOnly`](ivshmem::AccessError::ReadOnly) then; doorbells work.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Whether nobody can shrink the memory, which would raise SIGBUS here.
@@ -275,7 +284,16 @@ impl Drop for Peer {
     }
 }
 
-fn map(memory: &OwnedFd) -> Result<Mapping, JoinError> {
+/// What may be done with the memory, which a server can give to read only.
+fn access_of(memory: &OwnedFd) -> Result<Access, JoinError> {
+    let flags = fcntl_getfl(memory).map_err(JoinError::io("cannot ask how the memory is open"))?;
+    Ok(match flags & OFlags::RWMODE {
+        OFlags::RDONLY => Access::ReadOnly,
+        _ => Access::ReadWrite,
+    })
+}
+
+fn map(memory: &OwnedFd, access: Access) -> Result<Mapping, JoinError> {
     let size = fstat(memory)
         .map_err(JoinError::io("cannot ask for the size of the memory"))?
         .st_size;
@@ -284,12 +302,7 @@ fn map(memory: &OwnedFd) -> Result<Mapping, JoinError> {
     let len = usize::try_from(size)
         .ok()
         .filter(|len| *len > 0 && len % page == 0);
-    Ok(Mapping::of(
-        memory,
-        0,
-        len.ok_or_else(bad)?,
-        Access::ReadWrite,
-    )?)
+    Ok(Mapping::of(memory, 0, len.ok_or_else(bad)?, access)?)
 }
 
 forward_memory!({} Peer, Peer::mapping);

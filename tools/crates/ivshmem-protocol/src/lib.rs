@@ -27,9 +27,8 @@
 //! * [`ServerMessage`] and [`Message`]: the numbers and their eight bytes.
 //! * [`ClientDecoder`]: the client's side. Bytes and descriptors in, [`Event`]s out, with an
 //!   exact [`DecodeError`] for everything that a server must not send.
-//! * [`Membership`] and [`Outbox`]: the server's side. The first decides who gets which
-//!   messages when somebody joins or leaves; the second holds what one client has not been
-//!   sent yet, and makes sure that it hears of each ID once, and of its end once.
+//! * [`Membership`]: the server's side. Who is there, and what each client must be told next, so
+//!   that it hears of each ID once, and of its end once.
 //!
 //! # Rules beyond the specification
 //!
@@ -37,8 +36,8 @@
 //! same ID joins or leaves again. To a client that was told that an ID left, no word must be
 //! said of that ID again. [`Membership`] therefore gives no ID to a second client, but for the
 //! fixed ones, which never leave: it says nothing of them but once, when they first join, and
-//! their next owner is rung by the same eventfds. [`Outbox`] never sends a leave notice for an
-//! ID that it did not announce.
+//! their next owner is rung by the same eventfds. Nor does it send a leave notice for an ID of which
+//! the client has not heard.
 //!
 //! QEMU also reads the handshake (rows 1 to 3) in a loop that never ends if the server closes
 //! the connection in the middle of it. A server that cannot serve a client says so with
@@ -62,14 +61,13 @@ extern crate alloc;
 mod client;
 mod membership;
 mod message;
-mod outbox;
 mod peer;
+mod recipient;
 
 pub use client::{ClientDecoder, DecodeError, Event};
-pub use membership::{JoinError, Joined, Membership, ReserveError};
+pub use membership::{ConnectionId, JoinError, Membership, ReserveError};
 pub use message::{
     Message, ServerMessage, HANDSHAKE_MESSAGES, MESSAGE_LEN, PROTOCOL_VERSION, REFUSAL_VERSION,
     SHARED_MEMORY_MARK,
 };
-pub use outbox::{Outbox, Overflow, Pending};
 pub use peer::{PeerId, MAX_PEER_ID, MAX_VECTORS};

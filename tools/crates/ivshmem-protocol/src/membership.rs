@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-//! The server's side: who must hear what when somebody joins or leaves.
+//! The server's side: who is there, by which ID, and what each must be told.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
+use crate::recipient::{Arrival, Events, Recipient};
 use crate::{PeerId, ServerMessage, MAX_PEER_ID};
 
 /// Number of IDs that there are.
@@ -39,20 +39,22 @@ pub enum ReserveError {
     Full(usize),
 }
 
-/// What has to be sent because a client joined.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Joined {
-    /// ID of the new client.
-    pub id: PeerId,
-    /// Everything for the new client, in order: handshake, the others' vectors, its own.
-    pub greeting: Vec<ServerMessage>,
-    /// What each client of the audience is to be told, in order.
-    pub announcement: Vec<ServerMessage>,
-    /// All other clients that have not heard of this ID.
-    pub audience: Vec<PeerId>,
+/// Number of a connection. The caller uses none of them twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct ConnectionId(pub u64);
+
+/// One who is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+struct Member {
+    connection: ConnectionId,
+    /// When it came.
+    arrival: u64,
 }
 
-/// The clients that share one region, and the IDs that they have.
+/// The clients that share one region, the IDs that they have, and what each has been told.
 ///
 /// A client that was told that an ID left must never hear of that ID again. There are two ways
 /// to keep this rule, one for each kind of ID:
@@ -66,17 +68,25 @@ pub struct Joined {
 /// The IDs that were [reserved](Self::reserve) are lasting ones. So become the last of the others,
 /// as many as there can be clients: clients that come and go can use up the rest in seconds, and
 /// must not keep everybody else from joining by that.
+///
+/// What a client must be told is never more than what there is to tell: when one leaves of whom it
+/// has not heard, it does not hear of that one at all. So [`next_messages`](Self::next_messages) never
+/// name an eventfd of one who left.
+///
+/// The same calls of methods that take `&mut self` with the same arguments make the same membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Membership {
     limit: usize,
     next: u32,
-    vectors: BTreeMap<PeerId, NonZeroU16>,
-    /// The lasting IDs, and which of the clients there are know each of them.
-    lasting: BTreeMap<PeerId, BTreeSet<PeerId>>,
-    /// Those of them that were not reserved, but are for whoever comes, with the number of vectors
-    /// that those who know them know of.
+    members: BTreeMap<PeerId, Member>,
+    /// IDs for those who ask for them.
+    reserved: BTreeSet<PeerId>,
+    /// IDs that are used again, with the number of vectors that those who know them know of.
     recycled: BTreeMap<PeerId, NonZeroU16>,
+    events: Events,
+    /// All connections: those of the members, and those that get the rest of their handshake.
+    recipients: BTreeMap<ConnectionId, Recipient>,
 }
 
 impl Membership {
@@ -85,36 +95,63 @@ impl Membership {
         Self {
             limit,
             next: 0,
-            vectors: BTreeMap::new(),
-            lasting: BTreeMap::new(),
+            members: BTreeMap::new(),
+            reserved: BTreeSet::new(),
             recycled: BTreeMap::new(),
+            events: Events::new(),
+            recipients: BTreeMap::new(),
         }
     }
 
-    /// Number of clients that there can be at the same time.
-    pub const fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Number of clients.
+    /// Number of members.
     pub fn len(&self) -> usize {
-        self.vectors.len()
+        self.members.len()
     }
 
-    /// Whether there are no clients.
+    /// Whether there are no members.
     pub fn is_empty(&self) -> bool {
-        self.vectors.is_empty()
+        self.members.is_empty()
     }
 
     /// Whether somebody has this ID now.
     pub fn contains(&self, id: PeerId) -> bool {
-        self.vectors.contains_key(&id)
+        self.members.contains_key(&id)
     }
 
-    /// Number of places that are taken: by clients, and by fixed IDs that nobody has now.
+    /// All members and their connections.
+    pub fn members(&self) -> impl Iterator<Item = (PeerId, ConnectionId)> + '_ {
+        let members = self.members.iter();
+        members.map(|(id, member)| (*id, member.connection))
+    }
+
+    /// All connections, those that are no longer members included.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.recipients.keys().copied()
+    }
+
+    /// The connection that has an ID, or had it and is still being dropped.
+    pub fn connection_of(&self, id: PeerId) -> Option<ConnectionId> {
+        let leaving = || self.recipients.iter().find(|(_, r)| r.id == id);
+        let member = self.members.get(&id).map(|member| member.connection);
+        member.or_else(|| leaving().map(|(connection, _)| *connection))
+    }
+
+    /// The ID that a connection has or had.
+    pub fn id_of(&self, connection: ConnectionId) -> Option<PeerId> {
+        self.recipients.get(&connection).map(|found| found.id)
+    }
+
+    /// Whether a connection is no longer a member, and gets the rest of its handshake only.
+    pub fn is_leaving(&self, connection: ConnectionId) -> bool {
+        let found = self.recipients.get(&connection);
+        found.is_some_and(|found| found.leaving)
+    }
+
+    /// Number of places that are taken: by connections, and by fixed IDs that nobody has now. One that is
+    /// being dropped keeps its place until it is gone, or there could be any number of those.
     pub fn places(&self) -> usize {
-        let away = |id: &&PeerId| self.is_reserved(**id) && !self.contains(**id);
-        self.vectors.len() + self.lasting.keys().filter(away).count()
+        let away = |id: &&PeerId| !self.contains(**id);
+        self.recipients.len() + self.reserved.iter().filter(away).count()
     }
 
     /// Changes how many clients there can be at the same time. Those who are there stay.
@@ -122,7 +159,7 @@ impl Membership {
         self.limit = limit;
     }
 
-    /// Keeps an ID, and a place, for a client that asks for it by [`join_as`](Self::join_as).
+    /// Keeps an ID, and a place, for clients that ask for it.
     /// It stays reserved for ever. Does nothing if it was reserved before.
     ///
     /// # Errors
@@ -135,21 +172,21 @@ impl Membership {
         if u32::from(id.get()) < self.next {
             return Err(ReserveError::Used(id));
         }
-        if self.lasting.len() - self.recycled.len() >= self.limit {
+        if self.reserved.len() >= self.limit {
             return Err(ReserveError::Full(self.limit));
         }
-        self.lasting.insert(id, BTreeSet::new());
+        self.reserved.insert(id);
         Ok(())
     }
 
     /// Whether an ID is reserved.
     pub fn is_reserved(&self, id: PeerId) -> bool {
-        self.is_lasting(id) && !self.recycled.contains_key(&id)
+        self.reserved.contains(&id)
     }
 
     /// Whether an ID never leaves: its eventfds must stay for whoever has it next.
     pub fn is_lasting(&self, id: PeerId) -> bool {
-        self.lasting.contains_key(&id)
+        self.is_reserved(id) || self.recycled.contains_key(&id)
     }
 
     /// Whether the IDs have run out, so that clients get lasting ones.
@@ -157,12 +194,19 @@ impl Membership {
         !self.recycled.is_empty()
     }
 
-    /// The ID that the next client without a fixed ID will get.
+    /// The ID that a client will get, which asks for a reserved one, or not.
     ///
     /// # Errors
     ///
-    /// As [`join`](Self::join).
-    pub fn next_id(&self) -> Result<PeerId, JoinError> {
+    /// There is no place or no ID left, or the ID is in use or not reserved.
+    pub fn next_id(&self, reserved: Option<PeerId>) -> Result<PeerId, JoinError> {
+        if let Some(id) = reserved {
+            return match self.connection_of(id) {
+                _ if !self.is_reserved(id) => Err(JoinError::NotReserved(id)),
+                Some(_) => Err(JoinError::Taken(id)),
+                None => Ok(id),
+            };
+        }
         if self.places() >= self.limit {
             return Err(JoinError::Full(self.limit));
         }
@@ -176,264 +220,98 @@ impl Membership {
     /// Number of IDs that nobody has had and nobody can ask for.
     fn unused(&self) -> usize {
         let reserved = |id: &&PeerId| u32::from(id.get()) >= self.next;
-        IDS - self.next as usize - self.lasting.keys().filter(reserved).count()
+        IDS - self.next as usize - self.reserved.iter().filter(reserved).count()
     }
 
-    /// Checks that a client can have a reserved ID.
+    /// Lets a client in, which has `vectors` vectors, or as many as the one that had a recycled ID
+    /// before. Those of a reserved ID must be the same each time, for those who know it are not told of
+    /// more. Returns its ID.
     ///
     /// # Errors
     ///
-    /// As [`join_as`](Self::join_as).
-    pub fn check_fixed(&self, id: PeerId) -> Result<(), JoinError> {
-        if !self.is_reserved(id) {
-            return Err(JoinError::NotReserved(id));
-        }
-        if self.contains(id) {
-            return Err(JoinError::Taken(id));
-        }
-        Ok(())
-    }
-
-    /// Lets a client in that has `vectors` vectors, or as many as the one that had its ID before.
-    ///
-    /// # Errors
-    ///
-    /// There is no place or no ID left. The client is to be sent [`ServerMessage::Refusal`].
-    pub fn join(&mut self, vectors: NonZeroU16) -> Result<Joined, JoinError> {
-        let id = self.next_id()?;
-        if let Some(vectors) = self.recycled.get(&id) {
-            return Ok(self.enter(id, *vectors));
-        }
-        if self.unused() <= self.limit.min(IDS / 2) {
-            self.lasting.insert(id, BTreeSet::new());
-            self.recycled.insert(id, vectors);
-        }
-        self.next = u32::from(id.get()) + 1;
-        Ok(self.enter(id, vectors))
-    }
-
-    /// Lets a client in that has a reserved ID. `vectors` must be the same each time, for those
-    /// who know the ID are not told of more.
-    ///
-    /// # Errors
-    ///
-    /// The ID is in use, or not reserved. The client is to be sent [`ServerMessage::Refusal`].
-    pub fn join_as(&mut self, id: PeerId, vectors: NonZeroU16) -> Result<Joined, JoinError> {
-        self.check_fixed(id)?;
-        Ok(self.enter(id, vectors))
-    }
-
-    fn enter(&mut self, id: PeerId, vectors: NonZeroU16) -> Joined {
-        let mut greeting = Vec::from([
-            ServerMessage::Version,
-            ServerMessage::OwnId(id),
-            ServerMessage::SharedMemory,
-        ]);
-        for (&peer, &count) in &self.vectors {
-            greeting.extend(all_vectors(peer, count));
-            if let Some(knowing) = self.lasting.get_mut(&peer) {
-                knowing.insert(id);
+    /// As [`next_id`](Self::next_id). The client is to be sent [`ServerMessage::Refusal`].
+    pub fn join(
+        &mut self,
+        connection: ConnectionId,
+        reserved: Option<PeerId>,
+        vectors: NonZeroU16,
+    ) -> Result<PeerId, JoinError> {
+        let id = self.next_id(reserved)?;
+        if reserved.is_none() && !self.recycled.contains_key(&id) {
+            if self.unused() <= self.limit.min(IDS / 2) {
+                self.recycled.insert(id, vectors);
             }
+            self.next = u32::from(id.get()) + 1;
         }
-        let announcement: Vec<_> = all_vectors(id, vectors).collect();
-        greeting.extend(&announcement);
-        let mut audience: Vec<_> = self.vectors.keys().copied().collect();
-        if let Some(knowing) = self.lasting.get_mut(&id) {
-            audience.retain(|peer| knowing.insert(*peer));
+        let recipient = Recipient::new(id, &self.events);
+        let arrival = self.events.arrive(Arrival {
+            peer: id,
+            vectors: self.recycled.get(&id).copied().unwrap_or(vectors),
+            lasting: self.is_lasting(id),
+        });
+        let member = Member {
+            connection,
+            arrival,
+        };
+        self.members.insert(id, member);
+        self.recipients.insert(connection, recipient);
+        Ok(id)
+    }
+
+    /// Ends the membership of a connection, but keeps it until it has been sent its handshake, for it
+    /// cannot be closed before. Returns whether it was a member.
+    pub fn expel(&mut self, connection: ConnectionId) -> bool {
+        let Some(recipient) = self.recipients.get_mut(&connection) else {
+            return false;
+        };
+        if core::mem::replace(&mut recipient.leaving, true) {
+            return false;
         }
-        self.vectors.insert(id, vectors);
-        Joined {
-            id,
-            greeting,
-            announcement,
-            audience,
+        if let Some(member) = self.members.remove(&recipient.id) {
+            self.events.leave(member.arrival);
+        }
+        if self.events.are_many() {
+            let members = self.recipients.values().filter(|found| !found.leaving);
+            let heard = members.map(Recipient::heard).min();
+            self.events.forget(heard.unwrap_or(u64::MAX));
+        }
+        true
+    }
+
+    /// Forgets a connection that is over. Returns whether it was a member.
+    pub fn remove(&mut self, connection: ConnectionId) -> bool {
+        let was_member = self.expel(connection);
+        self.recipients.remove(&connection);
+        was_member
+    }
+
+    /// What to send next to a connection, in order, as far as there is anything, and at most this many
+    /// messages.
+    pub fn next_messages(
+        &self,
+        connection: ConnectionId,
+        most: usize,
+    ) -> impl Iterator<Item = ServerMessage> + '_ {
+        let mut recipient = self.recipients.get(&connection).cloned();
+        let next = move || recipient.as_mut()?.advance(&self.events);
+        core::iter::from_fn(next).take(most)
+    }
+
+    /// Records that this many of the [next messages](Self::next_messages) have been sent to a
+    /// connection. There are never more than wait.
+    pub fn advance(&mut self, connection: ConnectionId, messages: usize) {
+        if let Some(recipient) = self.recipients.get_mut(&connection) {
+            let advance = || recipient.advance(&self.events);
+            core::iter::from_fn(advance).take(messages).for_each(drop);
         }
     }
 
-    /// Takes a client out. Returns those who must be told by
-    /// [`Outbox::peer_left`](crate::Outbox::peer_left), nobody if the ID is a lasting one, or
-    /// `None` if `id` is not a client.
-    pub fn leave(&mut self, id: PeerId) -> Option<Vec<PeerId>> {
-        self.vectors.remove(&id)?;
-        for knowing in self.lasting.values_mut() {
-            knowing.remove(&id);
-        }
-        if self.is_lasting(id) {
-            return Some(Vec::new());
-        }
-        Some(self.vectors.keys().copied().collect())
+    /// Number of messages that wait for a connection.
+    pub fn waiting(&self, connection: ConnectionId) -> usize {
+        let recipient = self.recipients.get(&connection);
+        recipient.map_or(0, |found| found.waiting(&self.events))
     }
-}
-
-fn all_vectors(peer: PeerId, count: NonZeroU16) -> impl Iterator<Item = ServerMessage> {
-    (0..count.get()).map(move |vector| ServerMessage::Vector { peer, vector })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    const ONE: NonZeroU16 = NonZeroU16::MIN;
-    const TWO: NonZeroU16 = ONE.saturating_add(1);
-
-    fn vector(peer: u16, vector: u16) -> ServerMessage {
-        let peer = peer.into();
-        ServerMessage::Vector { peer, vector }
-    }
-
-    #[test]
-    fn first_client_hears_only_of_itself() {
-        let joined = Membership::new(4).join(TWO).unwrap();
-        assert_eq!(joined.id, 0.into());
-        assert_eq!(
-            joined.greeting,
-            [
-                ServerMessage::Version,
-                ServerMessage::OwnId(0.into()),
-                ServerMessage::SharedMemory,
-                vector(0, 0),
-                vector(0, 1),
-            ]
-        );
-        assert_eq!(joined.audience, []);
-    }
-
-    #[test]
-    fn each_client_is_announced_with_its_own_number_of_vectors() {
-        let mut membership = Membership::new(4);
-        membership.join(ONE).unwrap();
-        membership.join(TWO).unwrap();
-        let joined = membership.join(ONE).unwrap();
-        assert_eq!(
-            joined.greeting[3..],
-            [vector(0, 0), vector(1, 0), vector(1, 1), vector(2, 0)]
-        );
-        assert_eq!(joined.announcement, [vector(2, 0)]);
-        assert_eq!(joined.audience, [0.into(), 1.into()]);
-    }
-
-    #[test]
-    fn leaving_makes_room_but_frees_no_id() {
-        let mut membership = Membership::new(2);
-        membership.join(ONE).unwrap();
-        membership.join(ONE).unwrap();
-        assert_eq!(membership.join(ONE), Err(JoinError::Full(2)));
-        assert_eq!(membership.leave(0.into()), Some(vec![1.into()]));
-        assert_eq!(membership.leave(0.into()), None);
-        assert_eq!(membership.len(), 1);
-        assert_eq!(membership.join(ONE).unwrap().id, 2.into());
-    }
-
-    /// Has clients come and go until the IDs have run out.
-    fn run_out(membership: &mut Membership, last: u16) {
-        for id in 0..=last {
-            assert!(!membership.is_recycling());
-            assert_eq!(membership.join(ONE).unwrap().id, id.into());
-            assert_eq!(membership.leave(id.into()), Some(vec![]));
-        }
-    }
-
-    #[test]
-    fn joins_do_not_end_with_the_ids() {
-        const LAST: [u16; 2] = [MAX_PEER_ID - 1, MAX_PEER_ID];
-        let mut membership = Membership::new(2);
-        run_out(&mut membership, LAST[0] - 1);
-        for _ in 0..3 {
-            for id in LAST {
-                assert_eq!(membership.join(ONE).unwrap().id, id.into());
-            }
-            assert!(membership.is_recycling());
-            assert_eq!(membership.join(ONE), Err(JoinError::Full(2)));
-            for id in LAST {
-                assert_eq!(membership.leave(id.into()), Some(vec![]));
-            }
-        }
-        assert_eq!(membership.places(), 0);
-        let asked_for = membership.join_as(MAX_PEER_ID.into(), ONE);
-        assert_eq!(asked_for, Err(JoinError::NotReserved(MAX_PEER_ID.into())));
-        let reserved = membership.reserve(MAX_PEER_ID.into());
-        assert_eq!(reserved, Err(ReserveError::Used(MAX_PEER_ID.into())));
-    }
-
-    #[test]
-    fn recycled_id_keeps_its_vectors_and_is_announced_once() {
-        const LAST: u16 = MAX_PEER_ID - 1;
-        let mut membership = Membership::new(2);
-        membership.reserve(MAX_PEER_ID.into()).unwrap();
-        run_out(&mut membership, LAST - 2);
-        // The first of the last two, and somebody who hears of the other.
-        let witness = membership.join(ONE).unwrap().id;
-        let first = membership.join_as(MAX_PEER_ID.into(), ONE).unwrap();
-        assert_eq!(first.audience, [witness]);
-        membership.leave(witness).unwrap();
-        let again = membership.join(TWO).unwrap();
-        assert_eq!(again.id, witness);
-        assert_eq!(again.announcement, [vector(witness.get(), 0)]);
-        assert_eq!(again.audience, []);
-    }
-
-    #[test]
-    fn more_places_than_half_the_ids() {
-        let mut membership = Membership::new(IDS);
-        for id in 0..=MAX_PEER_ID {
-            assert_eq!(membership.join(ONE).unwrap().id, id.into());
-            if id > 0 {
-                membership.leave(id.into()).unwrap();
-            }
-            if membership.is_recycling() {
-                assert_eq!(usize::from(id), IDS / 2);
-                return;
-            }
-        }
-        panic!("it never begins");
-    }
-
-    #[test]
-    fn reserved_id_comes_and_goes_unnoticed_by_those_who_know_it() {
-        let mut membership = Membership::new(4);
-        membership.reserve(1.into()).unwrap();
-        membership.join(ONE).unwrap();
-        assert_eq!(
-            membership.join_as(1.into(), ONE).unwrap().audience,
-            [0.into()]
-        );
-        assert_eq!(membership.leave(1.into()), Some(vec![]));
-        // A client that comes while nobody has the ID knows nothing of it, and is told later.
-        let joined = membership.join(ONE).unwrap();
-        assert_eq!(joined.id, 2.into());
-        assert_eq!(joined.greeting[3..], [vector(0, 0), vector(2, 0)]);
-        let again = membership.join_as(1.into(), ONE).unwrap();
-        assert_eq!(again.audience, [2.into()]);
-        // The successor itself knows nothing of anybody.
-        assert_eq!(
-            again.greeting[3..],
-            [vector(0, 0), vector(2, 0), vector(1, 0)]
-        );
-    }
-
-    #[test]
-    fn reserved_ids_are_for_those_who_ask_for_them() {
-        let mut membership = Membership::new(2);
-        membership.reserve(0.into()).unwrap();
-        assert_eq!(membership.join(ONE).unwrap().id, 1.into());
-        assert_eq!(membership.join(ONE), Err(JoinError::Full(2)));
-        membership.join_as(0.into(), ONE).unwrap();
-        let taken = membership.join_as(0.into(), ONE);
-        assert_eq!(taken, Err(JoinError::Taken(0.into())));
-        let other = membership.join_as(7.into(), ONE);
-        assert_eq!(other, Err(JoinError::NotReserved(7.into())));
-    }
-
-    #[test]
-    fn what_can_be_reserved() {
-        let mut membership = Membership::new(2);
-        membership.join(ONE).unwrap();
-        let used = membership.reserve(0.into());
-        assert_eq!(used, Err(ReserveError::Used(0.into())));
-        membership.reserve(5.into()).unwrap();
-        membership.reserve(5.into()).unwrap();
-        membership.reserve(6.into()).unwrap();
-        assert_eq!(membership.reserve(7.into()), Err(ReserveError::Full(2)));
-    }
-}
+mod tests;

@@ -79,12 +79,6 @@ impl ServerMessage {
     pub const fn carries_descriptor(self) -> bool {
         matches!(self, Self::SharedMemory | Self::Vector { .. })
     }
-
-    /// Whether this is one of the messages after which a connection may be closed safely, and
-    /// not before.
-    pub const fn is_handshake(self) -> bool {
-        matches!(self, Self::Version | Self::OwnId(_) | Self::SharedMemory)
-    }
 }
 
 #[cfg(test)]
@@ -99,27 +93,24 @@ mod tests {
             vector: 9,
         };
         let cases = [
-            (ServerMessage::Version, [0; 8], false, true),
-            (ServerMessage::Refusal, [0xff; 8], false, false),
+            (ServerMessage::Version, [0; 8], false),
+            (ServerMessage::Refusal, [0xff; 8], false),
             (
                 ServerMessage::OwnId(id),
                 [0x34, 0x12, 0, 0, 0, 0, 0, 0],
                 false,
-                true,
             ),
-            (ServerMessage::SharedMemory, [0xff; 8], true, true),
-            (vector, [0x34, 0x12, 0, 0, 0, 0, 0, 0], true, false),
+            (ServerMessage::SharedMemory, [0xff; 8], true),
+            (vector, [0x34, 0x12, 0, 0, 0, 0, 0, 0], true),
             (
                 ServerMessage::Left(id),
                 [0x34, 0x12, 0, 0, 0, 0, 0, 0],
                 false,
-                false,
             ),
         ];
-        for (message, bytes, descriptor, handshake) in cases {
+        for (message, bytes, descriptor) in cases {
             assert_eq!(message.to_bytes(), bytes, "{message:?}");
             assert_eq!(message.carries_descriptor(), descriptor, "{message:?}");
-            assert_eq!(message.is_handshake(), handshake, "{message:?}");
             assert_eq!(Message::from_bytes(bytes), message.message());
         }
     }

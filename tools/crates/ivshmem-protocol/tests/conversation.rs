@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::LazyLock;
 
 use ivshmem_protocol::{
-    ClientDecoder, Event, Joined, Membership, Outbox, PeerId, ServerMessage, MAX_PEER_ID,
+    ClientDecoder, ConnectionId, Event, Membership, PeerId, ServerMessage, MAX_PEER_ID,
 };
 use proptest::prelude::*;
 
@@ -28,9 +28,10 @@ static NEW: LazyLock<Membership> = LazyLock::new(|| {
 static OLD: LazyLock<Membership> = LazyLock::new(|| {
     let mut membership = NEW.clone();
     let few = u16::try_from(PEERS).unwrap() + 10;
+    let connection = ConnectionId(0);
     loop {
-        let id = membership.join(NonZeroU16::MIN).unwrap().id;
-        membership.leave(id).unwrap();
+        let id = membership.join(connection, None, NonZeroU16::MIN).unwrap();
+        membership.remove(connection);
         if id.get() == MAX_PEER_ID - few {
             return membership;
         }
@@ -42,7 +43,8 @@ enum Step {
     Join { vectors: u16 },
     JoinAs { which: usize },
     Leave { which: usize },
-    Send { which: usize, bytes: usize },
+    Send { which: usize, messages: usize },
+    Expel { which: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,13 +52,15 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..=VECTORS).prop_map(|vectors| Step::Join { vectors }),
         1 => any::<usize>().prop_map(|which| Step::JoinAs { which }),
         3 => any::<usize>().prop_map(|which| Step::Leave { which }),
-        4 => (any::<usize>(), 1usize..80).prop_map(|(which, bytes)| Step::Send { which, bytes }),
+        4 => (any::<usize>(), 1usize..10)
+            .prop_map(|(which, messages)| Step::Send { which, messages }),
+        1 => any::<usize>().prop_map(|which| Step::Expel { which }),
     ]
 }
 
-/// A client and the server's queue for it.
+/// A client, and what it knows.
 struct Client {
-    outbox: Outbox,
+    connection: ConnectionId,
     decoder: ClientDecoder<ServerMessage>,
     own: Option<PeerId>,
     own_vectors: u16,
@@ -66,12 +70,9 @@ struct Client {
 }
 
 impl Client {
-    fn new(greeting: &[ServerMessage]) -> Self {
-        let limit = Outbox::limit(PEERS + FIXED.len(), usize::from(VECTORS));
-        let mut outbox = Outbox::new(limit);
-        outbox.extend(greeting).unwrap();
+    fn new(connection: ConnectionId) -> Self {
         Self {
-            outbox,
+            connection,
             decoder: ClientDecoder::new(),
             own: None,
             own_vectors: 0,
@@ -80,24 +81,22 @@ impl Client {
         }
     }
 
-    /// Carries up to this many bytes from the queue to the client.
-    fn send(&mut self, mut bytes: usize, membership: &Membership) {
-        while bytes > 0 {
-            let Some(pending) = self.outbox.pending() else {
-                return;
-            };
-            let fd = pending.descriptor_of();
-            if let Some(ServerMessage::Vector { peer, .. }) = fd {
-                let there = membership.contains(peer) || membership.is_lasting(peer);
-                assert!(there, "eventfd of one who left");
+    /// Carries up to this many messages to the client.
+    fn send(&mut self, most: usize, membership: &mut Membership) {
+        let messages: Vec<_> = membership.next_messages(self.connection, most).collect();
+        let waiting = membership.waiting(self.connection);
+        membership.advance(self.connection, messages.len());
+        assert_eq!(
+            membership.waiting(self.connection),
+            waiting - messages.len()
+        );
+        for message in messages {
+            if let ServerMessage::Vector { peer, .. } = message {
+                assert!(membership.contains(peer), "eventfd of one who left");
             }
-            let chunk = &pending.bytes()[..bytes.min(pending.bytes().len())];
-            let event = self.decoder.push(chunk, fd).unwrap();
-            self.outbox.advance(chunk.len());
-            bytes -= chunk.len();
-            if let Some(event) = event {
-                self.receive(event, membership);
-            }
+            let fd = message.carries_descriptor().then_some(message);
+            let event = self.decoder.push(&message.to_bytes(), fd).unwrap();
+            self.receive(event.unwrap(), membership);
         }
     }
 
@@ -129,20 +128,6 @@ fn is_fixed(peer: PeerId) -> bool {
     FIXED.contains(&peer.get())
 }
 
-fn joined(
-    joined: Joined,
-    clients: &mut BTreeMap<PeerId, Client>,
-    alive: &mut BTreeMap<PeerId, u16>,
-) {
-    for peer in &joined.audience {
-        let client = clients.get_mut(peer).unwrap();
-        client.outbox.extend(&joined.announcement).unwrap();
-    }
-    clients.insert(joined.id, Client::new(&joined.greeting));
-    let vectors = u16::try_from(joined.announcement.len()).unwrap();
-    alive.insert(joined.id, vectors);
-}
-
 proptest! {
     #[test]
     fn everybody_knows_who_is_there(
@@ -152,53 +137,68 @@ proptest! {
         let mut membership = if old { OLD.clone() } else { NEW.clone() };
         let mut clients: BTreeMap<PeerId, Client> = BTreeMap::new();
         let mut alive: BTreeMap<PeerId, u16> = BTreeMap::new();
+        let mut recycled: BTreeMap<PeerId, u16> = BTreeMap::new();
         let mut last_id = None;
         let pick = |alive: &BTreeMap<PeerId, u16>, which: usize| {
             alive.keys().nth(which % alive.len().max(1)).copied()
         };
-        for step in steps {
+        for (number, step) in (1..).zip(steps) {
+            let connection = ConnectionId(number);
+            let mut joined = |id, vectors| {
+                clients.insert(id, Client::new(connection));
+                alive.insert(id, vectors);
+            };
             match step {
                 Step::Join { vectors } => {
-                    let result = membership.join(NonZeroU16::new(vectors).unwrap());
-                    let away = FIXED.iter().filter(|id| !alive.contains_key(&(**id).into()));
-                    prop_assert_eq!(result.is_ok(), alive.len() + away.count() < PEERS);
-                    let Ok(result) = result else { continue };
-                    prop_assert!(!is_fixed(result.id) && !alive.contains_key(&result.id));
-                    if !membership.is_lasting(result.id) {
-                        prop_assert!(last_id < Some(result.id));
-                        last_id = Some(result.id);
-                        prop_assert!(result.audience.iter().eq(alive.keys()));
+                    let wanted = NonZeroU16::new(vectors).unwrap();
+                    let free = membership.places() < PEERS;
+                    let result = membership.join(connection, None, wanted);
+                    prop_assert_eq!(result.is_ok(), free);
+                    let Ok(id) = result else { continue };
+                    prop_assert!(!is_fixed(id));
+                    let mut vectors = vectors;
+                    if membership.is_lasting(id) {
+                        // As many as it had before.
+                        vectors = *recycled.entry(id).or_insert(vectors);
+                    } else {
+                        prop_assert!(last_id < Some(id));
+                        last_id = Some(id);
                     }
-                    joined(result, &mut clients, &mut alive);
+                    joined(id, vectors);
                 }
                 Step::JoinAs { which } => {
                     let id = FIXED[which % FIXED.len()].into();
-                    let result = membership.join_as(id, NonZeroU16::new(VECTORS).unwrap());
-                    prop_assert_eq!(result.is_ok(), !alive.contains_key(&id));
-                    let Ok(result) = result else { continue };
-                    joined(result, &mut clients, &mut alive);
+                    let wanted = NonZeroU16::new(VECTORS).unwrap();
+                    let free = membership.connection_of(id).is_none();
+                    let result = membership.join(connection, Some(id), wanted);
+                    prop_assert_eq!(result.is_ok(), free);
+                    if result.is_ok() {
+                        joined(id, VECTORS);
+                    }
                 }
                 Step::Leave { which } => {
                     let Some(id) = pick(&alive, which) else { continue };
                     alive.remove(&id);
-                    clients.remove(&id);
-                    let audience = membership.leave(id).unwrap();
-                    let nobody = BTreeMap::new();
-                    let others = if membership.is_lasting(id) { &nobody } else { &alive };
-                    prop_assert!(audience.iter().eq(others.keys()));
-                    for peer in audience {
-                        clients.get_mut(&peer).unwrap().outbox.peer_left(id).unwrap();
-                    }
+                    prop_assert!(membership.remove(clients.remove(&id).unwrap().connection));
                 }
-                Step::Send { which, bytes } => {
+                Step::Expel { which } => {
                     let Some(id) = pick(&alive, which) else { continue };
-                    clients.get_mut(&id).unwrap().send(bytes, &membership);
+                    alive.remove(&id);
+                    let mut client = clients.remove(&id).unwrap();
+                    prop_assert!(membership.expel(client.connection));
+                    client.send(usize::MAX, &mut membership);
+                    prop_assert_eq!(client.own, Some(id));
+                    prop_assert!(!membership.remove(client.connection));
+                }
+                Step::Send { which, messages } => {
+                    let Some(id) = pick(&alive, which) else { continue };
+                    clients.get_mut(&id).unwrap().send(messages, &mut membership);
                 }
             }
         }
         for (id, client) in &mut clients {
-            client.send(usize::MAX, &membership);
-            prop_assert!(client.outbox.is_empty());
+            client.send(usize::MAX, &mut membership);
+            prop_assert_eq!(membership.waiting(client.connection), 0);
             prop_assert_eq!(client.own, Some(*id));
             prop_assert_eq!(client.own_vectors, alive[id]);
             client.peers.insert(*id, client.own_vectors);

@@ -3,7 +3,8 @@
 
 use std::num::NonZeroU16;
 
-use crate::roster::ConnectionId;
+use ivshmem_protocol::ConnectionId;
+
 use crate::{RegionConfig, Server};
 
 #[path = "../../tests/integration/client.rs"]
@@ -26,12 +27,13 @@ fn ids_are_never_used_up() {
     let mut config = RegionConfig::new(&path);
     config.vectors = 1;
     config.max_peers = PLACES.into();
+    config.join_rate = 0;
     let mut server = Server::bind(config).unwrap();
     for number in 0..u64::from(FIRST_LASTING) - 2 {
-        let roster = &mut server.regions[0].roster;
+        let membership = &mut server.regions[0].membership;
         let number = ConnectionId(number);
-        roster.join(number, None, NonZeroU16::MIN).unwrap();
-        roster.remove(number);
+        membership.join(number, None, NonZeroU16::MIN).unwrap();
+        membership.remove(number);
         server.next_connection = number.0 + 1;
     }
     let stop = server.stop_trigger();

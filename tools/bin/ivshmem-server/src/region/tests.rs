@@ -7,13 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
+use crate::succession::journal::Journal;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const NUMBER: ConnectionId = ConnectionId(5);
 
 struct Stage {
     poller: Poller,
-    ledger: Ledger,
+    keeper: Keeper,
     region: Region,
 }
 
@@ -23,12 +24,10 @@ impl Stage {
     fn with_blocked_client() -> (Self, UnixStream, usize) {
         let config = RegionConfig::new("unused");
         let memory = Memory::create(&config).unwrap();
-        let mut roster = Roster::new();
-        roster.set_limits(2, 8);
         let mut stage = Self {
             poller: Poller::new().unwrap(),
-            ledger: Ledger::off(),
-            region: Region::new(config, memory, roster).unwrap(),
+            keeper: Keeper::new(Journal::new().unwrap()),
+            region: Region::new(config, memory, Membership::new(2)).unwrap(),
         };
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -56,7 +55,7 @@ impl Stage {
         let doorbells = Doorbells::new(vectors).unwrap();
         stage.region.doorbells.insert(0.into(), doorbells);
         stage.with(|region, common| {
-            region.enter(common, NUMBER, None, vectors, client).unwrap();
+            region.enter(NUMBER, None, vectors, client).unwrap();
             region.settle(common);
         });
         (stage, theirs, filler)
@@ -65,7 +64,8 @@ impl Stage {
     fn with(&mut self, what: impl FnOnce(&mut Region, &mut Common<'_>)) {
         let mut common = Common {
             poller: &self.poller,
-            ledger: &mut self.ledger,
+            keeper: &mut self.keeper,
+            in_flight: 64,
         };
         what(&mut self.region, &mut common);
     }
@@ -87,7 +87,7 @@ fn expelled_client_still_gets_its_handshake() {
     let (mut stage, mut client, filler) = Stage::with_blocked_client();
     client.write_all(b"x").unwrap();
     stage.handle_next();
-    assert!(stage.region.roster.membership().is_empty());
+    assert!(stage.region.membership.is_empty());
     assert!(stage.region.doorbells.is_empty());
     assert_eq!(stage.region.clients.len(), 1);
     // More of the same is not even looked at.
@@ -116,5 +116,5 @@ fn expelled_client_that_goes_is_forgotten() {
     drop(client);
     stage.handle_next();
     assert!(stage.region.clients.is_empty());
-    assert_eq!(stage.region.roster.connections().count(), 0);
+    assert_eq!(stage.region.membership.connections().count(), 0);
 }

@@ -139,11 +139,12 @@ impl<'path> Stage<'path> {
             last.news();
         }
         let id = last.id;
+        // They have not read for a while, and would not hear of one who left meanwhile.
+        for peer in &mut self.honest {
+            peer.wait_for(id);
+        }
         drop(last);
         for peer in &mut self.honest {
-            while peer.others.get(&id).map_or(0, Vec::len) < VECTORS {
-                peer.news();
-            }
             while peer.others.contains_key(&id) {
                 peer.news();
             }

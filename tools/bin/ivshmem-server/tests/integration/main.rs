@@ -7,6 +7,7 @@ mod chaos;
 mod client;
 mod crowd;
 mod dice;
+mod filter;
 mod fixed;
 mod handshake;
 mod hostile;

@@ -29,6 +29,10 @@ type Kept = Arc<Mutex<Vec<(String, OwnedFd)>>>;
 pub struct Manager {
     path: PathBuf,
     kept: Kept,
+    /// How many descriptors it keeps; more are dropped without a word.
+    room: usize,
+    /// Whether it tells the service how many.
+    tells: bool,
     /// Notices, but for those about descriptors.
     notices: Receiver<String>,
 }
@@ -36,14 +40,21 @@ pub struct Manager {
 impl Manager {
     /// Listens at `path`.
     pub fn new(path: &Path) -> Self {
+        Self::with_room(path, usize::MAX, false)
+    }
+
+    /// The same with room for so many descriptors, of which newer versions of systemd tell the service.
+    pub fn with_room(path: &Path, room: usize, tells: bool) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         let kept = Kept::default();
         let (sender, notices) = channel();
         let theirs = Arc::clone(&kept);
-        std::thread::spawn(move || listen(&socket, &theirs, &sender));
+        std::thread::spawn(move || listen(&socket, &theirs, room, &sender));
         Self {
             path: path.to_owned(),
             kept,
+            room,
+            tells,
             notices,
         }
     }
@@ -72,18 +83,24 @@ impl Manager {
             .map(|(_, fd)| fcntl_dupfd_cloexec(fd, beyond).unwrap())
             .collect();
         let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        let unlimited = ["--join-rate=0"];
+        let configured = args.contains(&"--config");
         let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
         command
             .args(["-c", script])
             .arg(program())
             .args(["--log-level", "warn"])
+            .args(unlimited.iter().filter(|_| !configured))
             .args(args)
             .env("NOTIFY_SOCKET", &self.path)
             .env("LISTEN_FDS", fds.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             .stdin(Stdio::null());
         drop(kept);
+        if self.tells {
+            command.env("FDSTORE", self.room.to_string());
+        }
         let place = move || {
             for (target, fd) in (FIRST..).zip(&fds) {
                 // SAFETY: dup2() may be called after fork(). What it closes belongs to nobody in
@@ -133,7 +150,7 @@ impl Manager {
     }
 }
 
-fn listen(socket: &UnixDatagram, kept: &Kept, notices: &Sender<String>) {
+fn listen(socket: &UnixDatagram, kept: &Kept, room: usize, notices: &Sender<String>) {
     loop {
         let (text, fds) = receive(socket.as_fd());
         let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
@@ -142,7 +159,9 @@ fn listen(socket: &UnixDatagram, kept: &Kept, notices: &Sender<String>) {
             let mut kept = kept.lock().unwrap();
             // In front, as systemd does: the order is not to be relied on.
             for fd in fds {
-                kept.insert(0, (name.clone(), fd));
+                if kept.len() < room {
+                    kept.insert(0, (name.clone(), fd));
+                }
             }
         } else if text.contains("FDSTOREREMOVE=1\n") {
             kept.lock().unwrap().retain(|(found, _)| *found != name);

@@ -10,6 +10,7 @@ use rustix::fs::fstat;
 use rustix::process::Signal;
 
 use crate::client::{Connection, News, Peer};
+use crate::manager::Manager;
 use crate::server::{Running, PROGRAM};
 
 fn run(args: &[&str]) -> Output {
@@ -38,7 +39,14 @@ fn options_arrive() {
 
 #[test]
 fn signals_end_it_cleanly() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [
+        Signal::TERM,
+        Signal::INT,
+        Signal::HUP,
+        Signal::QUIT,
+        Signal::ALARM,
+        Signal::USR2,
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let memory = directory.path().join("memory");
@@ -52,6 +60,46 @@ fn signals_end_it_cleanly() {
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 0);
     }
+}
+
+#[test]
+fn configuration_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let config = file("config.toml");
+    let region = |name: &str, rest: &str| {
+        let socket = file(name);
+        format!("[[region]]\nname = '{name}'\nsocket-path = {socket:?}\nvectors = 2\n{rest}\n")
+    };
+    let first = region("first", "");
+    std::fs::write(&config, &first).unwrap();
+    let manager = Manager::new(&file("notify"));
+    let args = ["--config", config.to_str().unwrap(), "--fd-store"];
+    let server = manager.start(&args);
+    let mut guest = Peer::join(&file("first"), 2);
+    let nobody = region("first", "allow-uid = [4294967294]");
+    std::fs::write(&config, nobody + &region("second", "")).unwrap();
+    server.signal(Signal::HUP);
+    while !file("second").exists() {
+        std::thread::yield_now();
+    }
+    let other = Peer::join(&file("second"), 2);
+    let refused = Connection::open(&file("first"));
+    assert!(matches!(refused.receive(), Some((-1, None))));
+    // One that cannot be read changes nothing.
+    std::fs::write(&config, "[[region]]\n").unwrap();
+    server.signal(Signal::HUP);
+    assert_eq!(Peer::join(&file("second"), 2).id, 1);
+    // The next server knows of both.
+    std::fs::write(&config, first + &region("second", "")).unwrap();
+    server.signal(Signal::KILL);
+    server.wait();
+    manager.catch_up();
+    let _next = manager.start(&args);
+    let last = Peer::greeted(Connection::open(&file("second")), 2);
+    last.check_rings(&other);
+    assert_eq!(Peer::join(&file("first"), 2).id, 1);
+    guest.wait_for(1);
 }
 
 #[test]

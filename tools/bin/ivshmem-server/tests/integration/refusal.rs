@@ -65,7 +65,7 @@ fn out_of_descriptors() {
     let directory = tempfile::tempdir().unwrap();
     // With two descriptors for each client, one of the limits leaves none when all others are
     // taken, and one leaves a single one.
-    for limit in [30, 31] {
+    for limit in [32, 33] {
         let path = directory.path().join(limit.to_string());
         let setup = format!("ulimit -n {limit}");
         let mut server = Running::start_after(&setup, &path, &["--vectors", "1"]);

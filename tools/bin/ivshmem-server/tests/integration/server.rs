@@ -15,6 +15,10 @@ use tempfile::TempDir;
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmem-server");
 
+/// Most tests have more join in a moment than is usual, and as this process is all clients, each has what it
+/// has.
+pub const UNLIMITED: [&str; 2] = ["--join-rate=0", "--client-descriptors=1000000"];
+
 pub fn program() -> &'static Path {
     Path::new(PROGRAM)
 }
@@ -41,6 +45,7 @@ impl Embedded {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let mut config = RegionConfig::new(&path);
+        (config.join_rate, config.client_descriptors) = (0, 1_000_000);
         change(&mut config);
         let server = Server::bind(config).unwrap();
         let stop = server.stop_trigger();
@@ -63,6 +68,24 @@ impl Drop for Embedded {
     }
 }
 
+/// The program as a user without privileges whom nobody else is, as far as this test may do that.
+pub struct Unprivileged;
+
+impl Unprivileged {
+    /// Starts the program on the socket `socket` in `directory`, with this hard limit of open files.
+    pub fn start(directory: &Path, descriptors: u64, args: &[&str]) -> Running {
+        let setup = if rustix::process::geteuid().is_root() {
+            let user = 600_000 + std::process::id() % 1_000_000;
+            std::os::unix::fs::chown(directory, Some(user), None).unwrap();
+            let user = format!("--reuid={user} --regid={user} --clear-groups --inh-caps=-all");
+            format!("ulimit -n {descriptors}\nset -- \"$0\" \"$@\"\nset -- {user} \"$@\"\nset -- setpriv \"$@\"")
+        } else {
+            format!("ulimit -n {descriptors}\nset -- \"$0\" \"$@\"")
+        };
+        Running::start_by(&setup, "\"$@\"", &directory.join("socket"), args)
+    }
+}
+
 /// The program, running, with clients welcome. It is killed if it still runs at the end.
 pub struct Running {
     child: Child,
@@ -71,8 +94,19 @@ pub struct Running {
 impl Running {
     /// Starts the program on the socket `path`, after these shell commands.
     pub fn start_after(setup: &str, path: &Path, args: &[&str]) -> Self {
+        let args = [&UNLIMITED[..], args].concat();
+        Self::start_by(setup, "\"$0\" \"$@\"", path, &args)
+    }
+
+    /// The same with the limits that it has if nothing is said.
+    pub fn start_limited(path: &Path, args: &[&str]) -> Self {
+        Self::start_by("", "\"$0\" \"$@\"", path, args)
+    }
+
+    /// The same with another command line than that of the program.
+    fn start_by(setup: &str, command: &str, path: &Path, args: &[&str]) -> Self {
         // The descriptor of the notice is a pipe to us, and no other copy of it stays open.
-        let script = format!("{setup}\nexec \"$0\" \"$@\" --ready-fd 3 3>&1 1>&2");
+        let script = format!("{setup}\nexec {command} --ready-fd 3 3>&1 1>&2");
         let mut child = Command::new("sh")
             .args([OsStr::new("-c"), script.as_ref(), PROGRAM.as_ref()])
             .args([OsStr::new("--socket-path"), path.as_ref()])

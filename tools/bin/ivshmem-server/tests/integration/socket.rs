@@ -49,10 +49,14 @@ fn only_one_of_many_servers_takes_over() {
 #[test]
 fn socket_of_another_program_is_left_alone() {
     let (_directory, path) = place();
-    let _other = UnixListener::bind(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
     let error = Server::bind(RegionConfig::new(&path)).unwrap_err();
     assert!(matches!(error, BindError::InUse(_)), "{error}");
     assert!(path.exists());
+    // Not even by a client that goes at once.
+    other.set_nonblocking(true).unwrap();
+    let nobody = other.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
 
     let (_directory, path) = place();
     let _other = UnixDatagram::bind(&path).unwrap();

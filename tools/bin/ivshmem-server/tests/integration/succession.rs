@@ -218,10 +218,7 @@ fn restart_by_a_service_manager() {
         server.wait();
         manager.catch_up();
         let names = manager.names();
-        assert_eq!(
-            names.iter().filter(|n| n.starts_with("journal.")).count(),
-            1
-        );
+        assert_eq!(names.iter().filter(|n| *n == "journal").count(), 1);
         assert_eq!(
             names
                 .iter()
@@ -245,7 +242,7 @@ fn restart_by_a_service_manager() {
         "doorbells.ivshmem.3",
     ];
     assert_eq!(&names[..3], expected, "{names:?}");
-    assert_eq!(names.len(), expected.len() + 5, "{names:?}");
+    assert_eq!(names.len(), expected.len() + 4, "{names:?}");
     drop(last);
 }
 
@@ -275,11 +272,75 @@ fn a_client_that_reads_at_once_is_not_forgotten() {
     let place = Place::new();
     let manager = Manager::new(&place.directory.path().join("notify"));
     let vectors = format!("--vectors={MANY}");
-    let _server = manager.start(&["--fd-store", &vectors, &place.socket]);
+    let _server = manager.start(&["--fd-store", "--max-peers=3", &vectors, &place.socket]);
     for _ in 0..JOINS {
         let peer = Peer::greeted(Connection::open(&place.path), MANY);
         assert_eq!(peer.own.len(), MANY);
     }
+}
+
+/// A journal that was begun anew must not be one descriptor more: a manager that has no room drops it, and
+/// all is lost.
+#[test]
+fn full_store_loses_nobody_who_is_in_it() {
+    let place = Place::new();
+    let notify = place.directory.path().join("notify");
+    // Journal, memory, socket and lock, and four clients with two vectors; not a fifth.
+    let manager = Manager::with_room(&notify, 4 + 4 * 3 + 1, false);
+    let args = ["--fd-store", "--vectors=2", &place.socket];
+    let mut server = manager.start(&args);
+    let (mut first, mut second) = couple(&place);
+    let others: Vec<_> = (0..2).map(|_| Peer::join(&place.path, VECTORS)).collect();
+    let _lost = Peer::join(&place.path, VECTORS);
+    // Long enough for several journals.
+    for _ in 0..3000 {
+        drop(Peer::greeted(Connection::open(&place.path), VECTORS));
+    }
+    server.signal(Signal::KILL);
+    server.wait();
+    manager.catch_up();
+    server = manager.start(&args);
+    assert!(server.is_running());
+    for other in &others {
+        for old in [&mut first, &mut second] {
+            old.wait_for(other.id);
+            old.check_rings(other);
+        }
+    }
+    let last = Peer::greeted(Connection::open(&place.path), VECTORS);
+    for old in [&mut first, &mut second] {
+        old.wait_for(last.id);
+    }
+}
+
+#[test]
+fn nobody_is_let_in_who_cannot_be_kept() {
+    let place = Place::new();
+    let notify = place.directory.path().join("notify");
+    let manager = Manager::with_room(&notify, 4 + 2 * 3, true);
+    let _server = manager.start(&["--fd-store", "--vectors=2", &place.socket]);
+    let (_first, second) = couple(&place);
+    let refused = || matches!(Connection::open(&place.path).receive(), Some((-1, None)));
+    assert!(refused() && refused());
+    drop(second);
+    while refused() {}
+}
+
+#[test]
+fn vectors_do_not_change_by_taking_over() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let mut old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let (mut first, mut second) = couple(&place);
+    let failed = Command::new(PROGRAM)
+        .args([&place.socket, "--vectors=4", "--take-over", &hand_over])
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let text = String::from_utf8(failed.stderr).unwrap();
+    assert!(text.contains("have 2 vectors and cannot get 4"), "{text}");
+    assert!(old.is_running());
+    check_all(&place, &mut first, &mut second);
 }
 
 #[test]

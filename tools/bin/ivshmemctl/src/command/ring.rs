@@ -11,13 +11,13 @@ use ivshmem::{MAX_PEER, MAX_RING_VECTOR};
 use serde_json::json;
 
 use crate::end::End;
-use crate::exit::Exit;
+use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
 
 /// Ring a peer's doorbell
 ///
-/// That nobody hears it is no error: the device does not tell. Rings that follow each other fast may reach
+/// In a guest it is no error that nobody hears it: the device does not tell. Rings that follow each other fast may reach
 /// the peer as one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -47,19 +47,24 @@ pub struct Options {
 
 /// Rings.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let link = options.end.link()?;
-    for number in 0..options.count {
-        if number > 0 {
-            sleep(options.interval);
-        }
-        link.ring(options.peer, options.vector)?;
-    }
+    let ring = options.end.bell()?;
     let Options {
         peer,
         vector,
         count,
         ..
     } = options;
+    for number in 0..*count {
+        if number > 0 {
+            sleep(options.interval);
+        }
+        if !ring(*peer, *vector)? {
+            let text = format!(
+                "there is no vector {vector} of peer {peer}: `ivshmemctl peer SOCKET` shows who is there"
+            );
+            return Err(failure(Exit::Unable, text));
+        }
+    }
     let answer = json!({ "peer": peer, "vector": vector, "count": count });
     output.answer(&answer, || match count {
         1 => format!("rang vector {vector} of peer {peer}"),

@@ -113,6 +113,36 @@ fn server_status_of_no_server_says_what_to_give() {
 }
 
 #[test]
+fn ring_to_nobody_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=4"]);
+    let output = run(&["ring", "--join", &socket, "999", "0"]);
+    assert_eq!(output.status.code(), Some(6));
+    let text = stderr(&output);
+    assert!(text.contains("there is no vector 0 of peer 999"), "{text}");
+}
+
+#[test]
+fn peer_that_may_only_read_does_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, viewer, config] =
+        ["socket", "viewer", "config"].map(|name| path_in(directory.path(), name));
+    let text = format!(
+        "[[region]]\nname = 'frames'\nsize = '1M'\nsocket-path = '{socket}'\n\
+         [[region.peer]]\nname = 'viewer'\nid = 1\nread-only = true\nsocket-path = '{viewer}'\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let _server = server(&["--config", &config]);
+    let written = run(&["poke", "--join", &socket, "4", "0x2a"]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let read = run(&["--json", "peek", "--join", &viewer, "4"]);
+    assert!(stdout(&read).contains("42"), "{}", stdout(&read));
+    let refused = run(&["poke", "--join", &viewer, "4", "1"]);
+    assert_eq!(refused.status.code(), Some(6), "{}", stderr(&refused));
+}
+
+#[test]
 fn host_processes_are_peers() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");

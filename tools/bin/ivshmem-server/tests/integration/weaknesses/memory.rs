@@ -5,13 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ivshmem_server::RegionSize;
+use ivshmem_server::{MemorySource, RegionSize};
 use rustix::fs::{fstat, ftruncate};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::client::Peer;
+use crate::client::{Connection, Peer};
 use crate::server::{Embedded, Running, PROGRAM};
 
 fn place() -> (TempDir, PathBuf, String) {
@@ -83,6 +83,21 @@ fn w07_failed_start_removes_nothing() {
         assert!(complaint.contains("another server uses"), "{complaint}");
         assert_eq!(std::fs::read(&file).unwrap(), vec![7; 4096]);
     }
+}
+
+/// It gives memory that a client has cut off to those who come, and their QEMU aborts.
+#[test]
+fn w06_memory_that_was_cut_off_is_not_given_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = MemorySource::File(directory.path().join("memory"));
+    let server = Embedded::configured(|config| config.memory = source);
+    let first = Peer::join(&server.path, 8);
+    let size = fstat(&first.memory).unwrap().st_size as u64;
+    ftruncate(&first.memory, 5000).unwrap();
+    let refused = Connection::open(&server.path);
+    assert!(matches!(refused.receive(), Some((-1, None))));
+    ftruncate(&first.memory, size).unwrap();
+    assert_eq!(Peer::join(&server.path, 8).id, 1);
 }
 
 /// Its memory can be truncated by every client, which kills the others. Without the right to

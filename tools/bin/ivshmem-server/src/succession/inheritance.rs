@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Descriptors that this server got from its service manager or its predecessor.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use crate::names;
+use crate::succession::names;
 use crate::sys;
 
 /// First number of the descriptors that a service manager passes.
@@ -72,6 +73,15 @@ impl Inheritance {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// How many descriptors of a server there are by each name.
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (name, _) in self.fds.iter().filter(|(name, _)| names::is_ours(name)) {
+            *counts.entry(name.clone()).or_default() += 1;
+        }
+        counts
     }
 
     /// Takes what no server named: sockets of the service manager whose name was not asked for.

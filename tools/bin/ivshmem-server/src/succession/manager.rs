@@ -21,7 +21,10 @@ const DESCRIPTORS_AT_ONCE: usize = 250;
 
 /// A service manager that listens to notices.
 #[derive(Debug)]
-pub struct ServiceManager(OwnedFd);
+pub struct ServiceManager {
+    socket: OwnedFd,
+    room: Option<u64>,
+}
 
 impl ServiceManager {
     /// The service manager that started this process, if `NOTIFY_SOCKET` names one.
@@ -40,7 +43,17 @@ impl ServiceManager {
         let flags = SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         net::connect(&socket, &address)?;
-        Ok(Some(Self(socket)))
+        let room = env::var("FDSTORE").ok();
+        Ok(Some(Self {
+            socket,
+            room: room.and_then(|text| text.parse().ok()),
+        }))
+    }
+
+    /// Number of descriptors that it can keep. What is more is dropped without a word. From version 254
+    /// on, systemd says it by itself.
+    pub fn room(&self) -> Option<u64> {
+        self.room
     }
 
     /// Sends a notice, such as `READY=1`. Waits while the manager is busy.
@@ -76,7 +89,7 @@ impl ServiceManager {
         }
         let parts = [IoSlice::new(text.as_bytes())];
         loop {
-            match net::sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+            match net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
                 result => return result.map(drop),
             }

@@ -3,12 +3,16 @@
 //!
 //! Names of regions and peers have no dots, so the parts of a name can be told apart.
 
-use ivshmem_protocol::PeerId;
+use std::os::fd::BorrowedFd;
 
-use crate::roster::ConnectionId;
+use ivshmem_protocol::{ConnectionId, PeerId};
 
-const JOURNAL: &str = "journal";
-const WITNESS: &str = "witness";
+/// Descriptors with their name.
+pub(crate) type Named<'fd> = (String, Vec<BorrowedFd<'fd>>);
+
+/// The journal.
+pub(crate) const JOURNAL: &str = "journal";
+
 const CONNECTION: &str = "connection";
 
 /// The listening socket of the status report.
@@ -18,15 +22,7 @@ pub(crate) const STATUS_DOOR: &str = "status";
 pub(crate) const HAND_OVER_DOOR: &str = "hand-over";
 
 /// First parts of the names of what servers make.
-const KINDS: [&str; 7] = [
-    JOURNAL,
-    WITNESS,
-    CONNECTION,
-    "listener",
-    "lock",
-    "memory",
-    "doorbells",
-];
+const KINDS: [&str; 5] = [CONNECTION, "listener", "lock", "memory", "doorbells"];
 
 /// The socket of a region, or of a peer with a fixed ID.
 pub(crate) fn door(region: &str, peer: Option<&str>) -> String {
@@ -63,39 +59,16 @@ pub(crate) fn parse_connection(name: &str) -> Option<(ConnectionId, &str)> {
     Some((ConnectionId(number.parse().ok()?), door))
 }
 
-pub(crate) fn journal(generation: u64) -> String {
-    format!("{JOURNAL}.{generation}")
-}
-
-pub(crate) fn witness(generation: u64) -> String {
-    format!("{WITNESS}.{generation}")
-}
-
-/// Generation of a journal of this name.
-pub(crate) fn parse_journal(name: &str) -> Option<u64> {
-    parse_generation(JOURNAL, name)
-}
-
-/// Generation of a witness of this name.
-pub(crate) fn parse_witness(name: &str) -> Option<u64> {
-    parse_generation(WITNESS, name)
-}
-
-fn parse_generation(kind: &str, name: &str) -> Option<u64> {
-    let (found, generation) = name.split_once('.')?;
-    (found == kind).then(|| generation.parse().ok())?
-}
-
 /// Whether this is the name of something that a server made, and not of a socket that the
 /// service manager opened for it.
 pub(crate) fn is_ours(name: &str) -> bool {
-    name.split_once('.')
-        .is_some_and(|(kind, _)| KINDS.contains(&kind))
+    let kind = name.split_once('.').map(|(kind, _)| kind);
+    name == JOURNAL || kind.is_some_and(|kind| KINDS.contains(&kind))
 }
 
 /// Whether a region of this name would be taken for something else.
 pub(crate) fn is_reserved(region: &str) -> bool {
-    KINDS.contains(&region) || region == STATUS_DOOR || region == HAND_OVER_DOOR
+    KINDS.contains(&region) || [JOURNAL, STATUS_DOOR, HAND_OVER_DOOR].contains(&region)
 }
 
 #[cfg(test)]
@@ -107,26 +80,17 @@ mod tests {
         let number = ConnectionId(42);
         let name = connection(number, &door("frames", Some("vm1")));
         assert_eq!(parse_connection(&name), Some((number, "frames.vm1")));
-        assert_eq!(parse_journal(&journal(3)), Some(3));
-        assert_eq!(parse_witness(&witness(4)), Some(4));
-        for name in ["", "frames", "journal", "journal.x", "witness.3"] {
-            assert_eq!(parse_journal(name), None, "{name}");
+        for name in ["", "frames", "journal", "connection", "connection.x.frames"] {
             assert_eq!(parse_connection(name), None, "{name}");
         }
     }
 
     #[test]
     fn ours_are_known() {
-        for name in [
-            journal(1),
-            witness(1),
-            memory("a"),
-            lock("a"),
-            listener("a.b"),
-        ] {
+        for name in [JOURNAL.to_owned(), memory("a"), lock("a"), listener("a.b")] {
             assert!(is_ours(&name), "{name}");
         }
-        for name in ["frames", "frames.vm1", "unknown", "journal"] {
+        for name in ["frames", "frames.vm1", "unknown", "memory"] {
             assert!(!is_ours(name), "{name}");
         }
     }

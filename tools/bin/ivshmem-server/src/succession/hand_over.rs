@@ -12,7 +12,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
@@ -21,13 +21,12 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use crate::estate::Estate;
-use crate::inheritance::Inheritance;
-use crate::journal::Journal;
-use crate::names;
+use crate::succession::inheritance::Inheritance;
+use crate::succession::journal::Journal;
+use crate::succession::names::{Named, JOURNAL};
 use crate::sys;
 
-/// How long either side waits for the other. Clients wait with them.
+/// How long either side waits for the other, the one that gives in all. Clients wait with it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Descriptors that one packet can carry. The kernel would take 253.
@@ -49,7 +48,7 @@ impl TakeOver {
     pub fn ask(path: &Path) -> io::Result<(Self, Inheritance)> {
         let flags = SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        be_patient(&socket)?;
+        be_patient(&socket, PATIENCE)?;
         net::connect(&socket, &SocketAddrUnix::new(path)?)?;
         let mut inheritance = Inheritance::default();
         loop {
@@ -88,34 +87,42 @@ impl TakeOver {
 /// Once it has everything, this server must end.
 pub(crate) fn give<'fd>(
     socket: &OwnedFd,
-    all: impl FnOnce() -> io::Result<(Journal, Estate<'fd>)>,
+    all: impl FnOnce() -> io::Result<(Journal, Vec<Named<'fd>>)>,
 ) -> io::Result<()> {
     let who = sys::credentials(socket.as_fd())?;
     if who.uid != rustix::process::geteuid().as_raw() && who.uid != 0 {
         return Err(io::Error::other(format!("user {} may not", who.uid)));
     }
     rustix::io::ioctl_fionbio(socket, false)?;
-    be_patient(socket)?;
-    let given = all().and_then(|(journal, estate)| give_all(socket, &journal, &estate));
+    let given = all().and_then(|(journal, rest)| give_all(socket, &journal, &rest));
     given.inspect_err(|_| {
         // It may answer yet. If it cannot hear this, it is gone.
         let _ = answer(socket);
     })
 }
 
-fn give_all(socket: &OwnedFd, journal: &Journal, estate: &Estate<'_>) -> io::Result<()> {
-    send(socket, &names::journal(1), &[journal.as_fd()])?;
-    for (name, fds) in estate {
+fn give_all(socket: &OwnedFd, journal: &Journal, rest: &[Named<'_>]) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let send = |name: &str, fds: &[BorrowedFd<'_>]| {
+        be_patient(socket, end.saturating_duration_since(Instant::now()))?;
+        send(socket, name, fds)
+    };
+    send(JOURNAL, &[journal.as_fd()])?;
+    for (name, fds) in rest {
         for fds in fds.chunks(AT_ONCE) {
-            send(socket, name, fds)?;
+            send(name, fds)?;
         }
     }
-    send(socket, "", &[])
+    send("", &[])
 }
 
-fn be_patient(socket: &OwnedFd) -> io::Result<()> {
-    set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))?;
-    Ok(set_socket_timeout(socket, Timeout::Send, Some(PATIENCE))?)
+/// Limits how long a system call on the socket can take.
+fn be_patient(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
+    // None at all would mean for ever.
+    let limit = Some(limit).filter(|limit| *limit > Duration::from_millis(1));
+    let limit = limit.ok_or(Errno::TIMEDOUT)?;
+    set_socket_timeout(socket, Timeout::Recv, Some(limit))?;
+    Ok(set_socket_timeout(socket, Timeout::Send, Some(limit))?)
 }
 
 /// Sends a packet and waits for the answer, so that no more than one packet of descriptors is
