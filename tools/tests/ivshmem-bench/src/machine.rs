@@ -30,7 +30,7 @@ const PARAMETERS: &str =
     "intel_iommu=on iommu=pt pci=resource_alignment=pci:1af4:1110 cryptomgr.notests=1";
 
 /// How long one program of measurements may run.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// How long a guest may take to become idle.
 const SETTLE_LIMIT_SECONDS: u32 = 120;

@@ -6,6 +6,7 @@ mod about;
 mod baseline;
 mod chart;
 mod cli;
+mod join;
 mod machine;
 mod page;
 mod pair;

@@ -8,9 +8,11 @@ mod calls;
 mod doorbell;
 mod faults;
 mod handler;
+mod join;
 mod pair;
 mod threads;
 mod wake;
+mod wall;
 
 /// Rows that are measured in the same way.
 #[derive(Debug)]
@@ -114,7 +116,7 @@ impl Row {
 }
 
 /// All groups, in the order of the report.
-pub static GROUPS: [&Group; 10] = [
+pub static GROUPS: [&Group; 13] = [
     &doorbell::GROUP,
     &wake::ASLEEP,
     &wake::LOOKING,
@@ -124,5 +126,8 @@ pub static GROUPS: [&Group; 10] = [
     &faults::LOW,
     &faults::HIGH,
     &threads::GROUP,
+    &wall::RINGS,
+    &wall::COPIES,
     &pair::GROUP,
+    &join::GROUP,
 ];

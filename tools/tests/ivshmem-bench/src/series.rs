@@ -39,6 +39,17 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
+    /// Of these samples, of which there is one at least.
+    pub fn of(mut samples: Vec<f64>) -> Self {
+        samples.sort_by(f64::total_cmp);
+        let at = |percent: usize| samples[(samples.len() - 1) * percent / 100];
+        Self {
+            p10: at(10),
+            p50: at(50),
+            p90: at(90),
+        }
+    }
+
     fn all(value: f64) -> Self {
         Self {
             p10: value,

@@ -54,7 +54,7 @@ pub struct Stage {
 }
 
 /// All stages.
-pub static STAGES: [Stage; 4] = [
+pub static STAGES: [Stage; 5] = [
     Stage {
         name: "low",
         measure: low,
@@ -64,12 +64,16 @@ pub static STAGES: [Stage; 4] = [
         measure: high,
     },
     Stage {
-        name: "threads",
-        measure: threads,
+        name: "wall",
+        measure: wall,
     },
     Stage {
         name: "pair",
         measure: pair,
+    },
+    Stage {
+        name: "join",
+        measure: join,
     },
 ];
 
@@ -144,7 +148,7 @@ const SHARED_MAPPINGS: [&str; 6] = [
     "memfd",
 ];
 
-fn threads(settings: Settings) -> Result<Measured> {
+fn wall(settings: Settings) -> Result<Measured> {
     let kind = Kind {
         accel: settings.accel,
         clock: Clock::Wall,
@@ -152,9 +156,14 @@ fn threads(settings: Settings) -> Result<Measured> {
         region: REGION,
         memory_mib: HIGH_MEMORY_MIB,
     };
-    let machine = Machine::boot(kind, &["faults"])?;
+    const PROGRAMS: [&str; 3] = ["doorbell", "selfring", "copies"];
+    let files = PROGRAMS.iter().copied().chain(["faults"]);
+    let machine = Machine::boot(kind, &files.collect::<Vec<_>>())?;
     let bytes = REGION.to_string();
     repeat(settings, machine.unit(), |run| {
+        for program in PROGRAMS {
+            run.extend(machine.measure(program, &[])?);
+        }
         for threads in ["1", "2", "4"] {
             for subject in SHARED_MAPPINGS {
                 run.extend(machine.measure("faults", &[subject, &bytes, threads, "10"])?);
@@ -167,6 +176,10 @@ fn threads(settings: Settings) -> Result<Measured> {
 fn pair(settings: Settings) -> Result<Measured> {
     let pair = Pair::boot(settings.accel)?;
     repeat(settings, Unit::Nanoseconds, |run| pair.measure(run))
+}
+
+fn join(settings: Settings) -> Result<Measured> {
+    repeat(settings, Unit::Nanoseconds, crate::join::measure)
 }
 
 fn mappings(machine: &Machine, run: &mut Run) -> Result<()> {

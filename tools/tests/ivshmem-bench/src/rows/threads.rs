@@ -8,7 +8,7 @@ use super::{row, Group};
 pub static GROUP: Group = Group {
     name: "threads",
     title: "Touching 64 MiB with several threads",
-    stage: "threads",
+    stage: "wall",
     method: "Each thread touches its own stretch; the time from when all start to when the last has ended, by the host's \
              clock, in a guest of four processors. The tenth percentiles of the runs are compared.",
     limits: "Noisy where the host is busy or has less than four processors.",
