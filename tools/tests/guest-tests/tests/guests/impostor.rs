@@ -26,7 +26,7 @@ impl Impostor {
             let path = entry?.path();
             if std::fs::read_link(&path)?
                 .to_string_lossy()
-                .contains("memfd:")
+                .contains("memfd:ivshmem ")
             {
                 let memory = Self(OpenOptions::new().read(true).write(true).open(path)?);
                 memory.write_words(SLOT, &[0])?;
