@@ -23,7 +23,8 @@ fn run(arguments: &[&str]) -> Output {
 fn first_other(socket: &str, vectors: u32) -> String {
     let mut other = Value::Null;
     test_limit::wait_until("another peer is there", || {
-        other = answer_of(&run(&["--json", "peer", socket]))["others"][0].take();
+        let answer = answer_of(&run(&["--json", "peer", socket]));
+        other = answer["others"].get(0).cloned().unwrap_or_default();
         other["vectors"] == vectors
     });
     other["peer"].to_string()

@@ -334,9 +334,19 @@ fn reload(guest: &Guest, cache: u32) -> Result<(), Failed> {
     expect_success(guest.shell(&script))
 }
 
+/// A node of a big device. Nodes are numbered in the order in which the devices came, and one that another
+/// case removed and found again is the last since.
+fn big_node(guest: &Guest) -> Result<String, Failed> {
+    let script = format!("grep -lx {BIG} /sys/class/misc/ivshmem*/device/ivshmem/size | head -n 1");
+    let path = guest.shell(&script)?.check()?.stdout_text();
+    let node = path.split('/').nth(4);
+    Ok(node.ok_or("no big device")?.to_string())
+}
+
 /// A big device has this mapping, and says so. Private mappings are refused with each type.
 fn forced(guest: &Guest, want: Mapping) -> Result<(), Failed> {
-    let node = DEVICES[BIG_PLAIN].0;
+    let node = big_node(guest)?;
+    let node = node.as_str();
     let (_, physical) = bar2(guest, node)?;
     let (file, bytes) = (format!("/dev/{node}"), BIG.to_string());
     let held = hold(guest, &["/test/hold", &file, &bytes], physical)?;
