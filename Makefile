@@ -14,14 +14,22 @@ ENTER := $(SANDBOX)/enter
 GUEST_CC := gcc-14
 GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
-# What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared.
-sandbox_info = $(shell $(SANDBOX)/info 2>/dev/null | sed -n 's/^$(1)=//p')
+# What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared. (The shell of an older make does not see
+# the command line's KERNEL, the programs of recipes do.)
+sandbox_info = $(shell KERNEL=$(KERNEL) $(SANDBOX)/info 2>/dev/null | sed -n 's/^$(1)=//p')
 
 # --- Which kernel -----------------------------------------------------------------------------------------------------
 
-# KDIR if given; else the running kernel's build directory if it has Rust metadata; else the sandbox.
+# KERNEL, a name in tools/scripts/sandbox/kernels, if given; else KDIR if given; else the running kernel's build directory if
+# it has Rust metadata; else the sandbox's default kernel.
 running := /lib/modules/$(shell uname -r)/build
 comma := ,
+ifneq ($(KERNEL),)
+  ifneq ($(filter-out sandbox,$(KDIR)),)
+    $(error KERNEL=$(KERNEL) and KDIR=$(KDIR) each name a kernel to build for. Give one of them)
+  endif
+  override KDIR := sandbox
+endif
 ifeq ($(KDIR),)
   override KDIR := $(if $(wildcard $(running)/rust/libkernel.rmeta),$(running),sandbox)
   chosen := $(if $(filter sandbox,$(KDIR)),: the sandbox's$(comma) because $(running) has no Rust metadata)
@@ -31,7 +39,7 @@ ifneq ($(filter $(KDIR),sandbox $(call sandbox_info,KDIR)),)
   kernel_needs := sandbox-ready
   in_kernel := $(ENTER)
   kdir = $(call sandbox_info,KDIR)
-  kernel_args := $(shell . $(SANDBOX)/versions && echo CC=$$KERNEL_CC)
+  kernel_args = CC=$(call sandbox_info,KERNEL_CC)
 else
   kernel_needs :=
   in_kernel :=
@@ -46,8 +54,11 @@ kbuild = $(in_kernel) make -C $(kdir) $(kernel_args) M=$(CURDIR)/$(or $(2),src) 
 # kbuild does not notice when it makes the same files for another kernel: the directory remembers for which.
 built_for = $(kdir) $(shell cat $(kdir)/include/config/kernel.release) $(shell stat -c %Y $(kdir)/rust/libkernel.rmeta)
 
+# Each KERNEL has a directory of its own.
+module_dir = build/module$(addprefix -,$(KERNEL))
+
 .PHONY: modules
-modules: module_dir = build/$(if $(CLIPPY),clippy,module)
+modules: module_dir := $(if $(CLIPPY),build/clippy,$(module_dir))
 modules: kernel-accepted
 	@if [ "$$(cat $(module_dir)/kernel 2>&1)" != "$(built_for)" ]; then \
 		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; \
@@ -76,18 +87,18 @@ install: install-module install-system install-headers
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
 # makes a package of it has to call it where that is installed.
 install-module: INSTALL_MOD_PATH ?= $(DESTDIR)
-install-module: kdir = $(word 1,$(shell cat build/module/kernel 2>/dev/null))
-install-module: release = $(word 2,$(shell cat build/module/kernel 2>/dev/null))
+install-module: kdir = $(word 1,$(shell cat $(module_dir)/kernel 2>/dev/null))
+install-module: release = $(word 2,$(shell cat $(module_dir)/kernel 2>/dev/null))
 install-module: from_sandbox = $(wildcard $(kdir)/../root/usr)
 install-module: in_kernel = $(if $(from_sandbox),SANDBOX_ROOT=$(kdir)/../root $(ENTER))
 install-module: kernel_args = DEPMOD=true $(if $(from_sandbox),CONFIG_MODULE_SIG_ALL=)
 install-module:
-	@[ -e build/module/ivshmem_rs.ko ] || { echo "Nothing is built yet: run 'make' first." >&2; exit 1; }
+	@[ -e $(module_dir)/ivshmem_rs.ko ] || { echo "Nothing is built yet: run 'make' first." >&2; exit 1; }
 	@[ -n "$(INSTALL_MOD_PATH)" ] || [ -d /lib/modules/$(release) ] || { \
 		echo "The module was built for kernel $(release), which is not installed here. Build it with the KDIR of an" \
 			"installed kernel, or give INSTALL_MOD_PATH=DIR to put it below DIR." >&2; exit 1; }
 	+@stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
-		$(call kbuild,build/module) modules_install INSTALL_MOD_PATH="$$stage" \
+		$(call kbuild,$(module_dir)) modules_install INSTALL_MOD_PATH="$$stage" \
 			2> >(grep -v "missing 'System.map' file. Skipping depmod" >&2); \
 		mkdir -p "$(INSTALL_MOD_PATH)/lib/modules/$(release)"; \
 		cp -R "$$stage/lib/modules/$(release)/updates" "$(INSTALL_MOD_PATH)/lib/modules/$(release)/"
@@ -101,7 +112,7 @@ install-dkms:
 	mkdir -p $(dir)/src $(dir)/tools/scripts/sandbox
 	cd src && find . \( -name '*.rs' -o -name '*.[ch]' -o -name Kbuild \) -exec cp --parents -t $(abspath $(dir))/src {} +
 	cp tools/scripts/rust-kdir $(dir)/tools/scripts/
-	cp tools/scripts/sandbox/kdir tools/scripts/sandbox/lib.sh $(dir)/tools/scripts/sandbox/
+	cp tools/scripts/sandbox/kdir $(dir)/tools/scripts/sandbox/
 	sed 's/#MODULE_VERSION#/$(version)/' dist/dkms.conf >$(dir)/dkms.conf
 
 # Who may use the node. In the running system it holds for devices that come from now on.
@@ -186,18 +197,25 @@ build/guest32/%: %.c $(guest_headers) | sandbox-ready
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
-# Guests run the sandbox's kernel, so its module is what is tested.
+# Guests run the sandbox's kernels, so the modules for those are what is tested. With KERNEL, only guests of that kernel
+# are; without, all is, in guests of the default kernel, and in guests of these what may differ there.
+also_in_guests := rt cloud
 .PHONY: test
 test: guest
-	+@$(MAKE) modules KDIR=sandbox
+ifeq ($(KERNEL),)
+	+@for kernel in '' $(also_in_guests); do $(MAKE) modules KDIR=sandbox KERNEL=$$kernel; done
 	cd tools && cargo test --workspace --no-fail-fast
+else
+	+@$(MAKE) modules
+	cd tools && cargo test --package guest-tests --test guests
+endif
 
 # A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
 debug_dir = $(shell $(SANDBOX)/debug-kernel --where)
 debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1 M=$(CURDIR)/src MO=$(CURDIR)/build/debug
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI), and for their time the same programs with
 # 32 bits and the sets with several guests.
-debug_skips := 32:: load:: cache::ovmf pair:: trio:: server:: ctl:: channel:: acrn:: samples::
+debug_skips := $(addsuffix ::,$(also_in_guests)) 32:: load:: cache::ovmf pair:: trio:: server:: ctl:: channel:: acrn:: samples::
 .PHONY: debug-kernel test-debug-kernel
 debug-kernel: sandbox-ready
 	@$(SANDBOX)/debug-kernel
@@ -271,11 +289,17 @@ build:
 
 # Built from nothing, so that no warning is missed.
 check-module check-clippy: check-%: kernel-accepted
-	@echo "CHECK   module$(if $(filter clippy,$*), with clippy): no warning"
+	@echo "CHECK   module$(if $(KERNEL), for the kernel $(KERNEL))$(if $(filter clippy,$*), with clippy): no warning"
 	@rm -rf build/check-$*
 	+@$(call kbuild,build/check-$*) $(if $(filter clippy,$*),CLIPPY=1) modules >build/check-$*.log 2>&1 || \
 		{ cat build/check-$*.log; exit 1; }
 	@if grep -i warning build/check-$*.log; then echo "The build warns: see build/check-$*.log" >&2; exit 1; fi
+
+# For each kernel that the sandbox can have.
+.PHONY: check-kernels
+kernels = $(shell awk '!/^\#/ { print $$1 }' $(SANDBOX)/kernels)
+check-kernels:
+	+@for kernel in $(kernels); do $(MAKE) check-module KDIR=sandbox KERNEL=$$kernel; done
 
 # Each file is added to a copy of the module, which must then not compile: the first error has the code that the file's
 # documentation names.
@@ -330,7 +354,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,build check guest-check) \
-	$(addprefix $(SANDBOX)/,debian debian-hook debug-kernel enter info kdir lib.sh prepare versions)
+	$(addprefix $(SANDBOX)/,debian debian-hook debug-kernel enter info kdir lib.sh packages prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
@@ -390,6 +414,7 @@ help:
 	@echo '             bench-baseline writes'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
+	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
@@ -401,6 +426,7 @@ help:
 	@echo 'Variables:'
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
 	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
+	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
 	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'

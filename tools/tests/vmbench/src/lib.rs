@@ -67,6 +67,6 @@ pub use monitor::Event;
 pub use qmp::Qmp;
 pub use region::{Memory, Region};
 pub use rustix::process::Signal;
-pub use sandbox::{checkout, kernel_module, qemu};
+pub use sandbox::{checkout, kernel_module, qemu, sandbox_kernel};
 pub use splat::Splat;
 pub use vmbench_proto::{Status, Stream};

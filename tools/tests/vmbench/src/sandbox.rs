@@ -4,7 +4,7 @@
 //!
 //! The environment decides first: `VMBENCH_QEMU` (a command and its first arguments, split at
 //! spaces), `VMBENCH_KERNEL` and `VMBENCH_BUSYBOX` (paths). What they leave open comes from the script
-//! `sandbox/info`, which prints one `KEY=VALUE` per line.
+//! `sandbox/info`, which prints one `KEY=VALUE` per line, for the kernel that `KERNEL` names or the default.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,15 @@ pub fn qemu() -> Result<Vec<String>> {
 /// The kernel image that guests boot unless they are given another.
 pub(crate) fn kernel() -> Result<PathBuf> {
     path("VMLINUZ", "VMBENCH_KERNEL")
+}
+
+/// The image of the sandbox's kernel that `tools/scripts/sandbox/kernels` calls so, whatever other guests boot.
+pub fn sandbox_kernel(name: &str) -> Result<PathBuf> {
+    let info = ask(Some(name)).map_err(Error::Setup)?;
+    let image = info
+        .get("VMLINUZ")
+        .ok_or_else(|| Error::Setup(missing("VMLINUZ")))?;
+    Ok(image.into())
 }
 
 /// A statically linked busybox.
@@ -74,17 +83,23 @@ fn info(key: &str, variable: &str) -> Result<String> {
     static INFO: OnceLock<std::result::Result<HashMap<String, String>, String>> = OnceLock::new();
     let advice = || format!("run `make sandbox` once, or set {variable}");
     let info = INFO
-        .get_or_init(ask)
+        .get_or_init(|| ask(None))
         .as_ref()
         .map_err(|reason| Error::Setup(format!("{reason}; {}", advice())))?;
     info.get(key)
         .cloned()
-        .ok_or_else(|| Error::Setup(format!("sandbox/info does not print {key}; {}", advice())))
+        .ok_or_else(|| Error::Setup(format!("{}; {}", missing(key), advice())))
 }
 
-fn ask() -> std::result::Result<HashMap<String, String>, String> {
+fn missing(key: &str) -> String {
+    format!("sandbox/info does not print {key}")
+}
+
+/// What `sandbox/info` says of the kernel with this name, or of the one that the environment names.
+fn ask(kernel: Option<&str>) -> std::result::Result<HashMap<String, String>, String> {
     let script = checkout().join("tools/scripts/sandbox/info");
     let output = Command::new(&script)
+        .envs(kernel.map(|name| ("KERNEL", name)))
         .output()
         .map_err(|error| format!("{}: {error}", script.display()))?;
     if !output.status.success() {

@@ -35,6 +35,7 @@ Exit code: the first guest's that is not 0:
   128+N the command was ended by signal N
 
 Environment:
+  KERNEL           which of the sandbox's kernels
   VMBENCH_QEMU     command that starts QEMU, with first arguments, instead of the sandbox's
   VMBENCH_KERNEL   kernel image instead of the sandbox's
   VMBENCH_BUSYBOX  static busybox instead of the sandbox's
