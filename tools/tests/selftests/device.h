@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
@@ -150,6 +151,18 @@ static inline void ring_arrives(unsigned int vector)
 	ring_self(fd, vector);
 	wait_for_vectors(fd, 1ull << vector);
 	close(fd);
+}
+
+/* Binds @count eventfds to @vector, each of a file of its own, which stay open. */
+static inline void bind_eventfds(unsigned int vector, unsigned int count)
+{
+	int number = (int)ASSERT_OK(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+
+	for (unsigned int n = 0; n < count; n++) {
+		struct ivshmem_eventfd binding = { .vector = vector, .fd = number };
+
+		ASSERT_OK(ioctl(dev_open(O_RDWR), IVSHMEM_SET_EVENTFD, &binding));
+	}
 }
 
 /* Lets this thread run on each CPU that it may use, one after the other. */

@@ -9,7 +9,6 @@
 #include "sysfs.h"
 
 #include <stdlib.h>
-#include <sys/eventfd.h>
 
 #define STORM_VECTOR	0
 #define CALM_VECTOR	1
@@ -53,18 +52,6 @@ static long storm_end(const pthread_t *threads, long cpus)
 		rings += (long)result;
 	}
 	return rings;
-}
-
-/* Binds @count eventfds to the storm's vector, each of a file of its own. */
-static void bind_many(unsigned int count)
-{
-	int eventfd_number = (int)ASSERT_OK(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-
-	for (unsigned int n = 0; n < count; n++) {
-		struct ivshmem_eventfd bind = { .vector = STORM_VECTOR, .fd = eventfd_number };
-
-		ASSERT_OK(ioctl(dev_open(O_RDWR), IVSHMEM_SET_EVENTFD, &bind));
-	}
 }
 
 static int compare(const void *a, const void *b)
@@ -137,7 +124,7 @@ TEST(leaves_other_openers_and_the_shell_their_turn)
 	dev_open_with(O_RDWR, 2);
 	measure_openers("ring to read, calm");
 	measure_shell("shell, calm");
-	bind_many(256);
+	bind_eventfds(STORM_VECTOR, 256);
 	start = now_ns();
 	storm_start(threads, cpus);
 	measure_openers("ring to read, storm");
@@ -166,7 +153,7 @@ TEST(a_flood_is_held_back_and_its_last_ring_arrives)
 	unsigned long before = held_back();
 
 	ASSERT_OK(subscribe(fd, 1 << STORM_VECTOR));
-	bind_many(256);
+	bind_eventfds(STORM_VECTOR, 256);
 	storm_start(threads, cpus);
 	test_waits_for("the vector to be held back");
 	while (held_back() == before)

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmbench::checkout;
+use vmbench::{checkout, Builder, Guest};
 
 /// The width of a guest program's pointers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +16,77 @@ pub enum Width {
     Bits32,
 }
 
+impl Width {
+    /// What the names of cases have after that of the program.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Bits64 => "",
+            Self::Bits32 => "32",
+        }
+    }
+}
+
+/// A kernel that guests boot, and the module that was built for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel(Option<&'static str>);
+
+impl Kernel {
+    /// The one that the whole run is for: that of `KERNEL`, else the sandbox's default.
+    pub const DEFAULT: Self = Self(None);
+
+    /// One of `tools/scripts/sandbox/kernels`, for a part of the cases.
+    pub const fn named(name: &'static str) -> Self {
+        Self(Some(name))
+    }
+
+    /// Describes a guest that boots it.
+    pub fn guest(self) -> Result<Builder, String> {
+        match self.0 {
+            None => Ok(Guest::builder()),
+            Some(name) => {
+                let image = vmbench::sandbox_kernel(name).map_err(|error| error.to_string())?;
+                Ok(Guest::builder().kernel(image))
+            }
+        }
+    }
+
+    /// Its module.
+    pub fn module(self) -> Result<PathBuf, String> {
+        match self.0 {
+            None => module(),
+            Some(name) => built_for(Some(name)),
+        }
+    }
+
+    /// The name of a case in guests that boot it.
+    pub fn case(self, name: &str) -> String {
+        match self.0 {
+            None => name.into(),
+            Some(kernel) => format!("{kernel}::{name}"),
+        }
+    }
+}
+
+/// The name of the sandbox's kernel that all guests are to boot, in place of the default.
+pub fn chosen_kernel() -> Option<String> {
+    std::env::var("KERNEL").ok().filter(|name| !name.is_empty())
+}
+
 /// The kernel module: `IVSHMEM_GUEST_MODULE`, for a kernel of one's own, else the one that was built.
 pub fn module() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("IVSHMEM_GUEST_MODULE") {
-        return Ok(path.into());
+    match std::env::var_os("IVSHMEM_GUEST_MODULE") {
+        Some(path) => Ok(path.into()),
+        None => built_for(chosen_kernel().as_deref()),
     }
-    existing(checkout().join("build/module/ivshmem_rs.ko"))
+}
+
+/// The module that `make modules KERNEL=NAME` builds, or `make modules` without a name.
+fn built_for(kernel: Option<&str>) -> Result<PathBuf, String> {
+    let directory = match kernel {
+        None => "build/module".into(),
+        Some(name) => format!("build/module-{name}"),
+    };
+    existing(checkout().join(directory).join("ivshmem_rs.ko"))
 }
 
 /// The command that runs another with the sandbox's programs.

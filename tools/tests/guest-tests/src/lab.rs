@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{Guest, Mark, Output};
 
+use crate::artefacts::Kernel;
+
 /// Guests and what they share, in the order in which they are to be dropped.
 pub struct Fleet {
     /// The guests.
@@ -30,6 +32,7 @@ enum State {
 /// Guests that boot when the first case needs them, and stop when the last case is done.
 #[derive(Clone)]
 pub struct Lab {
+    kernel: Kernel,
     boot: Arc<Boot>,
     state: Arc<Mutex<State>>,
 }
@@ -37,7 +40,16 @@ pub struct Lab {
 impl Lab {
     /// A lab whose guests are booted by `boot`.
     pub fn new(boot: impl Fn() -> vmbench::Result<Fleet> + Send + Sync + 'static) -> Self {
+        Self::on(Kernel::DEFAULT, boot)
+    }
+
+    /// A lab whose guests are booted by `boot`, with this kernel: the cases are named after it.
+    pub fn on(
+        kernel: Kernel,
+        boot: impl Fn() -> vmbench::Result<Fleet> + Send + Sync + 'static,
+    ) -> Self {
         Self {
+            kernel,
             boot: Arc::new(boot),
             state: Arc::new(Mutex::new(State::Empty)),
         }
@@ -48,7 +60,7 @@ impl Lab {
     /// After a failure the guests may be in any state: the next case gets new ones.
     pub fn trial(
         &self,
-        name: impl Into<String>,
+        name: impl AsRef<str>,
         case: impl Fn(&Fleet) -> Result<(), Failed> + Send + 'static,
     ) -> Trial {
         self.trial_besides(name, None, case)
@@ -57,12 +69,12 @@ impl Lab {
     /// As [`Lab::trial`], except that a complaint whose first line has `known` in it is ignored.
     pub fn trial_besides(
         &self,
-        name: impl Into<String>,
+        name: impl AsRef<str>,
         known: Option<&'static str>,
         case: impl Fn(&Fleet) -> Result<(), Failed> + Send + 'static,
     ) -> Trial {
         let lab = self.clone();
-        Trial::test(name, move || {
+        Trial::test(self.kernel.case(name.as_ref()), move || {
             // A case that panicked left no guests that anybody would want.
             let mut state = lab.state.lock().unwrap_or_else(PoisonError::into_inner);
             let fleet = match std::mem::replace(&mut *state, State::Empty) {

@@ -21,6 +21,7 @@ mod guests {
     pub mod load;
     pub mod odd;
     pub mod pair;
+    pub mod realtime;
     pub mod registers;
     pub mod samples;
     pub mod server;
@@ -30,6 +31,7 @@ mod guests {
     pub mod vectors;
 }
 
+use guest_tests::artefacts::{chosen_kernel, Kernel};
 use guest_tests::filter;
 use libtest_mimic::{Arguments, Trial};
 
@@ -37,16 +39,16 @@ type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
 const SETS: [(&str, Cases); 17] = [
-    ("load", guests::load::cases),
+    ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
-    ("unplug", guests::unplug::cases),
+    ("unplug", || guests::unplug::cases(Kernel::DEFAULT)),
     ("churn", guests::churn::cases),
-    ("registers", guests::registers::cases),
+    ("registers", || guests::registers::cases(Kernel::DEFAULT)),
     ("vectors", guests::vectors::cases),
     ("suspend", guests::suspend::cases),
     ("cache", guests::cache::cases),
-    ("pair", guests::pair::cases),
+    ("pair", || guests::pair::cases(Kernel::DEFAULT)),
     ("trio", guests::trio::cases),
     ("server", guests::server::cases),
     ("acrn", guests::acrn::cases),
@@ -56,12 +58,49 @@ const SETS: [(&str, Cases); 17] = [
     ("faults", guests::faults::cases),
 ];
 
+/// A kernel that differs from the default in what the sets tell, with the sets that run there too.
+type Other = (&'static str, &'static [(&'static str, Cases)]);
+
+const RT: Kernel = Kernel::named("rt");
+const CLOUD: Kernel = Kernel::named("cloud");
+const OTHERS: [Other; 2] = [
+    (
+        "rt",
+        &[
+            ("rt::alone", || guests::alone::cases_on(RT)),
+            ("rt::unplug", || guests::unplug::cases(RT)),
+            ("rt::registers", || guests::registers::cases(RT)),
+            ("rt::pair", || guests::pair::cases(RT)),
+            ("rt::realtime", || guests::realtime::cases(RT)),
+        ],
+    ),
+    (
+        "cloud",
+        &[
+            ("cloud::load", || guests::load::cases(CLOUD)),
+            ("cloud::alone", || guests::alone::cases_on(CLOUD)),
+        ],
+    ),
+];
+
+/// The sets for the kernel that was chosen, or all of them.
+fn sets() -> Vec<(&'static str, Cases)> {
+    let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
+    match chosen_kernel() {
+        None => SETS.into_iter().chain(others()).collect(),
+        Some(kernel) => match OTHERS.into_iter().find(|(name, _)| *name == kernel) {
+            Some((_, sets)) => sets.to_vec(),
+            None => SETS.to_vec(),
+        },
+    }
+}
+
 fn main() {
     let mut arguments = Arguments::from_args();
     // Guests are many threads already; cases of one lab take turns anyway.
     arguments.test_threads.get_or_insert(1);
     let (mut trials, mut unlisted) = (Vec::new(), Vec::new());
-    for (name, cases) in SETS {
+    for (name, cases) in sets() {
         match cases() {
             Ok(cases) => trials.extend(cases),
             Err(reason) => {

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::Trial;
-use vmbench::{Device, Guest, Memory, Region};
+use vmbench::{Device, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
 const PROGRAMS: [&str; 16] = [
@@ -40,24 +40,33 @@ const NODES: [(&str, &str); 3] = [
     ("IVSHMEM_PLAIN", "/dev/ivshmem2"),
 ];
 
+/// With 64-bit and 32-bit programs.
 pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
+    cases_of(Kernel::DEFAULT, &[Width::Bits64, Width::Bits32])
+}
+
+/// On another kernel, where the 32-bit entry points are the same.
+pub fn cases_on(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    cases_of(kernel, &[Width::Bits64])
+}
+
+fn cases_of(kernel: Kernel, widths: &[Width]) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let guest = kernel.guest()?;
     let mut programs = Vec::new();
-    for name in PROGRAMS {
-        programs.push((name.to_string(), artefacts::program(name, Width::Bits64)?));
-    }
-    for name in PROGRAMS {
-        programs.push((
-            format!("{name}32"),
-            artefacts::program(name, Width::Bits32)?,
-        ));
+    for &width in widths {
+        for name in PROGRAMS {
+            let program = artefacts::program(name, width)?;
+            programs.push((format!("{name}{}", width.suffix()), program));
+        }
     }
 
     let installed = programs.clone();
-    let lab = Lab::new(move || {
+    let lab = Lab::on(kernel, move || {
         let first = Region::start(SIZE, 8)?;
         let second = Region::start(SIZE, 3)?;
-        let builder = Guest::builder()
+        let builder = guest
+            .clone()
             .cpus(2)
             .device(Device::doorbell(&first))
             .device(Device::doorbell(&second))

@@ -4,38 +4,38 @@
 
 use std::process::Command;
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::{Device, Guest, Mark, Region};
+use vmbench::{Device, Mark, Region};
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let lab = Lab::new(move || {
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let guest = kernel.guest()?.file(kernel.module()?, "/ivshmem_rs.ko");
+    let lab = Lab::on(kernel, move || {
         Ok(Fleet {
-            guests: vec![Guest::builder().file(&module, "/ivshmem_rs.ko").boot()?],
+            guests: vec![guest.boot()?],
             world: Box::new(()),
         })
     });
     Ok(vec![
         lab.trial("load::says_nothing_but_the_two_taint_lines", taint_lines),
-        Trial::test("load::knows_its_alias", alias),
-        with_device()?.trial(
+        Trial::test(kernel.case("load::knows_its_alias"), move || alias(kernel)),
+        with_device(kernel)?.trial(
             "load::files_that_stay_open_are_safe_when_it_is_unloaded",
             files_stay_open,
         ),
-        with_device()?.trial("load::tracepoints_show_rings_and_interrupts", trace),
+        with_device(kernel)?.trial("load::tracepoints_show_rings_and_interrupts", trace),
     ])
 }
 
-fn with_device() -> Result<Lab, String> {
-    let module = artefacts::module()?;
-    let ring = artefacts::program("ring", Width::Bits64)?;
-    Ok(Lab::new(move || {
+fn with_device(kernel: Kernel) -> Result<Lab, String> {
+    let guest = kernel
+        .guest()?
+        .file(kernel.module()?, "/ivshmem_rs.ko")
+        .file(artefacts::program("ring", Width::Bits64)?, "/test/ring");
+    Ok(Lab::on(kernel, move || {
         let region = Region::start(1 << 20, 8)?;
-        let guest = Guest::builder()
-            .file(&module, "/ivshmem_rs.ko")
-            .file(&ring, "/test/ring");
+        let guest = guest.clone();
         Ok(Fleet {
             guests: vec![guest.device(Device::doorbell(&region)).boot()?],
             world: Box::new(region),
@@ -80,10 +80,10 @@ fn taint_lines(fleet: &Fleet) -> Result<(), Failed> {
     }
 }
 
-fn alias() -> Result<(), Failed> {
+fn alias(kernel: Kernel) -> Result<(), Failed> {
     let output = Command::new(artefacts::enter())
         .arg("modinfo")
-        .arg(artefacts::module()?)
+        .arg(kernel.module()?)
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let alias = |line: &str| line.starts_with("alias:") && line.contains("pci:v00001AF4d00001110");

@@ -2,21 +2,21 @@
 
 //! Two guests of two processors each on one region.
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::{boot_all, Device, Guest, Region};
+use vmbench::{boot_all, Device, Region};
 
 const PROGRAMS: [&str; 3] = ["pair", "order", "loss"];
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let mut builder = Guest::builder().cpus(2).module(module);
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let mut builder = kernel.guest()?.cpus(2).module(module);
     for name in PROGRAMS {
         let program = artefacts::program(name, Width::Bits64)?;
         builder = builder.file(program, format!("/test/{name}"));
     }
-    let lab = Lab::new(move || {
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(1 << 20, 8)?;
         let guest = builder.clone().device(Device::doorbell(&region));
         let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;

@@ -2,14 +2,15 @@
 
 //! The register page with `map_registers=1`, where BAR0 has a page of its own: SeaBIOS gives it one.
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::{Device, Guest, Region};
+use vmbench::{Device, Region};
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let mut builder = Guest::builder()
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let mut builder = kernel
+        .guest()?
         .module_with(&module, "map_registers=1")
         .file(&module, "/ivshmem_rs.ko");
     let mut programs = Vec::new();
@@ -18,7 +19,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         builder = builder.file(&program, format!("/test/{name}"));
         programs.push((name, program));
     }
-    let lab = Lab::new(move || {
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(1 << 20, 4)?;
         let guest = builder.clone().device(Device::doorbell(&region)).boot()?;
         Ok(Fleet {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -12,17 +12,18 @@ use vmbench::{Guest, Memory, Region};
 
 const SIZE: u64 = 1 << 20;
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let builder = Guest::builder()
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let builder = kernel
+        .guest()?
         .cpus(2)
         .root_ports(2)
-        .module(artefacts::module()?)
+        .module(kernel.module()?)
         .file(
             artefacts::program("removal", Width::Bits64)?,
             "/test/removal",
         )
         .file(artefacts::program("reset", Width::Bits64)?, "/test/reset");
-    let lab = Lab::new(move || {
+    let lab = Lab::on(kernel, move || {
         let memory = Memory::anonymous(SIZE)?;
         let guest = builder.clone().memory_object("plain", &memory).boot()?;
         Ok(Fleet {
