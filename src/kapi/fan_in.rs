@@ -383,6 +383,7 @@ unsafe fn list_del(entry: *mut bindings::list_head) {
     let bindings::list_head { next, prev } = unsafe { entry.read() };
     // SAFETY: The neighbours of an entry are valid, and locked with their list.
     unsafe { (*next).prev = prev };
-    // SAFETY: As the line above says. Once, for `is_active` looks without the lock.
+    // SAFETY: The neighbours of an entry are valid, and locked with their list. Once, for
+    // `is_active` looks without the lock.
     unsafe { (&raw mut (*prev).next).write_volatile(next) };
 }
