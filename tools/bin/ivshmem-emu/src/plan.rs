@@ -30,6 +30,15 @@ pub fn regions(options: &Options) -> Result<Vec<Region>> {
             place(&mut regions, vm, &slot)?;
         }
     }
+    if regions.is_empty() {
+        match &options.scenario {
+            Some(path) => bail!(
+                "there is no region in {}: is it a scenario?",
+                path.display()
+            ),
+            None => bail!("there is no region: give --region, --scenario, or --vm with -s"),
+        }
+    }
     check(&regions)?;
     Ok(regions)
 }

@@ -273,6 +273,22 @@ fn options_that_do_not_fit() {
 }
 
 #[test]
+fn nothing_to_serve_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("board.xml");
+    std::fs::write(&path, "<acrn-config board=\"qemu\"></acrn-config>").unwrap();
+    let (code, text) = failure(&["--scenario", path.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert!(
+        text.contains("there is no region in") && text.contains("board.xml"),
+        "{text}"
+    );
+    let (code, text) = failure(&["--region", ""]);
+    assert_eq!(code, 1);
+    assert!(text.contains("there is no region"), "{text}");
+}
+
+#[test]
 fn scenario_files() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("scenario.toml");
