@@ -54,16 +54,6 @@ pub fn parse(texts: &[&str], vms: Option<Vec<Vm>>) -> Result<Scenario, Error> {
     Ok(Scenario { vms, regions })
 }
 
-/// Checks a launch configuration's `name, size` against the scenario (`launch_cfg_lib.py`).
-pub fn check_launch<'a>(text: &str, scenario: &'a Scenario) -> Result<&'a Region, Rule> {
-    let wanted = text.split_once(',').and_then(|(name, size)| {
-        scenario.regions.iter().find(|region| {
-            region.full_name() == name.trim() && region.size.mib().to_string() == size.trim()
-        })
-    });
-    wanted.ok_or_else(|| Rule::NotInScenario(text.into()))
-}
-
 fn place(index: usize) -> String {
     format!("hv,FEATURES,IVSHMEM,IVSHMEM_REGION,{index}")
 }

@@ -159,20 +159,3 @@ fn addresses_are_given_in_order() {
     let names: Vec<_> = scenario.vms.iter().map(|vm| vm.name.as_str()).collect();
     assert_eq!(names, ["VM0", "VM1", "VM2"]);
 }
-
-#[test]
-fn launch_configurations_name_regions_of_the_scenario() {
-    let scenario = text::parse(&["hv:/shm_region_0, 2, 0:2"], None).unwrap();
-    let region = text::check_launch("hv:/shm_region_0, 2", &scenario).unwrap();
-    assert_eq!(region.name.as_str(), "shm_region_0");
-    for text in [
-        "hv:/shm_region_0, 4",
-        "dm:/shm_region_0, 2",
-        "hv:/shm_region_0",
-    ] {
-        assert_eq!(
-            text::check_launch(text, &scenario).unwrap_err().to_string(),
-            format!("shm {text} should be configured in scenario setting and the size should be decimalin MB and spaces should not exist.")
-        );
-    }
-}
