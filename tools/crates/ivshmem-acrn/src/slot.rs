@@ -95,7 +95,7 @@ impl FromStr for Slot {
         Ok(Self {
             bdf,
             provider,
-            name: name.parse().map_err(SlotError::Name)?,
+            name: RegionName::of_acrn_2(name).map_err(SlotError::Name)?,
             size,
             region_id,
             warning,
