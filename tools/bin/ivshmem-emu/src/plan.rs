@@ -23,7 +23,11 @@ pub fn regions(options: &Options) -> Result<Vec<Region>> {
         by_vm.entry(*vm).or_default().push(text);
     }
     for (vm, texts) in by_vm {
-        for slot in slot::parse_all(texts).with_context(|| format!("virtual machine {vm}"))? {
+        let slots = slot::parse_all(texts).with_context(|| format!("virtual machine {vm}"))?;
+        for (bdf, device) in slots.others {
+            warn!("virtual machine {vm}: {device} at {bdf} is left out; give QEMU such a device after --");
+        }
+        for slot in slots.ivshmem {
             if let Some(warning) = &slot.warning {
                 warn!("virtual machine {vm}: {warning}");
             }
