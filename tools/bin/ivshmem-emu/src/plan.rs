@@ -93,13 +93,20 @@ fn place(regions: &mut Vec<Region>, vm: u16, slot: &Slot) -> Result<()> {
         "virtual machine {vm}: {}",
         different_size(region, slot)
     );
+    // The hypervisor's device shows what the scenario says; that of the device model, what this option says.
+    let region_id = (region.provider == Provider::DeviceModel).then_some(slot.region_id);
+    let member = Member {
+        vm,
+        bdf: slot.bdf,
+        region_id,
+    };
     match region.members.iter_mut().find(|member| member.vm == vm) {
-        Some(member) => member.bdf = slot.bdf,
+        Some(configured) => *configured = member,
         None if region.provider == Provider::Hypervisor => bail!(
             "virtual machine {vm}: ACRN_IOCTL_CREATE_VDEV ioctl() returned an error: Invalid argument \
              (the configuration of {name} does not name virtual machine {vm})"
         ),
-        None => region.members.push(Member { vm, bdf: slot.bdf }),
+        None => region.members.push(member),
     }
     Ok(())
 }

@@ -363,6 +363,25 @@ fn everything_that_guests_do_is_recorded() {
     assert!(!log.contains("read bar0"), "{log}");
 }
 
+/// Each `acrn-dm` shows the region ID of its own option.
+#[test]
+fn each_machine_sees_the_region_id_of_its_own_option() {
+    let directory = TempDir::new().unwrap();
+    let path = text(directory.path());
+    let vm1 = ["--vm", "1", "-s", "6,ivshmem,dm:/r,2,4096"];
+    let vm2 = ["--vm", "2", "-s", "5,ivshmem,dm:/r,2,8192"];
+    let args = [&vm1[..], &vm2, &["--socket-dir", path, "--shm-dir", path]].concat();
+    let _served = Served::start(&args, 2);
+    let (config, subsystem) = (7, 0x2e);
+    for (vm, expected) in [(1, 0x1000_u16), (2, 0x2000)] {
+        let socket = directory.path().join(format!("vm{vm}-dm-r"));
+        let mut guest = vfio_user::Client::new(&socket).unwrap();
+        let mut id = [0; 2];
+        guest.region_read(config, subsystem, &mut id).unwrap();
+        assert_eq!(u16::from_le_bytes(id), expected, "machine {vm}");
+    }
+}
+
 #[test]
 fn manual_page_and_completions() {
     let printed = |args: &[&str]| {

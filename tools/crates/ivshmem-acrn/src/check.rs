@@ -182,7 +182,11 @@ fn member(
         Some(text) => text.parse()?,
         None => free_bdf(used.entry(vm.id).or_default())?,
     };
-    Ok(Member { vm: vm.id, bdf })
+    Ok(Member {
+        vm: vm.id,
+        bdf,
+        region_id: None,
+    })
 }
 
 /// The tutorial's rule: 0, or 0x1000 to 0xFFFF, in decimal or hexadecimal.

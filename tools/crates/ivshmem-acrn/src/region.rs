@@ -152,6 +152,8 @@ pub struct Member {
     pub vm: u16,
     /// The address of the device in it.
     pub bdf: Bdf,
+    /// The region ID that its own `acrn-dm` was given, if that is what its guest sees.
+    pub region_id: Option<u16>,
 }
 
 /// A region.
@@ -163,7 +165,7 @@ pub struct Region {
     pub provider: Provider,
     /// Size.
     pub size: Size,
-    /// What guests see as the subsystem ID.
+    /// What guests see as the subsystem ID, but for members with a region ID of their own.
     pub id: u16,
     /// Who uses it.
     pub members: Vec<Member>,

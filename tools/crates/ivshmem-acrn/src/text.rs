@@ -131,7 +131,11 @@ impl Raw {
         for vm in self.ids {
             let bdf = check::free_bdf(used.entry(vm).or_default());
             let bdf = bdf.map_err(|rule| rule.at(format!("vm:id={vm}")))?;
-            members.push(Member { vm, bdf });
+            members.push(Member {
+                vm,
+                bdf,
+                region_id: None,
+            });
         }
         Ok(Region {
             name: self.name,
