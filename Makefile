@@ -204,15 +204,22 @@ also_in_guests := rt cloud
 test: guest
 ifeq ($(KERNEL),)
 	+@for kernel in '' $(also_in_guests); do $(MAKE) modules KDIR=sandbox KERNEL=$$kernel; done
+	+@$(MAKE) importer KDIR=sandbox
 	cd tools && cargo test --workspace --no-fail-fast
 else
 	+@$(MAKE) modules
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
+# A module that imports dma-bufs, for guests of the default kernel.
+.PHONY: importer
+importer: kernel-accepted
+	@mkdir -p build/importer
+	+@$(call kbuild,build/importer,tools/tests/selftests/importer) modules
+
 # A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
 debug_dir = $(shell $(SANDBOX)/debug-kernel --where)
-debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1 M=$(CURDIR)/src MO=$(CURDIR)/build/debug
+debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI), and for their time the same programs with
 # 32 bits and the sets with several guests.
 debug_skips := $(addsuffix ::,$(also_in_guests)) 32:: load:: cache::ovmf pair:: trio:: server:: ctl:: channel:: acrn:: samples::
@@ -221,10 +228,12 @@ debug-kernel: sandbox-ready
 	@$(SANDBOX)/debug-kernel
 
 test-debug-kernel: debug-kernel guest
-	@mkdir -p build/debug
-	+@$(debug_kbuild) modules
+	@mkdir -p build/debug build/debug-importer
+	+@$(debug_kbuild) M=$(CURDIR)/src MO=$(CURDIR)/build/debug modules
+	+@$(debug_kbuild) M=$(CURDIR)/tools/tests/selftests/importer MO=$(CURDIR)/build/debug-importer modules
 	cd tools && VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
 		IVSHMEM_GUEST_MODULE=$(CURDIR)/build/debug/ivshmem_rs.ko \
+		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/build/debug-importer/ivshmem_importer.ko \
 		cargo test --package guest-tests --test guests -- $(addprefix --skip ,$(debug_skips))
 
 # Fetches two more QEMUs, so it is not part of `make test`.
