@@ -120,6 +120,7 @@ install-system:
 	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/guest/60-ivshmem.rules
 	install -D -m 0644 dist/guest/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
 	install -D -m 0644 dist/guest/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/guest/ivshmem-links.rules
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
 
