@@ -120,6 +120,7 @@ install-system:
 	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/guest/60-ivshmem.rules
 	install -D -m 0644 dist/guest/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
 	install -D -m 0644 dist/guest/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/guest/ivshmem-links.rules
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
 
@@ -204,15 +205,22 @@ also_in_guests := rt cloud
 test: guest
 ifeq ($(KERNEL),)
 	+@for kernel in '' $(also_in_guests); do $(MAKE) modules KDIR=sandbox KERNEL=$$kernel; done
+	+@$(MAKE) importer KDIR=sandbox
 	cd tools && cargo test --workspace --no-fail-fast
 else
 	+@$(MAKE) modules
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
+# A module that imports dma-bufs, for guests of the default kernel.
+.PHONY: importer
+importer: kernel-accepted
+	@mkdir -p build/importer
+	+@$(call kbuild,build/importer,tools/tests/selftests/importer) modules
+
 # A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
 debug_dir = $(shell $(SANDBOX)/debug-kernel --where)
-debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1 M=$(CURDIR)/src MO=$(CURDIR)/build/debug
+debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI), and for their time the same programs with
 # 32 bits and the sets with several guests.
 debug_skips := $(addsuffix ::,$(also_in_guests)) 32:: load:: cache::ovmf pair:: trio:: server:: ctl:: channel:: acrn:: samples::
@@ -223,12 +231,14 @@ debug-kernel: sandbox-ready
 	@$(SANDBOX)/debug-kernel
 
 debug-modules: debug-kernel
-	@mkdir -p build/debug
-	+@$(debug_kbuild) modules
+	@mkdir -p build/debug build/debug-importer
+	+@$(debug_kbuild) M=$(CURDIR)/src MO=$(CURDIR)/build/debug modules
+	+@$(debug_kbuild) M=$(CURDIR)/tools/tests/selftests/importer MO=$(CURDIR)/build/debug-importer modules
 
 test-debug-kernel: $(if $(filter file,$(origin DEBUG_MODULE)),debug-modules) guest
 	cd tools && VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
 		IVSHMEM_GUEST_MODULE=$(DEBUG_MODULE) \
+		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/build/debug-importer/ivshmem_importer.ko \
 		cargo test --package guest-tests --test guests -- $(or $(CASE),$(addprefix --skip ,$(debug_skips)))
 
 # Whether the tests find bugs that are planted in copies of the source. PLANTED: only these.

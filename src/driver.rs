@@ -36,6 +36,7 @@ use crate::{
     index::Index,
     kapi::{
         chardev,
+        dma_buf::Exports,
         driver_data::DriverData,
         pci::{
             enable,
@@ -146,7 +147,7 @@ impl pci::Driver for Ivshmem {
         let device = Device::new(
             registers,
             events,
-            window,
+            Exports::new(window)?,
             register_page,
             moderation,
             position,

@@ -118,8 +118,11 @@ fn inode_of(file: &File) -> Option<NonNull<bindings::inode>> {
 }
 
 impl Node {
-    fn new(inode: NonNull<bindings::inode>) -> Self {
-        // SAFETY: The caller has an open file of this inode.
+    /// # Safety
+    ///
+    /// `inode` is valid.
+    unsafe fn new(inode: NonNull<bindings::inode>) -> Self {
+        // SAFETY: The caller promises that the inode is valid.
         unsafe { bindings::ihold(inode.as_ptr()) };
         // INVARIANT: The reference was taken above.
         Self { inode, opens: 1 }
@@ -224,6 +227,17 @@ impl Window {
         self.frames.size()
     }
 
+    /// Physical address of byte `offset`. The memory may be gone: see [`Window::close`].
+    pub(super) fn physical(&self, offset: u64) -> u64 {
+        self.frames.start() + offset
+    }
+
+    /// The page of a file that shows byte `offset`, a multiple of the page size.
+    pub(super) fn page_of_file(&self, offset: u64) -> c_ulong {
+        // CAST: Both are 64 bits wide.
+        ((self.base + offset) >> PAGE_SHIFT) as c_ulong
+    }
+
     /// The cache type of mappings.
     pub(crate) fn cache(&self) -> Cache {
         self.cache
@@ -238,6 +252,16 @@ impl Window {
     /// `ENODEV` once closed.
     pub(crate) fn attach(&self, file: &File) -> Result {
         let inode = inode_of(file).ok_or(ENODEV)?;
+        // SAFETY: The inode of an open file.
+        unsafe { self.attach_inode(inode) }
+    }
+
+    /// As [`Window::attach`], for a file by its inode.
+    ///
+    /// # Safety
+    ///
+    /// `inode` is valid for the call.
+    pub(super) unsafe fn attach_inode(&self, inode: NonNull<bindings::inode>) -> Result {
         let mut nodes = self.nodes.lock();
         if self.state.load(Relaxed) == CLOSED {
             return Err(ENODEV);
@@ -246,13 +270,20 @@ impl Window {
             node.opens += 1;
             return Ok(());
         }
-        nodes.push(Node::new(inode), GFP_KERNEL)?;
+        // SAFETY: The caller promises that the inode is valid.
+        nodes.push(unsafe { Node::new(inode) }, GFP_KERNEL)?;
         Ok(())
     }
 
     /// Forgets an open file that was attached; its mappings are gone.
     pub(crate) fn detach(&self, file: &File) {
-        let Some(inode) = inode_of(file) else { return };
+        if let Some(inode) = inode_of(file) {
+            self.detach_inode(inode);
+        }
+    }
+
+    /// As [`Window::detach`], for a file by its inode.
+    pub(super) fn detach_inode(&self, inode: NonNull<bindings::inode>) {
         let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.iter_mut().find(|node| node.inode == inode) {
             node.opens -= 1;

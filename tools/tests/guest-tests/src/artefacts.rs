@@ -89,6 +89,15 @@ fn built_for(kernel: Option<&str>) -> Result<PathBuf, String> {
     existing(checkout().join(directory).join("ivshmem_rs.ko"))
 }
 
+/// The module that imports dma-bufs, for guests of the default kernel: `IVSHMEM_GUEST_IMPORTER`, for a
+/// kernel of one's own, else the one that `make importer` builds.
+pub fn importer() -> Result<PathBuf, String> {
+    match std::env::var_os("IVSHMEM_GUEST_IMPORTER") {
+        Some(path) => Ok(path.into()),
+        None => existing(checkout().join("build/importer/ivshmem_importer.ko")),
+    }
+}
+
 /// The command that runs another with the sandbox's programs.
 pub fn enter() -> PathBuf {
     checkout().join("tools/scripts/sandbox/enter")

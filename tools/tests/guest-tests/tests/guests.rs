@@ -17,6 +17,7 @@ mod guests {
     pub mod churn;
     pub mod ctl;
     pub mod faults;
+    pub mod import;
     pub mod impostor;
     pub mod load;
     pub mod odd;
@@ -38,11 +39,12 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 17] = [
+const SETS: [(&str, Cases); 18] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
     ("unplug", || guests::unplug::cases(Kernel::DEFAULT)),
+    ("import", guests::import::cases),
     ("churn", guests::churn::cases),
     ("registers", || guests::registers::cases(Kernel::DEFAULT)),
     ("vectors", guests::vectors::cases),

@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 use vmbench::{Device, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "info",
     "ring",
     "read",
@@ -22,6 +22,7 @@ const PROGRAMS: [&str; 16] = [
     "wait",
     "wakeups",
     "mmap",
+    "dma_buf",
     "nodes",
     "plain",
     "removal",
