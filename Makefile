@@ -11,7 +11,6 @@ SHELL := /bin/bash
 
 SANDBOX := tools/scripts/sandbox
 ENTER := $(SANDBOX)/enter
-GUEST_CC := gcc-14
 GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
 # What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared. (The shell of an older make does not see
@@ -39,7 +38,8 @@ ifneq ($(filter $(KDIR),sandbox $(call sandbox_info,KDIR)),)
   kernel_needs := sandbox-ready
   in_kernel := $(ENTER)
   kdir = $(call sandbox_info,KDIR)
-  kernel_args = CC=$(call sandbox_info,KERNEL_CC)
+  kernel_args = ARCH=$(call sandbox_info,KERNEL_ARCH) CROSS_COMPILE=$(call sandbox_info,KERNEL_TRIPLET)- \
+	CC=$(call sandbox_info,KERNEL_CC)
 else
   kernel_needs :=
   in_kernel :=
@@ -178,6 +178,10 @@ selftests := $(wildcard tools/tests/selftests/*.c)
 guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/tests/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
+# Whose guests run others than those of x86.
+ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
+  guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(selftests)))
+endif
 vpath %.c samples samples/acrn tools/tests/selftests
 
 .PHONY: guest
@@ -187,14 +191,17 @@ quiet = $(if $(filter 1,$(V)),,@)
 define guest_program
 @mkdir -p $(@D)
 @echo '  CC      $@'
-$(quiet)$(ENTER) $(GUEST_CC) $(1) $(GUEST_CFLAGS) -o $@ $<
+$(quiet)$(ENTER) $(1) $(GUEST_CFLAGS) -o $@ $<
 endef
 
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program)
+	$(call guest_program,gcc-14)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,-m32)
+	$(call guest_program,gcc-14 -m32)
+
+build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
+	$(call guest_program,aarch64-linux-gnu-gcc-14)
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -261,7 +268,7 @@ bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard
 bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
 
 build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
-	$(call guest_program)
+	$(call guest_program,gcc-14)
 
 # Raises interrupts from inside of a guest.
 .PHONY: bench-inject bench-ready
@@ -374,7 +381,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,build check guest-check) \
-	$(addprefix $(SANDBOX)/,debian debian-hook debug-kernel enter info kdir lib.sh packages prepare versions)
+	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
