@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::{
-    forward_memory, Access, Device, Doorbell, Error, Info, Mapping, Memory, Result, Waiter,
+    forward_memory, Access, Device, Doorbell, Error, Info, Locking, Mapping, Memory, Result, Waiter,
 };
 
 /// How often a device without a doorbell looks at the memory.
@@ -88,6 +88,14 @@ impl Doorbell for Endpoint {
 
     fn ring(&self, peer: u32, vector: u32) -> Result<()> {
         self.device.ring(peer, vector)
+    }
+
+    fn lock(&self, number: u64) -> Locking {
+        Locking::of(&self.device, number)
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.device.info(), Err(Error::Gone))
     }
 }
 

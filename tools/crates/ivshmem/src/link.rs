@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Memory, Result};
+use crate::{Locking, Memory, Result};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
@@ -23,6 +23,17 @@ pub trait Doorbell {
     /// [`Error::Argument`](crate::Error::Argument), [`Error::NoDoorbell`](crate::Error::NoDoorbell),
     /// [`Error::Gone`](crate::Error::Gone).
     fn ring(&self, peer: u32, vector: u32) -> Result<()>;
+
+    /// Locks number `number` of the memory against other programs of this machine. Does not block.
+    fn lock(&self, _number: u64) -> Locking {
+        Locking::Unknown
+    }
+
+    /// Whether the memory has been taken away, so that touching it would end the process. Takes a system call where
+    /// that can happen.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// A way to sleep until something happens.
@@ -65,6 +76,12 @@ macro_rules! forward_link {
             }
             fn ring(&self, peer: u32, vector: u32) -> Result<()> {
                 (**self).ring(peer, vector)
+            }
+            fn lock(&self, number: u64) -> Locking {
+                (**self).lock(number)
+            }
+            fn is_gone(&self) -> bool {
+                (**self).is_gone()
             }
         }
 
