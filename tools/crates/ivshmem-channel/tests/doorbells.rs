@@ -50,7 +50,7 @@ fn who_waits_for_room_is_rung_once() {
     while sender.send(&[0; 8], SOON).is_ok() {}
     assert_eq!(ends[1].rings(), 0);
     let mut message = Vec::new();
-    for _ in 0..RING / 16 {
+    for _ in 0..RING / 16 - 1 {
         assert!(receiver.receive(&mut message, SOON).unwrap());
     }
     receiver.release().unwrap();
@@ -60,7 +60,7 @@ fn who_waits_for_room_is_rung_once() {
 }
 
 #[test]
-fn each_of_several_senders_rings_once_for_a_sleep() {
+fn several_senders_ring_once_for_a_sleep() {
     let (ends, [one, two, gathers]) = ends();
     let mut receiver = gathers.multi_receiver().unwrap();
     let mut senders = [&one, &two].map(|member| member.sender(GATHERS).unwrap());
@@ -70,10 +70,7 @@ fn each_of_several_senders_rings_once_for_a_sleep() {
             queue(sender, 10);
             queue(sender, 10);
         }
-        assert_eq!(
-            [0, 1, 2].map(|end: usize| ends[end].rings()),
-            [sleep, sleep, 0]
-        );
+        assert_eq!([0, 1, 2].map(|end: usize| ends[end].rings()), [sleep, 0, 0]);
         let mut message = Vec::new();
         for _ in 0..40 {
             assert!(receiver.receive(&mut message, SOON).unwrap().is_some());
