@@ -48,12 +48,6 @@ impl Default for Patience {
 
 impl Patience {
     pub fn new(spin: Spin) -> Self {
-        // With one processor, what is waited for does not happen meanwhile.
-        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
-        let spin = match spin {
-            Spin::Learn if alone => Spin::Never,
-            other => other,
-        };
         let budget = match spin {
             Spin::Learn => LEAST,
             Spin::Never => Duration::ZERO,
