@@ -133,6 +133,23 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Some(from))
     }
 
+    /// For event loops: has the next message of anybody ring this end once; see [`Receiver::arm`](crate::Receiver::arm).
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool> {
+        let (seat, senders) = (&self.end.seat, &self.senders);
+        seat.check_generation()?;
+        seat.beat()?;
+        // The lanes of senders that died before they could say that they had sent something are among them.
+        self.ring.look_everywhere();
+        let armed = self.ring.arm();
+        Ok(armed
+            .map_err(|fault| explain(seat, senders, fault))?
+            .is_some())
+    }
+
     /// Gives all senders the room of messages that are done, and rings those that wait for room.
     ///
     /// # Errors

@@ -81,6 +81,42 @@ impl<L: Link + Clone> Receiver<L> {
         Ok(true)
     }
 
+    /// As [`receive`](Self::receive), into a slice: returns the length of the message, `None` if there was none within the
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next), and [`Error::TooLong`] if it does not fit: it is still the next one then.
+    pub fn receive_into(
+        &mut self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<Option<usize>> {
+        let Some(message) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        let (len, max) = (message.len(), buffer.len());
+        let part = buffer.get_mut(..len).ok_or(Error::TooLong { len, max })?;
+        message.read(0, part)?;
+        message.done()?;
+        Ok(Some(len))
+    }
+
+    /// For event loops: has the next message ring this end once. Returns whether there is none by now, so that it is
+    /// time to sleep on what the link is rung by (in a guest the [`Device`](ivshmem::Device) as a file), for a heartbeat
+    /// at most, and then to look by [`next`](Self::next) with a limit of zero, and to arm again. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool> {
+        let seat = &self.end.seat;
+        seat.check_generation()?;
+        seat.beat()?;
+        let armed = self.ring.arm().map_err(|fault| seat.explain(fault))?;
+        Ok(armed.is_some())
+    }
+
     /// Gives the sender the room of all messages that are done, and rings it if it waits for room.
     ///
     /// # Errors

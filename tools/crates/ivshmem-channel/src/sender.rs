@@ -111,6 +111,20 @@ impl<L: Link + Clone> Sender<L> {
         }
     }
 
+    /// For event loops: shows the receiver what was committed, and has it ring this end once there is room for `len` bytes.
+    /// Returns whether there is none by now; see [`Receiver::arm`](crate::Receiver::arm).
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn arm(&mut self, len: usize) -> Result<bool> {
+        self.flush()?;
+        let seat = &self.end.seat;
+        seat.beat()?;
+        let armed = self.ring.arm(len).map_err(|fault| seat.explain(fault))?;
+        Ok(armed.is_some())
+    }
+
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
         // The receiver cannot make room by reading what it does not see.
         self.flush()?;

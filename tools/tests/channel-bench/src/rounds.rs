@@ -116,7 +116,10 @@ fn median(count: usize, mut round: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(times[count / 2].as_nanos() as f64 / 1000.0)
 }
 
-fn with_server<T>(works: u64, measure: impl FnOnce(&Arc<Peer>, &mut Ends) -> Result<T>) -> Result<T> {
+fn with_server<T>(
+    works: u64,
+    measure: impl FnOnce(&Arc<Peer>, &mut Ends) -> Result<T>,
+) -> Result<T> {
     let region = Region::start(MEMORY, 1)?;
     let link = Arc::new(Peer::join(region.socket())?);
     let mut ends = ends(&link, 0)?;
@@ -133,11 +136,15 @@ fn with_server<T>(works: u64, measure: impl FnOnce(&Arc<Peer>, &mut Ends) -> Res
 
 /// Prints medians in microseconds.
 pub fn run(turns: u32) -> Result<()> {
-    println!("round trips of {LEN} bytes between two processes, median of each of {turns} runs, in us");
+    println!(
+        "round trips of {LEN} bytes between two processes, median of each of {turns} runs, in us"
+    );
     for works in [0, 1, 3] {
         let mut all = Vec::new();
         for _ in 0..turns {
-            all.push(with_server(works, |_, ends| median(ROUNDS, || ask(ends, ASK)))?);
+            all.push(with_server(works, |_, ends| {
+                median(ROUNDS, || ask(ends, ASK))
+            })?);
         }
         all.sort_by(f64::total_cmp);
         println!("works {works} us: {all:.2?}");

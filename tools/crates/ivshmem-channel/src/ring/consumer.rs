@@ -6,7 +6,7 @@ use std::sync::atomic::{fence, Ordering};
 
 use ivshmem::Memory;
 
-use super::count::Cursor;
+use super::count::{Counts, Cursor};
 use super::record::Header;
 use super::{control, take_over, Fault, Owned, Place, Stretch, CONTROL, NEVER, RECORD};
 
@@ -30,6 +30,8 @@ pub struct Record {
 pub struct Consumer<M> {
     memory: M,
     place: Place,
+    /// Those of the place; to make them takes a division.
+    counts: Counts,
     /// Where the next record begins.
     next: Cursor,
     /// What the producer has been told, and our epoch.
@@ -70,10 +72,12 @@ impl<M: Memory> Consumer<M> {
                 _ => {}
             }
         }
-        let next = place.counts().cursor(released.count);
+        let counts = place.counts();
+        let next = counts.cursor(released.count);
         Ok(Self {
             memory,
             place,
+            counts,
             next: next.ok_or(Fault::Corrupt("the receiver's head is impossible"))?,
             released,
             met: false,
@@ -126,7 +130,7 @@ impl<M: Memory> Consumer<M> {
     /// it has done then.
     #[inline]
     fn record(&mut self, word: u64) -> Result<Option<Record>, Fault> {
-        let counts = self.place.counts();
+        let counts = self.counts;
         let parsed = Header::of_word(word, &self.place, self.next.count)
             .and_then(|header| Ok((header, header.record_len(&self.place)?)));
         let (header, bytes) = match parsed {
@@ -174,7 +178,7 @@ impl<M: Memory> Consumer<M> {
     /// Bytes that were advanced over and not released.
     #[inline]
     pub fn unreleased(&self) -> u32 {
-        let counts = self.place.counts();
+        let counts = self.counts;
         counts.distance(self.released.count, self.next.count)
     }
 
@@ -185,7 +189,7 @@ impl<M: Memory> Consumer<M> {
 
     /// Bytes that were advanced over since then.
     pub(super) fn received_since(&self, position: u32) -> u32 {
-        self.place.counts().distance(position, self.next.count)
+        self.counts.distance(position, self.next.count)
     }
 
     /// The size of the ring's data in bytes.
@@ -239,7 +243,7 @@ impl<M: Memory> Consumer<M> {
         self.memory.fence_after_exchange();
         let word = self.place.word(control::SPACE_WAKE);
         let wake = self.memory.load32(word, Ordering::Relaxed)?;
-        let counts = self.place.counts();
+        let counts = self.counts;
         Ok(counts.passed(wake, old.count, new.count))
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::count::Cursor;
+use super::count::{Counts, Cursor};
 use super::quarantine::Quarantine;
 use super::record::{record_len, Header};
 use super::{control, replace, shared, take_over, Fault, Lane, Owned, Place, Stretch};
@@ -39,6 +39,8 @@ pub struct Space {
 pub struct Producer<M> {
     memory: M,
     place: Place,
+    /// Those of the place; to make them takes a division.
+    counts: Counts,
     /// Where the next record begins.
     next: Cursor,
     /// Where the first record is that was not published, and its header if there is one.
@@ -77,6 +79,7 @@ impl<M: Memory> Producer<M> {
         let mut this = Self {
             memory,
             place,
+            counts: place.counts(),
             next: start,
             first: start,
             header: 0,
@@ -113,7 +116,7 @@ impl<M: Memory> Producer<M> {
 
     /// For its successors: finds the end of what was published, and a place that nobody else writes.
     fn go_on(&mut self, before: Handover) -> Result<(), Fault> {
-        let counts = self.place.counts();
+        let counts = self.counts;
         self.quarantine = Quarantine::load(&self.memory, &self.place)?;
         let impossible = Fault::Corrupt("the receiver's head is impossible");
         let head = counts.cursor(self.load_head()?).ok_or(impossible)?;
@@ -148,7 +151,7 @@ impl<M: Memory> Producer<M> {
         let header = Header::of_word(word, &self.place, cursor.count);
         let len = header.and_then(|header| header.record_len(&self.place));
         let len = len.map_err(Fault::Corrupt)?;
-        let counts = self.place.counts();
+        let counts = self.counts;
         let end = counts.after(cursor, len);
         match counts.distance(self.head, cursor.count) + len <= self.place.size - RECORD {
             true => Ok(end),
@@ -158,7 +161,7 @@ impl<M: Memory> Producer<M> {
 
     /// Leaves out what a predecessor may still write, from `end` on. Returns where it ends.
     fn leave_out(&mut self, end: Cursor) -> Result<Cursor, Fault> {
-        let counts = self.place.counts();
+        let counts = self.counts;
         let impossible = Fault::Corrupt("the sender's reach is impossible");
         let reach = counts.cursor(self.reach.count).ok_or(impossible)?;
         let len = counts.distance(end.count, reach.count);
@@ -181,7 +184,7 @@ impl<M: Memory> Producer<M> {
             return Ok(true);
         }
         self.clear_header(start)?;
-        let bytes = self.place.counts().distance(end.count, start.count);
+        let bytes = self.counts.distance(end.count, start.count);
         let header = Header::Skip(bytes).to_word(&self.place, end.count);
         let at = self.place.data(end);
         Ok(self.memory.compare_exchange64(at, 0, header)?.is_ok())
@@ -208,11 +211,9 @@ impl<M: Memory> Producer<M> {
     pub fn longest(&self) -> usize {
         let most = match self.quarantine.is_empty() {
             true => self.place.longest(),
-            // To get around what is left out takes a record of its own.
-            false => {
-                let run = self.quarantine.longest_run(&self.place);
-                run.saturating_sub(4 * RECORD)
-            }
+            // To get around what is left out takes a record of its own, up to as long as this one. If this program too is
+            // replaced while it writes that, something has to be left of the ring.
+            false => (self.quarantine.longest_run(&self.place) / 2).saturating_sub(2 * RECORD),
         };
         most as usize
     }
@@ -231,7 +232,7 @@ impl<M: Memory> Producer<M> {
             }
             self.raise(bytes)?;
             if !skip {
-                let payload = self.place.counts().after(self.next, RECORD);
+                let payload = self.counts.after(self.next, RECORD);
                 return Ok(Some(Space {
                     bytes: Stretch {
                         data: self.place.offset + CONTROL,
@@ -299,12 +300,12 @@ impl<M: Memory> Producer<M> {
     #[inline]
     fn has_room(&mut self, bytes: u32) -> Result<bool, Fault> {
         let need = bytes + 2 * RECORD;
-        let used = self.place.counts().distance(self.head, self.next.count);
+        let used = self.counts.distance(self.head, self.next.count);
         if self.place.size - used >= need {
             return Ok(true);
         }
         self.refresh()?;
-        let used = self.place.counts().distance(self.head, self.next.count);
+        let used = self.counts.distance(self.head, self.next.count);
         Ok(self.place.size - used >= need)
     }
 
@@ -312,7 +313,7 @@ impl<M: Memory> Producer<M> {
     /// each time. There is room for it.
     #[inline]
     fn raise(&mut self, bytes: u32) -> Result<(), Fault> {
-        let counts = self.place.counts();
+        let counts = self.counts;
         let need = bytes + RECORD;
         match need <= counts.distance(self.next.count, self.reach.count) {
             true => Ok(()),
@@ -322,7 +323,7 @@ impl<M: Memory> Producer<M> {
 
     #[cold]
     fn raise_to(&mut self, bytes: u32) -> Result<(), Fault> {
-        let counts = self.place.counts();
+        let counts = self.counts;
         let end = counts.after(self.next, bytes);
         let used = counts.distance(self.head, end.count);
         let free = self.place.size - used;
@@ -382,7 +383,7 @@ impl<M: Memory> Producer<M> {
                 self.memory.store64(at, word, Ordering::Relaxed)?;
             }
         }
-        self.next = self.place.counts().after(self.next, bytes);
+        self.next = self.counts.after(self.next, bytes);
         Ok(())
     }
 
@@ -414,7 +415,7 @@ impl<M: Memory> Producer<M> {
             None => {
                 let word = self.place.word(control::DATA_WAKE);
                 let wake = self.memory.load32(word, Ordering::Relaxed)?;
-                Ok(self.place.counts().passed(wake, old, self.next.count))
+                Ok(self.counts.passed(wake, old, self.next.count))
             }
             Some(lane) => announce(&self.memory, lane),
         }
@@ -428,10 +429,7 @@ impl<M: Memory> Producer<M> {
     /// As [`reserve`](Self::reserve).
     pub fn arm(&mut self, len: usize) -> Result<Option<(u64, u32)>, Fault> {
         let (_, bytes) = self.step(len)?;
-        let wake = self
-            .place
-            .counts()
-            .wake_for(self.next.count, bytes + 2 * RECORD);
+        let wake = self.counts.wake_for(self.next.count, bytes + 2 * RECORD);
         let word = self.place.word(control::SPACE_WAKE);
         self.memory.store32(word, wake, Ordering::Relaxed)?;
         self.memory.fence();
@@ -450,7 +448,7 @@ impl<M: Memory> Producer<M> {
     /// Looks again how much the consumer has released.
     fn refresh(&mut self) -> Result<(), Fault> {
         let head = self.load_head()?;
-        let counts = self.place.counts();
+        let counts = self.counts;
         let back = counts.distance(self.head, self.next.count);
         let good = counts.cursor(head).is_some() && counts.distance(head, self.next.count) <= back;
         if !good {
