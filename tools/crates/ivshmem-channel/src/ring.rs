@@ -24,6 +24,7 @@
 
 mod consumer;
 mod count;
+mod lane;
 mod multi;
 mod producer;
 mod quarantine;
