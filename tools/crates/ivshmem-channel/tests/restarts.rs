@@ -107,22 +107,19 @@ fn who_waits_in_memory_that_was_used_before_sleeps() {
     {
         let [one, two, gathers] = members(&file);
         let mut message = Vec::new();
-        for (to, mut sender) in [1, GATHERS].map(|to| (to, one.sender(to).unwrap())) {
+        for (from, to) in [(&one, &two), (&two, &one)] {
+            let mut sender = from.sender(to.slot()).unwrap();
+            let mut receiver = to.receiver(from.slot()).unwrap();
             for _ in 0..100 {
                 sender.send(b"of another time", SOON).unwrap();
-                let received = match to {
-                    1 => two
-                        .receiver(0)
-                        .unwrap()
-                        .receive(&mut message, SOON)
-                        .unwrap(),
-                    _ => {
-                        let mut receiver = gathers.multi_receiver().unwrap();
-                        receiver.receive(&mut message, SOON).unwrap().is_some()
-                    }
-                };
-                assert!(received);
+                assert!(receiver.receive(&mut message, SOON).unwrap());
             }
+        }
+        let mut sender = one.sender(GATHERS).unwrap();
+        let mut receiver = gathers.multi_receiver().unwrap();
+        for _ in 0..100 {
+            sender.send(b"of another time", SOON).unwrap();
+            assert!(receiver.receive(&mut message, SOON).unwrap().is_some());
         }
     }
     let link = Host::of(&file, 0);
