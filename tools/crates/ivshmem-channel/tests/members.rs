@@ -91,12 +91,16 @@ fn a_program_that_comes_again_goes_on_and_one_that_was_replaced_is_told() {
 #[test]
 fn a_slot_of_a_program_that_lives_is_taken() {
     let file = memory();
-    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
+    // Long enough for a machine that is busy with other things.
+    let lost = Duration::from_secs(5);
+    let layout = layout().heartbeat(Duration::from_millis(10), lost);
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout).unwrap();
     let one = channel.join(0, 0).unwrap();
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             let channel = Channel::open(Polled::of(&file, 1), 0).unwrap();
-            channel.join(0, 0).map(|_| ())
+            let joining = channel.joining().timeout(lost + Duration::from_secs(1));
+            joining.join(0, 0).map(|_| ())
         });
         while !other.is_finished() {
             one.beat().unwrap();
