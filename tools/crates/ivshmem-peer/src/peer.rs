@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ivshmem::{
-    forward_memory, Access, Doorbell, Error, Locking, Mapping, Memory, Result, Waiter, MAX_PEER,
-    MAX_RING_VECTOR,
+    forward_memory, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Result, Waiter,
+    MAX_PEER, MAX_RING_VECTOR,
 };
 use ivshmem_protocol::{Event, PeerId};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
@@ -364,5 +364,28 @@ impl Waiter for Peer {
             }
         });
         differs.unwrap_or(Ok(false))
+    }
+
+    fn bell(&self, vector: u32) -> Result<Bell> {
+        let mut state = self.board.lock();
+        let vectors = state.own.len();
+        if vectors == 0 {
+            return Err(Error::NoDoorbell);
+        }
+        let own = usize::try_from(vector).ok();
+        let own = own.and_then(|at| state.own.get_mut(at)).ok_or_else(|| {
+            let text = format!("there is no vector {vector}: take one below {vectors}");
+            Error::Argument(text)
+        })?;
+        let rung = match &own.bell {
+            Some(rung) => Arc::clone(rung),
+            None => {
+                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+                let new = eventfd(0, flags);
+                let new = new.map_err(|error| Error::io(error, "cannot make an eventfd"))?;
+                Arc::clone(own.bell.insert(Arc::new(new)))
+            }
+        };
+        Bell::of(rung)
     }
 }

@@ -44,6 +44,7 @@
 
 #[cfg(feature = "tokio")]
 mod async_device;
+mod bell;
 mod copy;
 mod device;
 mod endpoint;
@@ -59,6 +60,7 @@ mod sysfs;
 
 #[cfg(feature = "tokio")]
 pub use async_device::AsyncDevice;
+pub use bell::Bell;
 pub use device::{Device, Mode};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Locking, Memory, Result};
+use crate::{Bell, Error, Locking, Memory, Result};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
@@ -58,6 +58,18 @@ pub trait Waiter {
     ///
     /// As [`wait`](Self::wait), and [`Error::Access`](crate::Error::Access).
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool>;
+
+    /// A descriptor that is ready once vector `vector` was rung from now on, or the device is gone. Waits hear these
+    /// rings too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDoorbell`](crate::Error::NoDoorbell), also from links that have no such descriptors;
+    /// [`Error::Argument`](crate::Error::Argument), [`Error::Gone`](crate::Error::Gone),
+    /// [`Error::Io`](crate::Error::Io).
+    fn bell(&self, _vector: u32) -> Result<Bell> {
+        Err(Error::NoDoorbell)
+    }
 }
 
 /// All that is needed to talk to other peers: what channels are built on.
@@ -91,6 +103,9 @@ macro_rules! forward_link {
             }
             fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
                 (**self).wait_word(offset, value, timeout)
+            }
+            fn bell(&self, vector: u32) -> Result<Bell> {
+                (**self).bell(vector)
             }
         }
     )+};
