@@ -2,7 +2,6 @@
 
 //! What differs between guests of different architectures: QEMU, its machine, and how programs are built.
 
-use crate::builder::Accel;
 use crate::{Error, Result};
 
 /// The architecture of a guest.
@@ -42,12 +41,12 @@ impl Arch {
         }
     }
 
-    /// The value of QEMU's `-cpu`. The architecture's own algorithm for signed pointers is slow to emulate.
-    pub(crate) fn cpu(self, accel: Accel) -> &'static str {
-        match (accel, self) {
-            (Accel::Kvm, _) => "host",
-            (Accel::Tcg, Self::X86) => "max",
-            (Accel::Tcg, Self::Arm64) => "max,pauth-impdef=on",
+    /// The value of QEMU's `-cpu` where it is emulated. The architecture's own algorithm for signed pointers is slow to
+    /// emulate.
+    pub(crate) fn emulated_cpu(self) -> &'static str {
+        match self {
+            Self::X86 => "max",
+            Self::Arm64 => "max,pauth-impdef=on",
         }
     }
 

@@ -77,14 +77,14 @@ impl CommandLine {
     }
 
     fn basics(&mut self, guest: &Builder, arch: Arch, least_mib: u32) {
-        let accel = match guest.accel {
-            Accel::Tcg => "tcg",
-            Accel::Kvm => "kvm",
+        let (accel, cpu) = match guest.accel {
+            Accel::Tcg => ("tcg", arch.emulated_cpu()),
+            Accel::Kvm => ("kvm", "host"),
         };
         self.push(["-name", &format!("vmbench-{}", escape(&guest.name))]);
         self.push(["-nodefaults", "-no-user-config", "-no-reboot"]);
         self.push(["-display", "none", "-machine", arch.machine()]);
-        self.push(["-accel", accel, "-cpu", arch.cpu(guest.accel)]);
+        self.push(["-accel", accel, "-cpu", cpu]);
         self.push(["-m", &format!("{}M", guest.memory_mib.max(least_mib))]);
         self.push(["-smp", &guest.cpus.to_string()]);
     }
