@@ -58,6 +58,7 @@ impl Cursor {
             for vector in 0..vectors {
                 seen.push(events.seq(vector), GFP_KERNEL_ACCOUNT)?;
             }
+            Events::observed();
             Ok(try_pin_init!(Self {
                 seen <- new_spinlock!(seen, "ivshmem_cursor"),
             }? Error))
@@ -72,10 +73,14 @@ impl Cursor {
     /// Whether a vector of `mask` is pending.
     pub(crate) fn is_pending(&self, events: &Events, mask: u64) -> bool {
         let seen = self.seen.lock();
-        bits(mask).any(|vector| {
+        let pending = bits(mask).any(|vector| {
             let seen = seen.get(vector);
             seen.is_some_and(|seen| *seen != events.seq(vector))
-        })
+        });
+        if pending {
+            Events::observed();
+        }
+        pending
     }
 
     /// Takes the events of the pending ones among the vectors of `mask` into `batch`, at most
@@ -104,7 +109,11 @@ impl Cursor {
                 batch.len += 1;
             }
         }
-        batch.len != 0
+        if batch.len == 0 {
+            return false;
+        }
+        Events::observed();
+        true
     }
 
     /// Marks the pending ones among the vectors of `mask` seen, and returns their mask.
@@ -120,6 +129,9 @@ impl Cursor {
                 *seen = seq;
                 taken |= 1 << vector;
             }
+        }
+        if taken != 0 {
+            Events::observed();
         }
         taken
     }

@@ -219,7 +219,7 @@ impl Device {
         let registers = self.registers.try_access().ok_or(ENODEV)?;
         // Everything that this thread wrote to the shared memory goes before the doorbells. The
         // peer's half of this pair: its interrupt handler counts fully ordered, and its programs
-        // see the count with Acquire (`Events::count`, `Events::seq`).
+        // have a read barrier after the count (`Events::count`, `Events::observed`).
         write_barrier();
         let mut count = 0u64;
         for doorbell in doorbells {

@@ -19,13 +19,15 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed,
             Release, //
         },
-        barrier::smp_mb,
+        barrier::{
+            smp_mb,
+            Read, //
+        },
         Arc, //
     }, //
 };
@@ -45,6 +47,7 @@ use crate::{
         FileId, //
     },
     kapi::{
+        atomic::read_once,
         eventfd::EventFd,
         fan_in::Sources,
         irq::IrqContext,
@@ -122,12 +125,18 @@ impl Events {
 
     /// Interrupts of `vector` since the driver bound, 0 for a vector that cannot exist.
     ///
-    /// What the peer wrote to the shared memory before it rang is visible after this: the load
-    /// pairs with the addition in [`Events::count`].
+    /// What the peer wrote to the shared memory before it rang is visible after an
+    /// [`Events::observed`] that follows.
     pub(crate) fn seq(&self, vector: usize) -> u64 {
         self.page
             .word64::<EVENT_PAGE_SEQ, MAX_VECTORS>(vector)
-            .map_or(0, |seq| seq.load(Acquire))
+            .map_or(0, read_once)
+    }
+
+    /// Orders what the caller reads from now on after what it has seen of the events: counts, and
+    /// the device's end. Pairs with the addition in [`Events::count`]. One for many counts.
+    pub(crate) fn observed() {
+        smp_mb(Read);
     }
 
     /// Counts an interrupt of `vector`; returns the new count, `None` for a vector that cannot
@@ -149,15 +158,19 @@ impl Events {
         };
         // CAST: Below `MAX_VECTORS`.
         trace::interrupt(self.number, vector as u32, seq);
-        if bound.count.load(Relaxed) != 0 {
+        if read_once(&bound.count) != 0 {
             bound.eventfds.lock_in_irq(context).signal(seq);
         }
         queue.wake_after_barrier(ready::READ, Exclusive::One);
     }
 
-    /// Whether the device is gone.
+    /// Whether the device is gone. If so, all that was counted is seen after this.
     pub(crate) fn is_dead(&self) -> bool {
-        self.page.word32::<EVENT_PAGE_DEAD>().load(Acquire) != 0
+        let dead = read_once(self.page.word32::<EVENT_PAGE_DEAD>()) != 0;
+        if dead {
+            Self::observed();
+        }
+        dead
     }
 
     /// Number of resumes.

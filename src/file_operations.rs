@@ -18,7 +18,7 @@ use crate::{
         events::Event,
         mmap::{
             Region,
-            Stretch, //
+            RegionRange, //
         }, //
     },
     cursor::Batch,
@@ -112,14 +112,14 @@ impl OpenFile for File {
         self.device().check_alive()?;
         // CAST: `usize` is at most 64 bits wide, and page shifts are small.
         let len = (vma.end() - vma.start()) as u64;
-        let stretch = Stretch::new(first_page as u64, len, PAGE_SHIFT as u32).ok_or(EINVAL)?;
-        match stretch.region() {
-            Region::Memory if stretch.fits(self.device().window().size()) => {
+        let range = RegionRange::new(first_page as u64, len, PAGE_SHIFT as u32).ok_or(EINVAL)?;
+        match range.region() {
+            Region::Memory if range.fits(self.device().window().size()) => {
                 self.device().window().map(vma)
             }
-            Region::Events if stretch.offset() == 0 => self.device().events().page().map(vma),
+            Region::Events if range.offset() == 0 => self.device().events().page().map(vma),
             Region::Registers => match self.device().register_page() {
-                Some(page) if stretch.fits(page.size()) => page.map(vma),
+                Some(page) if range.fits(page.size()) => page.map(vma),
                 Some(_) => Err(EINVAL),
                 None => Err(EACCES),
             },

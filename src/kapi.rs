@@ -7,6 +7,7 @@
 //!
 //! - [`area`]: flags and page faults of mappings. Would be replaced by fault support in
 //!   `kernel::mm::virt`.
+//! - [`atomic`]: loads without a call. Would go with `CONFIG_RUST_INLINE_HELPERS`.
 //! - [`attributes`], [`driver_data`], [`pci_driver`]: sysfs attributes, sleep and resets of a PCI
 //!   driver. Would be replaced by methods of `kernel::pci::Driver`.
 //! - [`bar`]: a BAR that is claimed but not mapped. Would be replaced by `kernel::pci`.
@@ -37,6 +38,7 @@
 //! - [`window`]: device memory that is shown, and taken away again.
 
 mod area;
+pub(crate) mod atomic;
 pub(crate) mod attributes;
 pub(crate) mod bar;
 pub(crate) mod barrier;

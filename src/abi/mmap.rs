@@ -25,21 +25,21 @@ impl Region {
     }
 }
 
-/// A stretch of a region, in bytes.
+/// A range of bytes within a region.
 ///
 /// # Invariants
 ///
 /// `offset + len` does not overflow and does not pass the next region's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct RegionRange {
     region: Region,
     offset: u64,
     len: u64,
 }
 
-impl Stretch {
-    /// The stretch of `len` bytes at file offset `pgoff << page_shift`, or `None` if there is no
-    /// such region or the stretch is empty or leaves its region's part of the offset space.
+impl RegionRange {
+    /// The range of `len` bytes at file offset `pgoff << page_shift`, or `None` if there is no
+    /// such region or the range is empty or leaves its region's part of the offset space.
     pub const fn new(pgoff: u64, len: u64, page_shift: u32) -> Option<Self> {
         if pgoff > (u64::MAX >> page_shift) {
             return None;

@@ -136,7 +136,8 @@ impl<T: Pager> Operations<T> {
     ///
     /// `vma` has these operations and is not closed while the result is in use.
     unsafe fn pager<'a>(vma: *mut bindings::vm_area_struct) -> ArcBorrow<'a, T> {
-        // SAFETY: The area is valid, as the caller promises.
+        // SAFETY: An area with these operations is valid until its `close` has returned, which by
+        // the precondition it has not.
         let private = unsafe { (*vma).vm_private_data };
         // SAFETY: The area owns a reference, which `attach` or `open` gave it.
         unsafe { Arc::<T>::borrow(private) }
@@ -148,7 +149,9 @@ impl<T: Pager> Operations<T> {
     ///
     /// `vma` has these operations.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: As the caller promises; the original still owns its reference.
+        // SAFETY: The kernel calls `open` with the copy before anybody can close it. The copy has
+        // the original's `vm_private_data`, and the original, which is locked, still owns its
+        // reference.
         let pager = unsafe { Self::pager(vma) };
         pager.opened();
         core::mem::forget(Arc::from(pager));
@@ -178,7 +181,8 @@ impl<T: Pager> Operations<T> {
     ///
     /// `vmf` describes a fault in an area with these operations.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: The kernel calls `fault` with the description of a fault in an area whose
+        // operations these are.
         unsafe { Self::answer(vmf, Order::PAGE) }
     }
 
@@ -191,7 +195,8 @@ impl<T: Pager> Operations<T> {
         vmf: *mut bindings::vm_fault,
         order: c_uint,
     ) -> bindings::vm_fault_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: The kernel calls `huge_fault` with the description of a fault in an area whose
+        // operations these are.
         unsafe { Self::answer(vmf, Order(order)) }
     }
 
@@ -203,7 +208,8 @@ impl<T: Pager> Operations<T> {
         let vmf = unsafe { &mut *vmf };
         // SAFETY: The area is locked by the page fault.
         let pager = unsafe { Self::pager(vmf.__bindgen_anon_1.vma) };
-        // SAFETY: As the caller promises.
+        // SAFETY: `vmf` describes a fault of this thread in an area that was set up with this
+        // pager: `pager` comes from that area.
         unsafe { T::fault(pager, vmf, order) }
     }
 }

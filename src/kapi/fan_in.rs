@@ -33,10 +33,13 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::wait::{
-    new_wait_queue,
-    Exclusive,
-    WaitQueue, //
+use super::{
+    atomic::read_once,
+    wait::{
+        new_wait_queue,
+        Exclusive,
+        WaitQueue, //
+    }, //
 };
 
 /// A queue on a cache line of its own.
@@ -191,7 +194,7 @@ impl FanIn {
 
     /// Mask of the selected sources.
     pub(crate) fn selected(&self) -> u64 {
-        self.shared.selected.load(Relaxed)
+        read_once(&self.shared.selected)
     }
 
     /// Selects the sources of `mask` from now on, and wakes all waiters, for whom something may
@@ -208,7 +211,7 @@ impl FanIn {
     /// Process context; does not sleep.
     pub(crate) fn join(&self) {
         let shared = &self.shared;
-        let mut missing = shared.selected.load(Relaxed) & !shared.joined.load(Relaxed);
+        let mut missing = read_once(&shared.selected) & !read_once(&shared.joined);
         if missing == 0 {
             return;
         }
@@ -244,7 +247,7 @@ impl Shared {
         // SAFETY: The entry is initialised; the bit never changes.
         let bit = unsafe { (*entry.get()).bit };
         queue.locked(|list| {
-            if self.joined.load(Relaxed) & bit != 0 {
+            if read_once(&self.joined) & bit != 0 {
                 return;
             }
             // The bit is clear and nobody else changes it: adding sets it.
@@ -264,13 +267,13 @@ impl Shared {
         // SAFETY: The entry is initialised; the bit never changes.
         let bit = unsafe { (*entry.get()).bit };
         // Who never waited costs nothing. Nobody is left who would enter.
-        if bit != 0 && self.entered.load(Relaxed) & bit == 0 {
+        if bit != 0 && read_once(&self.entered) & bit == 0 {
             return;
         }
         // Also if the bit is clear in `joined`: a wake-up that clears it holds the lock, and goes
         // on using the entry and this object until it releases it.
         queue.locked(|_| {
-            if bit == 0 || self.joined.load(Relaxed) & bit != 0 {
+            if bit == 0 || read_once(&self.joined) & bit != 0 {
                 // SAFETY: The lock is held, and the entry is in the list: that for everybody
                 // always, the others while their bit is set.
                 unsafe { list_del(&raw mut (*wait_entry(entry)).entry) };
@@ -282,7 +285,7 @@ impl Shared {
     /// be taken out of the source's queue. Called under the lock of that queue.
     fn wake(&self, bit: u64, readiness: u32) -> bool {
         let wanted =
-            || (bit == 0 || self.selected.load(Relaxed) & bit != 0) && self.queue.is_active();
+            || (bit == 0 || read_once(&self.selected) & bit != 0) && self.queue.is_active();
         // The waker's barrier came before it took the lock of the source's queue.
         if !wanted() {
             if bit == 0 {
@@ -383,6 +386,7 @@ unsafe fn list_del(entry: *mut bindings::list_head) {
     let bindings::list_head { next, prev } = unsafe { entry.read() };
     // SAFETY: The neighbours of an entry are valid, and locked with their list.
     unsafe { (*next).prev = prev };
-    // SAFETY: As the line above says. Once, for `is_active` looks without the lock.
+    // SAFETY: The neighbours of an entry are valid, and locked with their list. Once, for
+    // `is_active` looks without the lock.
     unsafe { (&raw mut (*prev).next).write_volatile(next) };
 }

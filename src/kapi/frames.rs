@@ -106,7 +106,8 @@ impl Frames {
             return None;
         }
         let at = vmf.__bindgen_anon_1;
-        // SAFETY: The area is valid and locked by the fault, as the caller promises.
+        // SAFETY: A fault holds the lock of its area, which stays valid until the fault is
+        // answered.
         let area = unsafe { (*at.vma).__bindgen_anon_1.__bindgen_anon_1 };
         // CAST: All are 64 bits wide.
         let address = at.address as u64;

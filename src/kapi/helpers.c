@@ -64,16 +64,16 @@ void ivshmem_set_cache(struct vm_area_struct *vma, enum ivshmem_cache cache)
  * reservation for the physical range, which the MTRRs of the firmware turn from write-back into
  * uncached. So the entries are made here, as i915 does it (remap_io_mapping()).
  */
-struct stretch {
+struct pfn_range {
 	struct vm_area_struct *vma;
 	unsigned long pfn;
 };
 
 static int insert_pte(pte_t *pte, unsigned long address, void *data)
 {
-	struct stretch *stretch = data;
-	unsigned long pfn = stretch->pfn++;
-	struct vm_area_struct *vma = stretch->vma;
+	struct pfn_range *range = data;
+	unsigned long pfn = range->pfn++;
+	struct vm_area_struct *vma = range->vma;
 
 	if (pte_none(ptep_get(pte)))
 		set_pte_at(vma->vm_mm, address, pte,
@@ -84,7 +84,7 @@ static int insert_pte(pte_t *pte, unsigned long address, void *data)
 static vm_fault_t insert_ptes(struct vm_fault *vmf, unsigned long start, unsigned long end,
 			      unsigned long pfn)
 {
-	struct stretch stretch = { .vma = vmf->vma, .pfn = pfn };
+	struct pfn_range range = { .vma = vmf->vma, .pfn = pfn };
 	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
 
 	/*
@@ -93,7 +93,7 @@ static vm_fault_t insert_ptes(struct vm_fault *vmf, unsigned long start, unsigne
 	 */
 	if (pmd_present(pmd) && pmd_leaf(pmd))
 		return VM_FAULT_NOPAGE;
-	if (apply_to_page_range(vmf->vma->vm_mm, start, end - start, insert_pte, &stretch))
+	if (apply_to_page_range(vmf->vma->vm_mm, start, end - start, insert_pte, &range))
 		return VM_FAULT_OOM;
 	return VM_FAULT_NOPAGE;
 }

@@ -285,7 +285,7 @@ impl PollTable {
         file: NonNull<bindings::file>,
         table: *mut bindings::poll_table,
     ) -> Self {
-        // INVARIANT: As the caller promises.
+        // INVARIANT: The precondition is the invariant.
         Self { file, table }
     }
 

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use crate::access::Denial;
 use crate::client::{has_hung_up, limit_in_flight, refuse, Client};
+use crate::counters::Refusals;
 use crate::door::Door;
 use crate::doorbells::Doorbells;
 use crate::poller::{Interest, Poller, Token};
@@ -48,6 +49,21 @@ enum Refusal {
     Limit(Errno),
 }
 
+impl Refusal {
+    fn counter<'a>(&self, refusals: &'a mut Refusals) -> &'a mut u64 {
+        match self {
+            Self::Denied(_) => &mut refusals.access,
+            Self::Join(_) => &mut refusals.places,
+            Self::TooMany { .. } => &mut refusals.user_places,
+            Self::TooOften(..) => &mut refusals.join_rate,
+            Self::Shrunk(_) => &mut refusals.memory,
+            Self::Eventfd(_) | Self::Number(_) | Self::Poller(_) | Self::Limit(_) => {
+                &mut refusals.system
+            }
+        }
+    }
+}
+
 /// Lets in, or refuses, whoever came through a door of a region.
 pub(crate) fn receive(
     region: &mut Region,
@@ -67,7 +83,7 @@ pub(crate) fn receive(
              FileDescriptorStoreMax=, or lower --max-peers",
             door.name
         );
-        region.counters.refused += 1;
+        region.counters.refuse(|refusals| &mut refusals.store);
         return refuse(&socket);
     }
     let kept = names::connection(number, &door.name);
@@ -81,7 +97,7 @@ pub(crate) fn receive(
     }
     if let Err((refusal, socket)) = admit(region, common, door, number, socket) {
         warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
-        region.counters.refused += 1;
+        region.counters.refuse(|refusals| refusal.counter(refusals));
         refuse(&socket);
         common.keeper.drop_kept(&kept);
     }

@@ -89,7 +89,7 @@ pub use config::{
     Config, PeerConfig, RegionConfig, DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE,
     DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
 };
-pub use counters::Counters;
+pub use counters::{Counters, Refusals};
 pub use error::BindError;
 pub use rate::Bucket;
 pub use report::{PeerReport, RegionReport, Report};

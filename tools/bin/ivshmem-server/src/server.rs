@@ -285,7 +285,9 @@ impl Server {
         let accepted = door.listener.accept();
         if let Ok(Some(socket)) = &accepted {
             warn!(target: admission::REFUSALS, "refusing a client: too many open files; raise the limit (ulimit -Hn)");
-            self.regions[door.region].counters.refused += 1;
+            self.regions[door.region]
+                .counters
+                .refuse(|refusals| &mut refusals.system);
             refuse(socket);
         }
         let waited = accepted.map(|socket| socket.is_some());

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::ring::CONTROL;
+
 mod plan;
 
 pub use plan::Plan;
@@ -26,7 +28,7 @@ pub(crate) const BASE_ALIGN: u64 = 4096;
 pub(crate) const HEADER_LEN: usize = 128;
 /// Length of an entry of the table of rings.
 const ENTRY_LEN: usize = 16;
-/// Length of a slot, and of what precedes each ring's data; slots and rings begin at multiples of it.
+/// Length of a slot, and of what the lanes of a ring share; slots begin at multiples of it.
 pub(crate) const BLOCK: u64 = 128;
 
 /// Where the fields of the header are.
@@ -52,10 +54,12 @@ pub(crate) mod slot {
     pub const HEARTBEAT: u64 = 12;
     pub const PEER_ID: u64 = 16;
     pub const VECTOR: u64 = 20;
+    pub const DOMAIN: u64 = 24;
 }
 
-/// Smallest and largest size of a ring's data in bytes.
-const RING_SIZES: std::ops::RangeInclusive<u32> = 64..=1 << 30;
+/// Smallest and largest size of a ring's data in bytes, and what it is a multiple of.
+const RING_SIZES: std::ops::RangeInclusive<u32> = RING_ALIGN..=1 << 30;
+const RING_ALIGN: u32 = 64;
 /// Range of the heartbeat in milliseconds.
 const HEARTBEATS: std::ops::RangeInclusive<u32> = 10..=60_000;
 /// The longest time in milliseconds after which a silent program counts as lost.
@@ -120,15 +124,14 @@ pub struct RingSpec {
     pub producers: Producers,
     /// The slot that receives.
     pub consumer: u32,
-    /// Bytes of data that it holds for each sender: a power of two of 64 to 2³⁰. The longest message has half
-    /// of it less 8.
+    /// Bytes of data that it holds for each sender: a multiple of 64, up to 2³⁰. The longest message has 24 bytes less.
     pub size: u32,
 }
 
 impl RingSpec {
     /// Bytes that one sender's part takes.
     fn lane_len(&self) -> u64 {
-        BLOCK + u64::from(self.size)
+        CONTROL + u64::from(self.size)
     }
 
     /// Bytes that it takes in a channel of `slots` slots.
@@ -270,7 +273,7 @@ impl Layout {
         let mut ends = std::collections::BTreeSet::new();
         for ring in &self.rings {
             within(
-                ring.size.is_power_of_two() && RING_SIZES.contains(&ring.size),
+                ring.size % RING_ALIGN == 0 && RING_SIZES.contains(&ring.size),
                 "the size of a ring",
             )?;
             within(ring.consumer < self.slots, "the slot of a ring")?;

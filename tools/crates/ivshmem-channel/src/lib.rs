@@ -40,8 +40,11 @@
 #[cfg(target_endian = "big")]
 compile_error!("the layout is little-endian, and this crate does not swap bytes");
 
+mod cancel;
 mod channel;
+mod end;
 mod error;
+mod join;
 mod layout;
 mod member;
 mod multi;
@@ -54,11 +57,14 @@ mod sender;
 mod slot;
 mod wait;
 
+pub use cancel::Cancel;
 pub use channel::Channel;
 pub use error::{Error, Result};
+pub use join::Joining;
 pub use layout::{Invalid, Layout, Plan, Producers, RingSpec, MAX_RINGS, MAX_SLOTS};
 pub use member::Member;
 pub use multi::MultiReceiver;
 pub use presence::Presence;
 pub use receiver::{Message, Receiver};
 pub use sender::{Reservation, Sender};
+pub use wait::Spin;

@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
+use crate::end::End;
 use crate::receiver::{give_back, Message};
-use crate::ring::{Fault, MultiConsumer, MultiFault, Record};
-use crate::seat::{End, Seat};
-use crate::wait::Patience;
+use crate::ring::{MultiConsumer, MultiFault};
+use crate::seat::Seat;
+use crate::wait::{Patience, Spin};
 use crate::{Error, Result};
 
 /// The receiving end of a ring with several senders.
 ///
 /// The messages of each sender arrive in their order; between those of two senders there is none. Senders have
-/// turns: one turn ends when what the sender had published at its beginning was received, so that none is left
-/// waiting. A sender gets back the room of messages that are [done](Message::done) when a quarter of its part
-/// is, when its turn ends, and by [`release`](Self::release).
+/// turns: one turn ends when no more of the sender's messages have arrived, or a quarter of its part was received, so
+/// that none is left waiting. A sender gets back the room of messages that are [done](Message::done) when its turn ends,
+/// by [`release`](Self::release), and when this is dropped.
 ///
 /// A sender that crashes or is hostile has no influence on what others send. If this program crashes, the next
 /// one gets all messages again whose room was not given back.
@@ -60,13 +61,20 @@ impl<L: Link + Clone> MultiReceiver<L> {
     pub(crate) fn new(end: End<L>) -> Result<Self> {
         let (senders, places): (Vec<_>, Vec<_>) = end.lanes().unzip();
         let link = end.seat.link.clone();
-        let doze = end.place.doze.expect("a ring with several senders has one");
+        let lane = end.place.lane.expect("one of a ring with several senders");
+        let seat = &end.seat;
+        let ring = MultiConsumer::attach(link, places, lane.shared, &mut seat.may());
         Ok(Self {
-            ring: MultiConsumer::attach(link, places, doze)?,
-            patience: Patience::with(senders.len()),
+            ring: ring.map_err(|fault| seat.explain(fault))?,
+            patience: Patience::default(),
             senders,
             end,
         })
+    }
+
+    /// How long to look for a message before sleeping.
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.patience = Patience::new(spin);
     }
 
     /// Waits for the next message of anybody; `None` if the time is over. A limit of `None` waits for ever, and
@@ -77,21 +85,26 @@ impl<L: Link + Clone> MultiReceiver<L> {
     /// [`Error::CorruptLane`], once for each sender; call again for the others' messages. [`Error::Corrupt`] when
     /// all are. [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
-        self.end.seat.check()?;
-        self.end.seat.beat()?;
-        if let Some(lane) = self.ring.ended_turn() {
-            self.release_lane(lane)?;
-        }
         let (seat, senders) = (&self.end.seat, &self.senders);
-        let found = match look(&mut self.ring, senders)? {
+        seat.check_generation()?;
+        seat.beat()?;
+        let explain = |fault| explain(seat, senders, fault);
+        let look = |ring: &mut MultiConsumer<L>| {
+            if ring.is_broken() {
+                return Err(Error::Corrupt("no sender is left that is not"));
+            }
+            ring.peek().map_err(explain)
+        };
+        let found = match look(&mut self.ring)? {
             Some(found) => Some(found),
-            None => self.patience.wait(
-                seat,
-                timeout,
-                &mut self.ring,
-                |ring| look(ring, senders),
-                |ring| ring.arm().map_err(|fault| explain(fault, senders)),
-            )?,
+            None => self
+                .patience
+                .wait(seat, timeout, &mut self.ring, look, |ring, idle| {
+                    if idle {
+                        ring.look_everywhere();
+                    }
+                    ring.arm().map_err(explain)
+                })?,
         };
         Ok(found.map(|(lane, record)| Message {
             ring: self.ring.lane(lane),
@@ -120,6 +133,23 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Some(from))
     }
 
+    /// For event loops: has the next message of anybody ring this end once; see [`Receiver::arm`](crate::Receiver::arm).
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool> {
+        let (seat, senders) = (&self.end.seat, &self.senders);
+        seat.check_generation()?;
+        seat.beat()?;
+        // The lanes of senders that died before they could say that they had sent something are among them.
+        self.ring.look_everywhere();
+        let armed = self.ring.arm();
+        Ok(armed
+            .map_err(|fault| explain(seat, senders, fault))?
+            .is_some())
+    }
+
     /// Gives all senders the room of messages that are done, and rings those that wait for room.
     ///
     /// # Errors
@@ -135,23 +165,19 @@ impl<L: Link + Clone> MultiReceiver<L> {
     }
 }
 
-/// Looks for the next message once.
-fn look<L: Link + Clone>(
-    ring: &mut MultiConsumer<L>,
-    senders: &[u32],
-) -> Result<Option<(usize, Record)>> {
-    if ring.is_broken() {
-        return Err(Error::Corrupt("no sender is left that is not"));
+impl<L: Link + Clone> Drop for MultiReceiver<L> {
+    fn drop(&mut self) {
+        let seat = Arc::clone(&self.end.seat);
+        seat.at_end(|| self.release());
     }
-    ring.peek().map_err(|fault| explain(fault, senders))
 }
 
-fn explain(error: MultiFault, senders: &[u32]) -> Error {
-    match (error.lane, error.fault) {
-        (Some(lane), Fault::Corrupt(what)) => Error::CorruptLane {
+fn explain<L: Link>(seat: &Seat<L>, senders: &[u32], error: MultiFault) -> Error {
+    match (error.lane, seat.explain(error.fault)) {
+        (Some(lane), Error::Corrupt(what)) => Error::CorruptLane {
             from: senders[lane],
             what,
         },
-        (_, fault) => fault.into(),
+        (_, other) => other,
     }
 }

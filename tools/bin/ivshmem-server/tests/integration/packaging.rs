@@ -51,19 +51,27 @@ fn assert_no_complaint(output: Option<Output>) {
 #[test]
 fn units_are_right() {
     let directory = tempfile::tempdir().unwrap();
-    for kind in ["service", "socket"] {
-        let text = std::fs::read_to_string(shipped(&format!("ivshmem-server@.{kind}"))).unwrap();
+    for unit in [
+        "ivshmem-server@.service",
+        "ivshmem-server@.socket",
+        "ivshmem-metrics@.service",
+        "ivshmem-metrics@.timer",
+    ] {
+        let text = std::fs::read_to_string(shipped(unit)).unwrap();
         // What is started has to be there.
         let text = text.replace("/usr/bin/ivshmem-server", PROGRAM);
-        std::fs::write(
-            directory.path().join(format!("ivshmem-server@.{kind}")),
-            text,
-        )
-        .unwrap();
+        let text = text.replace("/usr/bin/ivshmemctl", PROGRAM);
+        std::fs::write(directory.path().join(unit), text).unwrap();
     }
-    let unit = directory.path().join("ivshmem-server@example.service");
-    let verify = ["verify", "--man=no", unit.to_str().unwrap()];
-    assert_no_complaint(run(Command::new("systemd-analyze").args(verify), ""));
+    for unit in [
+        "ivshmem-server@example.service",
+        "ivshmem-metrics@example.timer",
+        "ivshmem-metrics@example.service",
+    ] {
+        let unit = directory.path().join(unit);
+        let verify = ["verify", "--man=no", unit.to_str().unwrap()];
+        assert_no_complaint(run(Command::new("systemd-analyze").args(verify), ""));
+    }
     let users = shipped("ivshmem-server.sysusers");
     let mut command = Command::new("systemd-sysusers");
     // It says what it would do.

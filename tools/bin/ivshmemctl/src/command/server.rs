@@ -2,21 +2,30 @@
 
 //! `ivshmemctl server`: asks a server how it stands.
 
-use std::io::Read;
+mod metrics;
+mod report;
+mod text;
+
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::exit::{failure, Exit};
-use crate::output::{size, Output};
+use crate::output::Output;
+use crate::parse;
+use report::Report;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes a terminal empty, and goes to its top.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Ask an ivshmem-server on this host how it stands
 #[derive(Args, Debug)]
@@ -32,69 +41,88 @@ enum Question {
 Examples:
   ivshmem-server --socket-path /tmp/ivshmem.sock --status-socket /tmp/ivshmem.status &
   ivshmemctl server status /tmp/ivshmem.status
+  ivshmemctl server status --watch=500ms /tmp/ivshmem.status
   ivshmemctl --json server status /tmp/ivshmem.status | jq '.regions[].peers'")]
     Status {
+        /// Show it again and again, this long after each other
+        #[arg(short, long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+              default_missing_value = "1s", value_parser = parse::duration)]
+        watch: Option<Duration>,
+
+        /// The server's --status-socket
+        socket: PathBuf,
+    },
+    /// Write the same as metrics in OpenMetrics text, for Prometheus
+    #[command(after_help = "\
+Examples:
+  ivshmemctl server metrics /tmp/ivshmem.status
+  ivshmemctl server metrics -o /var/lib/prometheus/node-exporter/ivshmem.prom /tmp/ivshmem.status")]
+    Metrics {
+        /// File to write to, which is replaced at once when all is there
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+
         /// The server's --status-socket
         socket: PathBuf,
     },
 }
 
-/// The members of the server's report that are shown to people.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Report {
-    version: String,
-    pid: u32,
-    regions: Vec<Region>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Region {
-    name: String,
-    size: u64,
-    memory: String,
-    vectors: u16,
-    max_peers: u32,
-    counters: Counters,
-    peers: Vec<Peer>,
-}
-
-#[derive(Deserialize)]
-struct Counters {
-    joined: u64,
-    left: u64,
-    refused: u64,
-    expelled: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Peer {
-    id: u16,
-    door: String,
-    vectors: usize,
-    read_only: bool,
-    pid: Option<u32>,
-    uid: u32,
-    queued: usize,
-}
-
 /// Asks.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let Question::Status { socket } = &options.question;
-    let report: Value = ask(socket)?;
-    let people: Report = serde_json::from_value(report.clone()).with_context(|| {
-        format!(
-            "what {} says is no report of ivshmem-server",
-            socket.display()
-        )
-    })?;
-    output.answer(&report, || text(&people, output))?;
+    match &options.question {
+        Question::Status { watch, socket } => loop {
+            show(socket, watch.is_some(), output)?;
+            match watch {
+                Some(time) => sleep(*time),
+                None => break,
+            }
+        },
+        Question::Metrics {
+            output: file,
+            socket,
+        } => {
+            let text = metrics::text(&understand(socket, ask(socket)?)?);
+            match file {
+                Some(path) => replace(path, &text)
+                    .with_context(|| format!("cannot write {}", path.display()))?,
+                None => std::io::stdout().write_all(text.as_bytes())?,
+            }
+        }
+    }
     Ok(Exit::Success)
 }
 
-fn ask(path: &PathBuf) -> Result<Value> {
+/// Shows a report, on a terminal in place of the one before if there will be more.
+fn show(socket: &Path, again: bool, output: Output) -> Result<()> {
+    let report = ask(socket)?;
+    let people = understand(socket, report.clone())?;
+    let clear = again && output.is_terminal() && !output.is_json();
+    output.answer(&report, || {
+        let start = if clear { CLEAR } else { "" };
+        format!("{start}{}", text::text(&people, output))
+    })?;
+    Ok(())
+}
+
+fn understand(socket: &Path, report: Value) -> Result<Report> {
+    serde_json::from_value(report).with_context(|| {
+        format!(
+            "what {} says is no report of an ivshmem-server of this version",
+            socket.display()
+        )
+    })
+}
+
+/// Puts a file in the place of another: whoever reads it sees the one or the other.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, path)
+}
+
+fn ask(path: &Path) -> Result<Value> {
     let mut socket = UnixStream::connect(path).map_err(|error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Permission,
@@ -117,47 +145,4 @@ fn ask(path: &PathBuf) -> Result<Value> {
     let mut text = String::new();
     socket.read_to_string(&mut text).with_context(advice)?;
     serde_json::from_str(&text).with_context(advice)
-}
-
-fn text(report: &Report, output: Output) -> String {
-    let mut text = format!("ivshmem-server {}, pid {}\n", report.version, report.pid);
-    for region in &report.regions {
-        let counters = &region.counters;
-        text += &format!(
-            "\n{}: {} ({}), {} vectors, {} of {} peers; {} joined, {} left, {} refused, {} expelled\n",
-            region.name,
-            size(region.size),
-            region.memory,
-            region.vectors,
-            region.peers.len(),
-            region.max_peers,
-            counters.joined,
-            counters.left,
-            counters.refused,
-            counters.expelled
-        );
-        if !region.peers.is_empty() {
-            text += &output.table(&HEADER, region.peers.iter().map(row));
-        }
-    }
-    text
-}
-
-const HEADER: [&str; 7] = ["PEER", "DOOR", "VECTORS", "ACCESS", "PID", "UID", "WAITING"];
-
-fn row(peer: &Peer) -> Vec<String> {
-    let access = if peer.read_only {
-        "read"
-    } else {
-        "read, write"
-    };
-    vec![
-        peer.id.to_string(),
-        peer.door.clone(),
-        peer.vectors.to_string(),
-        access.into(),
-        peer.pid.map_or("-".into(), |pid| pid.to_string()),
-        peer.uid.to_string(),
-        peer.queued.to_string(),
-    ]
 }

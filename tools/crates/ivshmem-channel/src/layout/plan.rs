@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{checksum, header, kind, Invalid, Layout, Producers, RingSpec};
 use super::{ALL_OTHERS, BLOCK, ENTRY_LEN, FEATURE_MULTI, HEADER_LEN, MAGIC, MAX_RINGS, VERSION};
-use crate::ring::Place;
+use crate::ring::{Lane, Place};
 
 /// A channel that was found, with the places of its parts. All of it was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,15 +130,22 @@ impl Plan {
         let ring = self.layout.rings[index];
         let generation = self.generation;
         let at = base + self.rings[index];
-        let doze = (ring.producers == Producers::Others).then_some(at);
-        let first = at + doze.map_or(0, |_| BLOCK);
-        let place = move |lane| Place {
-            offset: first + lane * ring.lane_len(),
+        let several = ring.producers == Producers::Others;
+        let first = at + if several { BLOCK } else { 0 };
+        let place = move |number: u32| Place {
+            offset: first + u64::from(number) * ring.lane_len(),
             size: ring.size,
             generation,
-            doze,
+            lane: several.then_some(Lane { shared: at, number }),
         };
         ring.senders(self.layout.slots).zip((0..).map(place))
+    }
+
+    /// The sender's parts of all rings from a slot.
+    pub(crate) fn lanes_of(&self, base: u64, producer: u32) -> impl Iterator<Item = Place> + '_ {
+        let rings = 0..self.layout.rings.len();
+        let lanes = rings.flat_map(move |index| self.lanes(base, index));
+        lanes.filter_map(move |(sender, place)| (sender == producer).then_some(place))
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {

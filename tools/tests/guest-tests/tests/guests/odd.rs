@@ -15,6 +15,9 @@ use vmbench::{Builder, Guest};
 const SIZE: u64 = 1 << 20;
 const FIRST_SLOT: usize = 0x10;
 
+/// Where a device lies that is alone behind a port, so that it can be reset.
+const BEHIND_PORT: &str = "0000:01:00.0";
+
 /// A device that differs from QEMU's in one thing.
 struct Odd {
     name: &'static str,
@@ -171,7 +174,13 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         let name = format!("odd::{}", odd.name);
         lab.trial(name, move |fleet| judged(&fleet.guests[0], odd, number))
     };
-    Ok(ODD.iter().enumerate().map(trial).collect())
+    let mut trials: Vec<_> = ODD.iter().enumerate().map(trial).collect();
+    trials.push(
+        lab.trial("odd::the_peer_id_after_a_reset_is_read_again", |fleet| {
+            renamed(&fleet.guests[0])
+        }),
+    );
+    Ok(trials)
 }
 
 fn boot(builder: &Builder) -> vmbench::Result<Fleet> {
@@ -186,18 +195,33 @@ fn boot(builder: &Builder) -> vmbench::Result<Fleet> {
 fn with_devices(builder: &Builder) -> std::io::Result<(Builder, World)> {
     let directory = tempfile::tempdir()?;
     let mut endpoints = Vec::new();
-    let mut builder = builder.clone();
-    for (number, odd) in ODD.iter().enumerate() {
+    let mut builder = builder
+        .clone()
+        .qemu_args(["-device", "pcie-root-port,id=socket"]);
+    let mut plug = |name, change, place: &str| -> std::io::Result<()> {
         let rules = Qemu::doorbell(2).ok_or(std::io::ErrorKind::InvalidInput)?;
-        let change = odd.change;
-        let memory = Backing::anonymous(odd.name, SIZE)?;
+        let memory = Backing::anonymous(name, SIZE)?;
         let host = Host::new(Region::new(Changed { rules, change }, memory));
-        let endpoint = host.listen(0, &directory.path().join(odd.name))?;
-        let address = format!("{{\"addr\":\"{:02x}.0\",", FIRST_SLOT + number);
-        let device = endpoint.qemu_device().replacen('{', &address, 1);
-        builder = builder.qemu_args(["-device".to_string(), device]);
+        let endpoint = host.listen(0, &directory.path().join(name))?;
+        let device = endpoint
+            .qemu_device()
+            .replacen('{', &format!("{{{place},"), 1);
+        builder = builder.clone().qemu_args(["-device".to_string(), device]);
         endpoints.push(endpoint);
+        Ok(())
+    };
+    for (number, odd) in ODD.iter().enumerate() {
+        plug(
+            odd.name,
+            odd.change,
+            &format!("\"addr\":\"{:02x}.0\"", FIRST_SLOT + number),
+        )?;
     }
+    plug(
+        "renamed",
+        |function| function.registers.position += 1,
+        "\"bus\":\"socket\"",
+    )?;
     let world = World {
         _endpoints: endpoints,
         _directory: directory,
@@ -221,5 +245,28 @@ fn judged(guest: &Guest, odd: &Odd, number: usize) -> Result<(), Failed> {
             odd.message
         )
         .into()),
+    }
+}
+
+/// As after a restore in another machine: a device that has another peer ID after each reset.
+fn renamed(guest: &Guest) -> Result<(), Failed> {
+    let facts = || -> Result<(u32, u32), Failed> {
+        let script =
+            format!("cd /sys/bus/pci/devices/{BEHIND_PORT}/ivshmem && cat peer_id generation");
+        let output = guest.shell(&script)?.check()?.stdout_text();
+        let mut numbers = output.lines().map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(peer), Some(generation)) => Ok((peer?, generation?)),
+            _ => Err(format!("two numbers: {output:?}").into()),
+        }
+    };
+    let (peer, generation) = facts()?;
+    guest
+        .shell(&format!("echo 1 >/sys/bus/pci/devices/{BEHIND_PORT}/reset"))?
+        .check()?;
+    let after = facts()?;
+    match after.0 > peer && after.1 == generation + 1 {
+        true => Ok(()),
+        false => Err(format!("({peer}, {generation}) became {after:?}").into()),
     }
 }

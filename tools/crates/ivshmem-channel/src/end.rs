@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! One end of a ring, and the seat that it is used from.
+
+use std::sync::Arc;
+
+use ivshmem::Link;
+
+use crate::ring::Place;
+use crate::seat::Seat;
+use crate::{Error, Result};
+
+/// One end of a ring, in use once in this program.
+#[derive(Debug)]
+pub(crate) struct End<L: Link> {
+    pub seat: Arc<Seat<L>>,
+    /// Of a ring with several senders: one sender's part.
+    pub place: Place,
+    index: usize,
+}
+
+impl<L: Link> End<L> {
+    /// An end of the ring from slot `producer` to slot `consumer`, one of which is ours.
+    pub fn take(seat: &Arc<Seat<L>>, producer: u32, consumer: u32) -> Result<Self> {
+        let found = seat.plan.find(seat.base, producer, consumer);
+        let (index, place) = found.ok_or_else(|| {
+            Error::NoSuch(format!("ring from slot {producer} to slot {consumer}"))
+        })?;
+        Self::new(seat, index, place)
+    }
+
+    /// The receiving end of the ring from all other slots.
+    pub fn take_multi(seat: &Arc<Seat<L>>) -> Result<Self> {
+        let to = seat.slot;
+        let found = seat.plan.find_multi(to).and_then(|index| {
+            let (_, first) = seat.plan.lanes(seat.base, index).next()?;
+            Some((index, first))
+        });
+        let (index, place) = found
+            .ok_or_else(|| Error::NoSuch(format!("ring with several senders to slot {to}")))?;
+        Self::new(seat, index, place)
+    }
+
+    fn new(seat: &Arc<Seat<L>>, index: usize, place: Place) -> Result<Self> {
+        seat.check()?;
+        if !seat.take_end(index) {
+            return Err(Error::InUse);
+        }
+        Ok(Self {
+            seat: Arc::clone(seat),
+            place,
+            index,
+        })
+    }
+
+    /// The senders of the ring, and where the part of each is.
+    pub fn lanes(&self) -> impl Iterator<Item = (u32, Place)> {
+        self.seat.plan.lanes(self.seat.base, self.index)
+    }
+}
+
+impl<L: Link> Drop for End<L> {
+    fn drop(&mut self) {
+        self.seat.give_back_end(self.index);
+    }
+}
