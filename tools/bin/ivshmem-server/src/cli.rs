@@ -32,7 +32,7 @@ Exit status:
 /// Give virtual machines a common memory and let them interrupt each other.
 ///
 /// Serves the ivshmem-doorbell device of QEMU, and every other program that speaks its
-/// protocol. Stays in the foreground and logs to the standard error.
+/// protocol. Logs to the standard error.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 #[command(group = ArgGroup::new("print").multiple(false))]
@@ -73,11 +73,20 @@ pub struct Cli {
     #[arg(short, long, conflicts_with = "log_level")]
     pub verbose: bool,
 
-    /// Does nothing: the server always stays in the foreground
+    /// Go to the background as soon as clients can connect
+    ///
+    /// Paths stay relative to this directory, and the log stays on the standard error.
+    #[arg(long, conflicts_with_all = ["foreground", "ready_fd", "fd_store"])]
+    pub daemonize: bool,
+
+    /// Stay in the foreground, also with --pidfile
     #[arg(short = 'F', long)]
     pub foreground: bool,
 
     /// File for the process ID of the server, removed at the end
+    ///
+    /// As with QEMU's server, this means --daemonize too, unless --foreground or --ready-fd is given or
+    /// systemd starts it.
     #[arg(short, long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
 
@@ -226,6 +235,12 @@ impl Cli {
         self.region.socket_path.is_none() && self.region.fd.is_none() && self.config.is_none()
     }
 
+    /// Whether the server is to go to the background.
+    pub fn is_for_background(&self) -> bool {
+        let asked = self.pidfile.is_some() && self.ready_fd.is_none() && !self.fd_store;
+        self.daemonize || (asked && !self.foreground)
+    }
+
     /// Least important messages to log.
     pub fn log_level(&self) -> LevelFilter {
         if self.verbose {
@@ -270,7 +285,7 @@ pub fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol-version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "client-descriptors", "config", "fd", "fd-store", "fixed-id", "hand-over",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "daemonize", "fd", "fd-store", "fixed-id", "hand-over",
             "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",

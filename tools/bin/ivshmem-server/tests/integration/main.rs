@@ -16,6 +16,7 @@ mod kill;
 mod manager;
 mod packaging;
 mod program;
+mod qemu_options;
 mod refusal;
 mod server;
 mod socket;
