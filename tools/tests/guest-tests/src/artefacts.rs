@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmbench::{checkout, Builder, Guest};
+use vmbench::{checkout, Arch, Builder, Guest};
 
 /// The width of a guest program's pointers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,28 @@ impl Kernel {
     }
 
     /// Describes a guest that boots it.
-    pub fn guest(self) -> Result<Builder, String> {
+    pub fn guest(self) -> Builder {
         match self.0 {
-            None => Ok(Guest::builder()),
-            Some(name) => {
-                let image = vmbench::sandbox_kernel(name).map_err(|error| error.to_string())?;
-                Ok(Guest::builder().kernel(image))
-            }
+            None => Guest::builder(),
+            Some(name) => Guest::builder().sandbox_kernel(name),
         }
+    }
+
+    /// A C program for its guests, by the name of its source file.
+    pub fn program(self, name: &str) -> Result<PathBuf, String> {
+        match self.arch()? {
+            Arch::X86 => program(name, Width::Bits64),
+            Arch::Arm64 => existing(checkout().join("build/guest-arm64").join(name)),
+        }
+    }
+
+    /// Whether 32-bit programs are built for its guests.
+    pub fn runs_32_bits(self) -> Result<bool, String> {
+        Ok(self.arch()? == Arch::X86)
+    }
+
+    fn arch(self) -> Result<Arch, String> {
+        self.guest().arch().map_err(|error| error.to_string())
     }
 
     /// Its module.
@@ -94,7 +108,7 @@ pub fn enter() -> PathBuf {
     checkout().join("tools/scripts/sandbox/enter")
 }
 
-/// A C program for guests, by the name of its source file.
+/// A C program for x86 guests, by the name of its source file.
 pub fn program(name: &str, width: Width) -> Result<PathBuf, String> {
     let directory = match width {
         Width::Bits64 => "build/guest",
@@ -108,7 +122,7 @@ pub fn sample_script(name: &str) -> Result<PathBuf, String> {
     existing(checkout().join("samples").join(name))
 }
 
-/// The names of a guest program's cases, as it lists them itself.
+/// The names of a guest program's cases, as it lists them itself: `program` must be one for the host.
 pub fn cases(program: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(program)
         .arg("--list")
