@@ -50,6 +50,12 @@ pub struct Cli {
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<PathBuf>,
 
+    /// UNIX socket where the same user and root can have clients dropped and regions drained
+    ///
+    /// `ivshmemctl server` does that.
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
     /// UNIX socket where a successor can take over, with all clients
     #[arg(long, value_name = "PATH")]
     pub hand_over: Option<PathBuf>,
@@ -270,7 +276,7 @@ pub fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol-version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "client-descriptors", "config", "fd", "fd-store", "fixed-id", "hand-over",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "control-socket", "fd", "fd-store", "fixed-id", "hand-over",
             "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",

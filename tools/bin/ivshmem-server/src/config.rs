@@ -45,6 +45,8 @@ pub struct Config {
     /// Where the [`Report`](crate::Report) can be read, as one JSON document for each
     /// connection. For the same user only.
     pub status_socket: Option<PathBuf>,
+    /// Where an operator can give commands: the same user, or root.
+    pub control_socket: Option<PathBuf>,
     /// Where a successor can take over, which is a process of the same user.
     pub hand_over: Option<PathBuf>,
 }

@@ -15,6 +15,7 @@ use crate::cli::parse_mode;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     status_socket: Option<PathBuf>,
+    control_socket: Option<PathBuf>,
     hand_over: Option<PathBuf>,
     #[serde(default)]
     region: Vec<Region>,
@@ -83,6 +84,7 @@ fn parse(text: &str) -> anyhow::Result<Config> {
     });
     let mut config = Config::new(regions.collect::<anyhow::Result<_>>()?);
     config.status_socket = file.status_socket;
+    config.control_socket = file.control_socket;
     config.hand_over = file.hand_over;
     Ok(config)
 }
@@ -165,6 +167,7 @@ mod tests {
         let config = parse(
             r#"
             status-socket = "/run/status"
+            control-socket = "/run/control"
             hand-over = "/run/hand-over"
             [[region]]
             name = "frames"
@@ -195,6 +198,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.status_socket, Some("/run/status".into()));
+        assert_eq!(config.control_socket, Some("/run/control".into()));
         assert_eq!(config.hand_over, Some("/run/hand-over".into()));
         let [frames, huge] = &config.regions[..] else {
             panic!("{config:?}");

@@ -58,6 +58,7 @@ mod admission;
 mod bounds;
 mod client;
 mod config;
+mod control;
 mod counters;
 mod descriptors;
 mod door;
@@ -65,6 +66,7 @@ mod doorbells;
 mod error;
 mod identity;
 mod listener;
+mod listeners;
 mod lock;
 mod memory;
 mod poller;
@@ -98,6 +100,9 @@ pub use size::{ParseSizeError, RegionSize};
 pub use source::{HugePages, MemorySource, ParseMemoryError};
 pub use succession::hand_over::TakeOver;
 pub use succession::inheritance::Inheritance;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use succession::journal::try_out as try_out_journal;
 pub use succession::manager::ServiceManager;
 pub use sys::inherit;
 pub use trigger::Trigger;

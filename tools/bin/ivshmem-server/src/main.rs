@@ -125,6 +125,7 @@ fn configuration(cli: &Cli) -> anyhow::Result<Config> {
         None => cli.config(),
     };
     config.status_socket = cli.status_socket.clone().or(config.status_socket);
+    config.control_socket = cli.control_socket.clone().or(config.control_socket);
     config.hand_over = cli.hand_over.clone().or(config.hand_over);
     Ok(config)
 }

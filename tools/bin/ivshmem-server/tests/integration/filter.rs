@@ -104,7 +104,7 @@ fn every_option_works_under_the_filter_of_the_unit() {
     let memory = format!("path:{}", file("memory"));
     let shm = format!("shm:ivshmem-filter-{}", std::process::id());
     let (status, hand_over, pid) = (file("status"), file("hand-over"), file("pid"));
-    let options: [&[&str]; 10] = [
+    let options: [&[&str]; 11] = [
         &[],
         &["--socket-group", &group, "--socket-mode=0660"],
         &["--memory", &memory, "--prealloc"],
@@ -119,6 +119,7 @@ fn every_option_works_under_the_filter_of_the_unit() {
         ],
         &["--allow-uid", &user, "--allow-gid", &group, "--join-rate=5"],
         &["--status-socket", &status, "--hand-over", &hand_over],
+        &["--control-socket", &file("control")],
         &["--pidfile", &pid, "--log-level=debug"],
     ];
     for (index, options) in options.into_iter().enumerate() {
