@@ -71,6 +71,15 @@ pub struct Cli {
     #[arg(long)]
     pub fd_store: bool,
 
+    /// Give up the right to do what the server has no use for, by Landlock and seccomp
+    ///
+    /// From when it is ready, it can write in the directories of its sockets and files only, read in /proc, /etc
+    /// and the directory of --config besides, and make no system calls but its own. New regions of a
+    /// configuration that is read again need their files in those directories. For who runs it without systemd,
+    /// whose unit does the same.
+    #[arg(long)]
+    pub confine: bool,
+
     /// Least important messages to log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_levels())]
     pub log_level: LevelFilter,
@@ -276,7 +285,7 @@ pub fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol-version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "client-descriptors", "config", "control-socket", "fd", "fd-store", "fixed-id", "hand-over",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "confine", "control-socket", "fd", "fd-store", "fixed-id", "hand-over",
             "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",

@@ -2,6 +2,7 @@
 //! The `ivshmem-server` program: command line, log, signals and limits around the library.
 
 mod cli;
+mod confine;
 mod file;
 mod limits;
 mod log;
@@ -69,6 +70,7 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = configuration(cli)?;
     limits::raise_descriptor_limit(config.descriptors());
     limits::check_in_flight(config.descriptors_in_flight());
+    let places = confine::places(&config, cli);
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
     if let Some(manager) = manager.as_ref().filter(|_| cli.fd_store) {
         limits::check_store(manager.room(), config.descriptors());
@@ -101,6 +103,9 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
         take_over
             .finish(&mut server)
             .context("the server before this one does not let go")?;
+    }
+    if cli.confine {
+        confine::confine(&places).context("--confine")?;
     }
     if let Some(ready) = ready {
         ready

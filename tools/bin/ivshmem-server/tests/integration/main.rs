@@ -5,6 +5,7 @@ mod access;
 mod activation;
 mod chaos;
 mod client;
+mod confine;
 mod control;
 mod crowd;
 mod dice;
