@@ -199,8 +199,16 @@ pub struct RegionOptions {
     pub hugepages: Option<HugePages>,
 
     /// Allocate all of the memory at the start; implied by --hugepages
+    ///
+    /// The log says how far it is if that takes long.
     #[arg(long)]
     pub prealloc: bool,
+
+    /// NUMA node that the memory is on, whoever uses it first
+    ///
+    /// For a memfd, shm: and files in a tmpfs or hugetlbfs. Pages that a kept file has already stay where they are.
+    #[arg(long, value_name = "NODE")]
+    pub numa_node: Option<u32>,
 
     /// Leave the file of shm: or path: when the server ends, and use one that is there already
     ///
@@ -267,6 +275,7 @@ impl RegionOptions {
         };
         config.huge_pages = self.hugepages;
         config.prealloc = self.prealloc;
+        config.numa_node = self.numa_node;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors;
         config.max_peers_per_user = self.max_peers_per_user;
@@ -286,7 +295,7 @@ pub fn capabilities() -> serde_json::Value {
         "protocol-version": PROTOCOL_VERSION,
         "features": [
             "allow-uid", "allow-gid", "client-descriptors", "config", "confine", "control-socket", "fd", "fd-store", "fixed-id", "hand-over",
-            "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
+            "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify", "numa-node",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",
         ],

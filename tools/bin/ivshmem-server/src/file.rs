@@ -36,6 +36,7 @@ struct Region {
     hugepages: Option<String>,
     #[serde(default)]
     prealloc: bool,
+    numa_node: Option<u32>,
     #[serde(default)]
     keep_memory: bool,
     socket_mode: Option<String>,
@@ -102,6 +103,7 @@ impl Region {
             config.huge_pages = Some(pages);
         }
         config.prealloc = self.prealloc;
+        config.numa_node = self.numa_node;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors.unwrap_or(config.vectors);
         config.max_peers_per_user = self.max_peers_per_user;
@@ -180,6 +182,7 @@ mod tests {
             client-descriptors = 2000
             memory = "shm:frames"
             prealloc = true
+            numa-node = 3
             keep-memory = true
             socket-mode = "0660"
             socket-group = "root"
@@ -209,6 +212,7 @@ mod tests {
         assert_eq!((frames.join_rate, frames.client_descriptors), (7, 2000));
         assert_eq!(frames.memory.to_string(), "shm:frames");
         assert!(frames.prealloc && frames.keep_memory);
+        assert_eq!(frames.numa_node, Some(3));
         assert_eq!(frames.access.socket_mode, 0o660);
         assert_eq!(frames.access.socket_group, Some(0));
         assert!(frames.access.uids.iter().eq(&[0, 7]));

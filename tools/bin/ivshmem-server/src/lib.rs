@@ -69,6 +69,7 @@ mod listener;
 mod listeners;
 mod lock;
 mod memory;
+mod pages;
 mod poller;
 mod rate;
 mod region;

@@ -121,7 +121,7 @@ fn every_option_works(prepare: impl Fn(&mut Command)) {
     let memory = format!("path:{}", file("memory"));
     let shm = format!("shm:ivshmem-filter-{}", std::process::id());
     let (status, hand_over, pid) = (file("status"), file("hand-over"), file("pid"));
-    let options: [&[&str]; 11] = [
+    let options: [&[&str]; 12] = [
         &[],
         &["--socket-group", &group, "--socket-mode=0660"],
         &["--memory", &memory, "--prealloc"],
@@ -137,6 +137,7 @@ fn every_option_works(prepare: impl Fn(&mut Command)) {
         &["--allow-uid", &user, "--allow-gid", &group, "--join-rate=5"],
         &["--status-socket", &status, "--hand-over", &hand_over],
         &["--control-socket", &file("control")],
+        &["--numa-node=0", "--prealloc"],
         &["--pidfile", &pid, "--log-level=debug"],
     ];
     for (index, options) in options.into_iter().enumerate() {

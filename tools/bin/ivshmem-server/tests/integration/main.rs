@@ -16,6 +16,7 @@ mod hostile;
 mod interrupts;
 mod kill;
 mod manager;
+mod numa;
 mod packaging;
 mod program;
 mod refusal;
