@@ -27,6 +27,8 @@ pub const REFUSALS: &str = "ivshmem_server::refusals";
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error("the region is drained; admit clients again by the control socket")]
+    Drained,
     #[error(transparent)]
     Denied(#[from] Denial),
     #[error(transparent)]
@@ -52,6 +54,7 @@ enum Refusal {
 impl Refusal {
     fn counter<'a>(&self, refusals: &'a mut Refusals) -> &'a mut u64 {
         match self {
+            Self::Drained => &mut refusals.drained,
             Self::Denied(_) => &mut refusals.access,
             Self::Join(_) => &mut refusals.places,
             Self::TooMany { .. } => &mut refusals.user_places,
@@ -121,6 +124,9 @@ fn admit(
     number: ConnectionId,
     socket: OwnedFd,
 ) -> Result<(), (Refusal, OwnedFd)> {
+    if region.drained {
+        return Err((Refusal::Drained, socket));
+    }
     let prepared = region
         .config
         .access

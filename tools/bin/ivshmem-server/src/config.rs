@@ -45,6 +45,8 @@ pub struct Config {
     /// Where the [`Report`](crate::Report) can be read, as one JSON document for each
     /// connection. For the same user only.
     pub status_socket: Option<PathBuf>,
+    /// Where an operator can give commands: the same user, or root.
+    pub control_socket: Option<PathBuf>,
     /// Where a successor can take over, which is a process of the same user.
     pub hand_over: Option<PathBuf>,
 }
@@ -67,8 +69,10 @@ pub struct RegionConfig {
     pub memory: MemorySource,
     /// Size of the pages of a memfd, if not the usual one. Implies `prealloc`.
     pub huge_pages: Option<HugePages>,
-    /// Allocate all of the memory at the start, where the server's NUMA policy has it.
+    /// Allocate all of the memory at the start.
     pub prealloc: bool,
+    /// NUMA node of the memory's pages, if not where each is used first.
+    pub numa_node: Option<u32>,
     /// Do not remove the file of the memory at the end, and use one that is there already if
     /// its size is right.
     pub keep_memory: bool,
@@ -198,6 +202,7 @@ impl RegionConfig {
             memory: MemorySource::Memfd,
             huge_pages: None,
             prealloc: false,
+            numa_node: None,
             keep_memory: false,
             vectors: DEFAULT_VECTORS,
             max_peers: DEFAULT_MAX_PEERS,

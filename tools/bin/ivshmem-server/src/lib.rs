@@ -58,6 +58,7 @@ mod admission;
 mod bounds;
 mod client;
 mod config;
+mod control;
 mod counters;
 mod descriptors;
 mod door;
@@ -65,8 +66,10 @@ mod doorbells;
 mod error;
 mod identity;
 mod listener;
+mod listeners;
 mod lock;
 mod memory;
+mod pages;
 mod poller;
 mod rate;
 mod region;
@@ -98,6 +101,9 @@ pub use size::{ParseSizeError, RegionSize};
 pub use source::{HugePages, MemorySource, ParseMemoryError};
 pub use succession::hand_over::TakeOver;
 pub use succession::inheritance::Inheritance;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use succession::journal::try_out as try_out_journal;
 pub use succession::manager::ServiceManager;
 pub use sys::inherit;
 pub use trigger::Trigger;

@@ -55,6 +55,8 @@ pub(crate) struct Region {
     starved: BTreeSet<ConnectionId>,
     /// Whether it was said that there are such.
     complained: bool,
+    /// Whether nobody else is let in, as the operator wants.
+    pub(crate) drained: bool,
     /// How many joins each user has left, of those who do not have all.
     joins: BTreeMap<u32, Bucket>,
 }
@@ -78,6 +80,7 @@ impl Region {
             dirty: BTreeSet::new(),
             starved: BTreeSet::new(),
             complained: false,
+            drained: false,
             joins: BTreeMap::new(),
         })
     }
@@ -156,6 +159,7 @@ impl Region {
             match client.receive() {
                 Received::Nothing => {}
                 Received::Bytes => {
+                    self.counters.expelled += 1;
                     self.expel(common, number, "it sent something, which no client may");
                 }
                 Received::End => self.remove(common, number, "it closed the connection"),
@@ -218,6 +222,7 @@ impl Region {
         let numbers = |(id, doorbells): (&PeerId, &Doorbells)| Ok((*id, doorbells.numbers()?));
         Ok(RegionState {
             vectors: self.vectors,
+            drained: self.drained,
             membership: Cow::Borrowed(&self.membership),
             doorbells: self
                 .doorbells
@@ -240,9 +245,26 @@ impl Region {
         }
     }
 
+    /// Lets nobody else in, or ends that.
+    pub(crate) fn set_drained(&mut self, common: &mut Common<'_>, drained: bool) {
+        self.drained = drained;
+        let region = self.config.name.clone();
+        common.keeper.record(|| Record::Drained { region, drained });
+    }
+
+    /// Drops the client that has an ID, as the operator wants. Returns whether there is one.
+    pub(crate) fn dismiss(&mut self, common: &mut Common<'_>, id: PeerId) -> bool {
+        let member = self.membership.contains(id);
+        let found = self.membership.connection_of(id).filter(|_| member);
+        if let Some(number) = found {
+            self.counters.dismissed += 1;
+            self.expel(common, number, "the operator dropped it");
+        }
+        found.is_some()
+    }
+
     /// Drops a client as soon as it has its handshake; before that, QEMU could not cope.
     fn expel(&mut self, common: &mut Common<'_>, number: ConnectionId, reason: &str) {
-        self.counters.expelled += 1;
         common.keeper.record(|| Record::Expelled { number });
         self.leave(common, number, reason, Membership::expel);
         // It may have its handshake already.

@@ -180,6 +180,33 @@ fn server_metrics_are_numbers_of_each_region_and_peer() {
 }
 
 #[test]
+fn server_drains_and_drops() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, status, control] =
+        ["socket", "status", "control"].map(|name| path_in(directory.path(), name));
+    let sockets = [
+        "-S",
+        &socket,
+        "--status-socket",
+        &status,
+        "--control-socket",
+        &control,
+    ];
+    let _server = server(&[&sockets[..], &["--size=1M"]].concat());
+    let drain = run(&["server", "drain", &control, "ivshmem"]);
+    assert!(drain.status.success(), "{}", stderr(&drain));
+    assert!(!run(&["peer", &socket]).status.success());
+    assert!(stdout(&run(&["server", "status", &status])).contains("drained: nobody else"));
+    let undo = run(&["server", "drain", "--undo", &control, "ivshmem"]);
+    assert!(undo.status.success(), "{}", stderr(&undo));
+    assert!(run(&["peer", &socket]).status.success());
+    let nobody = run(&["server", "drop", &control, "ivshmem", "7"]);
+    assert_eq!(nobody.status.code(), Some(6));
+    let text = stderr(&nobody);
+    assert!(text.contains("there is no peer 7"), "{text}");
+}
+
+#[test]
 fn server_status_of_no_server_says_what_to_give() {
     let output = run(&["server", "status", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(3));
