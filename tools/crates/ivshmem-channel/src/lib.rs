@@ -11,6 +11,7 @@
 //!   that stops; a program that starts again joins again, and goes on with the rings where it was.
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
+//! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
@@ -40,6 +41,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("the layout is little-endian, and this crate does not swap bytes");
 
+mod alarm;
 mod cancel;
 mod channel;
 mod end;
@@ -53,6 +55,7 @@ mod random;
 mod receiver;
 pub mod ring;
 mod seat;
+mod select;
 mod sender;
 mod slot;
 mod wait;
@@ -66,5 +69,6 @@ pub use member::Member;
 pub use multi::MultiReceiver;
 pub use presence::Presence;
 pub use receiver::{Message, Receiver};
+pub use select::{select, Selectable};
 pub use sender::{Reservation, Sender};
 pub use wait::Spin;

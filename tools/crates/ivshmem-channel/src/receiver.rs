@@ -10,7 +10,7 @@ use crate::end::End;
 use crate::ring::{Consumer, Fault, Record};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// The part of the ring that may be done with before the sender is given it back without being asked.
 const RELEASE_PART: u32 = 4;
@@ -42,7 +42,13 @@ impl<L: Link + Clone> Receiver<L> {
 
     /// How long to look for a message before sleeping.
     pub fn set_spin(&mut self, spin: Spin) {
-        self.patience = Patience::new(spin);
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// Waits for the next message; `None` if the time is over. A limit of `None` waits for ever, and zero only
@@ -124,6 +130,19 @@ impl<L: Link + Clone> Receiver<L> {
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
         give_back(&mut self.ring, &self.end.seat, self.from)
+    }
+
+    pub(crate) fn seat(&self) -> &Seat<L> {
+        &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
