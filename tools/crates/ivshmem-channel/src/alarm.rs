@@ -12,7 +12,7 @@ use crate::seat::Seat;
 use crate::Result;
 
 /// How often to look if nobody can ring.
-const LOOK: Duration = Duration::from_millis(1);
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
 
 /// What wakes one handle.
 ///

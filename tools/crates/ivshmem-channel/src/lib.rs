@@ -12,6 +12,7 @@
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
+//! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
@@ -58,6 +59,8 @@ mod seat;
 mod select;
 mod sender;
 mod slot;
+#[cfg(feature = "tokio")]
+mod stream;
 mod wait;
 
 pub use cancel::Cancel;
@@ -71,4 +74,6 @@ pub use presence::Presence;
 pub use receiver::{Message, Receiver};
 pub use select::{select, Selectable};
 pub use sender::{Reservation, Sender};
+#[cfg(feature = "tokio")]
+pub use stream::{Messages, Outbox};
 pub use wait::Spin;

@@ -131,6 +131,11 @@ impl<L: Link + Clone> Sender<L> {
         Ok(armed.is_some())
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn seat(&self) -> &crate::seat::Seat<L> {
+        &self.end.seat
+    }
+
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
         // The receiver cannot make room by reading what it does not see.
         self.flush()?;

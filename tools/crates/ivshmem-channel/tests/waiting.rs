@@ -3,6 +3,7 @@
 //! Waits of programs on the real server: several receivers at a time, and waits that are ended.
 
 mod common;
+mod peers;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -10,44 +11,11 @@ use std::time::{Duration, Instant};
 
 use common::{layout, memory, Polled, GATHERS};
 use ivshmem_channel::{select, Cancel, Channel, Error, Member, Spin};
-use ivshmem_peer::{Options, Peer};
+use ivshmem_peer::Peer;
+use peers::{members, Members};
 use test_limit::limit;
-use vmbench::Region;
 
 const ROUNDS: u32 = 1000;
-
-/// Peers of one server that have joined a channel, in which a heartbeat comes so seldom that a lost ring costs a second.
-struct Members {
-    members: [Member<Arc<Peer>>; 3],
-    _region: Region,
-}
-
-fn members() -> Members {
-    let region = Region::start(1 << 20, 1).unwrap();
-    let peers = [(); 3].map(|()| {
-        let patient = Options::default().patience(limit());
-        Arc::new(patient.join(region.socket()).unwrap())
-    });
-    let minute = Duration::from_secs(60);
-    let layout = layout().heartbeat(minute, 2 * minute);
-    Channel::create(Arc::clone(&peers[0]), 0, &layout).unwrap();
-    for one in &peers {
-        // The server has told each of all.
-        let mut known = one.members();
-        while known.peers.values().sum::<u32>() < 2 {
-            known = one.wait_members(known.version, Some(limit()));
-        }
-    }
-    let mut slots = 0..;
-    let members = peers.map(|peer| {
-        let channel = Channel::open(peer, 0).unwrap();
-        channel.join(slots.next().unwrap(), 0).unwrap()
-    });
-    Members {
-        members,
-        _region: region,
-    }
-}
 
 #[test]
 fn who_can_be_cancelled_hears_each_ring() {
