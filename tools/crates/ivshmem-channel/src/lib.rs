@@ -12,6 +12,7 @@
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
+//! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
 //! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
@@ -43,6 +44,7 @@
 compile_error!("the layout is little-endian, and this crate does not swap bytes");
 
 mod alarm;
+mod bytes;
 mod cancel;
 mod channel;
 mod end;
@@ -63,6 +65,7 @@ mod slot;
 mod stream;
 mod wait;
 
+pub use bytes::{ByteReader, ByteWriter};
 pub use cancel::Cancel;
 pub use channel::Channel;
 pub use error::{Error, Result};

@@ -145,6 +145,26 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Some(from))
     }
 
+    /// Takes one message after the other, with the slot that sent it, and is done with each. Ends when there is none for
+    /// `timeout`, and after an error, except [`Error::CorruptLane`], after which the others' messages come.
+    ///
+    /// Errors are those of [`next`](Self::next).
+    pub fn iter(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> impl Iterator<Item = Result<(u32, Vec<u8>)>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            let found = self.receive(&mut bytes, timeout);
+            ended = !matches!(found, Ok(Some(_)) | Err(Error::CorruptLane { .. }));
+            found.map(|from| Some((from?, bytes))).transpose()
+        })
+    }
+
     /// For event loops: has the next message of anybody ring this end once; see [`Receiver::arm`](crate::Receiver::arm).
     ///
     /// # Errors

@@ -108,6 +108,26 @@ impl<L: Link + Clone> Receiver<L> {
         Ok(Some(len))
     }
 
+    /// Takes one message after the other, and is done with each. Ends when there is none for `timeout`, and after an
+    /// error.
+    ///
+    /// Errors are those of [`next`](Self::next).
+    pub fn iter(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> impl Iterator<Item = Result<Vec<u8>>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            let found = self.receive(&mut bytes, timeout);
+            ended = !matches!(found, Ok(true));
+            found.map(|found| found.then_some(bytes)).transpose()
+        })
+    }
+
     /// For event loops: has the next message ring this end once. Returns whether there is none by now, so that it is
     /// time to sleep on what the link is rung by (in a guest the [`Device`](ivshmem::Device) as a file), for a heartbeat
     /// at most, and then to look by [`next`](Self::next) with a limit of zero, and to arm again. Does not block.
