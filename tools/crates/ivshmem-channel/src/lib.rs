@@ -13,6 +13,7 @@
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
 //! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
+//! * [`rpc`]: requests and replies.
 //! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
@@ -57,6 +58,7 @@ mod presence;
 mod random;
 mod receiver;
 pub mod ring;
+pub mod rpc;
 mod seat;
 mod select;
 mod sender;

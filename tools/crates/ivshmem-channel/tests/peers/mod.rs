@@ -2,6 +2,8 @@
 
 //! Three programs on the real server.
 
+#![allow(dead_code)] // No test uses all of it.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,21 +21,10 @@ pub struct Members {
 }
 
 pub fn members() -> Members {
-    let region = Region::start(1 << 20, 1).unwrap();
-    let peers = [(); 3].map(|()| {
-        let patient = Options::default().patience(limit());
-        Arc::new(patient.join(region.socket()).unwrap())
-    });
+    let (peers, region) = peers();
     let minute = Duration::from_secs(60);
     let layout = layout().heartbeat(minute, 2 * minute);
     Channel::create(Arc::clone(&peers[0]), 0, &layout).unwrap();
-    for one in &peers {
-        // The server has told each of all.
-        let mut known = one.members();
-        while known.peers.values().sum::<u32>() < 2 {
-            known = one.wait_members(known.version, Some(limit()));
-        }
-    }
     let mut slots = 0..;
     let members = peers.map(|peer| {
         let channel = Channel::open(peer, 0).unwrap();
@@ -43,4 +34,21 @@ pub fn members() -> Members {
         members,
         _region: region,
     }
+}
+
+/// Peers that know each other.
+pub fn peers() -> ([Arc<Peer>; 3], Region) {
+    let region = Region::start(1 << 20, 1).unwrap();
+    let peers = [(); 3].map(|()| {
+        let patient = Options::default().patience(limit());
+        Arc::new(patient.join(region.socket()).unwrap())
+    });
+    for one in &peers {
+        // The server has told each of all.
+        let mut known = one.members();
+        while known.peers.values().sum::<u32>() < 2 {
+            known = one.wait_members(known.version, Some(limit()));
+        }
+    }
+    (peers, region)
 }
