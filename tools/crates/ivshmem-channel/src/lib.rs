@@ -11,6 +11,10 @@
 //!   that stops; a program that starts again joins again, and goes on with the rings where it was.
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
+//! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
+//! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
+//! * [`rpc`]: requests and replies.
+//! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
@@ -40,6 +44,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("the layout is little-endian, and this crate does not swap bytes");
 
+mod alarm;
+mod bytes;
 mod cancel;
 mod channel;
 mod end;
@@ -52,11 +58,16 @@ mod presence;
 mod random;
 mod receiver;
 pub mod ring;
+pub mod rpc;
 mod seat;
+mod select;
 mod sender;
 mod slot;
+#[cfg(feature = "tokio")]
+mod stream;
 mod wait;
 
+pub use bytes::{ByteReader, ByteWriter};
 pub use cancel::Cancel;
 pub use channel::Channel;
 pub use error::{Error, Result};
@@ -66,5 +77,8 @@ pub use member::Member;
 pub use multi::MultiReceiver;
 pub use presence::Presence;
 pub use receiver::{Message, Receiver};
+pub use select::{select, Selectable};
 pub use sender::{Reservation, Sender};
+#[cfg(feature = "tokio")]
+pub use stream::{Messages, Outbox};
 pub use wait::Spin;
