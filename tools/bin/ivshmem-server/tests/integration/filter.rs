@@ -138,7 +138,7 @@ fn every_option_works(prepare: impl Fn(&mut Command)) {
         &["--status-socket", &status, "--hand-over", &hand_over],
         &["--control-socket", &file("control")],
         &["--numa-node=0", "--prealloc"],
-        &["--pidfile", &pid, "--log-level=debug"],
+        &["--pidfile", &pid, "--foreground", "--log-level=debug"],
     ];
     for (index, options) in options.into_iter().enumerate() {
         let socket = directory.path().join(format!("socket.{index}"));
