@@ -99,12 +99,13 @@ impl<L: Link + Clone> Member<L> {
         Publisher::new(End::take_topic(&self.0, topic, true)?)
     }
 
-    /// A reading end of topic `topic`, which is another slot's. Begins with the newest value.
+    /// A reading end of topic `topic`, which is another slot's. Begins with the newest value, or with the first one if
+    /// there is none yet.
     ///
     /// # Errors
     ///
     /// As [`sender`](Self::sender).
     pub fn subscriber(&self, topic: usize) -> Result<Subscriber<L>> {
-        Ok(Subscriber::new(End::take_topic(&self.0, topic, false)?))
+        Subscriber::new(End::take_topic(&self.0, topic, false)?)
     }
 }

@@ -13,7 +13,7 @@ use crate::{Cancel, Result};
 
 /// An end of a topic that reads.
 ///
-/// It begins with the newest value that is there. Of a publisher that was replaced it reads the newest value only.
+/// It begins with the newest value, or with the first one if there is none yet. Of a publisher that was replaced it reads the newest value only.
 ///
 /// A publisher that does not keep to the rules can make values that it never published, but can make nobody wait longer
 /// than the time limit.
@@ -25,12 +25,14 @@ pub struct Subscriber<L: Link + Clone> {
 }
 
 impl<L: Link + Clone> Subscriber<L> {
-    pub(crate) fn new(end: End<L, Topic>) -> Self {
-        Self {
-            reader: Reader::new(end.seat.link.clone(), end.place),
+    pub(crate) fn new(end: End<L, Topic>) -> Result<Self> {
+        let seat = &end.seat;
+        let reader = Reader::new(seat.link.clone(), end.place);
+        Ok(Self {
+            reader: reader.map_err(|fault| seat.explain(fault))?,
             end,
             patience: Patience::default(),
-        }
+        })
     }
 
     /// How long to look for a value before sleeping.

@@ -24,7 +24,7 @@ pub struct Found {
 pub struct Reader<M> {
     memory: M,
     topic: Topic,
-    /// Number of the value that was read last; 0: none.
+    /// Number of the value that was read last, or before the one to begin with; 0: before the first.
     seen: u32,
     /// Whether the writer has come in this generation. It does not go again.
     met: bool,
@@ -33,15 +33,23 @@ pub struct Reader<M> {
 }
 
 impl<M: Memory> Reader<M> {
-    /// Begins with the newest value if there is one.
-    pub fn new(memory: M, topic: Topic) -> Self {
-        Self {
+    /// Begins with the newest value, or with the first one if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Access`].
+    pub fn new(memory: M, topic: Topic) -> Result<Self, Fault> {
+        let mut this = Self {
             memory,
             topic,
             seen: 0,
             met: false,
             absent: 0,
+        };
+        if let Some(newest) = this.look()? {
+            this.seen = back(newest.count, 1);
         }
+        Ok(this)
     }
 
     /// Copies the newest value into `into`, in place of what was there; `None` if it was read already, or is not there:
@@ -60,13 +68,7 @@ impl<M: Memory> Reader<M> {
     ///
     /// As [`newest`](Self::newest).
     pub fn next(&mut self, into: &mut Vec<u8>) -> Result<Option<Found>, Fault> {
-        // Who begins has missed nothing.
-        let most = if self.seen == 0 {
-            1
-        } else {
-            self.topic.buffers
-        };
-        self.find(into, most)
+        self.find(into, self.topic.buffers)
     }
 
     /// Takes the oldest of the `most` newest values.
@@ -131,10 +133,7 @@ impl<M: Memory> Reader<M> {
             if self.topic.load(&self.memory, index)? != wanted {
                 return Ok(None);
             }
-            let missed = match self.seen {
-                0 => 0,
-                seen => distance(seen, value.count).saturating_sub(1),
-            };
+            let missed = distance(self.seen, value.count).saturating_sub(1);
             (self.seen, self.absent) = (value.count, 0);
             return Ok(Some(Found { missed }));
         }
