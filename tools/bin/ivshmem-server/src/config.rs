@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::bounds::{self, CLIENT_OWN_DESCRIPTORS, IN_FLIGHT, MAX_VECTORS};
+use crate::bounds::{self, CLIENT_OWN_DESCRIPTORS, MAX_VECTORS};
 use crate::error::BindError;
+use crate::in_flight::InFlight;
 use crate::succession::names;
 use crate::{Access, HugePages, MemorySource, RegionSize};
 
@@ -133,20 +134,17 @@ impl Config {
                 .sum::<u64>()
     }
 
-    /// Number of descriptors that clients which do not read can have sent to them at the same time. Each
-    /// has as many as its socket takes, which is limited so that all together can have half of the open
-    /// files that this process can have, and no client less than the kernel allows to limit.
+    /// Number of descriptors that clients which do not read can have sent to them at the same time: three quarters
+    /// of the open files that this process can have, or more if there are so many clients that the least that the
+    /// kernel lets each have is more.
     pub fn descriptors_in_flight(&self) -> u64 {
-        self.in_flight() as u64 * self.places()
+        self.in_flight().most(self.places())
     }
 
-    /// Messages that can be in the socket of a client that has not read them.
-    pub(crate) fn in_flight(&self) -> usize {
+    /// What can be in the sockets of clients.
+    pub(crate) fn in_flight(&self) -> InFlight {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let fair = limit / 2 / self.places().max(1);
-        usize::try_from(fair)
-            .unwrap_or(usize::MAX)
-            .clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end())
+        InFlight::new(limit, self.places())
     }
 
     fn places(&self) -> u64 {

@@ -65,6 +65,7 @@ mod door;
 mod doorbells;
 mod error;
 mod identity;
+mod in_flight;
 mod listener;
 mod listeners;
 mod lock;

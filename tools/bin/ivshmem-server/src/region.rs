@@ -12,9 +12,10 @@ use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
 use crate::bounds::JOIN_BURST;
-use crate::client::{Client, Progress, Received};
+use crate::client::{Client, Loan, Progress, Received};
 use crate::counters::Counters;
 use crate::doorbells::Doorbells;
+use crate::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::rate::Bucket;
@@ -29,8 +30,7 @@ use crate::{BindError, RegionConfig};
 pub(crate) struct Common<'server> {
     pub poller: &'server Poller,
     pub keeper: &'server mut Keeper,
-    /// Messages that can be in the socket of a client that has not read them.
-    pub in_flight: usize,
+    pub in_flight: &'server mut InFlight,
 }
 
 /// One shared memory and the clients that share it.
@@ -138,6 +138,7 @@ impl Region {
             interest,
             credentials: sys::credentials(socket.as_fd()).unwrap_or(Credentials::UNKNOWN),
             read_only: peer.is_some_and(|peer| peer.read_only),
+            loan: Loan::None,
             door,
             socket,
         };
@@ -239,6 +240,9 @@ impl Region {
         if let Some(client) = self.clients.remove(&number) {
             let name = names::connection(number, &client.door);
             common.keeper.drop_kept(&name);
+            if client.loan != Loan::None {
+                common.in_flight.regain();
+            }
         }
         for set in [&mut self.idle, &mut self.dirty, &mut self.starved] {
             set.remove(&number);
@@ -295,8 +299,11 @@ impl Region {
     }
 
     fn flush(&mut self, common: &mut Common<'_>, number: ConnectionId) {
-        if !self.clients.contains_key(&number) {
+        let Some(client) = self.clients.get_mut(&number) else {
             return;
+        };
+        if client.loan == Loan::Told && common.in_flight.take_back(&client.socket) {
+            client.loan = Loan::None;
         }
         let progress = self.send(common, number);
         let leaving = self.membership.is_leaving(number);
@@ -307,7 +314,13 @@ impl Region {
                 self.starved.insert(number);
                 self.complain(errno);
             }
-            Progress::Done => drop(self.idle.insert(number)),
+            Progress::Done => {
+                self.idle.insert(number);
+                let client = self.clients.get_mut(&number);
+                if let Some(client) = client.filter(|client| client.loan == Loan::Greeting) {
+                    client.loan = Loan::Told;
+                }
+            }
             Progress::Blocked => {}
         }
         let interest = Interest {
@@ -360,11 +373,13 @@ impl Region {
         let mut messages = Vec::with_capacity(AT_ONCE);
         loop {
             messages.clear();
+            let mut all = true;
             for message in self.membership.next_messages(number, AT_ONCE) {
                 match descriptor(message, &self.memory, &self.doorbells, client.read_only) {
                     Ok(fd) => messages.push((message.to_bytes(), fd)),
                     Err(errno) if !messages.is_empty() => {
                         debug!("{errno} at a later message");
+                        all = false;
                         break;
                     }
                     Err(Errno::NOENT) => return Progress::Broken(Errno::NOENT),
@@ -375,7 +390,17 @@ impl Region {
                 return Progress::Done;
             }
             match common.keeper.send(client.socket.as_fd(), number, &messages) {
-                Ok(sent) => self.membership.advance(number, sent),
+                Ok(sent) => {
+                    self.membership.advance(number, sent);
+                    // If it is for another reason than want of room, that is seen the next time.
+                    if sent < messages.len() {
+                        return Progress::Blocked;
+                    }
+                    // There were no more to be taken.
+                    if all && sent < AT_ONCE {
+                        return Progress::Done;
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Progress::Blocked,
                 Err(errno @ (Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM)) => {

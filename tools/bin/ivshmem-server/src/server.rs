@@ -16,6 +16,7 @@ use crate::admission;
 use crate::client::refuse;
 use crate::control;
 use crate::descriptors;
+use crate::in_flight::InFlight;
 use crate::listener::Listener;
 use crate::listeners::Listeners;
 use crate::poller::{Interest, Poller, Ready, Token};
@@ -60,8 +61,7 @@ pub struct Server {
     pub(crate) regions: Vec<Region>,
     pub(crate) keeper: Keeper,
     pub(crate) next_connection: u64,
-    /// Messages that can be in the socket of a client that has not read them.
-    pub(crate) in_flight: usize,
+    pub(crate) in_flight: InFlight,
 }
 
 /// How the configuration is read again, if it can be.
@@ -106,7 +106,7 @@ impl Server {
 
     /// How the server stands.
     pub fn report(&self) -> Report {
-        report(&self.regions, &self.keeper, self.in_flight)
+        report(&self.regions, &self.keeper, self.in_flight.share())
     }
 
     /// Serves clients until it is told to stop, or a successor has taken over. Then removes the
@@ -197,7 +197,7 @@ impl Server {
         let common = Common {
             poller: &self.poller,
             keeper: &mut self.keeper,
-            in_flight: self.in_flight,
+            in_flight: &mut self.in_flight,
         };
         (&mut self.regions, common)
     }
@@ -277,7 +277,7 @@ impl Server {
         let mut common = Common {
             poller: &self.poller,
             keeper: &mut self.keeper,
-            in_flight: self.in_flight,
+            in_flight: &mut self.in_flight,
         };
         admission::receive(region, &mut common, door, number, socket);
     }
@@ -303,7 +303,7 @@ impl Server {
 
     fn accept_readers(&mut self) {
         if let Some(status) = &mut self.listeners.status {
-            let report = || report(&self.regions, &self.keeper, self.in_flight);
+            let report = || report(&self.regions, &self.keeper, self.in_flight.share());
             if let Err(errno) = status.accept(&self.poller, report) {
                 self.pause_accepting(errno);
             }

@@ -8,7 +8,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use rustix::io::{fcntl_setfd, FdFlags};
+use rustix::io::{fcntl_setfd, Errno, FdFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 
 /// Who is at the other end of a UNIX socket, as of the time of its `connect()`.
@@ -86,6 +86,17 @@ pub(crate) fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32
             return Err(error);
         }
         groups.resize(needed, 0);
+    }
+}
+
+/// Bytes, as the kernel counts them, that were sent to a UNIX socket and have not been read.
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: The kernel writes one `int` to the pointer, which is to a live one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    match result {
+        0 => usize::try_from(count).map_err(|_| Errno::RANGE),
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
 }
 
