@@ -36,6 +36,10 @@ use crate::{
     index::Index,
     kapi::{
         chardev,
+        compat::{
+            pci_device_table,
+            MatchedInfo, //
+        },
         driver_data::DriverData,
         pci::{
             enable,
@@ -55,7 +59,7 @@ use crate::{
 /// The driver.
 pub(crate) struct Ivshmem;
 
-kernel::pci_device_table!(
+pci_device_table!(
     PCI_TABLE,
     <Ivshmem as pci::Driver>::IdInfo,
     [(
@@ -99,7 +103,7 @@ impl pci::Driver for Ivshmem {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound Self::IdInfo>,
+        _info: MatchedInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         memory::check(pdev)?;
         enable(pdev)?;

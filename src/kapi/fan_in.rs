@@ -27,16 +27,18 @@ use kernel::{
             Full,
             Relaxed, //
         },
-        barrier::smp_mb,
         Arc, //
     },
     types::Opaque, //
 };
 
-use super::wait::{
-    new_wait_queue,
-    Exclusive,
-    WaitQueue, //
+use super::{
+    barrier::smp_full_barrier,
+    wait::{
+        new_wait_queue,
+        Exclusive,
+        WaitQueue, //
+    }, //
 };
 
 /// A queue on a cache line of its own.
@@ -229,7 +231,7 @@ impl FanIn {
         }
         // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active`
         // asks.
-        smp_mb(Full);
+        smp_full_barrier();
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `helpers.c`: macros and inline functions of the kernel's headers.
+//! Declarations of `helpers.c`, and for some kernels of `compat.c`: macros and inline functions of
+//! the kernel's headers.
 
 use kernel::{
     bindings,
@@ -10,7 +11,10 @@ use kernel::{
     }, //
 };
 
-// The signatures are those of `helpers.c`.
+#[cfg(before_7_3)]
+use kernel::ffi::c_int;
+
+// The signatures are those of the two files.
 #[allow(improper_ctypes, reason = "the kernel's own structures")]
 unsafe extern "C" {
     /// No preconditions.
@@ -18,6 +22,43 @@ unsafe extern "C" {
 
     /// `index` if it is below `size`, else 0, also where the CPU speculates. No preconditions.
     pub(super) safe fn ivshmem_array_index_nospec(index: c_ulong, size: c_ulong) -> c_ulong;
+
+    /// `rmb()`. No preconditions.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_rmb();
+
+    /// `wmb()`. No preconditions.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_wmb();
+
+    /// Switches interrupts of this CPU off, and returns what they were. No preconditions.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_irq_save() -> c_ulong;
+
+    /// Undoes the last `ivshmem_irq_save` on this CPU, which returned `flags`. No preconditions: of
+    /// wrong flags no memory is harmed.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_irq_restore(flags: c_ulong);
+
+    /// `srcu` can be written to, and is not moved any more.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_init_srcu(srcu: *mut bindings::srcu_struct) -> c_int;
+
+    /// `srcu` is initialised.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_srcu_read_lock(srcu: *mut bindings::srcu_struct) -> c_int;
+
+    /// `srcu` is initialised, and was locked by this thread, with this result.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_srcu_read_unlock(srcu: *mut bindings::srcu_struct, index: c_int);
+
+    /// `lock` is initialised.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_lock_irqsave(lock: *mut bindings::spinlock_t) -> c_ulong;
+
+    /// `lock` is held, and was taken by `ivshmem_lock_irqsave`, which returned `flags`.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_unlock_irqrestore(lock: *mut bindings::spinlock_t, flags: c_ulong);
 
     /// No preconditions.
     pub(super) safe fn ivshmem_has_cache(cache: c_uint) -> bool;

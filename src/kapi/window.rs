@@ -28,7 +28,6 @@ use kernel::{
         VmaNew, //
     },
     new_mutex,
-    new_srcu,
     page::PAGE_SHIFT,
     prelude::*,
     revocable::Revocable,
@@ -38,11 +37,9 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        rcu::synchronize_rcu,
         Arc,
         ArcBorrow,
-        Mutex,
-        Srcu, //
+        Mutex, //
     }, //
 };
 
@@ -53,6 +50,11 @@ use super::{
         Pager, //
     },
     cache::Cache,
+    compat::{
+        new_srcu,
+        synchronize_rcu,
+        Srcu, //
+    },
     device_memory::DeviceMemory,
     frames::{
         Frames,
