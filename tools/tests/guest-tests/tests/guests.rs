@@ -12,6 +12,7 @@ mod service;
 mod guests {
     pub mod acrn;
     pub mod alone;
+    pub mod arm;
     pub mod cache;
     pub mod channel;
     pub mod churn;
@@ -97,6 +98,7 @@ const ON_REQUEST: [Other; 2] = [
             ("arm64::registers", || guests::registers::cases(ARM64)),
             ("arm64::pair", || guests::pair::cases(ARM64)),
             ("arm64::trio", || guests::trio::cases(ARM64)),
+            ("arm64::arm", || guests::arm::cases(ARM64)),
         ],
     ),
     (
