@@ -63,7 +63,7 @@ modules: kernel-accepted
 	@if [ "$$(cat $(module_dir)/kernel 2>&1)" != "$(built_for)" ]; then \
 		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; \
 		echo "Building for kernel $$(cut -d' ' -f2 $(module_dir)/kernel)$(chosen)"; fi
-	+@$(call kbuild,$(module_dir)) modules
+	+@$(call kbuild,$(module_dir)) modules || $(if $(in_kernel),exit,tools/scripts/kdir-check --failed $(kdir))
 
 .PHONY: kernel-accepted
 kernel-accepted: $(kernel_needs)

@@ -21,7 +21,6 @@
 use kernel::{
     fs,
     io::Io,
-    pci,
     prelude::*,
     sync::{
         atomic::{
@@ -56,6 +55,10 @@ use crate::{
         barrier::write_barrier,
         cache::Cache,
         dma_buf::Exports,
+        compat::{
+            not_supported,
+            DevresBar, //
+        },
         trace,
         window::Window, //
     },
@@ -63,7 +66,7 @@ use crate::{
 };
 
 /// The registers, inaccessible once the device is unbound.
-pub(crate) type Registers = pci::DevresBar<{ regs::END }>;
+pub(crate) type Registers = DevresBar<{ regs::END }>;
 
 /// What was found out when the device was bound and does not change.
 pub(crate) struct Properties {
@@ -201,7 +204,7 @@ impl Device {
     /// question.
     pub(crate) fn check_can_ring(&self) -> Result {
         if self.properties.vectors_offered == 0 {
-            return Err(EOPNOTSUPP);
+            return Err(not_supported());
         }
         Ok(())
     }
@@ -209,7 +212,7 @@ impl Device {
     /// `EOPNOTSUPP` if no vector is armed, so that nothing can ever be pending.
     pub(crate) fn check_can_wait(&self) -> Result {
         if self.properties.vectors == 0 {
-            return Err(EOPNOTSUPP);
+            return Err(not_supported());
         }
         Ok(())
     }

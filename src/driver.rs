@@ -37,6 +37,10 @@ use crate::{
     kapi::{
         chardev,
         dma_buf::Exports,
+        compat::{
+            pci_device_table,
+            MatchedInfo, //
+        },
         driver_data::DriverData,
         pci::{
             enable,
@@ -56,7 +60,7 @@ use crate::{
 /// The driver.
 pub(crate) struct Ivshmem;
 
-kernel::pci_device_table!(
+pci_device_table!(
     PCI_TABLE,
     <Ivshmem as pci::Driver>::IdInfo,
     [(
@@ -125,7 +129,7 @@ impl pci::Driver for Ivshmem {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound Self::IdInfo>,
+        _info: MatchedInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         memory::check(pdev)?;
         enable(pdev)?;

@@ -24,7 +24,6 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        barrier::smp_mb,
         Arc, //
     }, //
 };
@@ -45,7 +44,10 @@ use crate::{
     },
     kapi::{
         atomic::read_once,
-        barrier::read_barrier,
+        barrier::{
+            read_barrier,
+            smp_full_barrier, //
+        },
         eventfd::EventFd,
         fan_in::Sources,
         irq::IrqContext,
@@ -234,7 +236,7 @@ impl Events {
         // An interrupt that does not see the new number was counted before this look, and one that
         // is counted after it sees the number. One that does both waits for the lock, and then
         // finds that it came before the binding.
-        smp_mb(Full);
+        smp_full_barrier();
         let now = self.seq(vector);
         // Where one is replaced, an interrupt may have been counted whose handler waits for the
         // lock to signal it: it is the new one's.

@@ -26,29 +26,34 @@ mod parameters;
 mod vectors;
 
 // `kernel::module_pci_driver!`, with an adapter of our own.
-kernel::module_driver!(<T>, kapi::pci_driver::Adapter<T>, {
-    type: driver::Ivshmem,
-    name: "ivshmem_rs",
-    authors: ["The ivshmem-rs developers"],
-    description: "Inter-VM shared memory: memory, doorbells and events for programs",
-    license: "GPL v2",
-    imports_ns: ["DMA_BUF"],
-    params: {
-        cache: u32 {
-            default: 0,
-            description: "Cache type: 0 automatic, 1 write-back, 2 write-combining, 3 uncached",
-        },
-        map_registers: bool {
-            default: false,
-            description: "Let programs map the register page, where it holds nothing else",
-        },
-        max_vectors: u32 {
-            default: 8,
-            description: "Most interrupt vectors to arm, 1 to 64",
-        },
-        peer_id: i32 {
-            default: -1,
-            description: "Peer ID to report instead of the device's (-1: the device's)",
-        },
-    },
-});
+macro_rules! declare {
+    ($flag:ident, $off:literal) => {
+        kernel::module_driver!(<T>, kapi::pci_driver::Adapter<T>, {
+            type: driver::Ivshmem,
+            name: "ivshmem_rs",
+            authors: ["The ivshmem-rs developers"],
+            description: "Inter-VM shared memory: memory, doorbells and events for programs",
+            license: "GPL v2",
+            imports_ns: ["DMA_BUF"],
+            params: {
+                cache: u32 {
+                    default: 0,
+                    description: "Cache type: 0 auto, 1 write-back, 2 write-combining, 3 uncached",
+                },
+                map_registers: $flag {
+                    default: $off,
+                    description: "Let programs map the register page, where it holds nothing else",
+                },
+                max_vectors: u32 {
+                    default: 8,
+                    description: "Most interrupt vectors to arm, 1 to 64",
+                },
+                peer_id: i32 {
+                    default: -1,
+                    description: "Peer ID to report instead of the device's (-1: the device's)",
+                },
+            },
+        });
+    };
+}
+kapi::compat::with_flag_type!(declare);

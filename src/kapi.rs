@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel interfaces that the `kernel` crate of Linux 7.3 does not offer yet.
+//! Kernel interfaces that the `kernel` crate does not offer yet.
 //!
 //! All unsafe code of the module is below this file, and its only C. Each item has the shape that
 //! it would have upstream, and goes away when upstream has it:
@@ -18,7 +18,7 @@
 //! - [`dma_buf`]: the exporter's side of `linux/dma-buf.h`. Would be replaced by an abstraction of
 //!   dma-bufs.
 //! - [`eventfd`]: `linux/eventfd.h`. Would be replaced by an eventfd abstraction.
-//! - [`barrier`], [`spinlock`]: names that move between releases; a lock for handlers.
+//! - [`barrier`], [`compat`]: what moved between the kernels that the module is built for.
 //! - [`device_memory`]: device memory that the kernel maps cached. Would be replaced by
 //!   `kernel::io`.
 //! - [`fan_in`]: a wait queue that is fed by several others.
@@ -30,6 +30,7 @@
 //!   `kernel::pci::Device`.
 //! - [`shared_page`]: a page that programs map read-only. Would be replaced by methods of
 //!   `kernel::page::Page`.
+//! - [`spinlock`]: a lock for handlers. Would be replaced by a method of `SpinLockIrq`.
 //! - [`trace`]: tracepoints of a module. Would be replaced by `kernel::tracepoint`, in the tree.
 //! - [`user`]: values from and to user memory. Would be replaced by `kernel::uaccess` for types of
 //!   `zerocopy`.
@@ -44,8 +45,12 @@ pub(crate) mod bar;
 pub(crate) mod barrier;
 pub(crate) mod cache;
 pub(crate) mod chardev;
+pub(crate) mod compat;
 pub(crate) mod device_memory;
-#[cfg_attr(not(CONFIG_DMA_SHARED_BUFFER), path = "kapi/no_dma_buf.rs")]
+#[cfg_attr(
+    any(before_7_3, not(CONFIG_DMA_SHARED_BUFFER)),
+    path = "kapi/no_dma_buf.rs"
+)]
 pub(crate) mod dma_buf;
 pub(crate) mod driver_data;
 pub(crate) mod eventfd;

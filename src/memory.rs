@@ -28,6 +28,7 @@ use crate::{
             BarRegion, //
         },
         cache::Cache,
+        compat::not_supported,
         device_memory::{
             guest_is_encrypted,
             DeviceMemory, //
@@ -105,7 +106,7 @@ pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<DeviceMemory> {
             "this machine has no {} memory for programs: leave out cache=\n",
             cache.name()
         );
-        return Err(EOPNOTSUPP);
+        return Err(not_supported());
     }
     let region = BarRegion::new(pdev, BAR_MEMORY, c"ivshmem_rs").inspect_err(|error| {
         dev_err!(

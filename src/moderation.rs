@@ -37,7 +37,7 @@ const OVERHEAD_NS: i64 = 2_000;
 /// No vector is held back for longer than this.
 const LONGEST_PAUSE_NS: i64 = 2_000_000;
 
-/// The share is that of a window of this length at the most.
+/// The share is that of a window, which ends with the first sample after this time.
 const WINDOW_NS: i64 = 20_000_000;
 
 /// How long a vector is held back, in times of what its last interrupts took.
@@ -129,13 +129,15 @@ impl Moderation {
             return false;
         };
         let elapsed = now - cpu.since.load(Relaxed);
+        let busy = cpu.busy.load(Relaxed).saturating_add(took);
+        // A window can be longer, on a machine so slow that one sample lasts for it. After a time
+        // without interrupts it is so long that nothing exceeds half of it.
         if elapsed > WINDOW_NS {
             cpu.since.store(now, Relaxed);
             cpu.busy.store(0, Relaxed);
-            return false;
+        } else {
+            cpu.busy.store(busy, Relaxed);
         }
-        let busy = cpu.busy.load(Relaxed).saturating_add(took);
-        cpu.busy.store(busy, Relaxed);
         busy > elapsed / 2
     }
 

@@ -23,7 +23,6 @@ use kernel::{
     },
     iov::IovIterDest,
     mm::virt::VmaNew,
-    module::this_module,
     prelude::*,
     seq_file::SeqFile,
     str::CString,
@@ -33,9 +32,12 @@ use kernel::{
     }, //
 };
 
-use super::wait::{
-    PollTable,
-    WaitQueue, //
+use super::{
+    compat::OWNER,
+    wait::{
+        PollTable,
+        WaitQueue, //
+    }, //
 };
 
 /// An open file of a character device.
@@ -153,7 +155,7 @@ type Private<T> = Pin<KBox<T>>;
 
 impl<T: OpenFile> Operations<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
-        owner: this_module::<crate::LocalModule>().as_ptr(),
+        owner: OWNER,
         open: Some(Self::open),
         // Nothing is ever kept back from the memory: there is nothing to write.
         fsync: Some(bindings::noop_fsync),

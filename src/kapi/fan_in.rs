@@ -27,7 +27,6 @@ use kernel::{
             Full,
             Relaxed, //
         },
-        barrier::smp_mb,
         Arc, //
     },
     types::Opaque, //
@@ -35,6 +34,7 @@ use kernel::{
 
 use super::{
     atomic::read_once,
+    barrier::smp_full_barrier,
     wait::{
         new_wait_queue,
         Exclusive,
@@ -232,7 +232,7 @@ impl FanIn {
         }
         // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active`
         // asks.
-        smp_mb(Full);
+        smp_full_barrier();
     }
 }
 

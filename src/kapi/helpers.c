@@ -155,6 +155,13 @@ static vm_fault_t insert_pmds(struct vm_fault *vmf, unsigned long start, unsigne
 }
 #endif
 
+/* Entries without a page are not for areas that copy what is written to: vma_is_cow_mapping(). */
+static bool may_show_frames(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & VM_PFNMAP) &&
+	       (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE;
+}
+
 /*
  * Puts the page frames from @pfn on between @start and @end, where there are none yet: small pages,
  * all in the table that the fault's is in.
@@ -170,7 +177,7 @@ vm_fault_t ivshmem_insert_ptes(struct vm_fault *vmf, unsigned long start, unsign
 	 */
 	if (pmd_present(pmd) && pmd_leaf(pmd))
 		return VM_FAULT_NOPAGE;
-	if (WARN_ON_ONCE(!(vmf->vma->vm_flags & VM_PFNMAP) || vma_is_cow_mapping(vmf->vma)))
+	if (WARN_ON_ONCE(!may_show_frames(vmf->vma)))
 		return VM_FAULT_SIGBUS;
 	return insert_ptes(vmf, start, end, pfn);
 }
@@ -179,7 +186,7 @@ vm_fault_t ivshmem_insert_ptes(struct vm_fault *vmf, unsigned long start, unsign
 vm_fault_t ivshmem_insert_pmds(struct vm_fault *vmf, unsigned long start, unsigned long end,
 			       unsigned long pfn)
 {
-	if (WARN_ON_ONCE(!(vmf->vma->vm_flags & VM_PFNMAP) || vma_is_cow_mapping(vmf->vma)))
+	if (WARN_ON_ONCE(!may_show_frames(vmf->vma)))
 		return VM_FAULT_SIGBUS;
 	/*
 	 * A write where entries are made read-only, because the kernel tracks which pages

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `helpers.c` and `dma_map.c`: macros and inline functions of the kernel's
-//! headers.
+//! Declarations of `helpers.c`, `dma_map.c`, and for some kernels of `compat.c`: macros and inline
+//! functions of the kernel's headers.
 
 use kernel::{
     bindings,
@@ -11,7 +11,7 @@ use kernel::{
     }, //
 };
 
-// The signatures are those of `helpers.c` and `dma_map.c`.
+// The signatures are those of these files.
 #[allow(improper_ctypes, reason = "the kernel's own structures")]
 unsafe extern "C" {
     /// No preconditions.
@@ -22,6 +22,30 @@ unsafe extern "C" {
 
     /// May sleep.
     pub(super) safe fn ivshmem_cond_resched();
+    /// `rmb()`. No preconditions.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_rmb();
+
+    /// `wmb()`. No preconditions.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_wmb();
+
+    /// Switches interrupts of this CPU off, and returns what they were. No preconditions.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_irq_save() -> c_ulong;
+
+    /// Undoes the last `ivshmem_irq_save` on this CPU, which returned `flags`. No preconditions: of
+    /// wrong flags no memory is harmed.
+    #[cfg(before_7_3)]
+    pub(super) safe fn ivshmem_irq_restore(flags: c_ulong);
+
+    /// `lock` is initialised.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_lock_irqsave(lock: *mut bindings::spinlock_t) -> c_ulong;
+
+    /// `lock` is held, and was taken by `ivshmem_lock_irqsave`, which returned `flags`.
+    #[cfg(before_7_3)]
+    pub(super) fn ivshmem_unlock_irqrestore(lock: *mut bindings::spinlock_t, flags: c_ulong);
 
     /// No preconditions.
     pub(super) safe fn ivshmem_has_cache(cache: c_uint) -> bool;

@@ -35,7 +35,15 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::pci::as_raw;
+#[cfg(not(CONFIG_PREEMPT_RT))]
+use super::compat::local_interrupt_disable;
+use super::{
+    compat::{
+        HANDLED,
+        NO_RESTART, //
+    },
+    pci::as_raw, //
+};
 
 /// Proof that the holder runs as an interrupt handler does: with interrupts of this CPU off, or on
 /// a PREEMPT_RT kernel, where spinlocks sleep and handlers are threads.
@@ -50,7 +58,7 @@ impl IrqContext {
     pub(crate) fn enter<R>(f: impl FnOnce(&Self) -> R) -> R {
         // On PREEMPT_RT, what a handler takes are sleeping locks, for which interrupts must be on.
         #[cfg(not(CONFIG_PREEMPT_RT))]
-        let _off = kernel::interrupt::local_interrupt_disable();
+        let _off = local_interrupt_disable();
         // INVARIANT: Interrupts are off until `_off` is dropped, or this is PREEMPT_RT.
         f(&Self(PhantomData))
     }
@@ -299,7 +307,7 @@ unsafe extern "C" fn handle<H: Handler>(_: c_int, line: *mut c_void) -> bindings
     if let Some(time) = line.handler.handle(&IrqContext(PhantomData)) {
         line.pause(time);
     }
-    bindings::irqreturn::IRQ_HANDLED
+    HANDLED
 }
 
 /// # Safety
@@ -312,5 +320,5 @@ unsafe extern "C" fn end_pause<H: Handler>(
     // waited for this call.
     let line = unsafe { &*container_of!(Opaque::cast_from(timer), Line<H>, timer) };
     line.enable();
-    bindings::hrtimer_restart::HRTIMER_NORESTART
+    NO_RESTART
 }

@@ -7,7 +7,10 @@ use kernel::{
     sync::Arc, //
 };
 
-use super::window::Window;
+use super::{
+    compat::not_supported,
+    window::Window, //
+};
 
 /// The dma-bufs of a window's memory: none.
 pub(crate) struct Exports {
@@ -32,7 +35,7 @@ impl Exports {
         _writable: bool,
         _close_on_exec: bool,
     ) -> Result<i32> {
-        Err(EOPNOTSUPP)
+        Err(not_supported())
     }
 
     pub(crate) fn pause(&self) {}

@@ -3,19 +3,19 @@
 //! A spinlock that interrupt handlers take too.
 //!
 //! `kernel::sync::SpinLockIrq`, with a way in for handlers that costs them no more than a plain
-//! spinlock, and without its name, which kernels before 7.3 do not have.
+//! spinlock, where the kernel has it.
 
 use core::ops::DerefMut;
 
 use kernel::{
     prelude::*,
-    sync::{
-        LockClassKey,
-        SpinLockIrq, //
-    }, //
+    sync::LockClassKey, //
 };
 
-use super::irq::IrqContext;
+use super::{
+    compat::SpinLockIrq,
+    irq::IrqContext, //
+};
 
 /// Data behind a spinlock that is taken with interrupts off.
 #[pin_data]
@@ -45,14 +45,14 @@ impl<T: Unpin> IrqSpinLock<T> {
         &'a self,
         _context: &'a IrqContext,
     ) -> impl DerefMut<Target = T> + 'a {
-        #[cfg(not(CONFIG_PREEMPT_RT))]
+        #[cfg(not(any(CONFIG_PREEMPT_RT, before_7_3)))]
         {
             // SAFETY: By the invariant of `IrqContext`, interrupts are off, and stay so for as long
             // as the context is borrowed.
             let off = unsafe { kernel::interrupt::LocalInterruptDisabled::assume_disabled() };
             self.inner.lock_with(off)
         }
-        #[cfg(CONFIG_PREEMPT_RT)]
+        #[cfg(any(CONFIG_PREEMPT_RT, before_7_3))]
         self.inner.lock()
     }
 }

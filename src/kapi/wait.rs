@@ -16,14 +16,7 @@ use kernel::{
     bindings,
     prelude::*,
     sync::{
-        barrier::{
-            smp_mb,
-            Full, //
-        },
-        lock::{
-            spinlock::SpinLockIrqBackend,
-            Backend, //
-        },
+        lock::Backend,
         LockClassKey, //
     },
     task::{
@@ -33,7 +26,11 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::helpers;
+use super::{
+    barrier::smp_full_barrier,
+    compat::SpinLockIrqBackend,
+    helpers, //
+};
 
 /// How long to sleep.
 #[derive(Clone, Copy)]
@@ -42,6 +39,20 @@ pub(crate) enum Timeout {
     Infinite,
     /// At most so many nanoseconds of CLOCK_MONOTONIC from now; 0 only tests the condition.
     Nanoseconds(i64),
+}
+
+/// Calls `f` with `lock` held.
+///
+/// # Safety
+///
+/// `lock` must be initialised, and may be taken here.
+unsafe fn with_lock<B: Backend, R>(lock: *mut B::State, f: impl FnOnce() -> R) -> R {
+    // SAFETY: Initialised, as the caller promises.
+    let state = unsafe { B::lock(lock) };
+    let result = f();
+    // SAFETY: Taken above, with this state.
+    unsafe { B::unlock(lock, &state) };
+    result
 }
 
 /// The readiness that a waker announces and `poll` reports.
@@ -129,12 +140,7 @@ impl WaitQueue {
         // SAFETY: The queue is initialised.
         let (lock, list) = unsafe { (&raw mut (*head).lock, &raw mut (*head).head) };
         // SAFETY: The lock is initialised, and lives as long as the queue.
-        // This lock keeps no state in its guard.
-        let () = unsafe { SpinLockIrqBackend::lock(lock) };
-        let result = f(list);
-        // SAFETY: Taken above.
-        unsafe { SpinLockIrqBackend::unlock(lock, &()) };
-        result
+        unsafe { with_lock::<SpinLockIrqBackend, R>(lock, || f(list)) }
     }
 
     /// Wakes the sleepers, and those pollers that asked for one of the `readiness` bits of
@@ -142,7 +148,7 @@ impl WaitQueue {
     ///
     /// Whatever the caller did before is seen by whoever enters the queue afterwards.
     pub(crate) fn wake(&self, readiness: u32, exclusive: Exclusive) {
-        smp_mb(Full);
+        smp_full_barrier();
         self.wake_after_barrier(readiness, exclusive);
     }
 

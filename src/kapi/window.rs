@@ -38,7 +38,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        rcu::synchronize_rcu,
         Arc,
         ArcBorrow,
         Mutex, //
@@ -52,6 +51,7 @@ use super::{
         Pager, //
     },
     cache::Cache,
+    compat::synchronize_rcu,
     device_memory::DeviceMemory,
     frames::{
         Frames,

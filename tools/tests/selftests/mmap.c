@@ -97,6 +97,22 @@ TEST(each_page_is_a_page_of_its_own)
 		ASSERT_EQ(page ^ 0x5a5a5a5a, words[page * (PAGE_BYTES / 4)]);
 }
 
+/* On arm64, the same accesses to a mapping of the type that registers have end in SIGBUS. */
+TEST(words_need_no_alignment)
+{
+	struct unaligned {
+		uint64_t value;
+	} __attribute__((packed));
+	char *page = must_map(dev_open(O_RDWR), MEMORY, 0, PAGE_BYTES, READ_WRITE);
+
+	for (size_t at = 0; at < 16; at++) {
+		volatile struct unaligned *word = (volatile struct unaligned *)(page + at);
+
+		word->value = 0x0123456789abcdef + at;
+		EXPECT_EQ(0x0123456789abcdef + at, word->value);
+	}
+}
+
 TEST(past_the_end_is_EINVAL)
 {
 	int fd = dev_open(O_RDWR);

@@ -12,6 +12,7 @@ mod service;
 mod guests {
     pub mod acrn;
     pub mod alone;
+    pub mod arm;
     pub mod cache;
     pub mod channel;
     pub mod churn;
@@ -86,19 +87,33 @@ const OTHERS: [Other; 2] = [
 ];
 
 const ARM64: Kernel = Kernel::named("arm64");
+const OLDER: Kernel = Kernel::named("7.2");
 
-/// A kernel that differs in more, and takes longer to make: only when it is chosen.
-const ON_REQUEST: [Other; 1] = [(
-    "arm64",
-    &[
-        ("arm64::load", || guests::load::cases(ARM64)),
-        ("arm64::alone", || guests::alone::cases_on(ARM64)),
-        ("arm64::unplug", || guests::unplug::cases(ARM64)),
-        ("arm64::registers", || guests::registers::cases(ARM64)),
-        ("arm64::pair", || guests::pair::cases(ARM64)),
-        ("arm64::trio", || guests::trio::cases(ARM64)),
-    ],
-)];
+/// Those that differ in more, and take longer to make: only when they are chosen.
+const ON_REQUEST: [Other; 2] = [
+    (
+        "arm64",
+        &[
+            ("arm64::load", || guests::load::cases(ARM64)),
+            ("arm64::alone", || guests::alone::cases_on(ARM64)),
+            ("arm64::unplug", || guests::unplug::cases(ARM64)),
+            ("arm64::registers", || guests::registers::cases(ARM64)),
+            ("arm64::pair", || guests::pair::cases(ARM64)),
+            ("arm64::trio", || guests::trio::cases(ARM64)),
+            ("arm64::arm", || guests::arm::cases(ARM64)),
+        ],
+    ),
+    (
+        "7.2",
+        &[
+            ("7.2::load", || guests::load::cases(OLDER)),
+            ("7.2::alone", || guests::alone::cases_on(OLDER)),
+            ("7.2::unplug", || guests::unplug::cases(OLDER)),
+            ("7.2::registers", || guests::registers::cases(OLDER)),
+            ("7.2::pair", || guests::pair::cases(OLDER)),
+        ],
+    ),
+];
 
 /// The sets for the kernel that was chosen, or those of every run.
 fn sets() -> Vec<(&'static str, Cases)> {

@@ -50,11 +50,12 @@ impl Arch {
     }
 
     /// The kernel's parameters for this machine. On a busy host an emulated timer of a PC does not tick within the time
-    /// that the kernel gives it for a test.
+    /// that the kernel gives it for a test. Without ACPI the kernel itself handles hot-plugging, and QEMU's ports do not
+    /// tell it of a device while it has them asleep.
     pub(crate) fn parameters(self) -> &'static str {
         match self {
             Self::X86 => "console=ttyS0 no_timer_check",
-            Self::Arm64 => "console=ttyAMA0",
+            Self::Arm64 => "console=ttyAMA0 pcie_port_pm=off",
         }
     }
 
