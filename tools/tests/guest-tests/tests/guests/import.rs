@@ -16,7 +16,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     let kernel = Kernel::DEFAULT;
     let program = artefacts::program("import", Width::Bits64)?;
     let builder = kernel
-        .guest()?
+        .guest()
         .cpus(2)
         .root_ports(1)
         .module(kernel.module()?)
