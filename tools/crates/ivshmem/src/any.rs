@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     forward_memory, Bell, Doorbell, Endpoint, Error, Function, Info, Link, Locking,
-    ResourceEndpoint, Result, Sysfs, Waiter,
+    ResourceEndpoint, Result, Sysfs, VfioEndpoint, Waiter,
 };
 
 /// A guest's end by the best way that there is: the driver `ivshmem_rs` if it is bound, else what a stock kernel has.
@@ -18,6 +18,8 @@ use crate::{
 pub enum AnyEndpoint {
     /// Through the driver.
     Driver(Endpoint),
+    /// Through vfio-pci.
+    Vfio(VfioEndpoint),
     /// Through files of sysfs.
     Resource(ResourceEndpoint),
 }
@@ -28,6 +30,8 @@ pub enum AnyEndpoint {
 pub enum Way {
     /// Through the driver: everything.
     Driver,
+    /// Through vfio-pci: see [`VfioEndpoint`].
+    Vfio,
     /// Through files of sysfs: see [`ResourceEndpoint`].
     Resource,
 }
@@ -37,6 +41,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Driver => "the driver ivshmem_rs",
+            Self::Vfio => "vfio-pci: the memory is not cached, and no other program has the device",
             Self::Resource => {
                 "the files of sysfs: the memory is not cached, and looked at again and again, as nothing interrupts"
             }
@@ -49,7 +54,8 @@ impl AnyEndpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::NoNode`] if there is no such device; those of [`Endpoint::open`] and [`ResourceEndpoint::open`].
+    /// [`Error::NoNode`] if there is no such device; those of [`Endpoint::open`], [`VfioEndpoint::open`] and
+    /// [`ResourceEndpoint::open`].
     pub fn open(bus_id: &str) -> Result<Self> {
         let functions = Sysfs::default().functions();
         let function = functions.iter().find(|function| function.bus_id == bus_id);
@@ -62,9 +68,10 @@ impl AnyEndpoint {
     ///
     /// As [`open`](Self::open).
     pub fn of(function: &Function) -> Result<Self> {
-        match function.node() {
-            Some(node) => Endpoint::open(node).map(Self::Driver),
-            None => ResourceEndpoint::open(function).map(Self::Resource),
+        match (function.node(), function.driver.as_deref()) {
+            (Some(node), _) => Endpoint::open(node).map(Self::Driver),
+            (None, Some("vfio-pci")) => VfioEndpoint::open(function).map(Self::Vfio),
+            (None, _) => ResourceEndpoint::open(function).map(Self::Resource),
         }
     }
 
@@ -72,6 +79,7 @@ impl AnyEndpoint {
     pub fn way(&self) -> Way {
         match self {
             Self::Driver(_) => Way::Driver,
+            Self::Vfio(_) => Way::Vfio,
             Self::Resource(_) => Way::Resource,
         }
     }
@@ -80,6 +88,7 @@ impl AnyEndpoint {
     pub fn info(&self) -> &Info {
         match self {
             Self::Driver(end) => end.info(),
+            Self::Vfio(end) => end.info(),
             Self::Resource(end) => end.info(),
         }
     }
@@ -87,6 +96,7 @@ impl AnyEndpoint {
     fn link(&self) -> &dyn Link {
         match self {
             Self::Driver(end) => end,
+            Self::Vfio(end) => end,
             Self::Resource(end) => end,
         }
     }

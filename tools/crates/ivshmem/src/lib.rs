@@ -62,6 +62,7 @@ mod memory;
 mod poll;
 mod resource;
 mod sysfs;
+mod vfio;
 
 pub use any::{AnyEndpoint, Way};
 #[cfg(feature = "tokio")]
@@ -82,3 +83,4 @@ pub use mapping::{Access, Mapping};
 pub use memory::{AccessError, Memory};
 pub use resource::ResourceEndpoint;
 pub use sysfs::{Function, Sysfs};
+pub use vfio::VfioEndpoint;

@@ -40,21 +40,31 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             .name("stock")
             .kernel(kernel.image())
             .module(kernel.module("drivers/uio/uio"))
-            .module(kernel.module("drivers/uio/uio_pci_generic"));
+            .module(kernel.module("drivers/uio/uio_pci_generic"))
+            .module(kernel.module("virt/lib/irqbypass"))
+            .module(kernel.module("drivers/vfio/vfio"))
+            .module(kernel.module("drivers/vfio/vfio_iommu_type1"))
+            .module(kernel.module("drivers/vfio/pci/vfio-pci-core"))
+            .module(kernel.module("drivers/vfio/pci/vfio-pci"))
+            .qemu_args(["-device", "intel-iommu,intremap=on"])
+            .append("intel_iommu=on");
         let modern = guest.name("modern").module(&module);
         Ok(Fleet {
             guests: boot_all(&[stock, modern])?,
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 8] = [
         ("doctor_says_how_to_do_without_the_module", doctor),
-        ("memory_is_shared", memory),
+        ("memory_is_shared", |pair| {
+            memory(pair, "the files of sysfs")
+        }),
         ("it_rings_a_machine_with_the_module", ring),
         ("it_cannot_be_rung_and_says_so", no_interrupts),
         ("a_word_that_the_other_changes_ends_its_wait", wait_word),
         ("files_go_both_ways", copy),
         ("under_uio_pci_generic_it_is_the_same", uio),
+        ("under_vfio_pci_it_is_rung_too", vfio),
     ];
     let trial = |(name, case): (&str, Case)| {
         lab.trial(format!("stock::{name}"), move |fleet| {
@@ -107,14 +117,16 @@ fn doctor(pair: &Pair) -> Result<(), Failed> {
     Ok(())
 }
 
-fn memory(pair: &Pair) -> Result<(), Failed> {
+/// Words go both ways, and the program says by which `way`.
+fn memory(pair: &Pair, way: &str) -> Result<(), Failed> {
     pair.bare("poke", "0x1000 0x11223344")?.check()?;
     let seen = run(pair.modern, "peek 0x1000")?.check()?.stdout_text();
     assert!(seen.contains("11223344"), "{seen}");
     run(pair.modern, "poke 0x2000 0x55667788")?.check()?;
     let seen = pair.bare("peek", "0x2000")?.check()?;
     assert!(seen.stdout_text().contains("55667788"));
-    assert!(seen.stderr_text().contains("by the files of sysfs"));
+    let note = format!("note: by {way}");
+    assert!(seen.stderr_text().contains(&note), "{}", seen.stderr_text());
     Ok(())
 }
 
@@ -196,22 +208,47 @@ fn copy(pair: &Pair) -> Result<(), Failed> {
     )
 }
 
+impl Pair<'_> {
+    /// Does something while another stock driver has the device.
+    fn under(&self, driver: &str, does: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+        let address = &self.address;
+        let choice = format!("/sys/bus/pci/devices/{address}/driver_override");
+        let bound = format!("/sys/bus/pci/drivers/{driver}");
+        let bind = format!(
+            "echo {driver} >{choice}; echo {address} >/sys/bus/pci/drivers_probe; [ -e {bound}/{address} ]"
+        );
+        self.stock.shell(&bind)?.check()?;
+        does()?;
+        let unbind = format!("echo {address} >{bound}/unbind; echo >{choice}");
+        self.stock.shell(&unbind)?.check()?;
+        Ok(())
+    }
+}
+
 /// A driver that claims nothing is in nobody's way.
 fn uio(pair: &Pair) -> Result<(), Failed> {
-    let Pair { stock, address, .. } = pair;
-    let driver = "/sys/bus/pci/drivers/uio_pci_generic";
-    stock
-        .shell(&format!(
-            "echo uio_pci_generic >/sys/bus/pci/devices/{address}/driver_override
-             echo {address} >/sys/bus/pci/drivers_probe; [ -e {driver}/{address} ]"
-        ))?
-        .check()?;
-    memory(pair)?;
-    ring(pair)?;
-    stock
-        .shell(&format!(
-            "echo {address} >{driver}/unbind; echo >/sys/bus/pci/devices/{address}/driver_override"
-        ))?
-        .check()?;
-    Ok(())
+    pair.under("uio_pci_generic", || {
+        memory(pair, "the files of sysfs")?;
+        ring(pair)
+    })
+}
+
+/// With an IOMMU there are interrupts.
+fn vfio(pair: &Pair) -> Result<(), Failed> {
+    pair.under("vfio-pci", || {
+        memory(pair, "vfio-pci")?;
+        ring(pair)?;
+        let wait = ["wait", "--vectors", "1", "--timeout", &limit_argument()];
+        let waiter = pair.stock.command(pair.bare_command(&wait)).spawn()?;
+        let peers = "for peer in 0 1; do ivshmemctl ring $peer 1; done";
+        let script = format!("until [ -e /woken ]; do {peers}; sleep 0.1; done >/dev/null 2>&1");
+        let ringer = pair.modern.command(["sh", "-c", &script]).spawn()?;
+        let woken = waiter.wait();
+        pair.modern.shell("touch /woken")?.check()?;
+        ringer.wait()?;
+        pair.modern.shell("rm /woken")?.check()?;
+        let said = woken?.check()?.stdout_text();
+        assert!(said.contains("rung on 1"), "{said}");
+        copy(pair)
+    })
 }
