@@ -47,10 +47,7 @@ pub(crate) mod cache;
 pub(crate) mod chardev;
 pub(crate) mod compat;
 pub(crate) mod device_memory;
-#[cfg_attr(
-    any(before_7_3, not(CONFIG_DMA_SHARED_BUFFER)),
-    path = "kapi/no_dma_buf.rs"
-)]
+#[cfg_attr(not(dma_bufs), path = "kapi/no_dma_buf.rs")]
 pub(crate) mod dma_buf;
 pub(crate) mod driver_data;
 pub(crate) mod eventfd;

@@ -71,6 +71,7 @@ impl Frames {
     }
 
     /// Physical address of the first byte.
+    #[cfg(dma_bufs)]
     pub(super) fn start(self) -> u64 {
         self.start
     }

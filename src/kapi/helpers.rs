@@ -74,6 +74,7 @@ unsafe extern "C" {
 
     /// `size` bytes from `start` are memory of a device, and `dev` is bound to a driver that asks
     /// for them. May sleep. `Err` as a pointer; see `dma_map.c`.
+    #[cfg(dma_bufs)]
     pub(super) fn ivshmem_dma_map(
         dev: *mut bindings::device,
         start: bindings::phys_addr_t,
@@ -83,6 +84,7 @@ unsafe extern "C" {
 
     /// `table` is what `ivshmem_dma_map` made with the same other arguments, and is not used any
     /// more.
+    #[cfg(dma_bufs)]
     pub(super) fn ivshmem_dma_unmap(
         dev: *mut bindings::device,
         table: *mut bindings::sg_table,

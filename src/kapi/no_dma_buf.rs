@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In place of `dma_buf.rs` where the kernel has no dma-bufs: none can be made.
+//! In place of `dma_buf.rs` where Kbuild does not set `dma_bufs`: none can be made.
 
 use kernel::{
     prelude::*,

@@ -229,11 +229,13 @@ impl Window {
     }
 
     /// Physical address of byte `offset`. The memory may be gone: see [`Window::close`].
+    #[cfg(dma_bufs)]
     pub(super) fn physical(&self, offset: u64) -> u64 {
         self.frames.start() + offset
     }
 
     /// The page of a file that shows byte `offset`, a multiple of the page size.
+    #[cfg(dma_bufs)]
     pub(super) fn page_of_file(&self, offset: u64) -> c_ulong {
         // CAST: Both are 64 bits wide.
         ((self.base + offset) >> PAGE_SHIFT) as c_ulong

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Access, Device, Doorbell, Endpoint, Link, Memory, Mode, Sysfs};
+use ivshmem::{
+    Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs,
+};
 use ivshmem_peer::{JoinError, Peer};
 
 use crate::exit::{failure, Exit};
@@ -22,6 +24,8 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 #[derive(Args, Clone, Debug)]
 pub struct DeviceName {
     /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
+    ///
+    /// By its address, root reaches a device also where the driver is not loaded: slower, and without interrupts.
     #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV")]
     device: Option<String>,
 }
@@ -48,22 +52,51 @@ pub enum Opened {
     Peer(Peer, PathBuf),
 }
 
+/// What a name stands for.
+enum Named {
+    /// A node of the driver.
+    Node(PathBuf),
+    /// A device to which the driver is not bound.
+    Unbound(Function),
+}
+
 impl DeviceName {
-    /// The node.
-    fn path(&self) -> Result<PathBuf> {
+    fn find(&self) -> Result<Named> {
         let name = self.device.as_deref().unwrap_or("0");
         if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(':') {
-            return node_of(name);
+            let function = function_at(name)?;
+            return Ok(match function.node() {
+                Some(node) => Named::Node(node),
+                None => Named::Unbound(function),
+            });
         }
-        Ok(match name.parse::<u32>() {
+        Ok(Named::Node(match name.parse::<u32>() {
             Ok(number) => format!("/dev/ivshmem{number}").into(),
             Err(_) => name.into(),
-        })
+        }))
     }
 
     /// The device, open for this.
     pub fn open(&self, mode: Mode) -> Result<Device> {
-        Ok(Device::open_with(self.path()?, mode)?)
+        match self.find()? {
+            Named::Node(path) => Ok(Device::open_with(path, mode)?),
+            Named::Unbound(Function { bus_id, .. }) => Err(failure(
+                Exit::NoDevice,
+                format!("the driver ivshmem_rs is not bound to {bus_id}: `ivshmemctl doctor` says what to do"),
+            )),
+        }
+    }
+
+    /// The device and its memory, by whatever way there is. If it is not the driver, the standard error is told.
+    fn endpoint(&self) -> Result<AnyEndpoint> {
+        match self.find()? {
+            Named::Node(path) => Ok(AnyEndpoint::Driver(Endpoint::open(path)?)),
+            Named::Unbound(function) => {
+                let endpoint = AnyEndpoint::of(&function)?;
+                eprintln!("note: by {}", endpoint.way());
+                Ok(endpoint)
+            }
+        }
     }
 }
 
@@ -94,14 +127,17 @@ impl End {
             Access::ReadOnly => Mode::ReadOnly,
             Access::ReadWrite => Mode::ReadWrite,
         };
-        Ok(Arc::new(self.device.open(mode)?.map(access)?))
+        Ok(match self.device.find()? {
+            Named::Node(path) => Arc::new(Device::open_with(path, mode)?.map(access)?),
+            Named::Unbound(_) => Arc::new(self.device.endpoint()?),
+        })
     }
 
     /// Its memory, doorbell and events.
     pub fn link(&self) -> Result<Arc<dyn Link>> {
         Ok(match self.socket() {
             Some(socket) => Arc::new(join(&socket)?),
-            None => Arc::new(Endpoint::open(self.device.path()?)?),
+            None => Arc::new(self.device.endpoint()?),
         })
     }
 
@@ -112,7 +148,7 @@ impl End {
             let peer = join(&socket)?;
             return Ok(Box::new(move |id, vector| peer.try_ring(id, vector)));
         }
-        let endpoint = Endpoint::open(self.device.path()?)?;
+        let endpoint = self.device.endpoint()?;
         Ok(Box::new(move |id, vector| {
             endpoint.ring(id, vector).map(|()| true)
         }))
@@ -153,21 +189,15 @@ pub fn join(socket: &Path) -> Result<Peer> {
     })
 }
 
-/// The node of the device with this PCI address.
-fn node_of(bus_id: &str) -> Result<PathBuf> {
+/// The device with this PCI address.
+fn function_at(bus_id: &str) -> Result<Function> {
     // `lspci` leaves out the domain where it is 0.
     let full = match bus_id.matches(':').count() {
         1 => format!("0000:{bus_id}"),
         _ => bus_id.into(),
     };
     let functions = Sysfs::default().functions();
-    let function = functions.iter().find(|f| f.bus_id == full);
+    let function = functions.into_iter().find(|f| f.bus_id == full);
     let absent = || format!("there is no ivshmem device at {full}: see `ivshmemctl list`");
-    let unbound = || {
-        format!("the driver ivshmem_rs is not bound to {full}: `ivshmemctl doctor` says what to do")
-    };
-    function
-        .ok_or_else(|| failure(Exit::NoDevice, absent()))?
-        .node()
-        .ok_or_else(|| failure(Exit::NoDevice, unbound()))
+    function.ok_or_else(|| failure(Exit::NoDevice, absent()))
 }

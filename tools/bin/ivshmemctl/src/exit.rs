@@ -109,9 +109,13 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 fn of_library(error: &ivshmem::Error) -> Option<Exit> {
     use ivshmem::Error;
     match error {
-        Error::NoNode(_) | Error::NotIvshmem(_) | Error::Gone => Some(Exit::NoDevice),
+        Error::NoNode(_) | Error::NotIvshmem(_) | Error::Gone | Error::Claimed { .. } => {
+            Some(Exit::NoDevice)
+        }
         Error::Permission(_) | Error::ReadOnly => Some(Exit::Permission),
-        Error::NoDoorbell | Error::Argument(_) | Error::Access(_) => Some(Exit::Unable),
+        Error::NoDoorbell | Error::NoInterrupts | Error::Argument(_) | Error::Access(_) => {
+            Some(Exit::Unable)
+        }
         _ => None,
     }
 }

@@ -41,6 +41,17 @@ pub enum Error {
     /// The device cannot interrupt: QEMU's `ivshmem-plain`, ACRN's dm-land.
     #[error("the device has no doorbell: use ivshmem-doorbell instead of ivshmem-plain, or look at the memory by polling")]
     NoDoorbell,
+    /// This way to the device has no interrupts: nothing can be waited for but a word of the memory.
+    #[error("without the driver there are no interrupts: wait for a word of the memory, or bind ivshmem_rs")]
+    NoInterrupts,
+    /// The device's memory is another's.
+    #[error("{bus_id}: the kernel keeps the memory for the driver {driver}: unbind it, or use what it offers")]
+    Claimed {
+        /// PCI address.
+        bus_id: String,
+        /// The driver that is bound.
+        driver: String,
+    },
     /// The handle was opened for reading only.
     #[error("the device is open for reading only: open it with Mode::ReadWrite")]
     ReadOnly,

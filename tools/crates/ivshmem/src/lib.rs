@@ -7,6 +7,8 @@
 //! [`Link`], which is what code takes that shall run in a guest and in a host process alike (the crate
 //! `ivshmem-peer` has the host's implementation, the crate `ivshmem-channel` builds on it).
 //!
+//! Where the driver cannot be loaded, [`AnyEndpoint`] opens the device by what any kernel has.
+//!
 //! # Shared memory
 //!
 //! Another machine can write to the memory at any time, and need not be honest. So no reference into it
@@ -42,6 +44,7 @@
 //! # }
 //! ```
 
+mod any;
 #[cfg(feature = "tokio")]
 mod async_device;
 mod bell;
@@ -56,8 +59,12 @@ mod link;
 mod lock;
 mod mapping;
 mod memory;
+mod poll;
+mod resource;
 mod sysfs;
+mod vfio;
 
+pub use any::{AnyEndpoint, Way};
 #[cfg(feature = "tokio")]
 pub use async_device::AsyncDevice;
 pub use bell::Bell;
@@ -74,4 +81,6 @@ pub use link::{Doorbell, Link, Waiter};
 pub use lock::{Lock, Locking};
 pub use mapping::{Access, Mapping};
 pub use memory::{AccessError, Memory};
+pub use resource::ResourceEndpoint;
 pub use sysfs::{Function, Sysfs};
+pub use vfio::VfioEndpoint;

@@ -3,14 +3,17 @@
 //! Which devices there are, bound to the driver or not.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ivshmem_abi::pci::{BAR_MEMORY, DEVICE_ID, VENDOR_ID};
+use ivshmem_abi::pci::{BAR_MEMORY, BAR_REGISTERS, DEVICE_ID, VENDOR_ID};
 
 /// A PCI function that is an ivshmem device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Function {
+    /// Its directory.
+    pub directory: PathBuf,
     /// PCI address, such as `0000:00:04.0`.
     pub bus_id: String,
     /// The name of the driver that is bound to it, `None` if there is none.
@@ -21,6 +24,8 @@ pub struct Function {
     pub subsystem: (u16, u16),
     /// Size of the shared memory in bytes, 0 if the device has none.
     pub size: u64,
+    /// Physical address of the registers, 0 if the device has none.
+    pub registers: u64,
 }
 
 impl Function {
@@ -69,12 +74,17 @@ fn function(directory: &Path) -> Option<Function> {
     }
     let short = |name: &str| u16::try_from(id(name)?).ok();
     let driver = fs::read_link(directory.join("driver")).ok();
+    let resource = fs::read_to_string(directory.join("resource")).ok()?;
+    let bar = |number| bar(&resource, number).unwrap_or(0..0);
+    let memory = bar(BAR_MEMORY);
     Some(Function {
+        directory: directory.into(),
         bus_id: directory.file_name()?.to_str()?.into(),
         driver: driver.and_then(|path| Some(path.file_name()?.to_str()?.into())),
         number: node_number(directory),
         subsystem: (short("subsystem_vendor")?, short("subsystem_device")?),
-        size: memory_size(&fs::read_to_string(directory.join("resource")).ok()?),
+        size: memory.end - memory.start,
+        registers: bar(BAR_REGISTERS).start,
     })
 }
 
@@ -87,15 +97,11 @@ fn node_number(directory: &Path) -> Option<u32> {
     })
 }
 
-/// The n-th line of `resource` is the n-th BAR: first byte, last byte, flags.
-fn memory_size(resource: &str) -> u64 {
-    let size = |line: &str| {
-        let mut words = line.split_whitespace().map(number);
-        let (first, last) = (words.next()??, words.next()??);
-        (last > first).then(|| last - first + 1)
-    };
-    let line = resource.lines().nth(BAR_MEMORY as usize);
-    line.and_then(size).unwrap_or(0)
+/// Where a BAR is; `None` if there is none. The n-th line of `resource` is the n-th: first byte, last byte, flags.
+fn bar(resource: &str, bar: u32) -> Option<Range<u64>> {
+    let mut words = resource.lines().nth(bar as usize)?.split_whitespace();
+    let (first, last) = (number(words.next()?)?, number(words.next()?)?);
+    (last > first).then(|| first..last.saturating_add(1))
 }
 
 /// A number as sysfs writes those of PCI: `0x1af4`.
@@ -145,6 +151,7 @@ mod tests {
         assert_eq!(found[0].node(), Some("/dev/ivshmem12".into()));
         assert_eq!(found[0].subsystem, (0x8086, 2));
         assert_eq!(found[0].size, 64 << 20);
+        assert_eq!(found[0].registers, 0xfebd_1000);
         assert_eq!((&found[1].driver, found[1].node()), (&None, None));
     }
 

@@ -112,6 +112,33 @@ pub fn importer() -> Result<PathBuf, String> {
     }
 }
 
+/// A kernel of Debian that cannot load the module, and its own modules.
+#[derive(Clone, Debug)]
+pub struct StockKernel(PathBuf);
+
+impl StockKernel {
+    /// The one that `tools/scripts/sandbox/stock-kernel` has fetched.
+    pub fn find() -> Result<Self, String> {
+        let script = checkout().join("tools/scripts/sandbox/stock-kernel");
+        let output = Command::new(&script)
+            .arg("--where")
+            .output()
+            .map_err(|error| format!("{}: {error}", script.display()))?;
+        let directory = String::from_utf8_lossy(&output.stdout).trim().to_string();
+        existing(directory.into()).map(Self)
+    }
+
+    /// The image.
+    pub fn image(&self) -> PathBuf {
+        self.0.join("vmlinuz")
+    }
+
+    /// A module, such as `drivers/uio/uio`.
+    pub fn module(&self, name: &str) -> PathBuf {
+        self.0.join(format!("kernel/{name}.ko.xz"))
+    }
+}
+
 /// The command that runs another with the sandbox's programs.
 pub fn enter() -> PathBuf {
     checkout().join("tools/scripts/sandbox/enter")

@@ -27,6 +27,7 @@ mod guests {
     pub mod registers;
     pub mod samples;
     pub mod server;
+    pub mod stock;
     pub mod suspend;
     pub mod trio;
     pub mod unplug;
@@ -40,7 +41,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 18] = [
+const SETS: [(&str, Cases); 19] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
@@ -57,6 +58,7 @@ const SETS: [(&str, Cases); 18] = [
     ("acrn", guests::acrn::cases),
     ("samples", guests::samples::cases),
     ("ctl", guests::ctl::cases),
+    ("stock", guests::stock::cases),
     ("channel", guests::channel::cases),
     ("faults", guests::faults::cases),
 ];

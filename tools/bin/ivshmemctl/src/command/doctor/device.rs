@@ -78,7 +78,8 @@ fn driver(function: &Function) -> Finding {
             format!("{at}: no driver is bound"),
             format!(
                 "as root: modprobe {DRIVER}; if it is loaded: echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind, \
-                 and the reason for a refusal is in: dmesg | grep {at}"
+                 and the reason for a refusal is in: dmesg | grep {at}. A kernel without Rust cannot load it: \
+                 there, as root, -d {at} reaches the device by sysfs, slower and without interrupts"
             ),
         ),
     }
