@@ -12,6 +12,7 @@ use clap::Args;
 use ivshmem::{Access, Device, Doorbell, Endpoint, Link, Memory, Mode, Sysfs};
 use ivshmem_peer::{JoinError, Peer};
 
+use crate::completion;
 use crate::exit::{failure, Exit};
 use crate::socket;
 
@@ -22,7 +23,7 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 #[derive(Args, Clone, Debug)]
 pub struct DeviceName {
     /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
-    #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV")]
+    #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV", add = completion::devices())]
     device: Option<String>,
 }
 
@@ -36,7 +37,7 @@ pub struct End {
     ///
     /// A path, or NAME for /run/ivshmem/NAME.sock. Without this option and --device, the variable IVSHMEM_SOCKET
     /// counts.
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", add = completion::sockets())]
     join: Option<String>,
 }
 
