@@ -11,7 +11,6 @@ SHELL := /bin/bash
 
 SANDBOX := tools/scripts/sandbox
 ENTER := $(SANDBOX)/enter
-GUEST_CC := gcc-14
 GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
 # What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared. (The shell of an older make does not see
@@ -39,7 +38,8 @@ ifneq ($(filter $(KDIR),sandbox $(call sandbox_info,KDIR)),)
   kernel_needs := sandbox-ready
   in_kernel := $(ENTER)
   kdir = $(call sandbox_info,KDIR)
-  kernel_args = CC=$(call sandbox_info,KERNEL_CC)
+  kernel_args = ARCH=$(call sandbox_info,KERNEL_ARCH) CROSS_COMPILE=$(call sandbox_info,KERNEL_TRIPLET)- \
+	CC=$(call sandbox_info,KERNEL_CC)
 else
   kernel_needs :=
   in_kernel :=
@@ -120,6 +120,7 @@ install-system:
 	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/guest/60-ivshmem.rules
 	install -D -m 0644 dist/guest/ivshmem.sysusers $(prefix)/lib/sysusers.d/ivshmem.conf
 	install -D -m 0644 dist/guest/ivshmem.modprobe $(prefix)/share/doc/ivshmem-rs/modprobe.conf
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/guest/ivshmem-links.rules
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 		systemd-sysusers $(prefix)/lib/sysusers.d/ivshmem.conf; udevadm control --reload; fi
 
@@ -140,11 +141,11 @@ install-programs: install-server-files install-manuals
 
 # What a distribution ships beside the server.
 install-server-files:
-	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/server/*.service dist/server/*.socket)
-	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-server@.service
+	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/server/*.service dist/server/*.socket dist/server/*.timer)
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-*@.service
 	install -D -m 0644 dist/server/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 dist/server/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
-	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml dist/server/ivshmem-server.apparmor
 
 # The programs write their manual pages and completions themselves.
 install-manuals: share = $(prefix)/share
@@ -177,6 +178,10 @@ selftests := $(wildcard tools/tests/selftests/*.c)
 guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/tests/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
+# Whose guests run others than those of x86.
+ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
+  guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(selftests)))
+endif
 vpath %.c samples samples/acrn tools/tests/selftests
 
 .PHONY: guest
@@ -186,14 +191,17 @@ quiet = $(if $(filter 1,$(V)),,@)
 define guest_program
 @mkdir -p $(@D)
 @echo '  CC      $@'
-$(quiet)$(ENTER) $(GUEST_CC) $(1) $(GUEST_CFLAGS) -o $@ $<
+$(quiet)$(ENTER) $(1) $(GUEST_CFLAGS) -o $@ $<
 endef
 
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program)
+	$(call guest_program,gcc-14)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,-m32)
+	$(call guest_program,gcc-14 -m32)
+
+build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
+	$(call guest_program,aarch64-linux-gnu-gcc-14)
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -204,28 +212,47 @@ also_in_guests := rt cloud
 test: guest
 ifeq ($(KERNEL),)
 	+@for kernel in '' $(also_in_guests); do $(MAKE) modules KDIR=sandbox KERNEL=$$kernel; done
+	+@$(MAKE) importer KDIR=sandbox
 	cd tools && cargo test --workspace --no-fail-fast
 else
 	+@$(MAKE) modules
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
+# A module that imports dma-bufs, for guests of the default kernel.
+.PHONY: importer
+importer: kernel-accepted
+	@mkdir -p build/importer
+	+@$(call kbuild,build/importer,tools/tests/selftests/importer) modules
+
 # A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
 debug_dir = $(shell $(SANDBOX)/debug-kernel --where)
-debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1 M=$(CURDIR)/src MO=$(CURDIR)/build/debug
+debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI), and for their time the same programs with
 # 32 bits and the sets with several guests.
 debug_skips := $(addsuffix ::,$(also_in_guests)) 32:: load:: cache::ovmf pair:: trio:: server:: ctl:: channel:: acrn:: samples::
-.PHONY: debug-kernel test-debug-kernel
+# CASE, to run no others, and DEBUG_MODULE, another module than that of this source, are for `test-planted`.
+DEBUG_MODULE = $(CURDIR)/build/debug/ivshmem_rs.ko
+.PHONY: debug-kernel debug-modules test-debug-kernel
 debug-kernel: sandbox-ready
 	@$(SANDBOX)/debug-kernel
 
-test-debug-kernel: debug-kernel guest
-	@mkdir -p build/debug
-	+@$(debug_kbuild) modules
+debug-modules: debug-kernel
+	@mkdir -p build/debug build/debug-importer
+	+@$(debug_kbuild) M=$(CURDIR)/src MO=$(CURDIR)/build/debug modules
+	+@$(debug_kbuild) M=$(CURDIR)/tools/tests/selftests/importer MO=$(CURDIR)/build/debug-importer modules
+
+test-debug-kernel: $(if $(filter file,$(origin DEBUG_MODULE)),debug-modules) guest
 	cd tools && VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
-		IVSHMEM_GUEST_MODULE=$(CURDIR)/build/debug/ivshmem_rs.ko \
-		cargo test --package guest-tests --test guests -- $(addprefix --skip ,$(debug_skips))
+		IVSHMEM_GUEST_MODULE=$(DEBUG_MODULE) \
+		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/build/debug-importer/ivshmem_importer.ko \
+		cargo test --package guest-tests --test guests -- $(or $(CASE),$(addprefix --skip ,$(debug_skips)))
+
+# Whether the tests find bugs that are planted in copies of the source. PLANTED: only these.
+.PHONY: test-planted
+test-planted: guest debug-kernel
+	+@$(MAKE) modules KDIR=sandbox
+	@tools/tests/planted/run $(PLANTED)
 
 # Fetches two more QEMUs, so it is not part of `make test`.
 .PHONY: test-qemu-versions
@@ -241,7 +268,7 @@ bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard
 bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
 
 build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
-	$(call guest_program)
+	$(call guest_program,gcc-14)
 
 # Raises interrupts from inside of a guest.
 .PHONY: bench-inject bench-ready
@@ -354,7 +381,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,build check guest-check) \
-	$(addprefix $(SANDBOX)/,debian debian-hook debug-kernel enter info kdir lib.sh packages prepare versions)
+	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
@@ -422,6 +449,7 @@ help:
 	@echo '             bench-baseline writes'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
+	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'

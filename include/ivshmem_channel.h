@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The two ends of a ring of a channel, for C, and the sending end of a lane of a ring with several senders:
- * header-only, no system calls, no allocation. The layout and the rules are in Documentation/channel.rst. Joining a slot, heartbeats and doorbells are the program's.
+ * The two ends of a ring of a channel, and the sending end of a lane of a ring with several senders, for C and C++:
+ * header-only, no system calls, no allocation. The layout and the rules are in Documentation/channel.rst. Joining a
+ * slot, heartbeats and doorbells are the program's.
  *
- * For GCC and Clang, on little-endian machines whose mapping of the memory is write-back.
+ * For GCC and Clang, on machines of either byte order that replace words of 64 bits in one step, and whose mapping of
+ * the memory is write-back (on x86: of any kind, if the program puts barriers for that around each call).
  */
 #ifndef IVSHMEM_CHANNEL_H
 #define IVSHMEM_CHANNEL_H
@@ -12,232 +14,918 @@
 #include <stdint.h>
 #include <string.h>
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "the layout is little-endian, and this header does not swap bytes"
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define IVSHMEM_CHANNEL_BLOCK	128u	/* bytes of control words before a ring's data */
-#define IVSHMEM_CHANNEL_PADDING	UINT32_MAX
+/* --- Numbers of the layout -------------------------------------------------------------------- */
 
-/* Control words of a ring, as indices of 32-bit words of its block. */
-enum {
-	IVSHMEM_CHANNEL_TAIL = 0,
-	IVSHMEM_CHANNEL_TAIL_GENERATION = 1,
-	IVSHMEM_CHANNEL_SPACE_WAKE = 2,
-	IVSHMEM_CHANNEL_HEAD = 16,
-	IVSHMEM_CHANNEL_HEAD_GENERATION = 17,
-	IVSHMEM_CHANNEL_DATA_WAKE = 18,
-};
+#define IVSHMEM_CHANNEL_CONTROL		256u	/* bytes of control words before a ring's data */
+#define IVSHMEM_CHANNEL_QUARANTINES	8u	/* places of a ring that are left out */
+
+/* Byte offsets in a ring's block. */
+#define IVSHMEM_CHANNEL_ORIGIN		0u
+#define IVSHMEM_CHANNEL_REACH		8u
+#define IVSHMEM_CHANNEL_SPACE_WAKE	16u
+#define IVSHMEM_CHANNEL_QUARANTINE	64u
+#define IVSHMEM_CHANNEL_HEAD_GENERATION	128u
+#define IVSHMEM_CHANNEL_HEAD		136u
+#define IVSHMEM_CHANNEL_DATA_WAKE	192u
+
+/* Byte offsets in what the lanes of a ring share. */
+#define IVSHMEM_CHANNEL_DOZE		0u
+#define IVSHMEM_CHANNEL_READY		8u
 
 /* What the functions return beside numbers that are not negative. */
-#define IVSHMEM_CHANNEL_EMPTY	(-1)	/* no message has arrived, or there is no room: not an error */
-#define IVSHMEM_CHANNEL_CORRUPT	(-2)	/* the other end wrote what it never writes: make the channel anew */
+#define IVSHMEM_CHANNEL_EMPTY	 (-1)	/* no message has arrived, or there is no room: not an error */
+#define IVSHMEM_CHANNEL_CORRUPT	 (-2)	/* somebody wrote what nobody may write: make the channel anew */
 #define IVSHMEM_CHANNEL_TOO_LONG (-3)	/* the message can never fit, or the buffer is too small */
+#define IVSHMEM_CHANNEL_REPLACED (-4)	/* another program has taken this end over: stop */
+
+/* --- Words ------------------------------------------------------------------------------------ */
+
+typedef uint32_t __attribute__((__may_alias__)) ivshmem_channel_word;
+typedef uint64_t __attribute__((__may_alias__)) ivshmem_channel_long;
+
+/* Between the layout's byte order, which is little-endian, and the machine's. */
+static inline uint32_t ivshmem_channel_le32(uint32_t value)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	return __builtin_bswap32(value);
+#else
+	return value;
+#endif
+}
+
+static inline uint64_t ivshmem_channel_le64(uint64_t value)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	return __builtin_bswap64(value);
+#else
+	return value;
+#endif
+}
+
+static inline uint32_t ivshmem_channel_load32(const unsigned char *at)
+{
+	return ivshmem_channel_le32(__atomic_load_n((const ivshmem_channel_word *)at, __ATOMIC_ACQUIRE));
+}
+
+static inline void ivshmem_channel_store32(unsigned char *at, uint32_t value)
+{
+	__atomic_store_n((ivshmem_channel_word *)at, ivshmem_channel_le32(value), __ATOMIC_RELEASE);
+}
+
+static inline uint64_t ivshmem_channel_load64(const unsigned char *at)
+{
+	return ivshmem_channel_le64(__atomic_load_n((const ivshmem_channel_long *)at, __ATOMIC_ACQUIRE));
+}
+
+static inline void ivshmem_channel_store64(unsigned char *at, uint64_t value)
+{
+	__atomic_store_n((ivshmem_channel_long *)at, ivshmem_channel_le64(value), __ATOMIC_RELEASE);
+}
+
+/* Replaces a word if it is @old. */
+static inline bool ivshmem_channel_swap32(unsigned char *at, uint32_t old, uint32_t value)
+{
+	old = ivshmem_channel_le32(old);
+	return __atomic_compare_exchange_n((ivshmem_channel_word *)at, &old, ivshmem_channel_le32(value), false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static inline bool ivshmem_channel_swap64(unsigned char *at, uint64_t old, uint64_t value)
+{
+	old = ivshmem_channel_le64(old);
+	return __atomic_compare_exchange_n((ivshmem_channel_long *)at, &old, ivshmem_channel_le64(value), false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static inline uint64_t ivshmem_channel_pair(uint32_t low, uint32_t high)
+{
+	return low | (uint64_t)high << 32;
+}
+
+/* A full barrier right after a word was replaced: on x86 that is one already. */
+static inline void ivshmem_channel_fence(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* --- Ends ------------------------------------------------------------------------------------- */
 
 /**
  * struct ivshmem_channel_end - one end of a ring, in private memory
  * @block: the ring's block in the shared memory
- * @size: bytes of data, from the table of rings, checked by the caller: a power of two, 64 to 2^30
+ * @shared: of a lane: what the ring's lanes share; NULL otherwise
+ * @size: bytes of data
+ * @counts: counts begin again at this
  * @generation: the channel's
- * @mine: own count: the tail of the sender, the head of the receiver
- * @theirs: the other's count as it was believed last
+ * @lane: the lane's number
+ * @next: count at which the next record begins
+ * @first: the sender's: count of the first record that was not published; the receiver's: what it has released
+ * @told: the sender's: the receiver was told of messages up to this count
+ * @theirs: the sender's: what the receiver has released, as it was believed last
+ * @reach: the sender's: up to this count it may write
+ * @epoch: what shows that this end was not taken over
+ * @header: the sender's: header of @first, which publishes it
+ * @places: the sender's: places that are left out, and how many bytes
  * @met: the other end has come in this generation
- * @corrupt: the other end wrote what it never writes
+ * @failed: 0, or what all calls return from now on
  */
 struct ivshmem_channel_end {
-	uint32_t *block;
-	uint32_t size;
-	uint32_t generation;
-	uint32_t mine;
-	uint32_t theirs;
+	unsigned char *block;
+	unsigned char *shared;
+	uint32_t size, counts, generation, lane;
+	uint32_t next, first, told, theirs, reach, epoch;
+	uint64_t header;
+	struct {
+		uint32_t at, len;
+	} places[IVSHMEM_CHANNEL_QUARANTINES];
 	bool met;
-	bool corrupt;
+	int failed;
 };
 
-static inline uint32_t ivshmem_channel_record(uint32_t len)
+static inline int ivshmem_channel_fail(struct ivshmem_channel_end *end, int reason)
 {
-	return 8 + ((len + 7) & ~7u);
+	end->failed = reason;
+	return reason;
 }
 
-static inline unsigned char *ivshmem_channel_data(const struct ivshmem_channel_end *end, uint32_t count)
+static inline uint32_t ivshmem_channel_add(const struct ivshmem_channel_end *end, uint32_t count, uint32_t bytes)
 {
-	return (unsigned char *)end->block + IVSHMEM_CHANNEL_BLOCK + (count & (end->size - 1));
+	uint32_t left = end->counts - count;
+
+	return bytes < left ? count + bytes : bytes - left;
+}
+
+/* How far it is from @from forward to @to. */
+static inline uint32_t ivshmem_channel_distance(const struct ivshmem_channel_end *end, uint32_t from, uint32_t to)
+{
+	return to >= from ? to - from : end->counts - from + to;
 }
 
 /* Whether a count that went from @from to @to passed @wake. */
-static inline bool ivshmem_channel_passed(uint32_t wake, uint32_t from, uint32_t to)
+static inline bool ivshmem_channel_passed(const struct ivshmem_channel_end *end, uint32_t wake, uint32_t from,
+					  uint32_t to)
 {
-	return to - wake - 1 < to - from;
+	return wake < end->counts &&
+	       ivshmem_channel_distance(end, wake, to) - 1 < ivshmem_channel_distance(end, from, to);
 }
 
-static inline void ivshmem_channel_attach(struct ivshmem_channel_end *end, uint32_t *block, uint32_t size,
-					  uint32_t generation, unsigned int count, unsigned int wake)
+static inline bool ivshmem_channel_is_count(const struct ivshmem_channel_end *end, uint32_t count)
+{
+	return count < end->counts && count % 8 == 0;
+}
+
+static inline unsigned char *ivshmem_channel_at(const struct ivshmem_channel_end *end, uint32_t count)
+{
+	return end->block + IVSHMEM_CHANNEL_CONTROL + count % end->size;
+}
+
+/* The word by which this end shows that it was not taken over. */
+static inline uint64_t ivshmem_channel_own(const struct ivshmem_channel_end *end, bool sender)
+{
+	return ivshmem_channel_pair(sender ? end->reach : end->first, end->epoch);
+}
+
+/* Takes an end over; whoever had it before fails from now on. Returns its count. */
+static inline uint32_t ivshmem_channel_take_over(struct ivshmem_channel_end *end, uint32_t word)
+{
+	uint64_t old;
+
+	do {
+		old = ivshmem_channel_load64(end->block + word);
+		end->epoch = (uint32_t)(old >> 32) + 1;
+	} while (!ivshmem_channel_swap64(end->block + word, old, ivshmem_channel_pair((uint32_t)old, end->epoch)));
+	return (uint32_t)old;
+}
+
+static inline void ivshmem_channel_init(struct ivshmem_channel_end *end, void *block, uint32_t size,
+					uint32_t generation)
 {
 	memset(end, 0, sizeof(*end));
-	end->block = block;
+	end->block = (unsigned char *)block;
 	end->size = size;
+	end->counts = UINT32_MAX - UINT32_MAX % size;
 	end->generation = generation;
-	if (__atomic_load_n(&block[count + 1], __ATOMIC_ACQUIRE) == generation) {
-		end->mine = __atomic_load_n(&block[count], __ATOMIC_RELAXED);
-		end->corrupt = end->mine % 8 != 0;
-		return;
+}
+
+/* Bytes of the record with this header at @count; 0 if there can be none. @message: whether it has a message. */
+static inline uint32_t ivshmem_channel_parse(const struct ivshmem_channel_end *end, uint64_t header, uint32_t count,
+					     bool *message)
+{
+	uint32_t low = (uint32_t)header, len = low >> 2;
+
+	if ((uint32_t)(header >> 32) != (count ^ end->generation))
+		return 0;
+	*message = (low & 3) == 1;
+	if (*message)
+		return len <= end->size - 24 ? 8 + ((len + 7) & ~7u) : 0;
+	return (low & 3) == 2 && len < end->size && len % 8 == 0 ? len : 0;
+}
+
+/* --- The sender ------------------------------------------------------------------------------- */
+
+static inline uint64_t ivshmem_channel_header(const struct ivshmem_channel_end *end, uint32_t count, uint32_t low)
+{
+	return ivshmem_channel_pair(low, count ^ end->generation);
+}
+
+/* Whether this sender was not taken over yet. */
+static inline bool ivshmem_channel_is_ours(const struct ivshmem_channel_end *end)
+{
+	return ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_REACH) == ivshmem_channel_own(end, true);
+}
+
+/* Sets a word that a successor may be setting too: only if this end was not taken over. */
+static inline bool ivshmem_channel_set(struct ivshmem_channel_end *end, unsigned char *at, uint64_t value)
+{
+	uint64_t old;
+
+	do {
+		old = ivshmem_channel_load64(at);
+		if (!ivshmem_channel_is_ours(end))
+			return false;
+	} while (!ivshmem_channel_swap64(at, old, value));
+	return true;
+}
+
+static inline bool ivshmem_channel_raise_to(struct ivshmem_channel_end *end, uint32_t reach)
+{
+	if (!ivshmem_channel_swap64(end->block + IVSHMEM_CHANNEL_REACH, ivshmem_channel_own(end, true),
+				    ivshmem_channel_pair(reach, end->epoch)))
+		return false;
+	end->reach = reach;
+	return true;
+}
+
+/* Looks what the receiver has released. */
+static inline bool ivshmem_channel_look(struct ivshmem_channel_end *end)
+{
+	uint32_t head = 0;
+
+	if (!end->met)
+		end->met = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_HEAD_GENERATION) == end->generation;
+	if (end->met)
+		head = (uint32_t)ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_HEAD);
+	if (!ivshmem_channel_is_count(end, head) ||
+	    ivshmem_channel_distance(end, head, end->next) > ivshmem_channel_distance(end, end->theirs, end->next))
+		return false;
+	end->theirs = head;
+	return true;
+}
+
+/* Leaves out what a predecessor may still write to, from @count up to the reach. */
+static inline int ivshmem_channel_leave_out(struct ivshmem_channel_end *end, uint32_t count)
+{
+	uint32_t at = count % end->size, len = ivshmem_channel_distance(end, count, end->reach), i;
+
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		if (end->places[i].len)
+			continue;
+		if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i,
+					 ivshmem_channel_pair(at, len)))
+			return IVSHMEM_CHANNEL_REPLACED;
+		end->places[i].at = at;
+		end->places[i].len = len;
+		return 0;
 	}
-	__atomic_store_n(&block[count], 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&block[wake], UINT32_MAX, __ATOMIC_RELAXED);
-	__atomic_store_n(&block[count + 1], generation, __ATOMIC_RELEASE);
-}
-
-/* The other end's count at @count; 0 until it has come in this generation. */
-static inline uint32_t ivshmem_channel_look(struct ivshmem_channel_end *end, unsigned int count)
-{
-	if (!end->met) {
-		if (__atomic_load_n(&end->block[count + 1], __ATOMIC_ACQUIRE) != end->generation)
-			return 0;
-		end->met = true;
-	}
-	return __atomic_load_n(&end->block[count], __ATOMIC_ACQUIRE);
-}
-
-/* Becomes the sender: goes on where the last one was, or begins. */
-static inline void ivshmem_channel_sender(struct ivshmem_channel_end *end, uint32_t *block, uint32_t size,
-					  uint32_t generation)
-{
-	ivshmem_channel_attach(end, block, size, generation, IVSHMEM_CHANNEL_TAIL, IVSHMEM_CHANNEL_SPACE_WAKE);
-	end->theirs = end->mine - size;
-}
-
-/* Becomes the receiver: goes on after the last message that was released, or begins. */
-static inline void ivshmem_channel_receiver(struct ivshmem_channel_end *end, uint32_t *block, uint32_t size,
-					    uint32_t generation)
-{
-	ivshmem_channel_attach(end, block, size, generation, IVSHMEM_CHANNEL_HEAD, IVSHMEM_CHANNEL_DATA_WAKE);
-	end->theirs = end->mine;
-}
-
-static inline int ivshmem_channel_broken(struct ivshmem_channel_end *end)
-{
-	end->corrupt = true;
 	return IVSHMEM_CHANNEL_CORRUPT;
 }
 
-static inline void ivshmem_channel_put(const struct ivshmem_channel_end *end, uint32_t count, uint32_t len)
+/* Finds the end of what was published, and a place after it that nobody else writes to. */
+static inline int ivshmem_channel_go_on(struct ivshmem_channel_end *end, bool may_run)
 {
-	uint32_t words[2] = { len, count ^ end->generation };
+	uint32_t count, bytes, i;
+	uint64_t header;
+	bool message;
+	int error;
 
-	memcpy(ivshmem_channel_data(end, count), words, sizeof(words));
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		header = ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i);
+		end->places[i].at = (uint32_t)header;
+		end->places[i].len = (uint32_t)(header >> 32);
+		if (end->places[i].at >= end->size || end->places[i].len >= end->size)
+			return IVSHMEM_CHANNEL_CORRUPT;
+	}
+	end->met = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_HEAD_GENERATION) == end->generation;
+	count = end->met ? (uint32_t)ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_HEAD) : 0;
+	if (!ivshmem_channel_is_count(end, count))
+		return IVSHMEM_CHANNEL_CORRUPT;
+	end->theirs = end->told = count;
+again:
+	while ((header = ivshmem_channel_load64(ivshmem_channel_at(end, count))) != 0) {
+		bytes = ivshmem_channel_parse(end, header, count, &message);
+		if (!bytes || ivshmem_channel_distance(end, end->theirs, count) + bytes > end->size - 8)
+			return IVSHMEM_CHANNEL_CORRUPT;
+		count = ivshmem_channel_add(end, count, bytes);
+	}
+	end->first = end->next = count;
+	if (!may_run)
+		return ivshmem_channel_raise_to(end, count) ? 0 : IVSHMEM_CHANNEL_REPLACED;
+	bytes = ivshmem_channel_distance(end, count, end->reach);
+	if (!bytes)
+		return 0;
+	if (!ivshmem_channel_is_count(end, end->reach) ||
+	    bytes > end->size - 8 - ivshmem_channel_distance(end, end->theirs, count))
+		return IVSHMEM_CHANNEL_CORRUPT;
+	error = ivshmem_channel_leave_out(end, count);
+	if (error)
+		return error;
+	if (!ivshmem_channel_set(end, ivshmem_channel_at(end, end->reach), 0))
+		return IVSHMEM_CHANNEL_REPLACED;
+	if (!ivshmem_channel_swap64(ivshmem_channel_at(end, count), 0,
+				    ivshmem_channel_header(end, count, bytes << 2 | 2)))
+		goto again;
+	end->first = end->next = end->reach;
+	return 0;
 }
 
 /**
- * ivshmem_channel_send - sends a message
+ * ivshmem_channel_sender - becomes the sender: goes on where the last one was, or begins
+ * @end: filled
+ * @block: the ring's block, or the lane's
+ * @size: bytes of data, from the table of rings, checked by the caller: a multiple of 64, up to 2^30
+ * @generation: the channel's
+ * @may_run: whether the program that was the sender before may still run, and not know that it was replaced; it is then
+ *	left alone with what it may still write to
+ *
+ * The program must own the sender's slot. For a lane, set @end->shared and @end->lane afterwards.
+ *
+ * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
+ */
+static inline int ivshmem_channel_sender(struct ivshmem_channel_end *end, void *block, uint32_t size,
+					 uint32_t generation, bool may_run)
+{
+	uint32_t before, i;
+	int error;
+
+	ivshmem_channel_init(end, block, size, generation);
+	end->reach = ivshmem_channel_take_over(end, IVSHMEM_CHANNEL_REACH);
+	before = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN);
+	if (before == generation) {
+		error = ivshmem_channel_go_on(end, may_run);
+		return error ? ivshmem_channel_fail(end, error) : 0;
+	}
+	if (!ivshmem_channel_raise_to(end, 0))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++)
+		if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i, 0))
+			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	if (!ivshmem_channel_set(end, ivshmem_channel_at(end, 0), 0))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_SPACE_WAKE, UINT32_MAX);
+	if (!ivshmem_channel_swap32(end->block + IVSHMEM_CHANNEL_ORIGIN, before, generation) &&
+	    ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN) != generation)
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	return 0;
+}
+
+/* Bytes from @at, which is not left out, to the next place that is, and how many are left out there. */
+static inline uint32_t ivshmem_channel_ahead(const struct ivshmem_channel_end *end, uint32_t at, uint32_t *out)
+{
+	uint32_t least = end->size, ahead, i;
+
+	*out = 0;
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		if (!end->places[i].len)
+			continue;
+		ahead = end->places[i].at >= at ? end->places[i].at - at : end->size - at + end->places[i].at;
+		if (ahead < least) {
+			least = ahead;
+			*out = end->places[i].len;
+		}
+	}
+	return least;
+}
+
+/*
+ * The record to write next for a message with a record of @record bytes: its length, and @skip, whether it leaves a
+ * place out. 0: the message can never fit.
+ */
+static inline uint32_t ivshmem_channel_step(const struct ivshmem_channel_end *end, uint32_t record, bool *skip)
+{
+	uint32_t at = end->next % end->size, bytes = 0, ahead, out;
+
+	for (;;) {
+		ahead = ivshmem_channel_ahead(end, at, &out);
+		*skip = bytes != 0;
+		if (record + 16 <= ahead)
+			return bytes ? bytes : record;
+		bytes += ahead + out;
+		if (bytes >= end->size)
+			return 0;
+		at = (at + ahead + out) % end->size;
+	}
+}
+
+static inline bool ivshmem_channel_has_room(struct ivshmem_channel_end *end, uint32_t bytes)
+{
+	if (end->size - ivshmem_channel_distance(end, end->theirs, end->next) >= bytes + 16)
+		return true;
+	if (!ivshmem_channel_look(end)) {
+		end->failed = IVSHMEM_CHANNEL_CORRUPT;
+		return false;
+	}
+	return end->size - ivshmem_channel_distance(end, end->theirs, end->next) >= bytes + 16;
+}
+
+/* Says that a record of @bytes and an empty header may be written to, and some more. */
+static inline bool ivshmem_channel_raise(struct ivshmem_channel_end *end, uint32_t bytes)
+{
+	uint32_t last, room, more, ahead, out;
+
+	if (bytes + 8 <= ivshmem_channel_distance(end, end->next, end->reach))
+		return true;
+	last = ivshmem_channel_add(end, end->next, bytes);
+	room = end->size - ivshmem_channel_distance(end, end->theirs, last);
+	ahead = ivshmem_channel_ahead(end, last % end->size, &out);
+	more = (end->size / 8 + 7) & ~7u;
+	if (more > room - 8)
+		more = room - 8;
+	if (more > ahead - 8)
+		more = ahead - 8;
+	return ivshmem_channel_raise_to(end, ivshmem_channel_add(end, last, more));
+}
+
+static inline void ivshmem_channel_append(struct ivshmem_channel_end *end, uint32_t low, uint32_t bytes)
+{
+	uint64_t header = ivshmem_channel_header(end, end->next, low);
+
+	if (end->next == end->first)
+		end->header = header;
+	else
+		ivshmem_channel_store64(ivshmem_channel_at(end, end->next), header);
+	end->next = ivshmem_channel_add(end, end->next, bytes);
+}
+
+/* Copies to the data at @count, over its end if need be. */
+static inline void ivshmem_channel_put(const struct ivshmem_channel_end *end, uint32_t count, const void *from,
+				       uint32_t len)
+{
+	uint32_t first = end->size - count % end->size;
+
+	if (first > len)
+		first = len;
+	memcpy(ivshmem_channel_at(end, count), from, first);
+	memcpy(end->block + IVSHMEM_CHANNEL_CONTROL, (const unsigned char *)from + first, len - first);
+}
+
+static inline void ivshmem_channel_get(const struct ivshmem_channel_end *end, uint32_t count, void *to, uint32_t len)
+{
+	uint32_t first = end->size - count % end->size;
+
+	if (first > len)
+		first = len;
+	memcpy(to, ivshmem_channel_at(end, count), first);
+	memcpy((unsigned char *)to + first, end->block + IVSHMEM_CHANNEL_CONTROL, len - first);
+}
+
+/**
+ * ivshmem_channel_queue - writes a message, which the receiver sees after ivshmem_channel_flush()
  * @end: the sender
  * @message: its bytes
- * @len: their number, at most half of the ring less 8
+ * @len: their number, at most the ring's size less 24
  *
- * Returns 1 if the receiver has to be rung, 0 if not, or IVSHMEM_CHANNEL_EMPTY if there is no room now,
- * _CORRUPT, _TOO_LONG.
+ * Returns 0, or IVSHMEM_CHANNEL_EMPTY if there is no room now (flush, so that the receiver can make some), _TOO_LONG,
+ * _CORRUPT, _REPLACED.
  */
-static inline int ivshmem_channel_send(struct ivshmem_channel_end *end, const void *message, uint32_t len)
+static inline int ivshmem_channel_queue(struct ivshmem_channel_end *end, const void *message, uint32_t len)
 {
-	uint32_t start = end->mine, rest = end->size - (start & (end->size - 1)), record, need, head, next;
+	uint32_t bytes;
+	bool skip;
 
-	if (end->corrupt)
-		return IVSHMEM_CHANNEL_CORRUPT;
-	if (len > end->size / 2 - 8)
+	if (end->failed)
+		return end->failed;
+	if (len > end->size - 24)
 		return IVSHMEM_CHANNEL_TOO_LONG;
-	record = ivshmem_channel_record(len);
-	need = rest < record ? rest + record : record;
-	head = ivshmem_channel_look(end, IVSHMEM_CHANNEL_HEAD);
-	if (start - head > start - end->theirs || head % 8)
-		return ivshmem_channel_broken(end);
-	end->theirs = head;
-	if (end->size - (start - head) < need)
-		return IVSHMEM_CHANNEL_EMPTY;
-	if (rest < record) {
-		ivshmem_channel_put(end, start, IVSHMEM_CHANNEL_PADDING);
-		start += rest;
-	}
-	ivshmem_channel_put(end, start, len);
-	memcpy(ivshmem_channel_data(end, start) + 8, message, len);
-	next = start + record;
-	__atomic_store_n(&end->block[IVSHMEM_CHANNEL_TAIL], next, __ATOMIC_RELEASE);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	start = end->mine;
-	end->mine = next;
-	return ivshmem_channel_passed(__atomic_load_n(&end->block[IVSHMEM_CHANNEL_DATA_WAKE], __ATOMIC_RELAXED),
-				      start, next);
+	do {
+		bytes = ivshmem_channel_step(end, 8 + ((len + 7) & ~7u), &skip);
+		if (!bytes)
+			return IVSHMEM_CHANNEL_TOO_LONG;
+		if (!ivshmem_channel_has_room(end, bytes))
+			return end->failed ? end->failed : IVSHMEM_CHANNEL_EMPTY;
+		if (!ivshmem_channel_raise(end, bytes))
+			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+		if (skip)
+			ivshmem_channel_append(end, bytes << 2 | 2, bytes);
+	} while (skip);
+	ivshmem_channel_put(end, ivshmem_channel_add(end, end->next, 8), message, len);
+	ivshmem_channel_append(end, len << 2 | 1, bytes);
+	return 0;
+}
+
+/* Tells the receiver of several senders that this lane has messages. Returns whether to ring it. */
+static inline int ivshmem_channel_announce(const struct ivshmem_channel_end *end)
+{
+	unsigned char *at = end->shared + IVSHMEM_CHANNEL_READY;
+	uint64_t bit = (uint64_t)1 << end->lane, ready;
+
+	do {
+		ready = ivshmem_channel_load64(at);
+		if (ready & bit)
+			return 0;
+	} while (!ivshmem_channel_swap64(at, ready, ready | bit));
+	ivshmem_channel_fence();
+	at = end->shared + IVSHMEM_CHANNEL_DOZE;
+	return ivshmem_channel_load32(at) == 1 && ivshmem_channel_swap32(at, 1, 0);
 }
 
 /**
- * ivshmem_channel_wake - in a lane of a ring with several senders: what to do before ringing
- * @doze: the first word of the ring's block, which all its senders and the receiver share
+ * ivshmem_channel_flush - shows the receiver all that was queued
+ * @end: the sender
  *
- * Call it when ivshmem_channel_send() returned 1, then ring.
+ * Returns 1 if the receiver has to be rung, 0 if not, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
  */
-static inline void ivshmem_channel_wake(uint32_t *doze)
+static inline int ivshmem_channel_flush(struct ivshmem_channel_end *end)
 {
-	__atomic_store_n(doze, 0, __ATOMIC_RELEASE);
+	uint32_t told = end->told;
+
+	if (end->failed)
+		return end->failed;
+	if (end->first == end->next)
+		return 0;
+	ivshmem_channel_store64(ivshmem_channel_at(end, end->next), 0);
+	if (!ivshmem_channel_swap64(ivshmem_channel_at(end, end->first), 0, end->header))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	end->first = end->told = end->next;
+	ivshmem_channel_fence();
+	if (end->shared)
+		return ivshmem_channel_announce(end);
+	return ivshmem_channel_passed(end, ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_DATA_WAKE), told,
+				      end->next);
 }
 
-/* The length of the record at @count, or IVSHMEM_CHANNEL_PADDING; false if there is none. */
-static inline bool ivshmem_channel_get(const struct ivshmem_channel_end *end, uint32_t count, uint32_t *len)
+/* Queues a message and flushes; see those two. */
+static inline int ivshmem_channel_send(struct ivshmem_channel_end *end, const void *message, uint32_t len)
 {
-	const uint32_t *words = (const uint32_t *)ivshmem_channel_data(end, count);
+	int error = ivshmem_channel_queue(end, message, len);
 
-	*len = __atomic_load_n(&words[0], __ATOMIC_RELAXED);
-	return __atomic_load_n(&words[1], __ATOMIC_RELAXED) == (count ^ end->generation);
+	return error ? error : ivshmem_channel_flush(end);
+}
+
+/**
+ * ivshmem_channel_arm_room - asks to be rung when there is room
+ * @end: the sender; nothing may be queued
+ * @len: bytes of the message
+ * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on
+ *
+ * Returns 1 to sleep while *@word is @value, as the memory has it, 0 if there is room by now; or what
+ * ivshmem_channel_queue() returns. Sleep no longer than a heartbeat at a time: a doorbell can get lost.
+ */
+static inline int ivshmem_channel_arm_room(struct ivshmem_channel_end *end, uint32_t len, const void **word,
+					   uint32_t *value)
+{
+	uint32_t bytes, back;
+	bool skip;
+
+	if (end->failed)
+		return end->failed;
+	if (len > end->size - 24)
+		return IVSHMEM_CHANNEL_TOO_LONG;
+	bytes = ivshmem_channel_step(end, 8 + ((len + 7) & ~7u), &skip);
+	if (!bytes)
+		return IVSHMEM_CHANNEL_TOO_LONG;
+	back = end->size - (bytes + 16) + 1;
+	ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_SPACE_WAKE,
+				end->next >= back ? end->next - back : end->counts - (back - end->next));
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (ivshmem_channel_has_room(end, bytes))
+		return 0;
+	if (end->failed)
+		return end->failed;
+	*word = end->block + (end->met ? IVSHMEM_CHANNEL_HEAD : IVSHMEM_CHANNEL_HEAD_GENERATION);
+	*value = end->met ? end->theirs : ivshmem_channel_load32((const unsigned char *)*word);
+	return end->met || *value != end->generation;
+}
+
+/* --- The receiver ----------------------------------------------------------------------------- */
+
+/**
+ * ivshmem_channel_receiver - becomes the receiver: goes on after the last message that was released, or begins
+ * @end: filled
+ * @block: the ring's block
+ * @size: bytes of data, from the table of rings, checked by the caller: a multiple of 64, up to 2^30
+ * @generation: the channel's
+ *
+ * The program must own the receiver's slot.
+ *
+ * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
+ */
+static inline int ivshmem_channel_receiver(struct ivshmem_channel_end *end, void *block, uint32_t size,
+					   uint32_t generation)
+{
+	unsigned char *word;
+	uint32_t before;
+
+	ivshmem_channel_init(end, block, size, generation);
+	end->first = ivshmem_channel_take_over(end, IVSHMEM_CHANNEL_HEAD);
+	word = end->block + IVSHMEM_CHANNEL_HEAD_GENERATION;
+	before = ivshmem_channel_load32(word);
+	if (before != generation) {
+		ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_DATA_WAKE, UINT32_MAX);
+		if (!ivshmem_channel_swap64(end->block + IVSHMEM_CHANNEL_HEAD, ivshmem_channel_own(end, false),
+					    ivshmem_channel_pair(0, end->epoch)))
+			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+		end->first = 0;
+		if (!ivshmem_channel_swap32(word, before, generation) && ivshmem_channel_load32(word) != generation)
+			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	}
+	end->next = end->first;
+	return ivshmem_channel_is_count(end, end->next) ? 0 : ivshmem_channel_fail(end, IVSHMEM_CHANNEL_CORRUPT);
+}
+
+/**
+ * ivshmem_channel_peek - looks for the next message
+ * @end: the receiver
+ *
+ * Returns its length, or IVSHMEM_CHANNEL_EMPTY if none has arrived, _CORRUPT, _REPLACED.
+ */
+static inline int32_t ivshmem_channel_peek(struct ivshmem_channel_end *end)
+{
+	uint32_t bytes, skips;
+	uint64_t header;
+	bool message;
+
+	if (end->failed)
+		return end->failed;
+	if (!end->met)
+		end->met = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN) == end->generation;
+	/* Records that leave places out are few: no sender keeps a receiver busy with them. */
+	for (skips = 0; end->met && skips < 16; skips++) {
+		header = ivshmem_channel_load64(ivshmem_channel_at(end, end->next));
+		if (header == 0)
+			break;
+		bytes = ivshmem_channel_parse(end, header, end->next, &message);
+		if (!bytes || bytes > end->size - 8 - ivshmem_channel_distance(end, end->first, end->next))
+			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_CORRUPT);
+		if (message)
+			return (int32_t)((uint32_t)header >> 2);
+		end->next = ivshmem_channel_add(end, end->next, bytes);
+	}
+	return IVSHMEM_CHANNEL_EMPTY;
+}
+
+/**
+ * ivshmem_channel_take - takes the next message, without giving back its room yet
+ * @end: the receiver
+ * @buffer: where to copy it
+ * @room: bytes there; a message that is longer stays, and ivshmem_channel_peek() tells its length
+ *
+ * Returns its length, or IVSHMEM_CHANNEL_EMPTY, _TOO_LONG, _CORRUPT, _REPLACED.
+ */
+static inline int32_t ivshmem_channel_take(struct ivshmem_channel_end *end, void *buffer, uint32_t room)
+{
+	int32_t len = ivshmem_channel_peek(end);
+
+	if (len < 0)
+		return len;
+	if ((uint32_t)len > room)
+		return IVSHMEM_CHANNEL_TOO_LONG;
+	ivshmem_channel_get(end, ivshmem_channel_add(end, end->next, 8), buffer, (uint32_t)len);
+	/* A successor may have given the room back meanwhile: then this is no message. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_HEAD) != ivshmem_channel_own(end, false))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	end->next = ivshmem_channel_add(end, end->next, 8 + (((uint32_t)len + 7) & ~7u));
+	return len;
+}
+
+/**
+ * ivshmem_channel_release - gives the sender the room of all messages that were taken
+ * @end: the receiver
+ *
+ * Returns 1 if the sender has to be rung, 0 if not, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
+ */
+static inline int ivshmem_channel_release(struct ivshmem_channel_end *end)
+{
+	uint32_t old = end->first;
+
+	if (end->failed)
+		return end->failed;
+	if (old == end->next)
+		return 0;
+	if (!ivshmem_channel_swap64(end->block + IVSHMEM_CHANNEL_HEAD, ivshmem_channel_own(end, false),
+				    ivshmem_channel_pair(end->next, end->epoch)))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	end->first = end->next;
+	ivshmem_channel_fence();
+	return ivshmem_channel_passed(end, ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_SPACE_WAKE), old,
+				      end->next);
 }
 
 /**
  * ivshmem_channel_receive - takes a message and releases its room
  * @end: the receiver
  * @buffer: where to copy it
- * @room: bytes there; a message that is longer stays
+ * @room: bytes there
  * @ring: set to whether the sender has to be rung
  *
- * Returns the length of the message, or IVSHMEM_CHANNEL_EMPTY if none has arrived, _CORRUPT, _TOO_LONG.
+ * Returns what ivshmem_channel_take() does.
  */
 static inline int32_t ivshmem_channel_receive(struct ivshmem_channel_end *end, void *buffer, uint32_t room,
 					      bool *ring)
 {
-	uint32_t start = end->mine, rest = end->size - (start & (end->size - 1)), tail, used, len, next;
+	int32_t len = ivshmem_channel_take(end, buffer, room);
+	int wake = len < 0 ? 0 : ivshmem_channel_release(end);
 
-	if (end->corrupt)
-		return IVSHMEM_CHANNEL_CORRUPT;
-	tail = ivshmem_channel_look(end, IVSHMEM_CHANNEL_TAIL);
-	if (!end->met)
-		return IVSHMEM_CHANNEL_EMPTY;
-	used = tail - start;
-	if (used > end->size || used < end->theirs - start || tail % 8)
-		return ivshmem_channel_broken(end);
-	end->theirs = tail;
-	if (used == 0)
-		return IVSHMEM_CHANNEL_EMPTY;
-	if (!ivshmem_channel_get(end, start, &len))
-		return ivshmem_channel_broken(end);
-	if (len == IVSHMEM_CHANNEL_PADDING) {
-		/* Padding comes with a record after it, and not at the start of the data. */
-		if (rest == end->size || used <= rest || !ivshmem_channel_get(end, start + rest, &len))
-			return ivshmem_channel_broken(end);
-		start += rest;
-		used -= rest;
-		rest = end->size;
-	}
-	if (len > end->size / 2 - 8 || ivshmem_channel_record(len) > rest || ivshmem_channel_record(len) > used)
-		return ivshmem_channel_broken(end);
-	if (len > room)
-		return IVSHMEM_CHANNEL_TOO_LONG;
-	memcpy(buffer, ivshmem_channel_data(end, start) + 8, len);
-	next = start + ivshmem_channel_record(len);
-	__atomic_store_n(&end->block[IVSHMEM_CHANNEL_HEAD], next, __ATOMIC_RELEASE);
+	*ring = wake > 0;
+	return wake < 0 ? wake : len;
+}
+
+/**
+ * ivshmem_channel_arm - asks to be rung when there is a message
+ * @end: the receiver; everything is released
+ * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on
+ *
+ * Returns 1 to sleep while *@word is @value, as the memory has it, 0 if there is a message by now; or
+ * IVSHMEM_CHANNEL_CORRUPT, _REPLACED. Sleep no longer than a heartbeat at a time: a doorbell can get lost.
+ */
+static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const void **word, uint32_t *value)
+{
+	uint32_t next = end->next;
+	int32_t len;
+
+	ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_DATA_WAKE, next);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	*ring = ivshmem_channel_passed(__atomic_load_n(&end->block[IVSHMEM_CHANNEL_SPACE_WAKE], __ATOMIC_RELAXED),
-				       end->mine, next);
-	end->mine = next;
-	return (int32_t)len;
+	len = ivshmem_channel_peek(end);
+	if (len >= 0 || next != end->next)
+		return 0;
+	if (len != IVSHMEM_CHANNEL_EMPTY)
+		return len;
+	*word = end->met ? ivshmem_channel_at(end, next) : end->block + IVSHMEM_CHANNEL_ORIGIN;
+	*value = end->met ? 0 : ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN);
+	return end->met || *value != end->generation;
+}
+
+/* --- The receiver of several senders ---------------------------------------------------------- */
+
+#define IVSHMEM_CHANNEL_SHARED	128u	/* bytes that the lanes of a ring share, before the first lane */
+
+/**
+ * struct ivshmem_channel_multi - the receiving end of a ring with several senders, in private memory
+ * @lanes: one receiver for each sender
+ * @shared: what the lanes share
+ * @count: number of lanes, 1 to 63
+ * @turn: index of the lane whose turn it is
+ * @since: count at which that began
+ * @hot: a bit for each lane that may have messages
+ */
+struct ivshmem_channel_multi {
+	struct ivshmem_channel_end *lanes;
+	unsigned char *shared;
+	uint32_t count, turn, since;
+	uint64_t hot;
+};
+
+/* Looks at all lanes once more: a sender that dies after it has published has not said that it did. */
+static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *multi)
+{
+	multi->hot = ((uint64_t)1 << multi->count) - 1;
+}
+
+/**
+ * ivshmem_channel_multi_receiver - becomes the receiver of several senders
+ * @multi: filled
+ * @lanes: room for @count ends, filled and kept in use
+ * @count: number of lanes: one less than the channel has slots
+ * @block: the ring's block
+ * @size: bytes of data of each lane, from the table of rings, checked by the caller
+ * @generation: the channel's
+ *
+ * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0.
+ *
+ * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
+ */
+static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *multi,
+						 struct ivshmem_channel_end *lanes, uint32_t count, void *block,
+						 uint32_t size, uint32_t generation)
+{
+	unsigned char *at = (unsigned char *)block;
+	uint32_t i;
+	int error;
+
+	memset(multi, 0, sizeof(*multi));
+	multi->lanes = lanes;
+	multi->shared = at;
+	multi->count = count;
+	at += IVSHMEM_CHANNEL_SHARED;
+	for (i = 0; i < count; i++, at += IVSHMEM_CHANNEL_CONTROL + (size_t)size) {
+		error = ivshmem_channel_receiver(&lanes[i], at, size, generation);
+		if (error)
+			return error;
+	}
+	multi->since = lanes[0].next;
+	ivshmem_channel_multi_look(multi);
+	return 0;
+}
+
+/* Looks for a message in lane @lane, which is not hot any more if there is none. */
+static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi *multi, uint32_t lane)
+{
+	struct ivshmem_channel_end *end = &multi->lanes[lane];
+	/* A lane that has failed was reported, and is left out. */
+	int32_t len = end->failed ? IVSHMEM_CHANNEL_EMPTY : ivshmem_channel_peek(end);
+
+	if (len < 0)
+		multi->hot &= ~((uint64_t)1 << lane);
+	return len;
+}
+
+/**
+ * ivshmem_channel_multi_peek - looks for the next message of anybody
+ * @multi: the receiver
+ * @lane: set to the lane that has it
+ *
+ * Returns its length: take it by ivshmem_channel_take() from @multi->lanes[*@lane]. IVSHMEM_CHANNEL_EMPTY if none has
+ * arrived. IVSHMEM_CHANNEL_CORRUPT or _REPLACED, once for each lane, which is left out then: call again for the others.
+ */
+static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *multi, uint32_t *lane)
+{
+	unsigned char *at = multi->shared + IVSHMEM_CHANNEL_READY;
+	struct ivshmem_channel_end *end = &multi->lanes[multi->turn];
+	uint64_t ready;
+	uint32_t i;
+	int32_t len;
+
+	*lane = multi->turn;
+	/* A turn ends when a quarter of the lane was received. */
+	if (multi->hot >> multi->turn & 1 && ivshmem_channel_distance(end, multi->since, end->next) < end->size / 4) {
+		len = ivshmem_channel_multi_peek_at(multi, multi->turn);
+		if (len != IVSHMEM_CHANNEL_EMPTY)
+			return len;
+	}
+	do {
+		ready = ivshmem_channel_load64(at);
+	} while (ready && !ivshmem_channel_swap64(at, ready, 0));
+	if (ready)
+		ivshmem_channel_fence();
+	multi->hot |= ready & (((uint64_t)1 << multi->count) - 1);
+	for (i = 1; i <= multi->count; i++) {
+		*lane = (multi->turn + i) % multi->count;
+		if (!(multi->hot >> *lane & 1))
+			continue;
+		len = ivshmem_channel_multi_peek_at(multi, *lane);
+		if (len == IVSHMEM_CHANNEL_EMPTY)
+			continue;
+		if (len >= 0) {
+			multi->turn = *lane;
+			multi->since = multi->lanes[*lane].next;
+		}
+		return len;
+	}
+	return IVSHMEM_CHANNEL_EMPTY;
+}
+
+/**
+ * ivshmem_channel_multi_receive - takes a message of anybody and releases its room
+ * @multi: the receiver
+ * @buffer: where to copy it
+ * @room: bytes there; a message that is longer stays
+ * @lane: set to the lane of its sender
+ * @ring: set to whether that sender has to be rung
+ *
+ * Returns its length, IVSHMEM_CHANNEL_TOO_LONG, or what ivshmem_channel_multi_peek() does.
+ */
+static inline int32_t ivshmem_channel_multi_receive(struct ivshmem_channel_multi *multi, void *buffer, uint32_t room,
+						    uint32_t *lane, bool *ring)
+{
+	int32_t len = ivshmem_channel_multi_peek(multi, lane);
+
+	*ring = false;
+	return len < 0 ? len : ivshmem_channel_receive(&multi->lanes[*lane], buffer, room, ring);
+}
+
+/**
+ * ivshmem_channel_multi_arm - asks all senders to ring
+ * @multi: the receiver; everything is released
+ * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on
+ *
+ * Returns 1 to sleep while *@word is @value, as the memory has it, or 0 if there is something to receive by now. Sleep no
+ * longer than a heartbeat at a time, and call ivshmem_channel_multi_look() after a sleep that ended for no reason.
+ */
+static inline int ivshmem_channel_multi_arm(struct ivshmem_channel_multi *multi, const void **word, uint32_t *value)
+{
+	unsigned char *doze = multi->shared + IVSHMEM_CHANNEL_DOZE;
+
+	ivshmem_channel_store32(doze, 1);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* A sender whose bit is not seen here finds that we sleep. */
+	if (multi->hot || ivshmem_channel_load64(multi->shared + IVSHMEM_CHANNEL_READY)) {
+		ivshmem_channel_store32(doze, 0);
+		return 0;
+	}
+	*word = doze;
+	*value = 1;
+	return 1;
 }
 
 #ifdef __cplusplus

@@ -258,37 +258,73 @@ static inline int ivshmem_is_gone(const struct ivshmem_event_page *page)
 
 /* --- The shared memory ------------------------------------------------------------------------ */
 
+/*
+ * What is stored before is visible before anything is loaded after. Needed between "I go to sleep"
+ * and the last look, and between the data and the look whether anybody sleeps. For memory of every
+ * kind: where the driver could not map it write-back, x86 does not keep accesses in order by itself,
+ * and what compilers make of __atomic_thread_fence() does not cover it.
+ */
+static inline void ivshmem_fence(void)
+{
+#if defined(__x86_64__) || defined(__SSE2__)
+	__asm__ __volatile__("mfence" : : : "memory");
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 /* Loads a word, before everything that this thread does afterwards. */
 static inline uint32_t ivshmem_load(const void *shared)
 {
-	return __atomic_load_n((const ivshmem_word *)shared, __ATOMIC_ACQUIRE);
+	uint32_t value = __atomic_load_n((const ivshmem_word *)shared, __ATOMIC_ACQUIRE);
+
+#if defined(__x86_64__) || defined(__SSE2__)
+	__asm__ __volatile__("lfence" : : : "memory");
+#endif
+	return value;
 }
 
 /* Stores a word, after everything that this thread did before. */
 static inline void ivshmem_store(void *shared, uint32_t value)
 {
+#if defined(__x86_64__) || defined(__SSE2__)
+	/* Also after stores that were combined, which a plain store does not wait for. */
+	__asm__ __volatile__("sfence" : : : "memory");
+#endif
 	__atomic_store_n((ivshmem_word *)shared, value, __ATOMIC_RELEASE);
 }
 
+/* Eight bytes at any address. */
+struct ivshmem_unaligned {
+	uint64_t value;
+} __attribute__((__packed__, __may_alias__));
+
 /*
- * What is stored before is visible before anything is loaded after. Needed between "I go to sleep"
- * and the last look, and between the data and the look whether anybody sleeps.
+ * Copies so that each byte of the shared side is read or written once, so that what was checked is what is used: words
+ * that are aligned there, at any address here.
  */
-static inline void ivshmem_fence(void)
+static inline void ivshmem_copy_in(void *own, const void *shared, size_t bytes)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	unsigned char *out = (unsigned char *)own;
+	const volatile unsigned char *in = (const volatile unsigned char *)shared;
+
+	for (; bytes && ((uintptr_t)in & 7); bytes--)
+		*out++ = *in++;
+	for (; bytes >= 8; bytes -= 8, in += 8, out += 8)
+		((struct ivshmem_unaligned *)out)->value = *(const volatile ivshmem_long *)in;
+	for (; bytes; bytes--)
+		*out++ = *in++;
 }
 
-/* Each byte is read once and written once, so that what was checked is what is used. */
-static inline void ivshmem_copy(void *to, const void *from, size_t bytes)
+static inline void ivshmem_copy_out(void *shared, const void *own, size_t bytes)
 {
-	volatile unsigned char *out = (volatile unsigned char *)to;
-	const volatile unsigned char *in = (const volatile unsigned char *)from;
+	volatile unsigned char *out = (volatile unsigned char *)shared;
+	const unsigned char *in = (const unsigned char *)own;
 
-	/* Eight at a time where both can. */
-	if ((((uintptr_t)to | (uintptr_t)from) & 7) == 0)
-		for (; bytes >= 8; bytes -= 8, in += 8, out += 8)
-			*(volatile ivshmem_long *)out = *(const volatile ivshmem_long *)in;
+	for (; bytes && ((uintptr_t)out & 7); bytes--)
+		*out++ = *in++;
+	for (; bytes >= 8; bytes -= 8, in += 8, out += 8)
+		*(volatile ivshmem_long *)out = ((const struct ivshmem_unaligned *)in)->value;
 	for (; bytes; bytes--)
 		*out++ = *in++;
 }
@@ -296,7 +332,7 @@ static inline void ivshmem_copy(void *to, const void *from, size_t bytes)
 /**
  * ivshmem_copy_from - copy out of the shared memory, to check and use the copy
  * @own: where to
- * @shared: where from; aligned to 8 bytes it is faster
+ * @shared: where from
  * @bytes: how many
  *
  * Others may write meanwhile: the copy can be a mixture. ivshmem_load() first the word that says that
@@ -304,12 +340,12 @@ static inline void ivshmem_copy(void *to, const void *from, size_t bytes)
  */
 static inline void ivshmem_copy_from(void *own, const void *shared, size_t bytes)
 {
-	ivshmem_copy(own, shared, bytes);
+	ivshmem_copy_in(own, shared, bytes);
 }
 
 /**
  * ivshmem_copy_to - copy into the shared memory
- * @shared: where to; aligned to 8 bytes it is faster
+ * @shared: where to
  * @own: where from
  * @bytes: how many
  *
@@ -317,7 +353,7 @@ static inline void ivshmem_copy_from(void *own, const void *shared, size_t bytes
  */
 static inline void ivshmem_copy_to(void *shared, const void *own, size_t bytes)
 {
-	ivshmem_copy(shared, own, bytes);
+	ivshmem_copy_out(shared, own, bytes);
 }
 
 #ifdef __cplusplus

@@ -11,12 +11,12 @@
 //!
 //! 1. the device's lock (driver core), `mmap_lock` and the locks of areas
 //! 2. `misc_mtx`
-//! 3. the lock of [`Window`]
+//! 3. the locks of [`Window`] and [`Exports`]
 //! 4. `i_mmap_rwsem`, page table locks (kernel)
 //!
-//! The spinlocks of [`Events`] and of the files' cursors (in this order, see `events.rs`) are taken
-//! with interrupts off, under none of the above and with none of them inside. No user memory is
-//! touched under any of these locks.
+//! The spinlocks of [`Events`], with interrupts off, and those of the files' cursors are taken
+//! under none of the above and with none of them inside. No user memory is touched under any of
+//! these locks.
 
 use kernel::{
     fs,
@@ -55,6 +55,7 @@ use crate::{
     kapi::{
         barrier::write_barrier,
         cache::Cache,
+        dma_buf::Exports,
         trace,
         window::Window, //
     },
@@ -94,6 +95,7 @@ pub(crate) struct Device {
     registers: Registers,
     events: Arc<Events>,
     window: Arc<Window>,
+    exports: Arc<Exports>,
     register_page: Option<Arc<Window>>,
     moderation: Arc<Moderation>,
     properties: Properties,
@@ -108,7 +110,7 @@ impl Device {
     pub(crate) fn new(
         registers: Registers,
         events: Arc<Events>,
-        window: Arc<Window>,
+        exports: Arc<Exports>,
         register_page: Option<Arc<Window>>,
         moderation: Arc<Moderation>,
         position: u32,
@@ -117,7 +119,8 @@ impl Device {
         Self {
             registers,
             events,
-            window,
+            window: exports.window().clone(),
+            exports,
             register_page,
             moderation,
             properties,
@@ -138,6 +141,11 @@ impl Device {
     /// The shared memory.
     pub(crate) fn window(&self) -> &Arc<Window> {
         &self.window
+    }
+
+    /// The dma-bufs of the shared memory.
+    pub(crate) fn exports(&self) -> &Arc<Exports> {
+        &self.exports
     }
 
     /// The page of the registers; `None` if programs may not map it.
@@ -303,6 +311,7 @@ impl Device {
         for window in self.windows() {
             window.resume();
         }
+        self.exports.resume();
         self.events.resume(self.properties.vectors);
     }
 
@@ -310,6 +319,7 @@ impl Device {
     ///
     /// Called under the device's lock. May sleep.
     pub(crate) fn pause(&self) {
+        self.exports.pause();
         for window in self.windows() {
             window.pause();
         }
@@ -325,6 +335,7 @@ impl Device {
     /// be opened. Wakes everybody, then takes the memory away. May sleep.
     pub(crate) fn close(&self) {
         self.events.die();
+        self.exports.close();
         for window in self.windows() {
             window.close();
         }

@@ -18,12 +18,16 @@ use crate::{
     abi::{
         ioctl::{
             AcrnEventfd,
+            DmaBuf,
             Ring,
             RingMany,
             SetEventfd,
             Wait,
             ACRN_SET_EVENTFD,
+            DMA_BUF_CLOEXEC,
             GET_INFO,
+            KVMFR_CREATE_DMA_BUF,
+            KVMFR_GET_SIZE,
             RING,
             RING_MANY,
             RING_MANY_MAX,
@@ -41,6 +45,7 @@ use crate::{
         eventfd::EventFd,
         user,
         wait::{
+            cond_resched,
             ready,
             Timeout, //
         }, //
@@ -57,6 +62,8 @@ enum Command {
     SetEventfd,
     AcrnSetEventfd,
     Wait,
+    KvmfrGetSize,
+    KvmfrCreateDmaBuf,
 }
 
 impl TryFrom<u32> for Command {
@@ -72,6 +79,8 @@ impl TryFrom<u32> for Command {
             SET_EVENTFD => Self::SetEventfd,
             ACRN_SET_EVENTFD => Self::AcrnSetEventfd,
             WAIT => Self::Wait,
+            KVMFR_GET_SIZE => Self::KvmfrGetSize,
+            KVMFR_CREATE_DMA_BUF => Self::KvmfrCreateDmaBuf,
             _ => return Err(ENOTTY),
         })
     }
@@ -95,6 +104,8 @@ pub(crate) fn dispatch(
         Command::SetEventfd => set_eventfd(this, user::read(argument)?),
         Command::AcrnSetEventfd => acrn_set_eventfd(this, user::read(argument)?),
         Command::Wait => wait(this, argument),
+        Command::KvmfrGetSize => kvmfr_get_size(this),
+        Command::KvmfrCreateDmaBuf => kvmfr_create_dma_buf(this, file, user::read(argument)?),
     }
 }
 
@@ -104,9 +115,14 @@ fn copy_out<T: IntoBytes + Immutable>(argument: usize, value: &T) -> Result<isiz
     Ok(0)
 }
 
+/// Whether the file was opened for writing.
+fn is_writable(file: &fs::File) -> bool {
+    file.flags() & flags::O_ACCMODE != flags::O_RDONLY
+}
+
 /// `EBADF` for files that were opened read-only: they may not ring.
 fn check_writable(file: &fs::File) -> Result {
-    if file.flags() & flags::O_ACCMODE == flags::O_RDONLY {
+    if !is_writable(file) {
         return Err(EBADF);
     }
     Ok(())
@@ -146,11 +162,19 @@ fn ring_many(this: &File, file: &fs::File, many: RingMany) -> Result<isize> {
     Ok(count as isize)
 }
 
+/// Most rings between which nobody else gets the CPU.
+const AT_ONCE: usize = 64;
+
 /// Checks all of `rings`, then rings all.
 fn ring_all(this: &File, rings: &[Ring]) -> Result {
     rings.iter().try_for_each(|ring| doorbell(ring).map(drop))?;
-    this.device()
-        .ring(rings.iter().filter_map(|ring| doorbell(ring).ok()))
+    // Each leaves the machine, and the end of the device waits for a part.
+    for part in rings.chunks(AT_ONCE) {
+        this.device()
+            .ring(part.iter().filter_map(|ring| doorbell(ring).ok()))?;
+        cond_resched();
+    }
+    Ok(())
 }
 
 fn subscribe(this: &File, mask: u64) -> Result<isize> {
@@ -199,6 +223,9 @@ fn wait(this: &File, argument: usize) -> Result<isize> {
     let args: Wait = user::read(argument)?;
     this.device().check_can_wait()?;
     if args.flags & !WAIT_WORD != 0 || args.vectors & !this.device().armed() != 0 {
+        return Err(EINVAL);
+    }
+    if args.flags & WAIT_WORD != 0 && !this.device().window().has_word(args.offset) {
         return Err(EINVAL);
     }
     let timeout = match args.timeout_ns {
@@ -274,4 +301,28 @@ fn wait_word(this: &File, args: &Wait, timeout: Timeout) -> Result<u64> {
         return result;
     }
     this.wait(mask, timeout, ready)?
+}
+
+/// The size as programs for Looking Glass' node ask for it: as a positive `int`.
+fn kvmfr_get_size(this: &File) -> Result<isize> {
+    let size = i32::try_from(this.device().window().size()).map_err(|_| EOVERFLOW)?;
+    Ok(isize::try_from(size)?)
+}
+
+/// Makes a dma-buf as Looking Glass' node does; returns its descriptor.
+fn kvmfr_create_dma_buf(this: &File, file: &fs::File, args: DmaBuf) -> Result<isize> {
+    if args.flags & !DMA_BUF_CLOEXEC != 0 {
+        return Err(EINVAL);
+    }
+    // Who may not read through the file gets nothing to read: as for `mmap`.
+    if file.flags() & flags::O_ACCMODE == flags::O_WRONLY {
+        return Err(EACCES);
+    }
+    let fd = this.device().exports().create(
+        args.offset,
+        args.size,
+        is_writable(file),
+        args.flags & DMA_BUF_CLOEXEC != 0,
+    )?;
+    Ok(isize::try_from(fd)?)
 }

@@ -32,6 +32,7 @@ kernel::module_driver!(<T>, kapi::pci_driver::Adapter<T>, {
     authors: ["The ivshmem-rs developers"],
     description: "Inter-VM shared memory: memory, doorbells and events for programs",
     license: "GPL v2",
+    imports_ns: ["DMA_BUF"],
     params: {
         cache: u32 {
             default: 0,

@@ -15,6 +15,8 @@
 //!   `kernel::mm`.
 //! - [`chardev`]: misc device with a dynamic name, private data, `poll`, `llseek`. Would be
 //!   replaced by `kernel::miscdevice`.
+//! - [`dma_buf`]: the exporter's side of `linux/dma-buf.h`. Would be replaced by an abstraction of
+//!   dma-bufs.
 //! - [`eventfd`]: `linux/eventfd.h`. Would be replaced by an eventfd abstraction.
 //! - [`barrier`], [`spinlock`]: names that move between releases; a lock for handlers.
 //! - [`device_memory`]: device memory that the kernel maps cached. Would be replaced by
@@ -43,6 +45,8 @@ pub(crate) mod barrier;
 pub(crate) mod cache;
 pub(crate) mod chardev;
 pub(crate) mod device_memory;
+#[cfg_attr(not(CONFIG_DMA_SHARED_BUFFER), path = "kapi/no_dma_buf.rs")]
+pub(crate) mod dma_buf;
 pub(crate) mod driver_data;
 pub(crate) mod eventfd;
 pub(crate) mod fan_in;

@@ -45,6 +45,11 @@ pub const WAIT: u32 = ioc::<Wait>(READ | WRITE, TYPE, 0xa5);
 /// ACRN's `UIO_MSIX_DATA`: [`AcrnEventfd`], the same as [`SET_EVENTFD`].
 pub const ACRN_SET_EVENTFD: u32 = ioc::<AcrnEventfd>(WRITE, b'u', 100);
 
+/// kvmfr's `KVMFR_DMABUF_CREATE`: [`DmaBuf`]; returns the dma-buf's descriptor.
+pub const KVMFR_CREATE_DMA_BUF: u32 = ioc::<DmaBuf>(WRITE, b'u', 0x42);
+/// kvmfr's `KVMFR_DMABUF_GETSIZE`, without an argument: returns the bytes of shared memory.
+pub const KVMFR_GET_SIZE: u32 = ioc::<()>(0, b'u', 0x44);
+
 /// [`Info::flags`]: MSI-X and the doorbell are usable.
 pub const INFO_DOORBELL: u32 = 1;
 /// [`Info::flags`]: `peer_id` comes from the module parameter, not from the device.
@@ -61,6 +66,9 @@ pub const CACHE_UC: u32 = 3;
 
 /// [`Wait::flags`]: look at a word of the shared memory before sleeping and after each wake-up.
 pub const WAIT_WORD: u32 = 1;
+
+/// [`DmaBuf::flags`]: close the descriptor when another program is executed.
+pub const DMA_BUF_CLOEXEC: u8 = 1;
 
 /// Most entries of one [`RING_MANY`].
 pub const RING_MANY_MAX: u32 = 1024;
@@ -148,6 +156,20 @@ pub struct AcrnEventfd {
     pub vector: i32,
 }
 
+/// Argument of [`KVMFR_CREATE_DMA_BUF`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct DmaBuf {
+    /// 0 or [`DMA_BUF_CLOEXEC`].
+    pub flags: u8,
+    /// Anything: padding in kvmfr's structure, which its programs leave as it is.
+    pub padding: [u8; 7],
+    /// First byte in the shared memory, a multiple of the page size.
+    pub offset: u64,
+    /// Bytes, a multiple of the page size and not 0.
+    pub size: u64,
+}
+
 /// Argument and answer of [`WAIT`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
@@ -170,6 +192,9 @@ const _: () = {
     assert!(size_of::<RingMany>() == 16);
     assert!(size_of::<SetEventfd>() == 16);
     assert!(size_of::<AcrnEventfd>() == 8);
+    assert!(size_of::<DmaBuf>() == 24);
     assert!(size_of::<Wait>() == 32);
     assert!(ACRN_SET_EVENTFD == 0x4008_7564);
+    assert!(KVMFR_CREATE_DMA_BUF == 0x4018_7542);
+    assert!(KVMFR_GET_SIZE == 0x7544);
 };

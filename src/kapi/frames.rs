@@ -70,6 +70,11 @@ impl Frames {
         Self { start, size }
     }
 
+    /// Physical address of the first byte.
+    pub(super) fn start(self) -> u64 {
+        self.start
+    }
+
     /// Size in bytes.
     pub(super) fn size(self) -> u64 {
         self.size

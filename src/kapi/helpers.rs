@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `helpers.c`: macros and inline functions of the kernel's headers.
+//! Declarations of `helpers.c` and `dma_map.c`: macros and inline functions of the kernel's
+//! headers.
 
 use kernel::{
     bindings,
@@ -10,7 +11,7 @@ use kernel::{
     }, //
 };
 
-// The signatures are those of `helpers.c`.
+// The signatures are those of `helpers.c` and `dma_map.c`.
 #[allow(improper_ctypes, reason = "the kernel's own structures")]
 unsafe extern "C" {
     /// No preconditions.
@@ -18,6 +19,9 @@ unsafe extern "C" {
 
     /// `index` if it is below `size`, else 0, also where the CPU speculates. No preconditions.
     pub(super) safe fn ivshmem_array_index_nospec(index: c_ulong, size: c_ulong) -> c_ulong;
+
+    /// May sleep.
+    pub(super) safe fn ivshmem_cond_resched();
 
     /// No preconditions.
     pub(super) safe fn ivshmem_has_cache(cache: c_uint) -> bool;
@@ -43,6 +47,24 @@ unsafe extern "C" {
         end: c_ulong,
         pfn: c_ulong,
     ) -> bindings::vm_fault_t;
+
+    /// `size` bytes from `start` are memory of a device, and `dev` is bound to a driver that asks
+    /// for them. May sleep. `Err` as a pointer; see `dma_map.c`.
+    pub(super) fn ivshmem_dma_map(
+        dev: *mut bindings::device,
+        start: bindings::phys_addr_t,
+        size: usize,
+        direction: bindings::dma_data_direction,
+    ) -> *mut bindings::sg_table;
+
+    /// `table` is what `ivshmem_dma_map` made with the same other arguments, and is not used any
+    /// more.
+    pub(super) fn ivshmem_dma_unmap(
+        dev: *mut bindings::device,
+        table: *mut bindings::sg_table,
+        size: usize,
+        direction: bindings::dma_data_direction,
+    );
 
     /// `state` can be written to with atomics.
     pub(super) fn ivshmem_set_state(state: *mut u32, value: u32);

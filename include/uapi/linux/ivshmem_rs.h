@@ -133,6 +133,23 @@ struct ivshmem_acrn_eventfd {
 	__s32 vector;
 };
 
+/* Bits of ivshmem_dma_buf.flags */
+#define IVSHMEM_DMA_BUF_CLOEXEC	1 /* close the descriptor when another program is executed */
+
+/**
+ * struct ivshmem_dma_buf - argument of IVSHMEM_KVMFR_CREATE_DMA_BUF
+ * @flags: 0 or IVSHMEM_DMA_BUF_CLOEXEC
+ * @padding: anything
+ * @offset: first byte in the shared memory, a multiple of the page size
+ * @size: bytes, a multiple of the page size and not 0
+ */
+struct ivshmem_dma_buf {
+	__u8  flags;
+	__u8  padding[7];
+	__u64 offset;
+	__u64 size;
+};
+
 /* Bits of ivshmem_wait.flags */
 #define IVSHMEM_WAIT_WORD	1 /* look at a word of the shared memory around each sleep */
 
@@ -191,6 +208,16 @@ struct ivshmem_wait {
 
 /* UIO_MSIX_DATA of ACRN's patched kernel: the same as IVSHMEM_SET_EVENTFD. */
 #define IVSHMEM_ACRN_SET_EVENTFD	_IOW('u', 100, struct ivshmem_acrn_eventfd)
+
+/*
+ * KVMFR_DMABUF_CREATE of Looking Glass' kvmfr: makes a dma-buf of a stretch of the memory and
+ * returns its descriptor. It cannot be written to if this file is read-only. EINVAL: not whole
+ * pages, or not inside of the memory. EACCES: the file is write-only.
+ */
+#define IVSHMEM_KVMFR_CREATE_DMA_BUF	_IOW('u', 0x42, struct ivshmem_dma_buf)
+
+/* KVMFR_DMABUF_GETSIZE: returns the bytes of shared memory. EOVERFLOW: 2 GiB or more. */
+#define IVSHMEM_KVMFR_GET_SIZE		_IO('u', 0x44)
 
 /*
  * mmap(2): the file offset is (region << IVSHMEM_REGION_SHIFT) | byte offset. Only MAP_SHARED, not

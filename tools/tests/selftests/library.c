@@ -215,7 +215,10 @@ TEST(a_copy_is_exact_at_every_alignment_and_length)
 				memset(&to, 0, sizeof(to));
 				memset(&want, 0, sizeof(want));
 				memcpy(want.bytes + out, from.bytes + in, length);
-				ivshmem_copy(to.bytes + out, from.bytes + in, length);
+				ivshmem_copy_from(to.bytes + out, from.bytes + in, length);
+				ASSERT_EQ(0, memcmp(&want, &to, sizeof(to)));
+				memset(&to, 0, sizeof(to));
+				ivshmem_copy_to(to.bytes + out, from.bytes + in, length);
 				ASSERT_EQ(0, memcmp(&want, &to, sizeof(to)));
 			}
 }

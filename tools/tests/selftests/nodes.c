@@ -263,6 +263,37 @@ TEST(stat_gives_the_size_of_the_memory)
 	EXPECT_EQ(size, by_fd.st_size);
 }
 
+/* init_shmem() of scream, Receivers/unix/shmem.c: the size comes first. */
+TEST(the_calls_of_a_scream_receiver_in_their_order)
+{
+	struct stat status;
+	void *at;
+	int fd;
+
+	/* As the udev rule does when the node appears. */
+	close(dev_open(O_RDONLY));
+	ASSERT_OK(stat(dev_path(), &status));
+	fd = ASSERT_OK(open(dev_path(), O_RDONLY));
+	at = mmap(0, status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_TRUE(at != MAP_FAILED);
+	EXPECT_OK(munmap(at, dev_info(fd).shm_size));
+}
+
+/* A memory backend of QEMU maps a file over room that it has reserved. */
+TEST(the_calls_of_a_memory_backend_of_QEMU_in_their_order)
+{
+	int fd = ASSERT_OK(open(dev_path(), O_RDWR));
+	off_t size = ASSERT_OK(lseek(fd, 0, SEEK_END));
+	char *room = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	volatile char *at;
+
+	ASSERT_TRUE(room != MAP_FAILED);
+	at = mmap(room, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	ASSERT_TRUE(at == room);
+	at[size - 1] = 1;
+	EXPECT_OK(munmap(room, 2 * size));
+}
+
 TEST(syncing_succeeds_and_does_nothing)
 {
 	int fd = dev_open(O_RDWR);

@@ -10,6 +10,12 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 
+/* What poll() and epoll_wait() call where there are only the system calls that take a signal mask. */
+#ifndef SYS_poll
+#define SYS_poll	SYS_ppoll
+#define SYS_epoll_wait	SYS_epoll_pwait
+#endif
+
 /* @call runs in a thread with @fd and @argument; its result and errno are kept. */
 struct sleeper {
 	long (*call)(struct sleeper *self);

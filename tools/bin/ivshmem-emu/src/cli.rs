@@ -103,7 +103,7 @@ pub fn command() -> Command {
             "The virtual machine that the options -s after this one belong to",
         ))
         .arg(Arg::new("slot").short('s').value_name("SLOT,ivshmem,NAME,MB[,ID]").action(ArgAction::Append).help(
-            "A device, as acrn-dm takes it. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
+            "A device, as acrn-dm takes it; others than ivshmem are left out, and only their slots count. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
         ))
         .arg(value("release", "RELEASE").value_parser(value_parser!(Release)).default_value("3.3").help(
             "The release of ACRN whose devices these are",

@@ -23,11 +23,24 @@ pub fn regions(options: &Options) -> Result<Vec<Region>> {
         by_vm.entry(*vm).or_default().push(text);
     }
     for (vm, texts) in by_vm {
-        for slot in slot::parse_all(texts).with_context(|| format!("virtual machine {vm}"))? {
+        let slots = slot::parse_all(texts).with_context(|| format!("virtual machine {vm}"))?;
+        for (bdf, device) in slots.others {
+            warn!("virtual machine {vm}: {device} at {bdf} is left out; give QEMU such a device after --");
+        }
+        for slot in slots.ivshmem {
             if let Some(warning) = &slot.warning {
                 warn!("virtual machine {vm}: {warning}");
             }
             place(&mut regions, vm, &slot)?;
+        }
+    }
+    if regions.is_empty() {
+        match &options.scenario {
+            Some(path) => bail!(
+                "there is no region in {}: is it a scenario?",
+                path.display()
+            ),
+            None => bail!("there is no region: give --region, --scenario, or --vm with -s"),
         }
     }
     check(&regions)?;
@@ -80,13 +93,20 @@ fn place(regions: &mut Vec<Region>, vm: u16, slot: &Slot) -> Result<()> {
         "virtual machine {vm}: {}",
         different_size(region, slot)
     );
+    // The hypervisor's device shows what the scenario says; that of the device model, what this option says.
+    let region_id = (region.provider == Provider::DeviceModel).then_some(slot.region_id);
+    let member = Member {
+        vm,
+        bdf: slot.bdf,
+        region_id,
+    };
     match region.members.iter_mut().find(|member| member.vm == vm) {
-        Some(member) => member.bdf = slot.bdf,
+        Some(configured) => *configured = member,
         None if region.provider == Provider::Hypervisor => bail!(
             "virtual machine {vm}: ACRN_IOCTL_CREATE_VDEV ioctl() returned an error: Invalid argument \
              (the configuration of {name} does not name virtual machine {vm})"
         ),
-        None => region.members.push(Member { vm, bdf: slot.bdf }),
+        None => region.members.push(member),
     }
     Ok(())
 }

@@ -71,6 +71,11 @@ fn host(region: &Region, options: &Options, record: Option<Record>) -> Result<Ho
         }
     };
     let mut model = model.with_region_id(region.id);
+    for member in &region.members {
+        if let Some(id) = member.region_id {
+            model = model.with_region_id_for(member.vm, id);
+        }
+    }
     let name = region.full_name();
     model.observe(move |event| {
         match event {

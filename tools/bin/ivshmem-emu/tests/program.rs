@@ -117,14 +117,20 @@ fn the_tutorial_s_hv_land_example() {
 fn dm_land_memory_is_a_file_that_stays() {
     let shm = TempDir::new().unwrap();
     let path = shm.path().join("test");
-    let args = ["--vm", "1", "-s", "6,ivshmem,dm:/test,2", "--vm", "2", "-s"];
+    let args = ["--vm", "1", "-s", "6,ivshmem,dm:/test,2", "--vm", "2"];
+    let vm2 = ["-s", "7,virtio-net,tap0", "-s", "5,ivshmem,dm:/test,2"];
     let args: Vec<&str> = args
         .into_iter()
-        .chain(["5,ivshmem,dm:/test,2", "--shm-dir", text(shm.path())])
+        .chain(vm2)
+        .chain(["--shm-dir", text(shm.path())])
         .collect();
     let (code, errors) = Served::start(&args, 2).stop();
     assert_eq!(code, 0);
-    for line in ["VM1 00:06.0 dm:/test ", "VM2 00:05.0 dm:/test "] {
+    for line in [
+        "virtual machine 2: virtio-net at 00:07.0 is left out; give QEMU such a device after --",
+        "VM1 00:06.0 dm:/test ",
+        "VM2 00:05.0 dm:/test ",
+    ] {
         assert!(errors.contains(line), "{errors}");
     }
     let metadata = std::fs::metadata(&path).unwrap();
@@ -140,10 +146,8 @@ fn dm_land_memory_is_a_file_that_stays() {
     std::fs::write(&path, "small").unwrap();
     let (code, errors) = failure(&args);
     assert_eq!(code, 1);
-    assert_eq!(
-        errors,
-        format!("ivshmem-emu: region dm:/test: shm size is different, cur 2097152, creator 5 (if nobody uses {}, remove it)", path.display())
-    );
+    let expected = format!("ivshmem-emu: region dm:/test: shm size is different, cur 2097152, creator 5 (if nobody uses {}, remove it)", path.display());
+    assert!(errors.ends_with(&expected), "{errors}");
 }
 
 #[test]
@@ -259,6 +263,21 @@ fn options_that_do_not_fit() {
         slot.ends_with("virtual machine 1: pci slot 6:0 already occupied!"),
         "{slot}"
     );
+    let tutorial = hv(
+        &[
+            "--vm",
+            "1",
+            "-s",
+            "6,virtio-hyper_dmabuf",
+            "-s",
+            "6,ivshmem,dm:/test,2",
+        ],
+        false,
+    );
+    assert!(
+        tutorial.ends_with("virtual machine 1: pci slot 6:0 already occupied!"),
+        "{tutorial}"
+    );
     let automatic = hv(&["--vm", "2", "-s", "8,ivshmem,dm:/b,2"], true);
     assert!(
         automatic.contains("pci slot 8:0 already occupied! (hv:/a and dm:/b are both at 00:08.0)"),
@@ -270,6 +289,22 @@ fn options_that_do_not_fit() {
     assert!(bus.contains("is not on bus 0"), "{bus}");
     let id = hv(&["--vm", "16", "-s", "6,ivshmem,dm:/b,2"], false);
     assert!(id.contains("ACRN's IDs are below 16"), "{id}");
+}
+
+#[test]
+fn nothing_to_serve_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("board.xml");
+    std::fs::write(&path, "<acrn-config board=\"qemu\"></acrn-config>").unwrap();
+    let (code, text) = failure(&["--scenario", path.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert!(
+        text.contains("there is no region in") && text.contains("board.xml"),
+        "{text}"
+    );
+    let (code, text) = failure(&["--region", ""]);
+    assert_eq!(code, 1);
+    assert!(text.contains("there is no region"), "{text}");
 }
 
 #[test]
@@ -326,6 +361,25 @@ fn everything_that_guests_do_is_recorded() {
     let (_, log) = served.stop();
     assert!(log.contains("2 ring 0.5 lost: no such peer"), "{log}");
     assert!(!log.contains("read bar0"), "{log}");
+}
+
+/// Each `acrn-dm` shows the region ID of its own option.
+#[test]
+fn each_machine_sees_the_region_id_of_its_own_option() {
+    let directory = TempDir::new().unwrap();
+    let path = text(directory.path());
+    let vm1 = ["--vm", "1", "-s", "6,ivshmem,dm:/r,2,4096"];
+    let vm2 = ["--vm", "2", "-s", "5,ivshmem,dm:/r,2,8192"];
+    let args = [&vm1[..], &vm2, &["--socket-dir", path, "--shm-dir", path]].concat();
+    let _served = Served::start(&args, 2);
+    let (config, subsystem) = (7, 0x2e);
+    for (vm, expected) in [(1, 0x1000_u16), (2, 0x2000)] {
+        let socket = directory.path().join(format!("vm{vm}-dm-r"));
+        let mut guest = vfio_user::Client::new(&socket).unwrap();
+        let mut id = [0; 2];
+        guest.region_read(config, subsystem, &mut id).unwrap();
+        assert_eq!(u16::from_le_bytes(id), expected, "machine {vm}");
+    }
 }
 
 #[test]

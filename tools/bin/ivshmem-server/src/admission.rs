@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use tracing::{debug, warn};
 
 use crate::access::Denial;
-use crate::client::{has_hung_up, limit_in_flight, refuse, Client};
+use crate::client::{has_hung_up, refuse, Client, Loan};
+use crate::counters::Refusals;
 use crate::door::Door;
 use crate::doorbells::Doorbells;
 use crate::poller::{Interest, Poller, Token};
@@ -26,6 +27,8 @@ pub const REFUSALS: &str = "ivshmem_server::refusals";
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error("the region is drained; admit clients again by the control socket")]
+    Drained,
     #[error(transparent)]
     Denied(#[from] Denial),
     #[error(transparent)]
@@ -48,6 +51,22 @@ enum Refusal {
     Limit(Errno),
 }
 
+impl Refusal {
+    fn counter<'a>(&self, refusals: &'a mut Refusals) -> &'a mut u64 {
+        match self {
+            Self::Drained => &mut refusals.drained,
+            Self::Denied(_) => &mut refusals.access,
+            Self::Join(_) => &mut refusals.places,
+            Self::TooMany { .. } => &mut refusals.user_places,
+            Self::TooOften(..) => &mut refusals.join_rate,
+            Self::Shrunk(_) => &mut refusals.memory,
+            Self::Eventfd(_) | Self::Number(_) | Self::Poller(_) | Self::Limit(_) => {
+                &mut refusals.system
+            }
+        }
+    }
+}
+
 /// Lets in, or refuses, whoever came through a door of a region.
 pub(crate) fn receive(
     region: &mut Region,
@@ -67,7 +86,7 @@ pub(crate) fn receive(
              FileDescriptorStoreMax=, or lower --max-peers",
             door.name
         );
-        region.counters.refused += 1;
+        region.counters.refuse(|refusals| &mut refusals.store);
         return refuse(&socket);
     }
     let kept = names::connection(number, &door.name);
@@ -81,7 +100,7 @@ pub(crate) fn receive(
     }
     if let Err((refusal, socket)) = admit(region, common, door, number, socket) {
         warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
-        region.counters.refused += 1;
+        region.counters.refuse(|refusals| refusal.counter(refusals));
         refuse(&socket);
         common.keeper.drop_kept(&kept);
     }
@@ -105,6 +124,9 @@ fn admit(
     number: ConnectionId,
     socket: OwnedFd,
 ) -> Result<(), (Refusal, OwnedFd)> {
+    if region.drained {
+        return Err((Refusal::Drained, socket));
+    }
     let prepared = region
         .config
         .access
@@ -113,11 +135,11 @@ fn admit(
         .and_then(|credentials| {
             let place = prepare(region, common, door)?;
             check_user(region, credentials.uid)?;
-            limit_in_flight(&socket, common.in_flight).map_err(Refusal::Limit)?;
             watch(common.poller, &socket, number)?;
-            Ok((credentials, place))
+            let lent = common.in_flight.greet(&socket).map_err(Refusal::Limit)?;
+            Ok((credentials, place, lent))
         });
-    let (credentials, place) = match prepared {
+    let (credentials, place, lent) = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return Err((refusal, socket)),
     };
@@ -128,6 +150,7 @@ fn admit(
         door: door.name.clone(),
         credentials,
         read_only: peer.is_some_and(|peer| peer.read_only),
+        loan: if lent { Loan::Greeting } else { Loan::None },
     };
     if let Some(doorbells) = place.doorbells {
         let name = names::doorbells(&region.config.name, place.id);
@@ -143,9 +166,13 @@ fn admit(
     };
     common.keeper.record(|| record);
     let recycling = region.membership.is_recycling();
-    region
-        .enter(number, place.fixed, place.vectors, client)
-        .map_err(|(error, socket)| (error.into(), socket))?;
+    let entered = region.enter(number, place.fixed, place.vectors, client);
+    if let Err((error, socket)) = entered {
+        if lent {
+            common.in_flight.regain();
+        }
+        return Err((error.into(), socket));
+    }
     if region.membership.is_recycling() && !recycling {
         warn!(
             "{}: almost all IDs have been given out: from now on, they are used again and again, \

@@ -32,7 +32,7 @@ Exit status:
 /// Give virtual machines a common memory and let them interrupt each other.
 ///
 /// Serves the ivshmem-doorbell device of QEMU, and every other program that speaks its
-/// protocol. Stays in the foreground and logs to the standard error.
+/// protocol. Logs to the standard error.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 #[command(group = ArgGroup::new("print").multiple(false))]
@@ -50,6 +50,12 @@ pub struct Cli {
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<PathBuf>,
 
+    /// UNIX socket where the same user and root can have clients dropped and regions drained
+    ///
+    /// `ivshmemctl server` does that.
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
     /// UNIX socket where a successor can take over, with all clients
     #[arg(long, value_name = "PATH")]
     pub hand_over: Option<PathBuf>,
@@ -65,6 +71,15 @@ pub struct Cli {
     #[arg(long)]
     pub fd_store: bool,
 
+    /// Give up the right to do what the server has no use for, by Landlock and seccomp
+    ///
+    /// From when it is ready, it can write in the directories of its sockets and files only, read in /proc, /etc
+    /// and the directory of --config besides, and make no system calls but its own. New regions of a
+    /// configuration that is read again need their files in those directories. For who runs it without systemd,
+    /// whose unit does the same.
+    #[arg(long)]
+    pub confine: bool,
+
     /// Least important messages to log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_levels())]
     pub log_level: LevelFilter,
@@ -73,11 +88,20 @@ pub struct Cli {
     #[arg(short, long, conflicts_with = "log_level")]
     pub verbose: bool,
 
-    /// Does nothing: the server always stays in the foreground
+    /// Go to the background as soon as clients can connect
+    ///
+    /// Paths stay relative to this directory, and the log stays on the standard error.
+    #[arg(long, conflicts_with_all = ["foreground", "ready_fd", "fd_store"])]
+    pub daemonize: bool,
+
+    /// Stay in the foreground, also with --pidfile
     #[arg(short = 'F', long)]
     pub foreground: bool,
 
     /// File for the process ID of the server, removed at the end
+    ///
+    /// As with QEMU's server, this means --daemonize too, unless --foreground or --ready-fd is given or
+    /// systemd starts it.
     #[arg(short, long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
 
@@ -184,8 +208,16 @@ pub struct RegionOptions {
     pub hugepages: Option<HugePages>,
 
     /// Allocate all of the memory at the start; implied by --hugepages
+    ///
+    /// The log says how far it is if that takes long.
     #[arg(long)]
     pub prealloc: bool,
+
+    /// NUMA node that the memory is on, whoever uses it first
+    ///
+    /// For a memfd, shm: and files in a tmpfs or hugetlbfs. Pages that a kept file has already stay where they are.
+    #[arg(long, value_name = "NODE")]
+    pub numa_node: Option<u32>,
 
     /// Leave the file of shm: or path: when the server ends, and use one that is there already
     ///
@@ -226,6 +258,12 @@ impl Cli {
         self.region.socket_path.is_none() && self.region.fd.is_none() && self.config.is_none()
     }
 
+    /// Whether the server is to go to the background.
+    pub fn is_for_background(&self) -> bool {
+        let asked = self.pidfile.is_some() && self.ready_fd.is_none() && !self.fd_store;
+        self.daemonize || (asked && !self.foreground)
+    }
+
     /// Least important messages to log.
     pub fn log_level(&self) -> LevelFilter {
         if self.verbose {
@@ -252,6 +290,7 @@ impl RegionOptions {
         };
         config.huge_pages = self.hugepages;
         config.prealloc = self.prealloc;
+        config.numa_node = self.numa_node;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors;
         config.max_peers_per_user = self.max_peers_per_user;
@@ -270,8 +309,9 @@ pub fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol-version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "client-descriptors", "config", "fd", "fd-store", "fixed-id", "hand-over",
-            "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "confine", "control-socket", "daemonize", "fd", "fd-store", "fixed-id",
+            "hand-over", "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
+            "numa-node",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",
         ],

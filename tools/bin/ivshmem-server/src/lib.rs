@@ -58,15 +58,19 @@ mod admission;
 mod bounds;
 mod client;
 mod config;
+mod control;
 mod counters;
 mod descriptors;
 mod door;
 mod doorbells;
 mod error;
 mod identity;
+mod in_flight;
 mod listener;
+mod listeners;
 mod lock;
 mod memory;
+mod pages;
 mod poller;
 mod rate;
 mod region;
@@ -89,7 +93,7 @@ pub use config::{
     Config, PeerConfig, RegionConfig, DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE,
     DEFAULT_MAX_PEERS, DEFAULT_REGION, DEFAULT_VECTORS,
 };
-pub use counters::Counters;
+pub use counters::{Counters, Refusals};
 pub use error::BindError;
 pub use rate::Bucket;
 pub use report::{PeerReport, RegionReport, Report};
@@ -98,6 +102,9 @@ pub use size::{ParseSizeError, RegionSize};
 pub use source::{HugePages, MemorySource, ParseMemoryError};
 pub use succession::hand_over::TakeOver;
 pub use succession::inheritance::Inheritance;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use succession::journal::try_out as try_out_journal;
 pub use succession::manager::ServiceManager;
 pub use sys::inherit;
 pub use trigger::Trigger;

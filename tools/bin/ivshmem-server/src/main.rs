@@ -2,6 +2,8 @@
 //! The `ivshmem-server` program: command line, log, signals and limits around the library.
 
 mod cli;
+mod confine;
+mod daemon;
 mod file;
 mod limits;
 mod log;
@@ -16,8 +18,10 @@ use anyhow::{bail, Context};
 use clap::{CommandFactory, Parser};
 use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOver, Trigger};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use tracing::info;
 
 use crate::cli::Cli;
+use crate::daemon::{Background, Side};
 use crate::log::Log;
 use crate::ready::{inherited, PidFile, ReadyFd};
 
@@ -36,23 +40,42 @@ fn main() -> ExitCode {
     } else if cli.print_man_page {
         man::print(&mut io::stdout()).context("cannot write to the standard output")
     } else {
-        serve(&cli)
+        return start(&cli).unwrap_or_else(failure);
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.map_or_else(failure, |()| ExitCode::SUCCESS)
 }
 
-fn serve(cli: &Cli) -> anyhow::Result<()> {
+fn failure(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Serves, here or in the background.
+fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     if cli.has_no_socket() && std::env::var_os("LISTEN_FDS").is_none() {
-        let text = "one of --socket-path, --fd and --config is needed, or a socket from systemd";
+        let text = "one of --socket-path, --fd and --config is needed, or a socket from systemd. \
+                    QEMU's server takes --socket-path=/tmp/ivshmem_socket --memory=shm:ivshmem if nothing is said";
         let kind = clap::error::ErrorKind::MissingRequiredArgument;
         Cli::command().error(kind, text).exit();
     }
+    let serviced = ["NOTIFY_SOCKET", "LISTEN_FDS"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    if cli.daemonize && serviced {
+        bail!("--daemonize is not for a service of systemd: use Type=notify without it");
+    }
+    let background = match cli.is_for_background() && !serviced {
+        false => None,
+        true => match daemon::split()? {
+            Side::Starter(code) => return Ok(code),
+            Side::Background(background) => Some(background),
+        },
+    };
+    serve(cli, background, serviced)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::Result<()> {
     // First of all, before any descriptor is opened that could have one of the numbers.
     let ready = cli.ready_fd.map(ReadyFd::inherit).transpose()?;
     let mut inheritance =
@@ -69,6 +92,7 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = configuration(cli)?;
     limits::raise_descriptor_limit(config.descriptors());
     limits::check_in_flight(config.descriptors_in_flight());
+    let places = confine::places(&config, cli);
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
     if let Some(manager) = manager.as_ref().filter(|_| cli.fd_store) {
         limits::check_store(manager.room(), config.descriptors());
@@ -102,10 +126,20 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
             .finish(&mut server)
             .context("the server before this one does not let go")?;
     }
+    if cli.confine {
+        confine::confine(&places).context("--confine")?;
+    }
     if let Some(ready) = ready {
         ready
             .notify()
             .context("cannot write to the descriptor of --ready-fd")?;
+    } else if background.is_none() && !cli.foreground && !serviced {
+        info!(
+            "staying in the foreground; --daemonize goes to the background, as QEMU's server does"
+        );
+    }
+    if let Some(background) = background {
+        background.ready().context("cannot go to the background")?;
     }
     if let Some(manager) = &manager {
         let text = "READY=1\nSTATUS=Serving clients\n";
@@ -125,6 +159,7 @@ fn configuration(cli: &Cli) -> anyhow::Result<Config> {
         None => cli.config(),
     };
     config.status_socket = cli.status_socket.clone().or(config.status_socket);
+    config.control_socket = cli.control_socket.clone().or(config.control_socket);
     config.hand_over = cli.hand_over.clone().or(config.hand_over);
     Ok(config)
 }

@@ -27,6 +27,12 @@ impl RegionSize {
         (bytes.is_power_of_two() && (Self::MIN..=Self::MAX).contains(&size)).then_some(size)
     }
 
+    /// The smallest size of at least this many bytes; `None` if there is none.
+    fn above(bytes: u64) -> Option<Self> {
+        let bytes = bytes.max(Self::MIN.bytes()).checked_next_power_of_two()?;
+        Self::new(bytes)
+    }
+
     /// The size in bytes.
     pub const fn bytes(self) -> u64 {
         self.0
@@ -39,13 +45,14 @@ pub enum ParseSizeError {
     /// Not a number with an optional unit.
     #[error("expected a number with an optional unit K, M, G or T, such as 64M")]
     Syntax,
-    /// A number, but no possible size.
+    /// A number, but no possible size. The next larger one, if there is one: what QEMU's server takes.
     #[error(
-        "the size must be a power of two from {} to {}",
+        "the size must be a power of two from {} to {}{}",
         RegionSize::MIN,
-        RegionSize::MAX
+        RegionSize::MAX,
+        .0.map_or_else(String::new, |next| format!(": take {next}"))
     )]
-    Value,
+    Value(Option<RegionSize>),
 }
 
 impl FromStr for RegionSize {
@@ -67,10 +74,10 @@ impl FromStr for RegionSize {
             return Err(ParseSizeError::Syntax);
         }
         let number: u64 = digits.parse().map_err(|_| ParseSizeError::Syntax)?;
-        number
+        let bytes = number
             .checked_mul(1 << shift)
-            .and_then(Self::new)
-            .ok_or(ParseSizeError::Value)
+            .ok_or(ParseSizeError::Value(None))?;
+        Self::new(bytes).ok_or_else(|| ParseSizeError::Value(Self::above(bytes)))
     }
 }
 
@@ -115,18 +122,21 @@ mod tests {
             let error = text.parse::<RegionSize>();
             assert_eq!(error, Err(ParseSizeError::Syntax), "{text}");
         }
-        for text in [
-            "0",
-            "1",
-            "2048",
-            "4097",
-            "3M",
-            "2T",
-            "16777216T",
-            "18446744073709551615",
-        ] {
+        let cases = [
+            ("0", Some("4K")),
+            ("1", Some("4K")),
+            ("2048", Some("4K")),
+            ("4097", Some("8K")),
+            ("2048000", Some("2M")),
+            ("3M", Some("4M")),
+            ("2T", None),
+            ("16777216T", None),
+            ("18446744073709551615", None),
+        ];
+        for (text, instead) in cases {
+            let instead = instead.map(|size| size.parse().unwrap());
             let error = text.parse::<RegionSize>();
-            assert_eq!(error, Err(ParseSizeError::Value), "{text}");
+            assert_eq!(error, Err(ParseSizeError::Value(instead)), "{text}");
         }
     }
 }

@@ -122,7 +122,7 @@ fn of_channel(error: &ivshmem_channel::Error) -> Option<Exit> {
         Error::Link(error) => of_library(error),
         Error::Corrupt(_) => Some(Exit::Wrong),
         Error::TimedOut => Some(Exit::TimedOut),
-        Error::Layout(_) => Some(Exit::Unable),
+        Error::Layout(_) | Error::NotWriteBack => Some(Exit::Unable),
         _ => None,
     }
 }

@@ -67,6 +67,14 @@ fn rust_facts() -> Facts {
     );
     layout!("ivshmem_acrn_eventfd", ioctl::AcrnEventfd, fd, vector);
     layout!(
+        "ivshmem_dma_buf",
+        ioctl::DmaBuf,
+        flags,
+        padding,
+        offset,
+        size
+    );
+    layout!(
         "ivshmem_wait",
         ioctl::Wait,
         vectors,
@@ -119,6 +127,12 @@ fn constants() -> Facts {
         ("IVSHMEM_SET_EVENTFD", ioctl::SET_EVENTFD.into()),
         ("IVSHMEM_WAIT", ioctl::WAIT.into()),
         ("IVSHMEM_ACRN_SET_EVENTFD", ioctl::ACRN_SET_EVENTFD.into()),
+        ("IVSHMEM_DMA_BUF_CLOEXEC", ioctl::DMA_BUF_CLOEXEC.into()),
+        (
+            "IVSHMEM_KVMFR_CREATE_DMA_BUF",
+            ioctl::KVMFR_CREATE_DMA_BUF.into(),
+        ),
+        ("IVSHMEM_KVMFR_GET_SIZE", ioctl::KVMFR_GET_SIZE.into()),
     ];
     constants
         .map(|(name, value): (&str, u64)| (name.to_string(), value))

@@ -13,6 +13,9 @@ const RESERVED: [u8; 4] = [0x00, 0x01, 0x02, 0x1f];
 /// First region ID that is not reserved.
 const FIRST_ID: u16 = 0x1000;
 
+/// The name of a virtual machine, and an address in it, as they were written.
+pub(crate) type Place = (String, Option<String>);
+
 /// A region as it was written, all values still text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
@@ -20,16 +23,36 @@ pub(crate) struct Draft {
     pub provided_by: Option<String>,
     pub size: Option<String>,
     pub id: Option<String>,
-    /// Names of virtual machines, and addresses in them.
-    pub vms: Vec<(String, Option<String>)>,
+    pub vms: Vec<Place>,
 }
 
-/// Makes a scenario of drafts.
-pub(crate) fn scenario(vms: Vec<Vm>, drafts: Vec<Draft>) -> Result<Scenario, Error> {
+/// Makes a scenario of drafts. `vuarts` are the ends of each connection of virtual UARTs on PCI: they take
+/// addresses as regions do.
+pub(crate) fn scenario(
+    vms: Vec<Vm>,
+    vuarts: &[Vec<Place>],
+    drafts: &[Draft],
+) -> Result<Scenario, Error> {
     for vm in &vms {
         vm_name(&vm.name).map_err(|rule| rule.at(format!("vm:id={},name", vm.id)))?;
     }
-    let mut used = used_bdfs(&vms, &drafts)?;
+    let mut used = BTreeMap::new();
+    for (index, ends) in vuarts.iter().enumerate() {
+        use_bdfs(
+            &mut used,
+            &vms,
+            &format!("vuart_connection[{}]", index + 1),
+            ends,
+        )?;
+    }
+    for (index, draft) in drafts.iter().enumerate() {
+        use_bdfs(
+            &mut used,
+            &vms,
+            &format!("IVSHMEM_REGION[{}]", index + 1),
+            &draft.vms,
+        )?;
+    }
     let mut regions = Vec::<Region>::new();
     for (index, draft) in drafts.iter().enumerate() {
         let place = |rule: Rule| rule.at(format!("IVSHMEM_REGION[{}]", index + 1));
@@ -56,31 +79,33 @@ fn vm_name(name: &str) -> Result<(), Rule> {
     }
 }
 
-/// The addresses that are given, by virtual machine; they must be known before others are chosen.
-fn used_bdfs(vms: &[Vm], drafts: &[Draft]) -> Result<BTreeMap<u16, Vec<Bdf>>, Error> {
-    let mut used = BTreeMap::<u16, Vec<Bdf>>::new();
-    for (index, draft) in drafts.iter().enumerate() {
-        for (name, bdf) in &draft.vms {
-            let place = |rule: Rule| rule.at(format!("IVSHMEM_REGION[{}]/{name}", index + 1));
-            vm_name(name).map_err(place)?;
-            let (Some(vm), Some(text)) = (vms.iter().find(|vm| vm.name == *name), bdf) else {
-                continue;
-            };
-            let bdf: Bdf = text.parse().map_err(place)?;
-            if vm.order == Order::PostLaunched && RESERVED.contains(&bdf.device) {
-                return Err(place(Rule::ReservedBdf(name.clone())));
-            }
-            let used = used.entry(vm.id).or_default();
-            if used.contains(&bdf) {
-                return Err(place(Rule::DuplicateBdf {
-                    vm: name.clone(),
-                    vbdf: text.clone(),
-                }));
-            }
-            used.push(bdf);
+/// Marks addresses that are given as used, by virtual machine; they must be known before others are chosen.
+fn use_bdfs(
+    used: &mut BTreeMap<u16, Vec<Bdf>>,
+    vms: &[Vm],
+    element: &str,
+    places: &[Place],
+) -> Result<(), Error> {
+    for (name, bdf) in places {
+        let place = |rule: Rule| rule.at(format!("{element}/{name}"));
+        vm_name(name).map_err(place)?;
+        let (Some(vm), Some(text)) = (vms.iter().find(|vm| vm.name == *name), bdf) else {
+            continue;
+        };
+        let bdf: Bdf = text.parse().map_err(place)?;
+        if vm.order == Order::PostLaunched && RESERVED.contains(&bdf.device) {
+            return Err(place(Rule::ReservedBdf(name.clone())));
         }
+        let used = used.entry(vm.id).or_default();
+        if used.contains(&bdf) {
+            return Err(place(Rule::DuplicateBdf {
+                vm: name.clone(),
+                vbdf: text.clone(),
+            }));
+        }
+        used.push(bdf);
     }
-    Ok(used)
+    Ok(())
 }
 
 /// The next address for a region in a virtual machine that uses these, and marks it used.
@@ -157,7 +182,11 @@ fn member(
         Some(text) => text.parse()?,
         None => free_bdf(used.entry(vm.id).or_default())?,
     };
-    Ok(Member { vm: vm.id, bdf })
+    Ok(Member {
+        vm: vm.id,
+        bdf,
+        region_id: None,
+    })
 }
 
 /// The tutorial's rule: 0, or 0x1000 to 0xFFFF, in decimal or hexadecimal.

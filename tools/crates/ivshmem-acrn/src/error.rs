@@ -50,11 +50,8 @@ pub enum Rule {
     #[error("The names of share memory regions should not be duplicated: {0}")]
     DuplicateName(String),
     /// The schema's pattern for the text form (`types.xsd` of 2.5 to 2.7) does not match.
-    #[error("\"{0}\" is not of the form hv:/NAME, MB, ID:ID or dm:/NAME, MB, ID:ID; the name has letters, digits and '_', an ID has one digit, and no more than one blank stands in one place")]
+    #[error("\"{0}\" is not of the form hv:/NAME, MB, ID:ID or dm:/NAME, MB, ID:ID; the name has letters, digits and '_', an ID has digits, and no more than one blank stands in one place")]
     Pattern(String),
-    /// `misc/config_tools/library/launch_cfg_lib.py`.
-    #[error("shm {0} should be configured in scenario setting and the size should be decimalin MB and spaces should not exist.")]
-    NotInScenario(String),
 
     // The structured form: `misc/config_tools/schema`.
     /// `checks/ivsh_memory.xsd`.

@@ -7,8 +7,9 @@ use std::str::FromStr;
 
 use crate::{Bdf, Rule};
 
-/// Longest name without its prefix: 32 bytes less the prefix and a NUL.
+/// Longest name without its prefix: 32 bytes less the prefix and, since ACRN 3, a NUL.
 const NAME_MAX: usize = 27;
+const NAME_MAX_ACRN_2: usize = 28;
 
 /// Who emulates a region's devices and holds its memory. Regions of different providers never meet, whatever
 /// their names.
@@ -58,6 +59,19 @@ impl RegionName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Reads a name by the rules of ACRN 2, and of `acrn-dm`, which allow one character more.
+    pub(crate) fn of_acrn_2(text: &str) -> Result<Self, Rule> {
+        Self::read(text, NAME_MAX_ACRN_2)
+    }
+
+    fn read(text: &str, longest: usize) -> Result<Self, Rule> {
+        match text.len() {
+            0 => Err(Rule::NameMissing),
+            length if length <= longest && is_word(text) => Ok(Self(text.into())),
+            _ => Err(Rule::NamePattern),
+        }
+    }
 }
 
 impl fmt::Display for RegionName {
@@ -76,11 +90,7 @@ impl FromStr for RegionName {
     type Err = Rule;
 
     fn from_str(text: &str) -> Result<Self, Rule> {
-        match text.len() {
-            0 => Err(Rule::NameMissing),
-            1..=NAME_MAX if is_word(text) => Ok(Self(text.into())),
-            _ => Err(Rule::NamePattern),
-        }
+        Self::read(text, NAME_MAX)
     }
 }
 
@@ -142,6 +152,8 @@ pub struct Member {
     pub vm: u16,
     /// The address of the device in it.
     pub bdf: Bdf,
+    /// The region ID that its own `acrn-dm` was given, if that is what its guest sees.
+    pub region_id: Option<u16>,
 }
 
 /// A region.
@@ -153,7 +165,7 @@ pub struct Region {
     pub provider: Provider,
     /// Size.
     pub size: Size,
-    /// What guests see as the subsystem ID.
+    /// What guests see as the subsystem ID, but for members with a region ID of their own.
     pub id: u16,
     /// Who uses it.
     pub members: Vec<Member>,

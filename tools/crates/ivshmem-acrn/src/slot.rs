@@ -17,7 +17,24 @@ const FUNCTIONS: u32 = 8;
 const SIZE_MIN: u32 = 2 << 20;
 const SIZE_END: u32 = 1 << 30;
 
-/// What `-s` says.
+/// Devices of `acrn-dm` beside `ivshmem` and those whose names begin with `virtio-`.
+const OTHERS: [&str; 13] = [
+    "ahci",
+    "ahci-cd",
+    "ahci-hd",
+    "hostbridge",
+    "igd-lpc",
+    "lpc",
+    "npk",
+    "passthru",
+    "pci-gvt",
+    "uart",
+    "vhost-vsock",
+    "wdt-i6300esb",
+    "xhci",
+];
+
+/// What `-s` says of a region's device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Where the device goes.
@@ -50,7 +67,7 @@ pub enum SlotError {
     /// Two options name one slot.
     #[error("pci slot {0}:{1} already occupied!")]
     Occupied(u8, u8),
-    /// The device is not `ivshmem`.
+    /// `acrn-dm` has no such device.
     #[error("pci slot {0}:{1}: unknown device \"{2}\"")]
     UnknownDevice(u8, u8, String),
     /// The name has no prefix.
@@ -67,22 +84,33 @@ pub enum SlotError {
     Name(Rule),
 }
 
-impl FromStr for Slot {
-    type Err = SlotError;
+/// What `-s` says of any device: where it goes, which it is, and its own options.
+struct Device<'a> {
+    bdf: Bdf,
+    name: &'a str,
+    options: &'a str,
+}
 
-    fn from_str(text: &str) -> Result<Self, SlotError> {
+impl<'a> Device<'a> {
+    fn parse(text: &'a str) -> Result<Self, SlotError> {
         let field = || SlotError::Field(text.into());
         let (slot, rest) = text.split_once(',').ok_or_else(field)?;
         let bdf = parse_slot(slot).ok_or_else(field)?;
-        let (device, options) = rest.split_once(',').unwrap_or((rest, ""));
-        if device != "ivshmem" {
-            return Err(SlotError::UnknownDevice(
-                bdf.device,
-                bdf.function,
-                device.into(),
-            ));
-        }
-        let mut options = options.split(',');
+        let (name, options) = rest.split_once(',').unwrap_or((rest, ""));
+        Ok(Self { bdf, name, options })
+    }
+
+    fn is_ivshmem(&self) -> bool {
+        self.name == "ivshmem"
+    }
+
+    /// The error of `acrn-dm` for a device that it does not have.
+    fn unknown(&self) -> SlotError {
+        SlotError::UnknownDevice(self.bdf.device, self.bdf.function, self.name.into())
+    }
+
+    fn ivshmem(&self) -> Result<Slot, SlotError> {
+        let mut options = self.options.split(',');
         let name = options.next().unwrap_or("");
         let (provider, name) = Provider::split(name).ok_or(SlotError::Prefix)?;
         let size_text = options.next();
@@ -92,10 +120,10 @@ impl FromStr for Slot {
         let warning = warning
             .or_else(|| misread(size_text?, size.mib().into()))
             .or_else(|| misread(id_text?, region_id.into()));
-        Ok(Self {
-            bdf,
+        Ok(Slot {
+            bdf: self.bdf,
             provider,
-            name: name.parse().map_err(SlotError::Name)?,
+            name: RegionName::of_acrn_2(name).map_err(SlotError::Name)?,
             size,
             region_id,
             warning,
@@ -103,17 +131,52 @@ impl FromStr for Slot {
     }
 }
 
-/// The options of one virtual machine; two of them cannot use one slot.
-pub fn parse_all<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<Slot>, SlotError> {
-    let mut slots = Vec::<Slot>::new();
-    for text in texts {
-        let slot: Slot = text.parse()?;
-        if slots.iter().any(|other| other.bdf == slot.bdf) {
-            return Err(SlotError::Occupied(slot.bdf.device, slot.bdf.function));
+impl FromStr for Slot {
+    type Err = SlotError;
+
+    fn from_str(text: &str) -> Result<Self, SlotError> {
+        let device = Device::parse(text)?;
+        match device.is_ivshmem() {
+            true => device.ivshmem(),
+            false => Err(device.unknown()),
         }
-        slots.push(slot);
+    }
+}
+
+/// The options `-s` of one virtual machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Its devices of regions.
+    pub ivshmem: Vec<Slot>,
+    /// Its other devices: where they go, and the names that `acrn-dm` has for them.
+    pub others: Vec<(Bdf, String)>,
+}
+
+/// Reads the options of one virtual machine; two devices cannot use one slot.
+pub fn parse_all<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Slots, SlotError> {
+    let mut slots = Slots::default();
+    let mut used = Vec::new();
+    for text in texts {
+        let device = Device::parse(text)?;
+        let bdf = device.bdf;
+        if used.contains(&bdf) {
+            return Err(SlotError::Occupied(bdf.device, bdf.function));
+        }
+        used.push(bdf);
+        if device.is_ivshmem() {
+            slots.ivshmem.push(device.ivshmem()?);
+        } else if is_other(device.name) {
+            slots.others.push((bdf, device.name.into()));
+        } else {
+            return Err(device.unknown());
+        }
     }
     Ok(slots)
+}
+
+/// Whether some release of `acrn-dm` has such a device (`DEFINE_PCI_DEVTYPE` in `devicemodel/hw/pci`).
+fn is_other(name: &str) -> bool {
+    name.starts_with("virtio-") || OTHERS.contains(&name)
 }
 
 /// `[bus:]slot[:func]`, decimal, separated by `:`, `/` or `.`.

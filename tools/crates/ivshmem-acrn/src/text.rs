@@ -3,7 +3,8 @@
 //! The text form of ACRN 2.2 to 2.7: `hv:/shm_region_0, 2, 0:2`.
 //!
 //! Prefix and name, size in MiB, and the IDs of the virtual machines. ACRN reads it with
-//! `scenario_cfg_lib.py`, whose messages come first, and checks it against a schema, which takes less.
+//! `scenario_cfg_lib.py`, whose messages come first, and since 2.5 checks it against a schema, which takes less. Here too,
+//! but for virtual machines above 9: the schema has one digit for each, and 2.2 to 2.4 took them.
 //!
 //! Two messages of that program are not here because no input can reach them: "The name, size of the share
 //! memory should not be empty." and "The communication VM IDs of the share memory should be decimal and
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use crate::check;
 use crate::error::MAX_HV_REGIONS;
 use crate::region::is_word;
-use crate::{Bdf, Error, Member, Order, Provider, Region, Rule, Scenario, Size, Vm};
+use crate::{Bdf, Error, Member, Order, Provider, Region, RegionName, Rule, Scenario, Size, Vm};
 
 /// ACRN's limit for the name with its prefix, in bytes.
 const NAME_MAX: usize = 32;
@@ -54,16 +55,6 @@ pub fn parse(texts: &[&str], vms: Option<Vec<Vm>>) -> Result<Scenario, Error> {
     Ok(Scenario { vms, regions })
 }
 
-/// Checks a launch configuration's `name, size` against the scenario (`launch_cfg_lib.py`).
-pub fn check_launch<'a>(text: &str, scenario: &'a Scenario) -> Result<&'a Region, Rule> {
-    let wanted = text.split_once(',').and_then(|(name, size)| {
-        scenario.regions.iter().find(|region| {
-            region.full_name() == name.trim() && region.size.mib().to_string() == size.trim()
-        })
-    });
-    wanted.ok_or_else(|| Rule::NotInScenario(text.into()))
-}
-
 fn place(index: usize) -> String {
     format!("hv,FEATURES,IVSHMEM,IVSHMEM_REGION,{index}")
 }
@@ -88,7 +79,7 @@ fn named_vms(regions: &[Raw]) -> Vec<Vm> {
 /// A region whose devices have no addresses yet.
 struct Raw {
     provider: Provider,
-    name: crate::RegionName,
+    name: RegionName,
     size: Size,
     ids: Vec<u16>,
 }
@@ -126,12 +117,12 @@ impl Raw {
             return Err(Rule::Pattern(text.into()));
         }
         let (provider, name) = Provider::split(name).ok_or(Rule::Format)?;
+        let ids = ids.into_iter().map(u16::try_from);
         Ok(Self {
             provider,
-            name: name.parse()?,
+            name: RegionName::of_acrn_2(name)?,
             size,
-            // The pattern has one digit for each.
-            ids: ids.iter().map(|id| *id as u16).collect(),
+            ids: ids.collect::<Result<_, _>>().map_err(|_| Rule::UnknownId)?,
         })
     }
 
@@ -140,7 +131,11 @@ impl Raw {
         for vm in self.ids {
             let bdf = check::free_bdf(used.entry(vm).or_default());
             let bdf = bdf.map_err(|rule| rule.at(format!("vm:id={vm}")))?;
-            members.push(Member { vm, bdf });
+            members.push(Member {
+                vm,
+                bdf,
+                region_id: None,
+            });
         }
         Ok(Region {
             name: self.name,
@@ -158,7 +153,7 @@ fn parse_ids(text: &str) -> Result<Vec<i64>, Rule> {
         .collect()
 }
 
-/// The schema's pattern: `((hv)|(dm)):/\w+,\s?\d+\s?,\s?\d\s?(:\s?\d\s?)+`.
+/// The schema's pattern, but for IDs of several digits: `((hv)|(dm)):/\w+,\s?\d+\s?,\s?\d+\s?(:\s?\d+\s?)+`.
 fn matches_pattern(text: &str) -> bool {
     let Some((_, rest)) = Provider::split(text) else {
         return false;
@@ -171,8 +166,7 @@ fn matches_pattern(text: &str) -> bool {
         let digits = between_blanks(text);
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let digit = |text| number(text) && between_blanks(text).len() == 1;
-    !name.is_empty() && is_word(name) && number(size) && ids.split(':').all(digit)
+    !name.is_empty() && is_word(name) && number(size) && ids.split(':').all(number)
 }
 
 /// Takes away at most one blank at each end.

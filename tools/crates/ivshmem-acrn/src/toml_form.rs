@@ -111,5 +111,6 @@ pub fn parse(toml: &str) -> Result<Scenario, Error> {
             .map(|vm| (vm.name, vm.vbdf))
             .collect(),
     });
-    check::scenario(vms.collect(), drafts.collect())
+    let drafts: Vec<Draft> = drafts.collect();
+    check::scenario(vms.collect(), &[], &drafts)
 }

@@ -4,13 +4,13 @@
 
 use roxmltree::{Document, Node};
 
-use crate::check::{self, Draft};
+use crate::check::{self, Draft, Place};
 use crate::{text, Error, Order, Rule, Scenario, Vm};
 
 /// Reads a scenario file's contents.
 ///
-/// Elements other than `IVSHMEM` and the virtual machines' names and kinds are not looked at. A file that
-/// defines no virtual machine gets those that its regions name.
+/// Elements other than `IVSHMEM`, the virtual machines' names and kinds, and the PCI addresses of virtual UARTs are
+/// not looked at. A file that defines no virtual machine gets those that its regions name.
 pub fn parse(xml: &str) -> Result<Scenario, Error> {
     let document =
         Document::parse(xml).map_err(|error| Rule::Syntax(error.to_string()).at("scenario"))?;
@@ -21,7 +21,8 @@ pub fn parse(xml: &str) -> Result<Scenario, Error> {
         .collect();
     let structured = |node: &Node<'_, '_>| node.children().any(|child| child.is_element());
     if regions.iter().any(structured) {
-        return check::scenario(vms, regions.into_iter().map(draft).collect());
+        let drafts: Vec<Draft> = regions.into_iter().map(draft).collect();
+        return check::scenario(vms, &vuarts(root), &drafts);
     }
     // The older form has a switch; without it, or with anything but `y`, regions do not count.
     let enabled = ivshmem(root).any(|node| field(node, "IVSHMEM_ENABLED").as_deref() == Some("y"));
@@ -79,6 +80,25 @@ fn order(kind: &str) -> Order {
         "SERVICE_VM" | "SOS_VM" => Order::Service,
         _ => Order::PostLaunched,
     }
+}
+
+/// The ends of each connection of virtual UARTs that are PCI devices.
+fn vuarts(root: Node<'_, '_>) -> Vec<Vec<Place>> {
+    let connections = root.descendants().filter(|node| {
+        node.has_tag_name("vuart_connection") && field(*node, "type").as_deref() == Some("pci")
+    });
+    connections
+        .map(|node| {
+            let ends = children(node, "endpoint");
+            ends.map(|end| {
+                (
+                    field(end, "vm_name").unwrap_or_default(),
+                    field(end, "vbdf"),
+                )
+            })
+            .collect()
+        })
+        .collect()
 }
 
 fn draft(node: Node<'_, '_>) -> Draft {

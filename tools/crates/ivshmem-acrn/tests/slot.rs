@@ -58,11 +58,26 @@ fn slots_have_three_forms_and_three_separators() {
 fn a_slot_is_used_once() {
     let error = parse_all(["6,ivshmem,dm:/a,2", "6:0,ivshmem,dm:/b,2"]).unwrap_err();
     assert_eq!(error.to_string(), "pci slot 6:0 already occupied!");
+    let slots = parse_all(["6,ivshmem,dm:/a,2", "6:1,ivshmem,dm:/b,2"]).unwrap();
+    assert_eq!(slots.ivshmem.len(), 2);
+}
+
+/// Launch scripts have more devices than these, and the tutorial's has two in slot 6.
+#[test]
+fn other_devices_take_their_slots() {
+    let slots = parse_all(["5,virtio-console,@stdio:port", "6,ivshmem,dm:/a,2", "7,lpc"]).unwrap();
+    let others = slots.others.iter();
+    let others: Vec<String> = others
+        .map(|(bdf, device)| format!("{bdf} {device}"))
+        .collect();
+    assert_eq!(others, ["00:05.0 virtio-console", "00:07.0 lpc"]);
+    assert_eq!(slots.ivshmem.len(), 1);
+    let error = parse_all(["6,virtio-hyper_dmabuf", "6,ivshmem,dm:/test,2"]).unwrap_err();
+    assert_eq!(error.to_string(), "pci slot 6:0 already occupied!");
+    let error = parse_all(["5,ivshmen,dm:/a,2"]).unwrap_err();
     assert_eq!(
-        parse_all(["6,ivshmem,dm:/a,2", "6:1,ivshmem,dm:/b,2"])
-            .unwrap()
-            .len(),
-        2
+        error.to_string(),
+        "pci slot 5:0: unknown device \"ivshmen\""
     );
 }
 

@@ -179,6 +179,45 @@ fn addresses() {
     );
 }
 
+/// An endpoint of a virtual UART that is a PCI device, in POST_STD_VM1.
+fn vuart(kind: &str, bdf: &str) -> String {
+    format!("<vuart_connections><vuart_connection><name>c</name><type>{kind}</type><endpoint><vm_name>POST_STD_VM1</vm_name><vbdf>{bdf}</vbdf></endpoint></vuart_connection></vuart_connections>")
+}
+
+fn with_vuarts(regions: &str, vuarts: &str) -> Result<Scenario, String> {
+    let text = format!("<acrn-config><hv><FEATURES><IVSHMEM>{regions}</IVSHMEM></FEATURES>{vuarts}</hv>{VMS}</acrn-config>");
+    xml::parse(&text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn virtual_uarts_take_addresses_too() {
+    let message = with_vuarts(&with(""), &vuart("pci", "00:08.0")).unwrap_err();
+    assert_eq!(
+        message,
+        "IVSHMEM_REGION[1]/POST_STD_VM1: VM \"POST_STD_VM1\" contains multiple virtual UART controllers or IVSHMEM interfaces using BDF 00:08.0. Adjust the BDF of those devices to be unique."
+    );
+    let twice = vuart("pci", "00:05.0").repeat(2);
+    let message = with_vuarts(&with(""), &twice).unwrap_err();
+    assert!(
+        message.starts_with("vuart_connection[2]/POST_STD_VM1: VM \"POST_STD_VM1\" contains"),
+        "{message}"
+    );
+    // One that is no PCI device has no address, and one without an address gets one later.
+    for vuarts in [vuart("legacy", "00:08.0"), vuart("pci", "")] {
+        with_vuarts(&with(""), &vuarts).unwrap();
+    }
+}
+
+#[test]
+fn a_virtual_uart_s_address_is_not_given_to_a_region() {
+    let members = [member("SAFETY_VM0", ""), member("POST_STD_VM1", "")];
+    let regions = region("<NAME>a</NAME>", &members);
+    let scenario = with_vuarts(&regions, &vuart("pci", "00:08.0")).unwrap();
+    let bdfs = scenario.regions[0].members.iter();
+    let bdfs: Vec<String> = bdfs.map(|member| member.bdf.to_string()).collect();
+    assert_eq!(bdfs, ["00:08.0", "00:09.0"]);
+}
+
 #[test]
 fn addresses_run_out() {
     let many: String = (0..9)

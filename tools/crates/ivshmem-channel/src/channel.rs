@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ivshmem::{Link, Memory};
 
+use crate::join::Joining;
 use crate::layout::{header, Invalid, BASE_ALIGN, HEADER_LEN};
 use crate::random::random;
 use crate::{Error, Layout, Member, Plan, Result};
@@ -120,26 +121,38 @@ impl<L: Link + Clone> Channel<L> {
 
     /// Takes part as slot `slot`, and is rung by vector `vector` of the link.
     ///
-    /// If the slot shows another program that has not left, and that is not of the same peer, this blocks
-    /// until that one has been silent for as long as the layout says. A program of the same peer is one that
-    /// was started before: it is replaced at once.
+    /// If the slot is another program's that has not left, what happens depends on what is known of that one:
+    ///
+    /// * It ran on this machine and has ended: the slot is taken at once. On the host and in guests the kernel knows,
+    ///   by a [lock](ivshmem::Locking).
+    /// * Anything else: this blocks until that program has been silent for as long as the layout says, and takes the
+    ///   slot then. It may still run, or go on later: it gets [`Error::Replaced`], and cannot touch what this program
+    ///   sends. The part of each ring that it was writing to is left out until the channel is made anew.
+    /// * It shows that it lives: [`Error::SlotTaken`], after twice the time of the layout.
     ///
     /// # Errors
     ///
-    /// [`Error::SlotTaken`], [`Error::NoSuch`], [`Error::Reset`], [`Error::Link`].
+    /// [`Error::SlotTaken`], [`Error::NoSuch`], [`Error::Reset`], [`Error::NotWriteBack`], [`Error::Corrupt`] if a ring
+    /// of the slot is; [`Error::Link`], also if the link has no such vector.
     pub fn join(&self, slot: u32, vector: u32) -> Result<Member<L>> {
-        self.join_any(&[slot], vector)
+        self.joining().join(slot, vector)
     }
 
     /// As [`join`](Self::join), in whichever of `slots` is free first: for programs that are all alike.
     ///
-    /// One that nobody claims is preferred, so that two programs of one peer get different ones.
+    /// One that nobody claims is preferred, then one whose program has ended, so that two programs of one machine get
+    /// different ones. If all belong to programs that live, it is [`Error::SlotTaken`].
     ///
     /// # Errors
     ///
     /// As [`join`](Self::join).
     pub fn join_any(&self, slots: &[u32], vector: u32) -> Result<Member<L>> {
-        Member::join(&self.link, self.base, &self.plan, slots, vector)
+        self.joining().join_any(slots, vector)
+    }
+
+    /// Joins with a time limit of one's own, or so that it can be cancelled.
+    pub fn joining(&self) -> Joining<'_, L> {
+        Joining::new(&self.link, self.base, &self.plan)
     }
 }
 

@@ -45,6 +45,12 @@ pub enum Error {
     /// Another program joined with our slot.
     #[error("another program has taken our slot: is this one started twice?")]
     Replaced,
+    /// The memory is not mapped write-back, and this machine cannot share words with others there.
+    #[error("the memory is not mapped write-back, which channels need on this machine: load the driver with cache=1, or use a region of 2 MiB or more")]
+    NotWriteBack,
+    /// The wait was [cancelled](crate::Cancel).
+    #[error("cancelled")]
+    Cancelled,
     /// The slot belongs to a program that is alive.
     #[error(
         "slot {0} is taken by a program that is alive: end that one, or join with another slot"
@@ -67,6 +73,12 @@ pub enum Error {
     /// The time is over.
     #[error("the time is over, and the other side has not made room")]
     TimedOut,
+    /// There was no answer to a [request](crate::rpc) in time.
+    #[error("the time is over, and there is no answer: what was asked for may be done already, or be done later")]
+    NoAnswer,
+    /// The other program has ended, or another one has taken its place.
+    #[error("the program in slot {0} has ended, or another one has taken its place: what it was asked for may be done or not")]
+    PeerLost(u32),
     /// The device or the server.
     #[error(transparent)]
     Link(#[from] ivshmem::Error),
@@ -83,6 +95,7 @@ impl From<Fault> for Error {
         match fault {
             Fault::Access(error) => error.into(),
             Fault::Corrupt(what) => Self::Corrupt(what),
+            Fault::Replaced => Self::Replaced,
             Fault::TooLong { len, max } => Self::TooLong { len, max },
         }
     }

@@ -3,12 +3,12 @@
 //! A slot that this program has joined.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ivshmem::Link;
 
-use crate::seat::{End, Seat};
-use crate::{Error, MultiReceiver, Plan, Presence, Receiver, Result, Sender};
+use crate::end::End;
+use crate::seat::Seat;
+use crate::{Error, MultiReceiver, Presence, Publisher, Receiver, Result, Sender, Subscriber};
 
 /// A slot that this program has joined, until it and all its senders and receivers are dropped.
 ///
@@ -18,45 +18,18 @@ use crate::{Error, MultiReceiver, Plan, Presence, Receiver, Result, Sender};
 pub struct Member<L: Link + Clone>(Arc<Seat<L>>);
 
 impl<L: Link + Clone> Member<L> {
-    /// Joins whichever of `slots` is free first, preferably one that nobody claims.
-    pub(crate) fn join(
-        link: &L,
-        base: u64,
-        plan: &Plan,
-        slots: &[u32],
-        vector: u32,
-    ) -> Result<Self> {
-        let seat = |slot: &u32| Seat::new(link.clone(), base, plan.clone(), *slot, vector);
-        let mut seats = slots.iter().map(seat).collect::<Result<Vec<_>>>()?;
-        let mut pulses = vec![None; seats.len()];
-        let begin = Instant::now();
-        loop {
-            let looks = seats.iter().zip(&mut pulses).enumerate();
-            let vacancies = looks.map(|(at, (seat, pulse))| Ok((at, seat.vacancy(pulse)?)));
-            let vacancies: Vec<_> = vacancies.collect::<Result<_>>()?;
-            let free = vacancies.into_iter().filter_map(|(at, v)| Some((at, v?)));
-            if let Some((at, vacancy)) = free.min_by_key(|(_, vacancy)| vacancy.claimed) {
-                match seats[at].claim(vacancy.before) {
-                    // Somebody was faster.
-                    Err(Error::SlotTaken(_)) => {}
-                    claimed => return claimed.map(|()| Self(Arc::new(seats.swap_remove(at)))),
-                }
-            }
-            if begin.elapsed() > 2 * plan.lost_after() {
-                return Err(Error::SlotTaken(slots.last().copied().unwrap_or(0)));
-            }
-            std::thread::sleep(plan.heartbeat() / 4);
-        }
+    pub(crate) fn of(seat: Seat<L>) -> Self {
+        Self(Arc::new(seat))
     }
 
     /// Our slot.
     pub fn slot(&self) -> u32 {
-        self.0.slot()
+        self.0.slot
     }
 
     /// Our number for this time.
     pub fn incarnation(&self) -> u32 {
-        self.0.incarnation()
+        self.0.owner.incarnation
     }
 
     /// Shows that we live, if it is time to. Does not block.
@@ -70,11 +43,12 @@ impl<L: Link + Clone> Member<L> {
     }
 
     /// Who is in slot `slot`. A program that has crashed is found lost only if this is called from time to
-    /// time: what counts is how long its heartbeat was seen to stand still. Does not block.
+    /// time: what counts is how long its heartbeat was seen to stand still, and each call counts for a heartbeat at
+    /// most. Does not block.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuch`], [`Error::Link`].
+    /// [`Error::NoSuch`], [`Error::Reset`], [`Error::Link`].
     pub fn presence(&self, slot: u32) -> Result<Presence> {
         self.0.presence(slot)
     }
@@ -85,9 +59,9 @@ impl<L: Link + Clone> Member<L> {
     /// # Errors
     ///
     /// [`Error::NoSuch`] if the layout has no such ring; [`Error::InUse`], [`Error::Reset`],
-    /// [`Error::Replaced`], [`Error::Link`].
+    /// [`Error::Replaced`], [`Error::Corrupt`], [`Error::Link`].
     pub fn sender(&self, to: u32) -> Result<Sender<L>> {
-        let end = End::take(&self.0, self.0.slot(), to)?;
+        let end = End::take(&self.0, self.0.slot, to)?;
         Sender::new(end, to)
     }
 
@@ -97,8 +71,8 @@ impl<L: Link + Clone> Member<L> {
     ///
     /// As [`sender`](Self::sender).
     pub fn receiver(&self, from: u32) -> Result<Receiver<L>> {
-        let end = End::take(&self.0, from, self.0.slot())?;
-        match end.place.doze {
+        let end = End::take(&self.0, from, self.0.slot)?;
+        match end.place.lane {
             None => Receiver::new(end, from),
             Some(_) => Err(Error::NoSuch(format!(
                 "ring from slot {from} alone: it is one from all, so use multi_receiver()"
@@ -114,5 +88,24 @@ impl<L: Link + Clone> Member<L> {
     /// As [`sender`](Self::sender).
     pub fn multi_receiver(&self) -> Result<MultiReceiver<L>> {
         MultiReceiver::new(End::take_multi(&self.0)?)
+    }
+
+    /// The publishing end of topic `topic`. Goes on where the last one was.
+    ///
+    /// # Errors
+    ///
+    /// As [`sender`](Self::sender); [`Error::NoSuch`] also if the topic is another slot's.
+    pub fn publisher(&self, topic: usize) -> Result<Publisher<L>> {
+        Publisher::new(End::take_topic(&self.0, topic, true)?)
+    }
+
+    /// A reading end of topic `topic`, which is another slot's. Begins with the newest value, or with the first one if
+    /// there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`sender`](Self::sender).
+    pub fn subscriber(&self, topic: usize) -> Result<Subscriber<L>> {
+        Subscriber::new(End::take_topic(&self.0, topic, false)?)
     }
 }

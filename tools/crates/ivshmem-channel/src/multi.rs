@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
+use crate::end::End;
 use crate::receiver::{give_back, Message};
-use crate::ring::{Fault, MultiConsumer, MultiFault, Record};
-use crate::seat::{End, Seat};
-use crate::wait::Patience;
-use crate::{Error, Result};
+use crate::ring::{MultiConsumer, MultiFault};
+use crate::seat::Seat;
+use crate::wait::{Patience, Spin};
+use crate::{Cancel, Error, Result};
 
 /// The receiving end of a ring with several senders.
 ///
 /// The messages of each sender arrive in their order; between those of two senders there is none. Senders have
-/// turns: one turn ends when what the sender had published at its beginning was received, so that none is left
-/// waiting. A sender gets back the room of messages that are [done](Message::done) when a quarter of its part
-/// is, when its turn ends, and by [`release`](Self::release).
+/// turns: one turn ends when no more of the sender's messages have arrived, or a quarter of its part was received, so
+/// that none is left waiting. A sender gets back the room of messages that are [done](Message::done) when its turn ends,
+/// by [`release`](Self::release), and when this is dropped.
 ///
 /// A sender that crashes or is hostile has no influence on what others send. If this program crashes, the next
 /// one gets all messages again whose room was not given back.
@@ -54,19 +55,35 @@ pub struct MultiReceiver<L: Link + Clone> {
     senders: Vec<u32>,
     end: End<L>,
     patience: Patience,
+    /// An error that was found, and not told yet.
+    kept: Option<Error>,
 }
 
 impl<L: Link + Clone> MultiReceiver<L> {
     pub(crate) fn new(end: End<L>) -> Result<Self> {
         let (senders, places): (Vec<_>, Vec<_>) = end.lanes().unzip();
         let link = end.seat.link.clone();
-        let doze = end.place.doze.expect("a ring with several senders has one");
+        let lane = end.place.lane.expect("one of a ring with several senders");
+        let seat = &end.seat;
+        let ring = MultiConsumer::attach(link, places, lane.shared, &mut seat.may());
         Ok(Self {
-            ring: MultiConsumer::attach(link, places, doze)?,
-            patience: Patience::with(senders.len()),
+            ring: ring.map_err(|fault| seat.explain(fault))?,
+            patience: Patience::default(),
+            kept: None,
             senders,
             end,
         })
+    }
+
+    /// How long to look for a message before sleeping.
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// Waits for the next message of anybody; `None` if the time is over. A limit of `None` waits for ever, and
@@ -77,21 +94,29 @@ impl<L: Link + Clone> MultiReceiver<L> {
     /// [`Error::CorruptLane`], once for each sender; call again for the others' messages. [`Error::Corrupt`] when
     /// all are. [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
-        self.end.seat.check()?;
-        self.end.seat.beat()?;
-        if let Some(lane) = self.ring.ended_turn() {
-            self.release_lane(lane)?;
+        if let Some(error) = self.kept.take() {
+            return Err(error);
         }
         let (seat, senders) = (&self.end.seat, &self.senders);
-        let found = match look(&mut self.ring, senders)? {
+        seat.check_generation()?;
+        seat.beat()?;
+        let explain = |fault| explain(seat, senders, fault);
+        let look = |ring: &mut MultiConsumer<L>| {
+            if ring.is_broken() {
+                return Err(Error::Corrupt("no sender is left that is not"));
+            }
+            ring.peek().map_err(explain)
+        };
+        let found = match look(&mut self.ring)? {
             Some(found) => Some(found),
-            None => self.patience.wait(
-                seat,
-                timeout,
-                &mut self.ring,
-                |ring| look(ring, senders),
-                |ring| ring.arm().map_err(|fault| explain(fault, senders)),
-            )?,
+            None => self
+                .patience
+                .wait(seat, timeout, &mut self.ring, look, |ring, idle| {
+                    if idle {
+                        ring.look_everywhere();
+                    }
+                    ring.arm().map_err(explain)
+                })?,
         };
         Ok(found.map(|(lane, record)| Message {
             ring: self.ring.lane(lane),
@@ -120,6 +145,43 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Some(from))
     }
 
+    /// Takes one message after the other, with the slot that sent it, and is done with each. Ends when there is none for
+    /// `timeout`, and after an error, except [`Error::CorruptLane`], after which the others' messages come.
+    ///
+    /// Errors are those of [`next`](Self::next).
+    pub fn iter(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> impl Iterator<Item = Result<(u32, Vec<u8>)>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            let found = self.receive(&mut bytes, timeout);
+            ended = !matches!(found, Ok(Some(_)) | Err(Error::CorruptLane { .. }));
+            found.map(|from| Some((from?, bytes))).transpose()
+        })
+    }
+
+    /// For event loops: has the next message of anybody ring this end once; see [`Receiver::arm`](crate::Receiver::arm).
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool> {
+        let (seat, senders) = (&self.end.seat, &self.senders);
+        seat.check_generation()?;
+        seat.beat()?;
+        // The lanes of senders that died before they could say that they had sent something are among them.
+        self.ring.look_everywhere();
+        let armed = self.ring.arm();
+        Ok(armed
+            .map_err(|fault| explain(seat, senders, fault))?
+            .is_some())
+    }
+
     /// Gives all senders the room of messages that are done, and rings those that wait for room.
     ///
     /// # Errors
@@ -129,29 +191,43 @@ impl<L: Link + Clone> MultiReceiver<L> {
         (0..self.senders.len()).try_for_each(|lane| self.release_lane(lane))
     }
 
+    pub(crate) fn seat(&self) -> &Seat<L> {
+        &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
+    }
+
+    /// Has the next call of [`next`](Self::next) give an error that was found before.
+    pub(crate) fn keep(&mut self, error: Error) {
+        self.kept = Some(error);
+    }
+
     fn release_lane(&mut self, lane: usize) -> Result<()> {
         let seat: &Arc<Seat<L>> = &self.end.seat;
         give_back(self.ring.lane(lane), seat, self.senders[lane])
     }
 }
 
-/// Looks for the next message once.
-fn look<L: Link + Clone>(
-    ring: &mut MultiConsumer<L>,
-    senders: &[u32],
-) -> Result<Option<(usize, Record)>> {
-    if ring.is_broken() {
-        return Err(Error::Corrupt("no sender is left that is not"));
+impl<L: Link + Clone> Drop for MultiReceiver<L> {
+    fn drop(&mut self) {
+        let seat = Arc::clone(&self.end.seat);
+        seat.at_end(|| self.release());
     }
-    ring.peek().map_err(|fault| explain(fault, senders))
 }
 
-fn explain(error: MultiFault, senders: &[u32]) -> Error {
-    match (error.lane, error.fault) {
-        (Some(lane), Fault::Corrupt(what)) => Error::CorruptLane {
+fn explain<L: Link>(seat: &Seat<L>, senders: &[u32], error: MultiFault) -> Error {
+    match (error.lane, seat.explain(error.fault)) {
+        (Some(lane), Error::Corrupt(what)) => Error::CorruptLane {
             from: senders[lane],
             what,
         },
-        (_, fault) => fault.into(),
+        (_, other) => other,
     }
 }

@@ -23,34 +23,87 @@ pub enum Presence {
     },
 }
 
-/// When a program was seen to live.
+/// One look at a program's heartbeat.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pulse {
-    incarnation: u32,
-    heartbeat: u32,
-    since: Instant,
+pub(crate) struct Look {
+    /// Its incarnation and its heartbeat.
+    pub seen: (u32, u32),
+    /// Before the look, and after it.
+    pub began: Instant,
+    pub ended: Instant,
 }
 
-impl Pulse {
+/// For how long a program was seen not to live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pulse {
+    last: Look,
+    silent: Duration,
+}
+
+impl Look {
     /// Compares with what was seen before; returns for how long there was no change.
-    pub fn watch(
-        last: &mut Option<Self>,
-        incarnation: u32,
-        heartbeat: u32,
+    ///
+    /// What counts is the time between two looks, not that within one: a heartbeat that comes while who looks is stopped
+    /// in the middle of it does not count as missing. And it counts for `most` at most: when the watcher itself stood
+    /// still for a while, the other may have done so too, and has to be given the time to show that it lives.
+    pub fn watch(self, pulse: &mut Option<Pulse>, most: Duration) -> Duration {
+        let before = pulse.filter(|pulse| pulse.last.seen == self.seen);
+        let silent = before.map_or(Duration::ZERO, |pulse| {
+            let passed = self.began.saturating_duration_since(pulse.last.ended);
+            pulse.silent + passed.min(most)
+        });
+        *pulse = Some(Pulse { last: self, silent });
+        silent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: Duration = Duration::from_millis(100);
+
+    /// Looks in turn, each after `passed`, in the middle of which the watcher is stopped for `within`.
+    struct Watcher {
         now: Instant,
-    ) -> Duration {
-        match last {
-            Some(pulse) if (pulse.incarnation, pulse.heartbeat) == (incarnation, heartbeat) => {
-                now.saturating_duration_since(pulse.since)
-            }
-            _ => {
-                *last = Some(Self {
-                    incarnation,
-                    heartbeat,
-                    since: now,
-                });
-                Duration::ZERO
-            }
+        pulse: Option<Pulse>,
+    }
+
+    impl Watcher {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { now, pulse: None }
+        }
+
+        fn look(&mut self, heartbeat: u32, passed: Duration, within: Duration) -> Duration {
+            let began = self.now + passed;
+            self.now = began + within;
+            let look = Look {
+                seen: (7, heartbeat),
+                began,
+                ended: self.now,
+            };
+            look.watch(&mut self.pulse, MOST)
+        }
+    }
+
+    #[test]
+    fn a_watcher_that_stood_still_does_not_take_the_time_for_silence() {
+        let mut watcher = Watcher::new();
+        let mut look = |heartbeat, passed| watcher.look(heartbeat, passed, Duration::ZERO);
+        assert_eq!(look(1, Duration::ZERO), Duration::ZERO);
+        // Both were frozen for a minute.
+        assert_eq!(look(1, Duration::from_secs(60)), MOST);
+        assert_eq!(look(1, MOST / 2), MOST * 3 / 2);
+        assert_eq!(look(2, MOST / 2), Duration::ZERO);
+        assert_eq!(look(2, MOST), MOST);
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_no_silence() {
+        let mut watcher = Watcher::new();
+        for _ in 0..10 {
+            assert_eq!(watcher.look(1, Duration::ZERO, MOST), Duration::ZERO);
         }
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
-use crate::ring::{Consumer, Record};
-use crate::seat::{End, Seat};
-use crate::wait::Patience;
-use crate::{Error, Result};
+use crate::end::End;
+use crate::ring::{Consumer, Fault, Record};
+use crate::seat::Seat;
+use crate::wait::{Patience, Spin};
+use crate::{Cancel, Error, Result};
 
 /// The part of the ring that may be done with before the sender is given it back without being asked.
 const RELEASE_PART: u32 = 4;
@@ -17,8 +18,8 @@ const RELEASE_PART: u32 = 4;
 /// The receiving end of a ring.
 ///
 /// The sender gets back the room of messages that are [done](Message::done) when a quarter of the ring is, when
-/// the ring is empty, and by [`release`](Self::release). If this program crashes, the next one gets all
-/// messages again whose room was not given back.
+/// no more have arrived, by [`release`](Self::release), and when this is dropped. If this program crashes, the next one
+/// gets all messages again whose room was not given back.
 #[derive(Debug)]
 pub struct Receiver<L: Link + Clone> {
     ring: Consumer<L>,
@@ -29,12 +30,25 @@ pub struct Receiver<L: Link + Clone> {
 
 impl<L: Link + Clone> Receiver<L> {
     pub(crate) fn new(end: End<L>, from: u32) -> Result<Self> {
+        let seat = &end.seat;
+        let ring = Consumer::attach(seat.link.clone(), end.place, &mut seat.may());
         Ok(Self {
-            ring: Consumer::attach(end.seat.link.clone(), end.place)?,
+            ring: ring.map_err(|fault| seat.explain(fault))?,
             end,
             from,
-            patience: Patience::with(1),
+            patience: Patience::default(),
         })
+    }
+
+    /// How long to look for a message before sleeping.
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// Waits for the next message; `None` if the time is over. A limit of `None` waits for ever, and zero only
@@ -44,9 +58,10 @@ impl<L: Link + Clone> Receiver<L> {
     ///
     /// [`Error::Corrupt`], [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
-        self.end.seat.check()?;
-        self.end.seat.beat()?;
-        let found = match self.ring.peek()? {
+        let seat = &self.end.seat;
+        seat.check_generation()?;
+        seat.beat()?;
+        let found = match self.ring.peek().map_err(|fault| seat.explain(fault))? {
             Some(record) => Some(record),
             None => self.wait_for_record(timeout)?,
         };
@@ -72,6 +87,62 @@ impl<L: Link + Clone> Receiver<L> {
         Ok(true)
     }
 
+    /// As [`receive`](Self::receive), into a slice: returns the length of the message, `None` if there was none within the
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next), and [`Error::TooLong`] if it does not fit: it is still the next one then.
+    pub fn receive_into(
+        &mut self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<Option<usize>> {
+        let Some(message) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        let (len, max) = (message.len(), buffer.len());
+        let part = buffer.get_mut(..len).ok_or(Error::TooLong { len, max })?;
+        message.read(0, part)?;
+        message.done()?;
+        Ok(Some(len))
+    }
+
+    /// Takes one message after the other, and is done with each. Ends when there is none for `timeout`, and after an
+    /// error.
+    ///
+    /// Errors are those of [`next`](Self::next).
+    pub fn iter(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> impl Iterator<Item = Result<Vec<u8>>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            let found = self.receive(&mut bytes, timeout);
+            ended = !matches!(found, Ok(true));
+            found.map(|found| found.then_some(bytes)).transpose()
+        })
+    }
+
+    /// For event loops: has the next message ring this end once. Returns whether there is none by now, so that it is
+    /// time to sleep on what the link is rung by (in a guest the [`Device`](ivshmem::Device) as a file), for a heartbeat
+    /// at most, and then to look by [`next`](Self::next) with a limit of zero, and to arm again. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool> {
+        let seat = &self.end.seat;
+        seat.check_generation()?;
+        seat.beat()?;
+        let armed = self.ring.arm().map_err(|fault| seat.explain(fault))?;
+        Ok(armed.is_some())
+    }
+
     /// Gives the sender the room of all messages that are done, and rings it if it waits for room.
     ///
     /// # Errors
@@ -81,15 +152,30 @@ impl<L: Link + Clone> Receiver<L> {
         give_back(&mut self.ring, &self.end.seat, self.from)
     }
 
+    pub(crate) fn seat(&self) -> &Seat<L> {
+        &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
+    }
+
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
         // The sender cannot fill a ring that it believes to be full.
         self.release()?;
+        let seat = &self.end.seat;
+        let explain = |fault: Fault| seat.explain(fault);
         self.patience.wait(
-            &self.end.seat,
+            seat,
             timeout,
             &mut self.ring,
-            |ring| Ok(ring.peek()?),
-            |ring| Ok(ring.arm()?),
+            |ring| ring.peek().map_err(explain),
+            |ring, _| ring.arm().map_err(explain),
         )
     }
 }
@@ -100,11 +186,18 @@ pub(crate) fn give_back<L: Link + Clone>(
     seat: &Seat<L>,
     from: u32,
 ) -> Result<()> {
-    seat.check()?;
-    if ring.release()? {
-        seat.ring(from)?;
+    match ring.release() {
+        Ok(false) => Ok(()),
+        Ok(true) => seat.ring(from),
+        Err(fault) => Err(seat.explain(fault)),
     }
-    Ok(())
+}
+
+impl<L: Link + Clone> Drop for Receiver<L> {
+    fn drop(&mut self) {
+        let seat = std::sync::Arc::clone(&self.end.seat);
+        seat.at_end(|| self.release());
+    }
 }
 
 /// A message, in the ring itself.
@@ -138,15 +231,20 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLong`] if that leaves the message.
+    /// [`Error::TooLong`] if that leaves the message; [`Error::Replaced`], [`Error::Reset`], [`Error::Link`].
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
         let max = self.len();
         let end = at.saturating_add(into.len());
         if end > max {
             return Err(Error::TooLong { len: end, max });
         }
-        let memory = self.ring.memory();
-        Ok(memory.read(self.record.offset + at as u64, into)?)
+        // CAST: Not above the length, which has 32 bits.
+        let (memory, at) = (self.ring.memory(), at as u32);
+        self.record.bytes.read(memory, at, into)?;
+        // If another program has our slot, it may have given the room back, and this be another message's.
+        self.ring
+            .confirm()
+            .map_err(|fault| self.seat.explain(fault))
     }
 
     /// A copy of it.
@@ -175,10 +273,12 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::release`]: the room is given back when a quarter of the ring is done.
+    /// As [`Receiver::release`]: the room may be given back.
     pub fn done(self) -> Result<()> {
         self.ring.advance(self.record);
-        if self.ring.unreleased() >= self.ring.size() / RELEASE_PART {
+        let much = self.ring.unreleased() >= self.ring.size() / RELEASE_PART;
+        // What is found to be corrupt is the next call's.
+        if much || matches!(self.ring.peek(), Ok(None)) {
             give_back(self.ring, self.seat, self.from)?;
         }
         Ok(())

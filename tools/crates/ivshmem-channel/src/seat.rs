@@ -1,37 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What a member and the ends of its rings share: the slot, the heartbeat, and which ends are in use.
+//! A slot that is ours: what a member and its senders and receivers share.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ivshmem::{Link, MAX_PEER, MAX_RING_VECTOR};
+use ivshmem::{Bell, Link, Lock, MAX_PEER, MAX_RING_VECTOR};
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::layout::header;
-use crate::presence::Pulse;
-use crate::random::random;
-use crate::ring::Place;
+use crate::presence::{Look, Pulse};
+use crate::ring::Fault;
 use crate::slot::{Owner, Slot, Words};
 use crate::{Error, Plan, Presence, Result};
 
 /// Instead of a vector: do not ring, the owner cannot be rung and looks by itself.
-const NO_VECTOR: u32 = u32::MAX;
+pub(crate) const NO_VECTOR: u32 = u32::MAX;
 
-/// What a member and its senders and receivers share.
+/// The longest sleep, whatever the header says: it is what a lost doorbell costs.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// A slot that is ours.
 #[derive(Debug)]
 pub(crate) struct Seat<L: Link> {
     pub link: L,
-    base: u64,
-    plan: Plan,
-    slot: u32,
-    /// Where that is.
+    pub base: u64,
+    pub plan: Plan,
+    pub slot: u32,
+    pub owner: Owner,
+    /// Where the slot is.
     ours: Slot,
-    owner: Owner,
     /// The vector by which we are rung, or [`NO_VECTOR`].
     vector: u32,
+    /// Shows to programs of this machine that we have not ended.
+    lock: Option<Lock>,
+    /// The memory was taken away: it must not be touched any more.
+    gone: AtomicBool,
     /// When the next heartbeat is due, by [`clock_ms`].
     due_ms: AtomicU64,
     state: Mutex<State>,
@@ -46,58 +52,56 @@ struct State {
     in_use: BTreeSet<usize>,
 }
 
-/// A slot that can be taken.
-#[derive(Clone, Copy)]
-pub(crate) struct Vacancy {
-    /// Who was there last.
-    pub before: Owner,
-    /// Whether that one has not left: it was started before on this peer, or is silent.
-    pub claimed: bool,
+/// What a program joins with.
+pub(crate) struct Claim<L> {
+    pub link: L,
+    pub base: u64,
+    pub plan: Plan,
+    pub slot: u32,
+    pub ours: Slot,
+    pub owner: Owner,
+    pub vector: u32,
+    pub lock: Option<Lock>,
 }
 
 impl<L: Link> Seat<L> {
-    /// Slot `slot`, before it is [claimed](Self::claim).
-    pub fn new(link: L, base: u64, plan: Plan, slot: u32, vector: u32) -> Result<Self> {
-        let ours = place_of(&plan, base, slot)?;
-        let slots = plan.layout().slots() as usize;
-        let owner = Owner {
-            generation: plan.generation(),
-            incarnation: random()?,
-        };
-        let vector = match link.vectors() {
-            0 => NO_VECTOR,
-            _ => vector,
-        };
-        Ok(Self {
-            link,
-            base,
-            plan,
-            slot,
-            ours,
-            owner,
-            vector,
+    /// Of a slot whose owner we are by now. Says so to all.
+    pub fn new(claim: Claim<L>) -> Result<Self> {
+        let slots = claim.plan.layout().slots() as usize;
+        let seat = Self {
+            link: claim.link,
+            base: claim.base,
+            plan: claim.plan,
+            slot: claim.slot,
+            owner: claim.owner,
+            ours: claim.ours,
+            vector: claim.vector,
+            lock: claim.lock,
+            gone: AtomicBool::new(false),
             due_ms: AtomicU64::new(0),
             state: Mutex::new(State {
                 heartbeat: 0,
                 pulses: vec![None; slots],
                 in_use: BTreeSet::new(),
             }),
-        })
-    }
-
-    /// Our slot.
-    pub fn slot(&self) -> u32 {
-        self.slot
-    }
-
-    /// Our number for this time.
-    pub fn incarnation(&self) -> u32 {
-        self.owner.incarnation
+        };
+        seat.say(0)?;
+        Ok(seat)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the channel is the one that we joined. This is asked for each message; whether the slot is still ours is
+    /// told by the rings themselves, and by each heartbeat.
+    #[inline]
+    pub fn check_generation(&self) -> Result<()> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(ivshmem::Error::Gone.into());
+        }
+        check_generation(&self.link, self.base, &self.plan)
     }
 
     /// Whether the channel is the one that we joined, and the slot is ours.
@@ -109,20 +113,45 @@ impl<L: Link> Seat<L> {
         Ok(())
     }
 
-    fn check_generation(&self) -> Result<()> {
-        let word = self.base + header::GENERATION as u64;
-        if self.link.load32(word, Ordering::Acquire)? != self.plan.generation() {
-            return Err(Error::Reset);
+    /// What is done with the memory at the end, if it may be touched and the slot is ours.
+    pub fn at_end(&self, finish: impl FnOnce() -> Result<()>) {
+        let touchable = !self.gone.load(Ordering::Relaxed) && !self.link.is_gone();
+        if touchable && self.check().is_ok() {
+            // Others find out by the heartbeat if this fails, and nobody is left to tell.
+            let _ = finish();
         }
-        Ok(())
+    }
+
+    /// What a ring asks while an end of it is taken over.
+    pub fn may(&self) -> impl FnMut() -> Result<(), Fault> + '_ {
+        || self.check().map_err(|_| Fault::Replaced)
+    }
+
+    /// What a fault of one of our rings means.
+    #[cold]
+    pub fn explain(&self, fault: Fault) -> Error {
+        let told = matches!(fault, Fault::Replaced | Fault::Corrupt(_));
+        match (fault, self.check()) {
+            // What a successor does looks wrong to who has not noticed it.
+            (_, Err(error)) if told => error,
+            (Fault::Replaced, _) => Error::Corrupt("somebody acts as if it had our slot"),
+            (other, _) => other.into(),
+        }
     }
 
     /// Shows that we live, if it is time to. This is called for each message.
+    #[inline]
     pub fn beat(&self) -> Result<()> {
         let now = clock_ms();
-        if now < self.due_ms.load(Ordering::Relaxed) {
-            return Ok(());
+        match now < self.due_ms.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.beat_now(now),
         }
+    }
+
+    #[cold]
+    fn beat_now(&self, now: u64) -> Result<()> {
+        self.check()?;
         let mut state = self.state();
         // Early enough for a clock that is coarse and a caller that is late.
         let next = now + u64::from(self.plan.layout().heartbeat_ms() / 2);
@@ -139,6 +168,7 @@ impl<L: Link> Seat<L> {
             heartbeat,
             peer_id: self.link.peer_id(),
             vector: self.vector,
+            domain: self.lock.as_ref().map_or(0, Lock::domain),
         };
         Ok(self.ours.say(&self.link, &words)?)
     }
@@ -156,13 +186,20 @@ impl<L: Link> Seat<L> {
 
     /// Who is in slot `slot`.
     pub fn presence(&self, slot: u32) -> Result<Presence> {
+        self.check_generation()?;
+        let began = Instant::now();
         let Some(claim) = self.claim_of(slot)? else {
             return Ok(Presence::Absent);
         };
         let incarnation = claim.joined;
         let mut state = self.state();
         let pulse = &mut state.pulses[slot as usize];
-        let silent = Pulse::watch(pulse, incarnation, claim.heartbeat, Instant::now());
+        let look = Look {
+            seen: (incarnation, claim.heartbeat),
+            began,
+            ended: Instant::now(),
+        };
+        let silent = look.watch(pulse, self.plan.heartbeat());
         if silent >= self.plan.lost_after() {
             return Ok(Presence::Lost { incarnation });
         }
@@ -172,68 +209,106 @@ impl<L: Link> Seat<L> {
         })
     }
 
-    /// How our slot can be taken; `None` if somebody who lives has it. `pulse` is what was seen of it so far.
-    pub fn vacancy(&self, pulse: &mut Option<Pulse>) -> Result<Option<Vacancy>> {
-        self.check_generation()?;
-        let before = self.ours.owner(&self.link)?;
-        if !before.is_of(self.plan.generation()) {
-            let claimed = false;
-            return Ok(Some(Vacancy { before, claimed }));
-        }
-        let words = self.ours.words(&self.link)?;
-        // Not so while somebody joins: the words are still those of who was there before.
-        let joined = words.joined == before.incarnation;
-        let ours = joined && words.peer_id == self.link.peer_id() && words.vector != NO_VECTOR;
-        let now = Instant::now();
-        let silent = Pulse::watch(pulse, before.incarnation, words.heartbeat, now);
-        let free = ours || silent >= self.plan.lost_after();
-        let claimed = true;
-        Ok(free.then_some(Vacancy { before, claimed }))
-    }
-
-    /// Takes our slot from `before`. Of two who try at the same time one gets it, and the other fails.
-    pub fn claim(&self, before: Owner) -> Result<()> {
-        if !self.ours.replace(&self.link, before, self.owner)? {
-            return Err(Error::SlotTaken(self.slot));
-        }
-        self.say(0)
-    }
-
     /// Rings whoever is in slot `slot`; nobody is no error.
     pub fn ring(&self, slot: u32) -> Result<()> {
         if let Some(claim) = self.claim_of(slot)? {
             // Numbers of another program: out of range they are nobody's.
             let real = claim.peer_id <= MAX_PEER && claim.vector <= MAX_RING_VECTOR;
             if real {
-                self.link.ring(claim.peer_id, claim.vector)?;
+                self.note(self.link.ring(claim.peer_id, claim.vector))?;
             }
         }
         Ok(())
     }
 
-    /// Sleeps while the word is `value`, until rung, or for at most `left` or the time of a heartbeat. Returns
+    /// Sleeps while the word is `value`, until rung, or for at most `left` or until the next heartbeat. Returns
     /// for any reason, also for none: the caller looks again. A ring that gets lost so costs a heartbeat.
-    pub fn sleep(&self, (word, value): (u64, u32), left: Option<Duration>) -> Result<()> {
-        let beat = self.plan.heartbeat();
-        let limit = left.map_or(beat, |left| left.min(beat));
-        self.link.wait_word(word, value, Some(limit))?;
+    /// Whether the word differs then, as far as is known.
+    pub fn sleep(&self, (word, value): (u64, u32), left: Option<Duration>) -> Result<bool> {
+        let limit = self.sleep_limit(left);
+        let differs = match self.note(self.link.wait_word(word, value, Some(limit))) {
+            // A signal is no reason to stop waiting; whoever wants to be stopped has other ways.
+            Err(Error::Link(ivshmem::Error::Interrupted)) => false,
+            other => other?,
+        };
+        self.check()?;
+        self.beat()?;
+        Ok(differs)
+    }
+
+    /// The longest sleep if that is to end before `left`.
+    pub fn sleep_limit(&self, left: Option<Duration>) -> Duration {
+        let due = self.due_ms.load(Ordering::Relaxed);
+        // At least a tick of the clock, so that nobody turns in circles before it.
+        let until = Duration::from_millis(due.saturating_sub(clock_ms()).max(1));
+        let limit = left.map_or(until, |left| left.min(until));
+        limit.min(LONGEST_SLEEP)
+    }
+
+    /// After a sleep on descriptors, which do not tell why they are ready.
+    pub fn awake(&self) -> Result<()> {
+        if self.link.is_gone() {
+            return self.note(Err(ivshmem::Error::Gone));
+        }
         self.check()?;
         self.beat()
+    }
+
+    /// What is ready once others ring us; `None` if they cannot.
+    pub fn bell(&self) -> Result<Option<Bell>> {
+        if self.vector == NO_VECTOR {
+            return Ok(None);
+        }
+        match self.note(self.link.bell(self.vector)) {
+            Err(Error::Link(ivshmem::Error::NoDoorbell)) => Ok(None),
+            bell => bell.map(Some),
+        }
+    }
+
+    /// Remembers that the memory is gone, if that is what a call says.
+    fn note<T>(&self, result: ivshmem::Result<T>) -> Result<T> {
+        if let Err(ivshmem::Error::Gone) = result {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        Ok(result?)
+    }
+
+    /// Takes an end of ring `index`; `false` if it is in use.
+    pub fn take_end(&self, index: usize) -> bool {
+        self.state().in_use.insert(index)
+    }
+
+    pub fn give_back_end(&self, index: usize) {
+        self.state().in_use.remove(&index);
     }
 }
 
 impl<L: Link> Drop for Seat<L> {
     fn drop(&mut self) {
-        // Others find out by the heartbeat if this fails.
-        if self.check_generation().is_ok() {
+        self.at_end(|| {
             let left = self.owner.left();
-            let _ = self.ours.replace(&self.link, self.owner, left);
-        }
+            let _ = self.ours.replace(&self.link, self.owner, left)?;
+            Ok(())
+        });
+    }
+}
+
+/// Whether the channel at `base` is the one that was found.
+#[inline]
+pub(crate) fn check_generation(
+    memory: &impl ivshmem::Memory,
+    base: u64,
+    plan: &Plan,
+) -> Result<()> {
+    let word = base + header::GENERATION as u64;
+    match memory.load32(word, Ordering::Acquire)? == plan.generation() {
+        true => Ok(()),
+        false => Err(Error::Reset),
     }
 }
 
 /// Slot `slot` of a channel that begins at `base`.
-fn place_of(plan: &Plan, base: u64, slot: u32) -> Result<Slot> {
+pub(crate) fn place_of(plan: &Plan, base: u64, slot: u32) -> Result<Slot> {
     let no_such = || Error::NoSuch(format!("slot {slot}"));
     let at = plan.slot(slot).ok_or_else(no_such)?;
     Ok(Slot::at(base + at))
@@ -241,63 +316,9 @@ fn place_of(plan: &Plan, base: u64, slot: u32) -> Result<Slot> {
 
 /// A monotonic clock in milliseconds, a tick or two behind. Unlike [`Instant`] it takes no system call on any clock
 /// source of a guest.
+#[inline]
 fn clock_ms() -> u64 {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     // CAST: Neither is negative on this clock.
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
-}
-
-/// One end of a ring, in use once in this program.
-#[derive(Debug)]
-pub(crate) struct End<L: Link> {
-    pub seat: Arc<Seat<L>>,
-    /// Of a ring with several senders: one sender's part.
-    pub place: Place,
-    index: usize,
-}
-
-impl<L: Link> End<L> {
-    /// An end of the ring from slot `producer` to slot `consumer`, one of which is ours.
-    pub fn take(seat: &Arc<Seat<L>>, producer: u32, consumer: u32) -> Result<Self> {
-        let found = seat.plan.find(seat.base, producer, consumer);
-        let (index, place) = found.ok_or_else(|| {
-            Error::NoSuch(format!("ring from slot {producer} to slot {consumer}"))
-        })?;
-        Self::new(seat, index, place)
-    }
-
-    /// The receiving end of the ring from all other slots.
-    pub fn take_multi(seat: &Arc<Seat<L>>) -> Result<Self> {
-        let to = seat.slot;
-        let found = seat.plan.find_multi(to).and_then(|index| {
-            let (_, first) = seat.plan.lanes(seat.base, index).next()?;
-            Some((index, first))
-        });
-        let (index, place) = found
-            .ok_or_else(|| Error::NoSuch(format!("ring with several senders to slot {to}")))?;
-        Self::new(seat, index, place)
-    }
-
-    fn new(seat: &Arc<Seat<L>>, index: usize, place: Place) -> Result<Self> {
-        seat.check()?;
-        if !seat.state().in_use.insert(index) {
-            return Err(Error::InUse);
-        }
-        Ok(Self {
-            seat: Arc::clone(seat),
-            place,
-            index,
-        })
-    }
-
-    /// The senders of the ring, and where the part of each is.
-    pub fn lanes(&self) -> impl Iterator<Item = (u32, Place)> {
-        self.seat.plan.lanes(self.seat.base, self.index)
-    }
-}
-
-impl<L: Link> Drop for End<L> {
-    fn drop(&mut self) {
-        self.seat.state().in_use.remove(&self.index);
-    }
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use ivshmem::Link;
 
-use crate::ring::{Producer, Space};
-use crate::seat::End;
-use crate::wait::Patience;
-use crate::{Error, Result};
+use crate::end::End;
+use crate::ring::{Handover, Producer, Space};
+use crate::wait::{Patience, Spin};
+use crate::{Cancel, Error, Result};
 
 /// The sending end of a ring, or of this program's part of a ring with several senders.
 ///
-/// Messages arrive whole and in their order. Time limits: `None` waits for ever, zero only tries.
+/// Messages arrive whole and in their order. Time limits: `None` waits for ever, zero only tries. Dropping it shows the
+/// receiver what was queued.
 #[derive(Debug)]
 pub struct Sender<L: Link + Clone> {
     ring: Producer<L>,
@@ -24,12 +25,27 @@ pub struct Sender<L: Link + Clone> {
 
 impl<L: Link + Clone> Sender<L> {
     pub(crate) fn new(end: End<L>, to: u32) -> Result<Self> {
+        let seat = &end.seat;
+        // A predecessor that may still run has lost this end when we joined.
+        let before = Handover::Ended;
+        let ring = Producer::attach(seat.link.clone(), end.place, before, &mut seat.may());
         Ok(Self {
-            ring: Producer::attach(end.seat.link.clone(), end.place)?,
+            ring: ring.map_err(|fault| seat.explain(fault))?,
             end,
             to,
-            patience: Patience::with(1),
+            patience: Patience::default(),
         })
+    }
+
+    /// How long to look for room before sleeping.
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for room, also in calls to come, which give [`Error::Cancelled`] then. Where there is room, messages are still sent.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// The longest message in bytes.
@@ -67,9 +83,11 @@ impl<L: Link + Clone> Sender<L> {
     ///
     /// As [`send`](Self::send).
     pub fn reserve(&mut self, len: usize, timeout: Option<Duration>) -> Result<Reservation<'_, L>> {
-        self.end.seat.check()?;
-        self.end.seat.beat()?;
-        let space = match self.ring.reserve(len)? {
+        let seat = &self.end.seat;
+        seat.check_generation()?;
+        seat.beat()?;
+        let space = self.ring.reserve(len);
+        let space = match space.map_err(|fault| seat.explain(fault))? {
             Some(space) => space,
             None => self.wait_for_room(len, timeout)?,
         };
@@ -85,24 +103,58 @@ impl<L: Link + Clone> Sender<L> {
     ///
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn flush(&mut self) -> Result<()> {
-        self.end.seat.check()?;
-        if self.ring.publish()? {
-            self.end.seat.ring(self.to)?;
+        self.end.seat.check_generation()?;
+        self.publish()
+    }
+
+    #[inline]
+    fn publish(&mut self) -> Result<()> {
+        let seat = &self.end.seat;
+        match self.ring.publish() {
+            Ok(false) => Ok(()),
+            Ok(true) => seat.ring(self.to),
+            Err(fault) => Err(seat.explain(fault)),
         }
-        Ok(())
+    }
+
+    /// For event loops: shows the receiver what was committed, and has it ring this end once there is room for `len` bytes.
+    /// Returns whether there is none by now; see [`Receiver::arm`](crate::Receiver::arm).
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn arm(&mut self, len: usize) -> Result<bool> {
+        self.flush()?;
+        let seat = &self.end.seat;
+        seat.beat()?;
+        let armed = self.ring.arm(len).map_err(|fault| seat.explain(fault))?;
+        Ok(armed.is_some())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn seat(&self) -> &crate::seat::Seat<L> {
+        &self.end.seat
     }
 
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
         // The receiver cannot make room by reading what it does not see.
         self.flush()?;
+        let seat = &self.end.seat;
         let found = self.patience.wait(
-            &self.end.seat,
+            seat,
             timeout,
             &mut self.ring,
-            |ring| Ok(ring.reserve(len)?),
-            |ring| Ok(ring.arm(len)?),
+            |ring| ring.reserve(len).map_err(|fault| seat.explain(fault)),
+            |ring, _| ring.arm(len).map_err(|fault| seat.explain(fault)),
         )?;
         found.ok_or(Error::TimedOut)
+    }
+}
+
+impl<L: Link + Clone> Drop for Sender<L> {
+    fn drop(&mut self) {
+        let seat = std::sync::Arc::clone(&self.end.seat);
+        seat.at_end(|| self.publish());
     }
 }
 
@@ -135,8 +187,9 @@ impl<L: Link + Clone> Reservation<'_, L> {
         if end > max {
             return Err(Error::TooLong { len: end, max });
         }
-        let memory = self.sender.ring.memory();
-        Ok(memory.write(self.space.offset + at as u64, bytes)?)
+        // CAST: Not above the length, which has 32 bits.
+        let (memory, at) = (self.sender.ring.memory(), at as u32);
+        Ok(self.space.bytes.write(memory, at, bytes)?)
     }
 
     /// Ends the message with its first `len` bytes. [`Sender::flush`] shows it to the receiver.

@@ -51,6 +51,8 @@ pub(crate) struct Words {
     pub heartbeat: u32,
     pub peer_id: u32,
     pub vector: u32,
+    /// Whom its lock is against; 0: it has none.
+    pub domain: u32,
 }
 
 /// A slot in the memory, by the offset of its first byte.
@@ -60,6 +62,11 @@ pub(crate) struct Slot(u64);
 impl Slot {
     pub fn at(offset: u64) -> Self {
         Self(offset)
+    }
+
+    /// Byte offset in the memory.
+    pub fn offset(self) -> u64 {
+        self.0
     }
 
     pub fn owner(self, memory: &impl Memory) -> Result<Owner, AccessError> {
@@ -86,6 +93,7 @@ impl Slot {
             heartbeat: load(slot::HEARTBEAT, Ordering::Relaxed)?,
             peer_id: load(slot::PEER_ID, Ordering::Relaxed)?,
             vector: load(slot::VECTOR, Ordering::Relaxed)?,
+            domain: load(slot::DOMAIN, Ordering::Relaxed)?,
         })
     }
 
@@ -94,6 +102,7 @@ impl Slot {
         store(slot::HEARTBEAT, words.heartbeat, Ordering::Relaxed)?;
         store(slot::PEER_ID, words.peer_id, Ordering::Relaxed)?;
         store(slot::VECTOR, words.vector, Ordering::Relaxed)?;
+        store(slot::DOMAIN, words.domain, Ordering::Relaxed)?;
         store(slot::JOINED, words.joined, Ordering::Release)
     }
 }

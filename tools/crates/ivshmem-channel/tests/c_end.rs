@@ -6,30 +6,31 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ivshmem::{Access, Mapping, Memory};
-use ivshmem_channel::ring::{Consumer, MultiConsumer, Place, Producer};
+use ivshmem_channel::ring::{Consumer, Handover, Lane, MultiConsumer, Place, Producer};
+use test_limit::limit;
 
 const MESSAGES: usize = 50_000;
-const RING: u32 = 1024;
+/// No power of two.
+const RING: u32 = 1024 - 64;
 const GENERATION: u32 = 0xdead_beef;
-const BLOCK: u64 = 128;
-const SIZE: u64 = 4096;
-const LIMIT: Duration = Duration::from_secs(120);
+const BLOCK: u64 = 256;
+const SIZE: u64 = 8192;
 
 fn place(offset: u64) -> Place {
     Place {
         offset,
         size: RING,
         generation: GENERATION,
-        doze: None,
+        lane: None,
     }
 }
 
-fn compile(directory: &Path) -> PathBuf {
+fn compile(directory: &Path, name: &str) -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = directory.join("echo");
+    let program = directory.join(name);
     let status = Command::new("cc")
         .args([
             "-std=gnu11",
@@ -41,7 +42,7 @@ fn compile(directory: &Path) -> PathBuf {
         ])
         .arg("-I")
         .arg(package.join("../../../include"))
-        .arg(package.join("tests/c/echo.c"))
+        .arg(package.join(format!("tests/c/{name}.c")))
         .arg("-o")
         .arg(&program)
         .status()
@@ -50,15 +51,19 @@ fn compile(directory: &Path) -> PathBuf {
     program
 }
 
-/// The C program on `file`: receives from the first ring, sends into the second, which is a lane if there is a
-/// doze word.
-fn echo(program: &Path, file: &File, doze: Option<u64>) -> Child {
+fn producer(mapping: &Mapping, place: Place) -> Producer<&Mapping> {
+    Producer::attach(mapping, place, Handover::Ended, &mut || Ok(())).unwrap()
+}
+
+/// The C program on `file`: receives from the first ring, sends into the second, which is lane 0 if there is
+/// something that lanes share.
+fn echo(program: &Path, file: &File, shared: Option<u64>) -> Child {
     let numbers = [SIZE, GENERATION.into(), 0, second(), RING.into()];
     Command::new(program)
         .args(
             numbers
                 .into_iter()
-                .chain(doze)
+                .chain(shared)
                 .map(|number| number.to_string()),
         )
         .stdin(file.try_clone().unwrap())
@@ -93,7 +98,7 @@ fn try_send(ring: &mut Producer<&Mapping>, bytes: &[u8]) -> bool {
     let Some(space) = ring.reserve(bytes.len()).unwrap() else {
         return false;
     };
-    ring.memory().write(space.offset, bytes).unwrap();
+    space.bytes.write(*ring.memory(), 0, bytes).unwrap();
     ring.commit(space, bytes.len()).unwrap();
     ring.publish().unwrap();
     true
@@ -103,10 +108,10 @@ fn try_send(ring: &mut Producer<&Mapping>, bytes: &[u8]) -> bool {
 fn c_and_rust_ends_understand_each_other_both_ways() {
     let directory = tempfile::tempdir().unwrap();
     let (file, mapping) = memory();
-    let mut to = Producer::attach(&mapping, place(0)).unwrap();
-    let mut from = Consumer::attach(&mapping, place(second())).unwrap();
-    let mut program = echo(&compile(directory.path()), &file, None);
-    let begin = Instant::now();
+    let mut to = producer(&mapping, place(0));
+    let mut from = Consumer::attach(&mapping, place(second()), &mut || Ok(())).unwrap();
+    let mut program = echo(&compile(directory.path(), "echo"), &file, None);
+    let mut last = Instant::now();
     let (mut sent, mut received) = (0, 0);
     while received < MESSAGES {
         if sent < MESSAGES && try_send(&mut to, &message(sent)) {
@@ -114,13 +119,14 @@ fn c_and_rust_ends_understand_each_other_both_ways() {
         }
         if let Some(record) = from.peek().unwrap() {
             let mut bytes = vec![0; record.len as usize];
-            mapping.read(record.offset, &mut bytes).unwrap();
+            record.bytes.read(&mapping, 0, &mut bytes).unwrap();
             assert_eq!(bytes, message(received), "message {received}");
             from.advance(record);
             from.release().unwrap();
             received += 1;
+            last = Instant::now();
         } else {
-            assert!(begin.elapsed() < LIMIT, "{received} messages came back");
+            assert!(last.elapsed() < limit(), "{received} messages came back");
             std::thread::yield_now();
         }
     }
@@ -130,17 +136,17 @@ fn c_and_rust_ends_understand_each_other_both_ways() {
 #[test]
 fn a_c_sender_in_a_lane_wakes_the_receiver() {
     const ROUNDS: usize = 10_000;
-    let doze = SIZE - BLOCK;
+    let shared = SIZE - 128;
     let directory = tempfile::tempdir().unwrap();
     let (file, mapping) = memory();
-    let mut to = Producer::attach(&mapping, place(0)).unwrap();
+    let mut to = producer(&mapping, place(0));
     // The second lane, of nobody, is empty.
-    let lanes = [second(), 2 * second()].map(|offset| Place {
-        doze: Some(doze),
-        ..place(offset)
+    let lanes = [0, 1].map(|number| Place {
+        lane: Some(Lane { shared, number }),
+        ..place(second() * (1 + u64::from(number)))
     });
-    let mut from = MultiConsumer::attach(&mapping, lanes, doze).unwrap();
-    let mut program = echo(&compile(directory.path()), &file, Some(doze));
+    let mut from = MultiConsumer::attach(&mapping, lanes, shared, &mut || Ok(())).unwrap();
+    let mut program = echo(&compile(directory.path(), "echo"), &file, Some(shared));
     for number in (0..ROUNDS).chain([MESSAGES - 1]) {
         assert!(try_send(&mut to, &message(number)));
         let (lane, record) = loop {
@@ -158,11 +164,70 @@ fn a_c_sender_in_a_lane_wakes_the_receiver() {
     assert!(program.wait().unwrap().success());
 }
 
+/// Two senders in lanes, and a third lane that is corrupt, which holds up nobody.
+#[test]
+fn a_c_receiver_hears_all_senders_and_leaves_out_a_corrupt_one() {
+    const LANES: u32 = 3;
+    const ROUNDS: usize = 10_000;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let lane = |number: u32| Place {
+        lane: Some(Lane { shared: 0, number }),
+        ..place(128 + u64::from(number) * second())
+    };
+    let back = 128 + u64::from(LANES) * second();
+    let corrupt = lane(2).offset;
+    let order = std::sync::atomic::Ordering::SeqCst;
+    mapping.store32(corrupt, GENERATION, order).unwrap();
+    mapping.store64(corrupt + BLOCK, 1, order).unwrap();
+    let mut to = [0, 1].map(|number| producer(&mapping, lane(number)));
+    let mut from = Consumer::attach(&mapping, place(back), &mut || Ok(())).unwrap();
+    let numbers = [SIZE, GENERATION.into(), LANES.into(), 0, back, RING.into()];
+    let mut program = Command::new(compile(directory.path(), "gather"))
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(file.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    // The last message of each is empty.
+    let content = |sender: usize, number: usize| match number == ROUNDS - 1 {
+        true => Vec::new(),
+        false => message(number * 2 + sender),
+    };
+    let mut last = Instant::now();
+    let (mut sent, mut received) = ([0; 2], [0; 2]);
+    while received != [ROUNDS; 2] {
+        for sender in 0..2 {
+            // Now and then all is echoed before the next one is sent, so that the receiver sleeps.
+            let pause = sent[sender] % 64 == 0 && received != sent;
+            if sent[sender] < ROUNDS
+                && !pause
+                && try_send(&mut to[sender], &content(sender, sent[sender]))
+            {
+                sent[sender] += 1;
+            }
+        }
+        let Some(record) = from.peek().unwrap() else {
+            assert!(last.elapsed() < limit(), "{received:?} messages came back");
+            std::thread::yield_now();
+            continue;
+        };
+        let mut echoed = vec![0; record.len as usize];
+        record.bytes.read(&mapping, 0, &mut echoed).unwrap();
+        from.advance(record);
+        from.release().unwrap();
+        let sender = usize::from(echoed[0]);
+        assert_eq!(echoed[1..], content(sender, received[sender]));
+        received[sender] += 1;
+        last = Instant::now();
+    }
+    assert!(program.wait().unwrap().success());
+}
+
 /// As who is not rung before the word was changed.
 fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
     let begin = Instant::now();
     while mapping.load32(word, std::sync::atomic::Ordering::Acquire) == Ok(value) {
-        assert!(begin.elapsed() < LIMIT, "the word stays {value}");
+        assert!(begin.elapsed() < limit(), "the word stays {value}");
         std::thread::yield_now();
     }
 }
@@ -170,14 +235,15 @@ fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
 #[test]
 fn the_c_end_reports_a_corrupt_ring() {
     let directory = tempfile::tempdir().unwrap();
-    let program = compile(directory.path());
-    // A tail that is too far, one that is no multiple of 8, and a record that is none.
-    for tail in [RING + 8, 4, 16] {
+    let program = compile(directory.path(), "echo");
+    let head = u64::from(GENERATION) << 32;
+    // Another generation's header, a length that cannot be, a place that is left out and cannot be, no kind at all.
+    for header in [1, head | 4001, head | 50, head | 3] {
         let (file, mapping) = memory();
         let order = std::sync::atomic::Ordering::SeqCst;
-        mapping.store32(0, tail, order).unwrap();
-        mapping.store32(4, GENERATION, order).unwrap();
+        mapping.store64(BLOCK, header, order).unwrap();
+        mapping.store32(0, GENERATION, order).unwrap();
         let status = echo(&program, &file, None).wait().unwrap();
-        assert_eq!(status.code(), Some(3), "tail {tail}");
+        assert_eq!(status.code(), Some(3), "header {header:#x}");
     }
 }

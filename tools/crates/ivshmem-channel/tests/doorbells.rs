@@ -5,8 +5,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{join, memory, End, Polled, GATHERS, RING, SOON};
+use ivshmem_channel::Error;
+
+const ZERO: Option<Duration> = Some(Duration::ZERO);
 
 fn ends() -> ([Arc<Polled>; 3], [End; 3]) {
     let file = memory();
@@ -50,7 +54,7 @@ fn who_waits_for_room_is_rung_once() {
     while sender.send(&[0; 8], SOON).is_ok() {}
     assert_eq!(ends[1].rings(), 0);
     let mut message = Vec::new();
-    for _ in 0..RING / 16 {
+    for _ in 0..RING / 16 - 1 {
         assert!(receiver.receive(&mut message, SOON).unwrap());
     }
     receiver.release().unwrap();
@@ -60,7 +64,7 @@ fn who_waits_for_room_is_rung_once() {
 }
 
 #[test]
-fn each_of_several_senders_rings_once_for_a_sleep() {
+fn several_senders_ring_once_for_a_sleep() {
     let (ends, [one, two, gathers]) = ends();
     let mut receiver = gathers.multi_receiver().unwrap();
     let mut senders = [&one, &two].map(|member| member.sender(GATHERS).unwrap());
@@ -70,13 +74,45 @@ fn each_of_several_senders_rings_once_for_a_sleep() {
             queue(sender, 10);
             queue(sender, 10);
         }
-        assert_eq!(
-            [0, 1, 2].map(|end: usize| ends[end].rings()),
-            [sleep, sleep, 0]
-        );
+        assert_eq!([0, 1, 2].map(|end: usize| ends[end].rings()), [sleep, 0, 0]);
         let mut message = Vec::new();
         for _ in 0..40 {
             assert!(receiver.receive(&mut message, SOON).unwrap().is_some());
         }
     }
+}
+
+#[test]
+fn who_looks_only_is_rung_if_it_armed_before() {
+    let (ends, [one, two, gathers]) = ends();
+    let (mut sender, mut receiver) = (one.sender(1).unwrap(), two.receiver(0).unwrap());
+    let mut message = [0; 4];
+    assert_eq!(receiver.receive_into(&mut message, ZERO).unwrap(), None);
+    assert!(receiver.arm().unwrap());
+    queue(&mut sender, 1);
+    assert_eq!(ends[0].rings(), 1);
+    assert!(!receiver.arm().unwrap(), "there is one");
+    let short = receiver.receive_into(&mut message[..3], ZERO);
+    assert!(matches!(short, Err(Error::TooLong { len: 4, max: 3 })));
+    assert_eq!(receiver.receive_into(&mut message, ZERO).unwrap(), Some(4));
+    // Several senders.
+    let mut receiver = gathers.multi_receiver().unwrap();
+    let mut to_all = two.sender(GATHERS).unwrap();
+    assert!(receiver.arm().unwrap());
+    queue(&mut to_all, 1);
+    assert_eq!(ends[1].rings(), 1);
+    assert!(!receiver.arm().unwrap(), "there is one");
+}
+
+#[test]
+fn who_tries_only_is_rung_for_room_if_it_armed_before() {
+    let (ends, [one, two, _]) = ends();
+    let (mut sender, mut receiver) = (one.sender(1).unwrap(), two.receiver(0).unwrap());
+    assert!(!sender.arm(1).unwrap(), "there is room");
+    sender.send(&vec![0; sender.longest()], ZERO).unwrap();
+    assert!(sender.arm(1).unwrap());
+    assert_eq!(ends[1].rings(), 0);
+    assert!(receiver.receive(&mut Vec::new(), ZERO).unwrap());
+    assert_eq!(ends[1].rings(), 1);
+    sender.send(&[1], ZERO).unwrap();
 }

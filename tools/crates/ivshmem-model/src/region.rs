@@ -50,6 +50,7 @@ impl core::error::Error for AttachError {}
 pub struct Region<M> {
     flavour: Box<dyn Flavour>,
     region_id: u16,
+    region_ids: BTreeMap<PeerId, u16>,
     memory: M,
     devices: BTreeMap<PeerId, Function>,
     interrupts: VecDeque<Interrupt>,
@@ -81,6 +82,7 @@ impl<M: Memory> Region<M> {
         Self {
             flavour: Box::new(flavour),
             region_id: 0,
+            region_ids: BTreeMap::new(),
             memory,
             devices: BTreeMap::new(),
             interrupts: VecDeque::new(),
@@ -91,6 +93,12 @@ impl<M: Memory> Region<M> {
     /// The ID that ACRN's flavours show as the subsystem ID. Default: 0.
     pub fn with_region_id(mut self, region_id: u16) -> Self {
         self.region_id = region_id;
+        self
+    }
+
+    /// Another ID for the device of one virtual machine: each of ACRN's device models is told its own.
+    pub fn with_region_id_for(mut self, peer: PeerId, region_id: u16) -> Self {
+        self.region_ids.insert(peer, region_id);
         self
     }
 
@@ -128,7 +136,7 @@ impl<M: Memory> Region<M> {
         Birth {
             peer,
             memory: self.memory.len(),
-            region_id: self.region_id,
+            region_id: *self.region_ids.get(&peer).unwrap_or(&self.region_id),
         }
     }
 

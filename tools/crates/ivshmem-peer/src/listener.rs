@@ -85,7 +85,7 @@ fn take_rings(board: &Board, own: &[Eventfd]) {
     }
     board.update(|state| {
         for (own, count) in state.own.iter_mut().zip(counts) {
-            own.rings = own.rings.wrapping_add(count);
+            own.rung(count);
         }
     });
 }
@@ -104,11 +104,7 @@ fn apply(event: Event<OwnedFd>, board: &Board) -> Result<(), Failure> {
         // The decoder lets the first three through once, and the caller has seen them.
         Event::Version | Event::OwnId(_) | Event::SharedMemory(_) => {}
         Event::OwnVector { fd, .. } => {
-            let own = Own {
-                eventfd: adopt(fd)?,
-                rings: 0,
-                seen: 0,
-            };
+            let own = Own::new(adopt(fd)?);
             board.update(|state| state.own.push(own));
         }
         Event::PeerVector { peer, fd, .. } => {

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ivshmem::{
-    forward_memory, Access, Doorbell, Error, Mapping, Memory, Result, Waiter, MAX_PEER,
-    MAX_RING_VECTOR,
+    forward_memory, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Result, Waiter,
+    MAX_PEER, MAX_RING_VECTOR,
 };
 use ivshmem_protocol::{Event, PeerId};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
@@ -27,6 +27,9 @@ use crate::JoinError;
 
 /// How long a server may take to greet if nothing else is said.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a peer that has no vectors looks at the memory.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How to join.
 #[derive(Clone, Debug)]
@@ -52,7 +55,8 @@ impl Options {
     }
 
     /// Joining is complete when this many of our own vectors have arrived; the protocol does not tell how
-    /// many there will be. Default: 1. 0 for servers without interrupts.
+    /// many there will be. Default: 1. 0 for servers without interrupts: then [`Waiter::wait_word`] looks at the word
+    /// once in a millisecond.
     pub fn vectors(mut self, vectors: u32) -> Self {
         self.vectors = vectors;
         self
@@ -157,6 +161,7 @@ pub struct Peer {
     id: u32,
     mapping: Mapping,
     read_only: bool,
+    memory: OwnedFd,
     sealed: bool,
     board: Arc<Board>,
     stop: Eventfd,
@@ -192,6 +197,7 @@ impl Peer {
             mapping,
             read_only: access == Access::ReadOnly,
             sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
+            memory,
             board,
             stop,
             listener: Some(listener),
@@ -263,6 +269,19 @@ impl Peer {
         Ok(true)
     }
 
+    /// For who cannot be rung.
+    fn poll_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
+        let begin = Instant::now();
+        while self.mapping.load32(offset, Ordering::Acquire)? == value {
+            let left = timeout.map_or(POLL_INTERVAL, |limit| limit.saturating_sub(begin.elapsed()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            std::thread::sleep(left.min(POLL_INTERVAL));
+        }
+        Ok(true)
+    }
+
     fn doorbell(&self, peer: u32, vector: u32) -> Option<Eventfd> {
         let vector = usize::try_from(vector).ok()?;
         let state = self.board.lock();
@@ -319,6 +338,10 @@ impl Doorbell for Peer {
     fn ring(&self, peer: u32, vector: u32) -> Result<()> {
         self.try_ring(peer, vector).map(|_| ())
     }
+
+    fn lock(&self, number: u64) -> Locking {
+        Locking::of(&self.memory, number)
+    }
 }
 
 impl Waiter for Peer {
@@ -330,6 +353,9 @@ impl Waiter for Peer {
     }
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
+        if self.vectors() == 0 {
+            return self.poll_word(offset, value, timeout);
+        }
         let differs = self.board.wait(timeout, |_| {
             match self.mapping.load32(offset, Ordering::Acquire) {
                 Ok(word) if word == value => None,
@@ -338,5 +364,28 @@ impl Waiter for Peer {
             }
         });
         differs.unwrap_or(Ok(false))
+    }
+
+    fn bell(&self, vector: u32) -> Result<Bell> {
+        let mut state = self.board.lock();
+        let vectors = state.own.len();
+        if vectors == 0 {
+            return Err(Error::NoDoorbell);
+        }
+        let own = usize::try_from(vector).ok();
+        let own = own.and_then(|at| state.own.get_mut(at)).ok_or_else(|| {
+            let text = format!("there is no vector {vector}: take one below {vectors}");
+            Error::Argument(text)
+        })?;
+        let rung = match &own.bell {
+            Some(rung) => Arc::clone(rung),
+            None => {
+                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+                let new = eventfd(0, flags);
+                let new = new.map_err(|error| Error::io(error, "cannot make an eventfd"))?;
+                Arc::clone(own.bell.insert(Arc::new(new)))
+            }
+        };
+        Bell::of(rung)
     }
 }

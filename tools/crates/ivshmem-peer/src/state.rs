@@ -3,7 +3,8 @@
 //! What a peer knows: the listener writes it, and whoever waits is woken.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::eventfd::Eventfd;
@@ -35,6 +36,28 @@ pub(crate) struct Own {
     pub rings: u64,
     /// How many of them a wait has taken.
     pub seen: u64,
+    /// What is added to at each ring, if there are bells.
+    pub bell: Option<Arc<OwnedFd>>,
+}
+
+impl Own {
+    pub fn new(eventfd: Eventfd) -> Self {
+        Self {
+            eventfd,
+            rings: 0,
+            seen: 0,
+            bell: None,
+        }
+    }
+
+    /// Counts rings, and tells of them.
+    pub fn rung(&mut self, count: u64) {
+        self.rings = self.rings.wrapping_add(count);
+        if let (Some(bell), 1..) = (&self.bell, count) {
+            // Fails only if the counter is full, which has told.
+            let _ = rustix::io::write(&**bell, &1u64.to_ne_bytes());
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -2,12 +2,18 @@
 
 //! A device together with all of its memory.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{eventfd, EventfdFlags};
+
 use crate::{
-    forward_memory, Access, Device, Doorbell, Error, Info, Mapping, Memory, Result, Waiter,
+    forward_memory, Access, Bell, Device, Doorbell, Error, Info, Locking, Mapping, Memory, Result,
+    Waiter,
 };
 
 /// How often a device without a doorbell looks at the memory.
@@ -22,6 +28,8 @@ pub struct Endpoint {
     device: Device,
     mapping: Mapping,
     info: Info,
+    /// Of each vector that has bells: what the driver adds to.
+    eventfds: Mutex<BTreeMap<u32, Arc<OwnedFd>>>,
 }
 
 impl Endpoint {
@@ -44,6 +52,7 @@ impl Endpoint {
             mapping: device.map(Access::ReadWrite)?,
             info: device.info()?,
             device,
+            eventfds: Mutex::default(),
         })
     }
 
@@ -89,6 +98,14 @@ impl Doorbell for Endpoint {
     fn ring(&self, peer: u32, vector: u32) -> Result<()> {
         self.device.ring(peer, vector)
     }
+
+    fn lock(&self, number: u64) -> Locking {
+        Locking::of(&self.device, number)
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.device.info(), Err(Error::Gone))
+    }
 }
 
 impl Waiter for Endpoint {
@@ -101,6 +118,22 @@ impl Waiter for Endpoint {
             Err(Error::NoDoorbell) => self.poll_word(offset, value, timeout),
             other => other,
         }
+    }
+
+    /// Takes the place of the vector's eventfd in [`device`](Endpoint::device).
+    fn bell(&self, vector: u32) -> Result<Bell> {
+        // Each change leaves it whole.
+        let eventfds = self.eventfds.lock();
+        let mut eventfds = eventfds.unwrap_or_else(PoisonError::into_inner);
+        if let Some(eventfd) = eventfds.get(&vector) {
+            return Bell::of(Arc::clone(eventfd));
+        }
+        let new = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let new = new.map_err(|error| Error::io(error, "cannot make an eventfd"))?;
+        self.device.set_eventfd(vector, Some(new.as_fd()))?;
+        let new = Arc::new(new);
+        eventfds.insert(vector, Arc::clone(&new));
+        Bell::of(new)
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Another machine can write to the memory at any time, and need not be honest. So no reference into it
 //! is ever formed. All access is by copies and atomic operations ([`Memory`]), checked against its size.
-//! Copies are made of relaxed atomic operations: a race with the other machine gives a mixture of old and
+//! Copies are as good as relaxed atomic operations: a race with the other machine gives a mixture of old and
 //! new bytes, and no undefined behaviour. **Read what decides once, into a variable, and check the
 //! variable.**
 //!
@@ -44,6 +44,8 @@
 
 #[cfg(feature = "tokio")]
 mod async_device;
+mod bell;
+mod copy;
 mod device;
 mod endpoint;
 mod error;
@@ -51,12 +53,14 @@ mod event_page;
 mod info;
 mod ioctl;
 mod link;
+mod lock;
 mod mapping;
 mod memory;
 mod sysfs;
 
 #[cfg(feature = "tokio")]
 pub use async_device::AsyncDevice;
+pub use bell::Bell;
 pub use device::{Device, Mode};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
@@ -67,6 +71,7 @@ pub use ivshmem_abi::ioctl::{Ring, RING_MANY_MAX};
 pub use ivshmem_abi::pci::MAX_VECTORS;
 pub use ivshmem_abi::regs::{MAX_PEER, MAX_RING_VECTOR};
 pub use link::{Doorbell, Link, Waiter};
+pub use lock::{Lock, Locking};
 pub use mapping::{Access, Mapping};
 pub use memory::{AccessError, Memory};
 pub use sysfs::{Function, Sysfs};

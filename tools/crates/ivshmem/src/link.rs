@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Memory, Result};
+use crate::{Bell, Error, Locking, Memory, Result};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
@@ -23,6 +23,17 @@ pub trait Doorbell {
     /// [`Error::Argument`](crate::Error::Argument), [`Error::NoDoorbell`](crate::Error::NoDoorbell),
     /// [`Error::Gone`](crate::Error::Gone).
     fn ring(&self, peer: u32, vector: u32) -> Result<()>;
+
+    /// Locks number `number` of the memory against other programs of this machine. Does not block.
+    fn lock(&self, _number: u64) -> Locking {
+        Locking::Unknown
+    }
+
+    /// Whether the memory has been taken away, so that touching it would end the process. Takes a system call where
+    /// that can happen.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// A way to sleep until something happens.
@@ -47,6 +58,18 @@ pub trait Waiter {
     ///
     /// As [`wait`](Self::wait), and [`Error::Access`](crate::Error::Access).
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool>;
+
+    /// A descriptor that is ready once vector `vector` was rung from now on, or the device is gone. Waits hear these
+    /// rings too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDoorbell`](crate::Error::NoDoorbell), also from links that have no such descriptors;
+    /// [`Error::Argument`](crate::Error::Argument), [`Error::Gone`](crate::Error::Gone),
+    /// [`Error::Io`](crate::Error::Io).
+    fn bell(&self, _vector: u32) -> Result<Bell> {
+        Err(Error::NoDoorbell)
+    }
 }
 
 /// All that is needed to talk to other peers: what channels are built on.
@@ -66,6 +89,12 @@ macro_rules! forward_link {
             fn ring(&self, peer: u32, vector: u32) -> Result<()> {
                 (**self).ring(peer, vector)
             }
+            fn lock(&self, number: u64) -> Locking {
+                (**self).lock(number)
+            }
+            fn is_gone(&self) -> bool {
+                (**self).is_gone()
+            }
         }
 
         impl<$T: Waiter + ?Sized> Waiter for $holder {
@@ -74,6 +103,9 @@ macro_rules! forward_link {
             }
             fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
                 (**self).wait_word(offset, value, timeout)
+            }
+            fn bell(&self, vector: u32) -> Result<Bell> {
+                (**self).bell(vector)
             }
         }
     )+};

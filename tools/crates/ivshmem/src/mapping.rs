@@ -5,15 +5,12 @@
 
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{fence, AtomicU32, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::memory::{check_range, check_word};
-use crate::{AccessError, Error, Memory, Result};
-
-/// Bytes that a copy moves in one step where it can.
-const WORD: usize = size_of::<u64>();
+use crate::{copy, AccessError, Error, Memory, Result};
 
 /// What a mapping may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub struct Mapping {
     start: NonNull<u8>,
     len: usize,
     access: Access,
-    /// Stores may pass earlier stores: write-combining memory.
+    /// Accesses may pass earlier ones: the memory is not write-back.
     weak: bool,
 }
 
@@ -85,6 +82,7 @@ impl Mapping {
         self
     }
 
+    #[inline]
     fn writable(&self) -> Result<(), AccessError> {
         match self.access {
             Access::ReadWrite => Ok(()),
@@ -92,39 +90,65 @@ impl Mapping {
         }
     }
 
-    /// Stores of this thread before it come before its stores after it.
-    fn before_store(&self, order: Ordering) {
-        // On x86 a release store waits for ordinary stores only, not for combined ones.
-        if self.weak && order != Ordering::Relaxed {
-            fence(Ordering::SeqCst);
+    /// What comes before an atomic operation that releases. On x86 such a one waits for ordinary stores only, not for
+    /// those that were combined.
+    #[inline]
+    fn before(&self, order: Ordering) {
+        if self.weak && !matches!(order, Ordering::Relaxed | Ordering::Acquire) {
+            full_barrier();
         }
     }
 
-    /// The byte at `index`, which is below `len`.
-    fn byte(&self, index: usize) -> &AtomicU8 {
-        debug_assert!(index < self.len);
-        // SAFETY: In the mapping by the callers' checks, and mapped while `self` is borrowed. All access by
-        // this process is atomic.
-        unsafe { AtomicU8::from_ptr(self.start.as_ptr().wrapping_add(index)) }
+    /// What comes after an atomic operation that acquires: x86 keeps ordinary loads in order, and no others.
+    #[inline]
+    fn after(&self, order: Ordering) {
+        if self.weak && !matches!(order, Ordering::Relaxed | Ordering::Release) {
+            full_barrier();
+        }
     }
 
+    #[inline]
+    fn at(&self, index: usize) -> *mut u8 {
+        self.start.as_ptr().wrapping_add(index)
+    }
+
+    #[inline]
     fn word32(&self, offset: u64) -> Result<&AtomicU32, AccessError> {
         let index = check_word(offset, size_of::<u32>(), self.len)?;
-        // SAFETY: In the mapping and aligned, as was just checked; otherwise as in `byte`.
-        Ok(unsafe { AtomicU32::from_ptr(self.start.as_ptr().wrapping_add(index).cast()) })
+        // SAFETY: In the mapping and aligned, as was just checked, and mapped while `self` is borrowed. All access by
+        // this process is atomic.
+        Ok(unsafe { AtomicU32::from_ptr(self.at(index).cast()) })
     }
 
+    #[inline]
     fn word64(&self, offset: u64) -> Result<&AtomicU64, AccessError> {
-        let index = check_word(offset, WORD, self.len)?;
-        Ok(self.aligned(index))
+        let index = check_word(offset, size_of::<u64>(), self.len)?;
+        // SAFETY: In the mapping and aligned, as was just checked, and mapped while `self` is borrowed. All access by
+        // this process is atomic.
+        Ok(unsafe { AtomicU64::from_ptr(self.at(index).cast()) })
     }
 
-    /// The word at `index`, a multiple of 8 that is followed by 8 bytes of the mapping.
-    fn aligned(&self, index: usize) -> &AtomicU64 {
-        debug_assert!(index % WORD == 0 && index + WORD <= self.len);
-        // SAFETY: In the mapping and aligned by the callers' checks; otherwise as in `byte`.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().wrapping_add(index).cast()) }
+    /// One step that reads and writes `word`, with barriers for every kind of memory.
+    #[inline]
+    fn exchange<W, T>(&self, word: W, step: impl FnOnce(W) -> T) -> Result<T, AccessError> {
+        self.writable()?;
+        self.before(Ordering::SeqCst);
+        let result = step(word);
+        self.after(Ordering::SeqCst);
+        Ok(result)
     }
+}
+
+/// A full barrier for accesses to memory of every kind: what `fence` makes of it on x86, a locked operation on the
+/// stack, leaves out loads of memory that is not write-back.
+fn full_barrier() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: Orders accesses, and changes nothing.
+    unsafe {
+        std::arch::asm!("mfence", options(nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    fence(Ordering::SeqCst);
 }
 
 impl Drop for Mapping {
@@ -135,113 +159,113 @@ impl Drop for Mapping {
     }
 }
 
-/// Splits `len` bytes from `start` on into those before the first whole word, and whole words.
-const fn split(start: usize, len: usize) -> (usize, usize) {
-    let before = start.next_multiple_of(WORD) - start;
-    if before > len {
-        return (len, 0);
-    }
-    (before, (len - before) / WORD * WORD)
-}
-
 impl Memory for Mapping {
+    #[inline]
     fn size(&self) -> u64 {
         self.len as u64
     }
 
+    #[inline]
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
         let start = check_range(offset, into.len(), self.len)?;
-        let (before, words) = split(start, into.len());
-        let (first, rest) = into.split_at_mut(before);
-        let (middle, last) = rest.split_at_mut(words);
-        for (at, byte) in first.iter_mut().enumerate() {
-            *byte = self.byte(start + at).load(Ordering::Relaxed);
-        }
-        for (at, chunk) in middle.chunks_exact_mut(WORD).enumerate() {
-            let word = self.aligned(start + before + at * WORD);
-            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-        }
-        for (at, byte) in last.iter_mut().enumerate() {
-            *byte = self
-                .byte(start + before + words + at)
-                .load(Ordering::Relaxed);
-        }
+        // SAFETY: In the mapping, as was just checked; no reference into it is ever formed but to atomics.
+        unsafe { copy::read(self.at(start), into, self.weak) };
         Ok(())
     }
 
+    #[inline]
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
         self.writable()?;
         let start = check_range(offset, from.len(), self.len)?;
-        let (before, words) = split(start, from.len());
-        let (first, rest) = from.split_at(before);
-        let (middle, last) = rest.split_at(words);
-        for (at, byte) in first.iter().enumerate() {
-            self.byte(start + at).store(*byte, Ordering::Relaxed);
-        }
-        for (at, chunk) in middle.chunks_exact(WORD).enumerate() {
-            let word = u64::from_ne_bytes(chunk.try_into().expect("chunks of 8 bytes"));
-            self.aligned(start + before + at * WORD)
-                .store(word, Ordering::Relaxed);
-        }
-        for (at, byte) in last.iter().enumerate() {
-            self.byte(start + before + words + at)
-                .store(*byte, Ordering::Relaxed);
-        }
+        // SAFETY: In the mapping and writable, as was just checked; no reference into it is ever formed but to atomics.
+        unsafe { copy::write(self.at(start), from, self.weak) };
         Ok(())
     }
 
+    #[inline]
     fn load32(&self, offset: u64, order: Ordering) -> Result<u32, AccessError> {
-        Ok(self.word32(offset)?.load(order))
+        let value = self.word32(offset)?.load(order);
+        self.after(order);
+        Ok(value)
     }
 
+    #[inline]
     fn store32(&self, offset: u64, value: u32, order: Ordering) -> Result<(), AccessError> {
         self.writable()?;
         let word = self.word32(offset)?;
-        self.before_store(order);
+        self.before(order);
         word.store(value, order);
         Ok(())
     }
 
+    #[inline]
     fn compare_exchange32(
         &self,
         offset: u64,
         current: u32,
         new: u32,
     ) -> Result<Result<u32, u32>, AccessError> {
-        self.writable()?;
-        let word = self.word32(offset)?;
-        self.before_store(Ordering::SeqCst);
-        Ok(word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
+        const ORDER: Ordering = Ordering::SeqCst;
+        self.exchange(self.word32(offset)?, |word| {
+            word.compare_exchange(current, new, ORDER, ORDER)
+        })
     }
 
+    #[inline]
     fn compare_exchange64(
         &self,
         offset: u64,
         current: u64,
         new: u64,
     ) -> Result<Result<u64, u64>, AccessError> {
-        self.writable()?;
-        let word = self.word64(offset)?;
-        self.before_store(Ordering::SeqCst);
-        Ok(word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst))
+        const ORDER: Ordering = Ordering::SeqCst;
+        self.exchange(self.word64(offset)?, |word| {
+            word.compare_exchange(current, new, ORDER, ORDER)
+        })
     }
 
+    #[inline]
     fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, AccessError> {
-        self.writable()?;
-        let word = self.word32(offset)?;
-        self.before_store(Ordering::SeqCst);
-        Ok(word.fetch_add(add, Ordering::SeqCst))
+        self.exchange(self.word32(offset)?, |word| {
+            word.fetch_add(add, Ordering::SeqCst)
+        })
     }
 
+    #[inline]
     fn load64(&self, offset: u64, order: Ordering) -> Result<u64, AccessError> {
-        Ok(self.word64(offset)?.load(order))
+        let value = self.word64(offset)?.load(order);
+        self.after(order);
+        Ok(value)
     }
 
+    #[inline]
     fn store64(&self, offset: u64, value: u64, order: Ordering) -> Result<(), AccessError> {
         self.writable()?;
         let word = self.word64(offset)?;
-        self.before_store(order);
+        self.before(order);
         word.store(value, order);
         Ok(())
+    }
+
+    #[inline]
+    fn fence(&self) {
+        match self.weak {
+            true => full_barrier(),
+            false => fence(Ordering::SeqCst),
+        }
+    }
+
+    #[inline]
+    fn fence_after_exchange(&self) {
+        match cfg!(any(target_arch = "x86_64", target_arch = "x86")) {
+            // A locked instruction is one; on other memory `exchange` had it in addition.
+            true => compiler_fence(Ordering::SeqCst),
+            false => self.fence(),
+        }
+    }
+
+    fn can_exchange(&self) -> bool {
+        // x86 locks the bus for memory that is not write-back; others have no exclusive access to it.
+        !self.weak || cfg!(any(target_arch = "x86_64", target_arch = "x86"))
     }
 }

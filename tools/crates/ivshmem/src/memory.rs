@@ -38,8 +38,9 @@ pub enum AccessError {
 /// is refused has no effect.
 ///
 /// Copies are not atomic as a whole and order nothing. The atomic operations order as those of
-/// [`std::sync::atomic`] do, also on memory that is mapped write-combining: a
-/// [`Release`](Ordering::Release) store comes after all earlier copies.
+/// [`std::sync::atomic`] do, copies included, also on memory that is not mapped write-back: a
+/// [`Release`](Ordering::Release) store comes after all earlier copies, and an [`Acquire`](Ordering::Acquire) load
+/// before all later ones.
 pub trait Memory {
     /// Size in bytes.
     fn size(&self) -> u64;
@@ -124,8 +125,22 @@ pub trait Memory {
     fn store64(&self, offset: u64, value: u64, order: Ordering) -> Result<(), AccessError>;
 
     /// A full barrier: stores before it are visible before loads after it are made.
+    #[inline]
     fn fence(&self) {
         fence(Ordering::SeqCst);
+    }
+
+    /// As [`fence`](Self::fence), right after an operation that replaces a word: on some machines that one is a full
+    /// barrier already.
+    #[inline]
+    fn fence_after_exchange(&self) {
+        self.fence();
+    }
+
+    /// Whether the operations that replace a word work between machines. They do not on memory that is not mapped
+    /// write-back, but for x86.
+    fn can_exchange(&self) -> bool {
+        true
     }
 }
 
@@ -134,6 +149,7 @@ pub trait Memory {
 /// # Errors
 ///
 /// [`AccessError::OutOfBounds`].
+#[inline]
 pub(crate) fn check_range(offset: u64, len: usize, size: usize) -> Result<usize, AccessError> {
     usize::try_from(offset)
         .ok()
@@ -146,6 +162,7 @@ pub(crate) fn check_range(offset: u64, len: usize, size: usize) -> Result<usize,
 }
 
 /// As [`check_range`], for an atomic access of `width` bytes.
+#[inline]
 pub(crate) fn check_word(offset: u64, width: usize, size: usize) -> Result<usize, AccessError> {
     let start = check_range(offset, width, size)?;
     if start % width != 0 {
@@ -177,15 +194,19 @@ pub(crate) fn check_word(offset: u64, width: usize, size: usize) -> Result<usize
 macro_rules! forward_memory {
     ({$($generics:tt)*} $holder:ty, $memory:path) => {
         impl<$($generics)*> $crate::Memory for $holder {
+            #[inline]
             fn size(&self) -> u64 {
                 $memory(self).size()
             }
+            #[inline]
             fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), $crate::AccessError> {
                 $memory(self).read(offset, into)
             }
+            #[inline]
             fn write(&self, offset: u64, from: &[u8]) -> Result<(), $crate::AccessError> {
                 $memory(self).write(offset, from)
             }
+            #[inline]
             fn load32(
                 &self,
                 offset: u64,
@@ -193,6 +214,7 @@ macro_rules! forward_memory {
             ) -> Result<u32, $crate::AccessError> {
                 $memory(self).load32(offset, order)
             }
+            #[inline]
             fn store32(
                 &self,
                 offset: u64,
@@ -201,6 +223,7 @@ macro_rules! forward_memory {
             ) -> Result<(), $crate::AccessError> {
                 $memory(self).store32(offset, value, order)
             }
+            #[inline]
             fn compare_exchange32(
                 &self,
                 offset: u64,
@@ -209,6 +232,7 @@ macro_rules! forward_memory {
             ) -> Result<Result<u32, u32>, $crate::AccessError> {
                 $memory(self).compare_exchange32(offset, current, new)
             }
+            #[inline]
             fn compare_exchange64(
                 &self,
                 offset: u64,
@@ -217,9 +241,11 @@ macro_rules! forward_memory {
             ) -> Result<Result<u64, u64>, $crate::AccessError> {
                 $memory(self).compare_exchange64(offset, current, new)
             }
+            #[inline]
             fn fetch_add32(&self, offset: u64, add: u32) -> Result<u32, $crate::AccessError> {
                 $memory(self).fetch_add32(offset, add)
             }
+            #[inline]
             fn load64(
                 &self,
                 offset: u64,
@@ -227,6 +253,7 @@ macro_rules! forward_memory {
             ) -> Result<u64, $crate::AccessError> {
                 $memory(self).load64(offset, order)
             }
+            #[inline]
             fn store64(
                 &self,
                 offset: u64,
@@ -235,8 +262,16 @@ macro_rules! forward_memory {
             ) -> Result<(), $crate::AccessError> {
                 $memory(self).store64(offset, value, order)
             }
+            #[inline]
             fn fence(&self) {
                 $memory(self).fence()
+            }
+            #[inline]
+            fn fence_after_exchange(&self) {
+                $memory(self).fence_after_exchange()
+            }
+            fn can_exchange(&self) -> bool {
+                $memory(self).can_exchange()
             }
         }
     };

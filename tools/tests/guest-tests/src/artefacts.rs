@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmbench::{checkout, Builder, Guest};
+use vmbench::{checkout, Arch, Builder, Guest};
 
 /// The width of a guest program's pointers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,28 @@ impl Kernel {
     }
 
     /// Describes a guest that boots it.
-    pub fn guest(self) -> Result<Builder, String> {
+    pub fn guest(self) -> Builder {
         match self.0 {
-            None => Ok(Guest::builder()),
-            Some(name) => {
-                let image = vmbench::sandbox_kernel(name).map_err(|error| error.to_string())?;
-                Ok(Guest::builder().kernel(image))
-            }
+            None => Guest::builder(),
+            Some(name) => Guest::builder().sandbox_kernel(name),
         }
+    }
+
+    /// A C program for its guests, by the name of its source file.
+    pub fn program(self, name: &str) -> Result<PathBuf, String> {
+        match self.arch()? {
+            Arch::X86 => program(name, Width::Bits64),
+            Arch::Arm64 => existing(checkout().join("build/guest-arm64").join(name)),
+        }
+    }
+
+    /// Whether 32-bit programs are built for its guests.
+    pub fn runs_32_bits(self) -> Result<bool, String> {
+        Ok(self.arch()? == Arch::X86)
+    }
+
+    fn arch(self) -> Result<Arch, String> {
+        self.guest().arch().map_err(|error| error.to_string())
     }
 
     /// Its module.
@@ -89,6 +103,15 @@ fn built_for(kernel: Option<&str>) -> Result<PathBuf, String> {
     existing(checkout().join(directory).join("ivshmem_rs.ko"))
 }
 
+/// The module that imports dma-bufs, for guests of the default kernel: `IVSHMEM_GUEST_IMPORTER`, for a
+/// kernel of one's own, else the one that `make importer` builds.
+pub fn importer() -> Result<PathBuf, String> {
+    match std::env::var_os("IVSHMEM_GUEST_IMPORTER") {
+        Some(path) => Ok(path.into()),
+        None => existing(checkout().join("build/importer/ivshmem_importer.ko")),
+    }
+}
+
 /// The command that runs another with the sandbox's programs.
 pub fn enter() -> PathBuf {
     checkout().join("tools/scripts/sandbox/enter")
@@ -105,7 +128,7 @@ pub fn sandbox_root() -> Result<PathBuf, String> {
         .ok_or_else(|| "the sandbox is not prepared: run `make sandbox`".into())
 }
 
-/// A C program for guests, by the name of its source file.
+/// A C program for x86 guests, by the name of its source file.
 pub fn program(name: &str, width: Width) -> Result<PathBuf, String> {
     let directory = match width {
         Width::Bits64 => "build/guest",
@@ -119,7 +142,7 @@ pub fn sample_script(name: &str) -> Result<PathBuf, String> {
     existing(checkout().join("samples").join(name))
 }
 
-/// The names of a guest program's cases, as it lists them itself.
+/// The names of a guest program's cases, as it lists them itself: `program` must be one for the host.
 pub fn cases(program: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(program)
         .arg("--list")

@@ -17,6 +17,7 @@ mod guests {
     pub mod churn;
     pub mod ctl;
     pub mod faults;
+    pub mod import;
     pub mod impostor;
     pub mod load;
     pub mod odd;
@@ -39,18 +40,19 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 17] = [
+const SETS: [(&str, Cases); 18] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
     ("unplug", || guests::unplug::cases(Kernel::DEFAULT)),
+    ("import", guests::import::cases),
     ("churn", guests::churn::cases),
     ("registers", || guests::registers::cases(Kernel::DEFAULT)),
     ("vectors", guests::vectors::cases),
     ("suspend", guests::suspend::cases),
     ("cache", guests::cache::cases),
     ("pair", || guests::pair::cases(Kernel::DEFAULT)),
-    ("trio", guests::trio::cases),
+    ("trio", || guests::trio::cases(Kernel::DEFAULT)),
     ("server", guests::server::cases),
     ("acrn", guests::acrn::cases),
     ("samples", guests::samples::cases),
@@ -84,12 +86,28 @@ const OTHERS: [Other; 2] = [
     ),
 ];
 
-/// The sets for the kernel that was chosen, or all of them.
+const ARM64: Kernel = Kernel::named("arm64");
+
+/// A kernel that differs in more, and takes longer to make: only when it is chosen.
+const ON_REQUEST: [Other; 1] = [(
+    "arm64",
+    &[
+        ("arm64::load", || guests::load::cases(ARM64)),
+        ("arm64::alone", || guests::alone::cases_on(ARM64)),
+        ("arm64::unplug", || guests::unplug::cases(ARM64)),
+        ("arm64::registers", || guests::registers::cases(ARM64)),
+        ("arm64::pair", || guests::pair::cases(ARM64)),
+        ("arm64::trio", || guests::trio::cases(ARM64)),
+    ],
+)];
+
+/// The sets for the kernel that was chosen, or those of every run.
 fn sets() -> Vec<(&'static str, Cases)> {
     let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
+    let mut special = OTHERS.into_iter().chain(ON_REQUEST);
     match chosen_kernel() {
         None => SETS.into_iter().chain(others()).collect(),
-        Some(kernel) => match OTHERS.into_iter().find(|(name, _)| *name == kernel) {
+        Some(kernel) => match special.find(|(name, _)| *name == kernel) {
             Some((_, sets)) => sets.to_vec(),
             None => SETS.to_vec(),
         },

@@ -3,15 +3,15 @@
 //! Builds programs of this workspace for guests: statically linked, so that they run without any
 //! library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sandbox::checkout;
+use crate::arch::Arch;
+use crate::sandbox::{checkout, Sandbox};
 use crate::{Error, Result};
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// Builds the program `binary` of the workspace's package `package` and returns its path.
+/// Builds the program `binary` of the workspace's package `package`, for the host and for x86 guests, and returns its
+/// path.
 ///
 /// The program is optimised and statically linked against glibc. Blocks while cargo builds, which is
 /// a fraction of a second if nothing changed. Uses a target directory of its own, so neither a
@@ -22,42 +22,95 @@ pub fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
 
 /// Builds several programs of a package, as [`static_binary`], and returns the directory that they are in.
 pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
-    let workspace = checkout().join("tools");
-    let target_dir = workspace.join("target/static");
-    let directory = target_dir.join(TARGET).join("release");
+    let target_dir = workspace().join("target/static");
+    let mut cargo = Command::new(cargo());
+    cargo.env("RUSTFLAGS", STATIC);
+    build(cargo, Arch::X86, &target_dir, package, binaries)
+}
+
+/// Builds a program as [`static_binary`], for guests of this sandbox.
+///
+/// For other architectures than x86 the compiler is the sandbox's, as the host's seldom has the standard library for them.
+pub(crate) fn guest_binary(sandbox: &Sandbox, package: &str, binary: &str) -> Result<PathBuf> {
+    let arch = sandbox.arch()?;
+    if arch == Arch::X86 {
+        return static_binary(package, binary);
+    }
+    // The sandbox's cargo cannot download: it does not know the host's certificates.
+    let mut fetch = Command::new(cargo());
+    fetch.args(["fetch", "--quiet", "--locked", "--target", arch.target()]);
+    run(fetch, "fetch the crates")?;
+    let words = sandbox.enter()?;
+    let mut cargo = Command::new(&words[0]);
+    let variable = arch.target().to_uppercase().replace('-', "_");
+    cargo
+        .args(&words[1..])
+        .arg("cargo")
+        .arg("--offline")
+        .env(
+            format!("CARGO_TARGET_{variable}_LINKER"),
+            sandbox.compiler()?,
+        )
+        .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), STATIC)
+        .env_remove("RUSTFLAGS");
+    let target_dir = workspace().join("target/static-cross");
+    Ok(build(cargo, arch, &target_dir, package, &[binary])?.join(binary))
+}
+
+const STATIC: &str = "-C target-feature=+crt-static";
+
+fn workspace() -> PathBuf {
+    checkout().join("tools")
+}
+
+/// The cargo that runs the tests.
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Has `cargo` build, and returns the directory that the programs are in.
+fn build(
+    mut cargo: Command,
+    arch: Arch,
+    target_dir: &Path,
+    package: &str,
+    binaries: &[&str],
+) -> Result<PathBuf> {
+    let directory = target_dir.join(arch.target()).join("release");
+    let names = binaries.join(", ");
     if binaries.iter().any(|name| !directory.join(name).exists()) {
-        let names = binaries.join(", ");
         eprintln!("Building {names}, statically: the first time up to a minute");
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(workspace)
-        .args(["build", "--quiet", "--release", "--target", TARGET])
+    cargo
+        .args(["build", "--quiet", "--release", "--target", arch.target()])
         .args(["--package", package])
         .args(binaries.iter().flat_map(|binary| ["--bin", *binary]))
         .arg("--target-dir")
-        .arg(&target_dir)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .arg(target_dir)
         .env("CARGO_PROFILE_RELEASE_STRIP", "true")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .map_err(Error::io("cargo"))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Setup(format!(
-            "cannot build {} statically: {}",
-            binaries.join(", "),
-            stderr.trim()
-        )));
-    }
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run(cargo, &format!("build {names} statically"))?;
     Ok(directory)
 }
 
-/// The agent: `VMBENCH_AGENT` if that is set, else built from this workspace.
-pub(crate) fn agent() -> Result<PathBuf> {
+/// Runs cargo in the workspace.
+fn run(mut cargo: Command, what: &str) -> Result<()> {
+    let output = cargo
+        .current_dir(workspace())
+        .output()
+        .map_err(Error::io("cargo"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(Error::Setup(format!("cannot {what}: {}", stderr.trim())))
+}
+
+/// The agent for guests of this sandbox: `VMBENCH_AGENT` if that is set, else built from this workspace.
+pub(crate) fn agent(sandbox: &Sandbox) -> Result<PathBuf> {
     match std::env::var_os("VMBENCH_AGENT") {
         Some(path) => Ok(path.into()),
-        None => static_binary("vmbench-agent", "vmbench-agent"),
+        None => guest_binary(sandbox, "vmbench-agent", "vmbench-agent"),
     }
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use std::os::unix::fs::PermissionsExt;
 
+use crate::arch::Arch;
 use crate::initramfs::File;
 use crate::region::{Memory, Region};
-use crate::{build, sandbox, Error, Result};
+use crate::sandbox::Sandbox;
+use crate::{build, Error, Result};
 
 /// Default of [`Builder::memory_mib`].
 pub const DEFAULT_MEMORY_MIB: u32 = 192;
@@ -81,6 +83,7 @@ pub struct Builder {
     pub(crate) name: String,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
+    pub(crate) sandbox: Sandbox,
     pub(crate) kernel: Option<PathBuf>,
     pub(crate) append: Vec<String>,
     pub(crate) firmware: Firmware,
@@ -107,6 +110,7 @@ impl Default for Builder {
             name: "guest".into(),
             memory_mib: DEFAULT_MEMORY_MIB,
             cpus: 1,
+            sandbox: Sandbox::default(),
             kernel: None,
             append: Vec::new(),
             firmware: Firmware::default(),
@@ -145,6 +149,18 @@ impl Builder {
     pub fn kernel(mut self, image: impl Into<PathBuf>) -> Self {
         self.kernel = Some(image.into());
         self
+    }
+
+    /// The kernel, and with it the architecture, that `tools/scripts/sandbox/kernels` calls so, whatever other guests
+    /// boot. Default: the one that the environment's `KERNEL` names, else the first.
+    pub fn sandbox_kernel(mut self, name: &str) -> Self {
+        self.sandbox = Sandbox::named(name);
+        self
+    }
+
+    /// The architecture: that of the kernel.
+    pub fn arch(&self) -> Result<Arch> {
+        self.sandbox.arch()
     }
 
     /// Adds to the kernel's command line.
@@ -240,14 +256,16 @@ impl Builder {
 
     /// The kernel image to boot.
     pub(crate) fn kernel_image(&self) -> Result<PathBuf> {
-        self.kernel.clone().map_or_else(sandbox::kernel, Ok)
+        self.kernel
+            .clone()
+            .map_or_else(|| self.sandbox.kernel(), Ok)
     }
 
     /// Reads everything that goes into the guest's file system.
     pub(crate) fn guest_files(&self) -> Result<Vec<File>> {
         let mut files = vec![
-            read(&build::agent()?, "/init", Some(0o755))?,
-            read(&sandbox::busybox()?, "/bin/busybox", Some(0o755))?,
+            read(&build::agent(&self.sandbox)?, "/init", Some(0o755))?,
+            read(&self.sandbox.busybox()?, "/bin/busybox", Some(0o755))?,
         ];
         for source in &self.files {
             files.push(match source {

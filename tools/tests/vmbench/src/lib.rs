@@ -41,6 +41,7 @@ pub mod build;
 pub mod cleanup;
 pub mod splat;
 
+mod arch;
 mod board;
 mod builder;
 mod command;
@@ -57,6 +58,7 @@ mod region;
 mod sandbox;
 mod session;
 
+pub use arch::Arch;
 pub use builder::{Accel, Builder, Device, Firmware};
 pub use builder::{DEFAULT_LIMIT, DEFAULT_MEMORY_MIB};
 pub use command::{Command, Output, Running};
@@ -67,6 +69,6 @@ pub use monitor::Event;
 pub use qmp::Qmp;
 pub use region::{Memory, Region};
 pub use rustix::process::Signal;
-pub use sandbox::{checkout, kernel_module, qemu, sandbox_kernel};
+pub use sandbox::{checkout, kernel_module, qemu};
 pub use splat::Splat;
 pub use vmbench_proto::{Status, Stream};

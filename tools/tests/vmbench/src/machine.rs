@@ -18,6 +18,7 @@ use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::process::Signal;
 use vmbench_proto::PORT_NUMBER;
 
+use crate::arch::Arch;
 use crate::builder::{Accel, Builder, Device, Firmware};
 use crate::initramfs;
 use crate::process::Child;
@@ -25,9 +26,8 @@ use crate::region::Memory;
 use crate::{sandbox, Error, Result};
 
 /// The kernel's command line. A panic ends QEMU at once (`panic=-1` with `-no-reboot`); addresses in
-/// traces are those of the image; mitigations cost much under emulation; on a busy host an emulated timer
-/// does not tick within the time that the kernel gives it for a test.
-const COMMAND_LINE: &str = "console=ttyS0 panic=-1 nokaslr mitigations=off no_timer_check";
+/// traces are those of the image; mitigations cost much under emulation.
+const COMMAND_LINE: &str = "panic=-1 nokaslr mitigations=off";
 
 /// A running QEMU and the host's ends of its sockets.
 pub(crate) struct Machine {
@@ -40,8 +40,9 @@ pub(crate) struct Machine {
 /// Starts QEMU for this guest.
 pub(crate) fn start(guest: &Builder) -> Result<Machine> {
     let mut line = CommandLine::default();
-    line.basics(guest, sandbox::least_memory_mib()?);
-    line.software(guest)?;
+    let arch = guest.sandbox.arch()?;
+    line.basics(guest, arch, sandbox::least_memory_mib()?);
+    line.software(guest, arch)?;
     let console = line.socket("vmbench-console")?;
     line.push(["-serial", "chardev:vmbench-console"]);
     let monitor = line.socket("vmbench-monitor")?;
@@ -56,7 +57,7 @@ pub(crate) fn start(guest: &Builder) -> Result<Machine> {
     line.devices(guest)?;
     line.push(guest.qemu_args.iter().map(String::as_str));
     Ok(Machine {
-        process: line.run()?,
+        process: line.run(guest.sandbox.qemu()?)?,
         console,
         monitor,
         agent,
@@ -75,25 +76,25 @@ impl CommandLine {
         self.args.extend(args.into_iter().map(Into::into));
     }
 
-    fn basics(&mut self, guest: &Builder, least_mib: u32) {
+    fn basics(&mut self, guest: &Builder, arch: Arch, least_mib: u32) {
         let (accel, cpu) = match guest.accel {
-            Accel::Tcg => ("tcg", "max"),
+            Accel::Tcg => ("tcg", arch.emulated_cpu()),
             Accel::Kvm => ("kvm", "host"),
         };
         self.push(["-name", &format!("vmbench-{}", escape(&guest.name))]);
         self.push(["-nodefaults", "-no-user-config", "-no-reboot"]);
-        self.push(["-display", "none", "-machine", "q35"]);
+        self.push(["-display", "none", "-machine", arch.machine()]);
         self.push(["-accel", accel, "-cpu", cpu]);
         self.push(["-m", &format!("{}M", guest.memory_mib.max(least_mib))]);
         self.push(["-smp", &guest.cpus.to_string()]);
     }
 
-    fn software(&mut self, guest: &Builder) -> Result<()> {
+    fn software(&mut self, guest: &Builder, arch: Arch) -> Result<()> {
         let kernel = self.open(&guest.kernel_image()?)?;
         self.push(["-kernel", &kernel]);
         let archive = self.archive(guest)?;
         self.push(["-initrd", &archive]);
-        let mut parameters = vec![COMMAND_LINE];
+        let mut parameters = vec![arch.parameters(), COMMAND_LINE];
         parameters.extend(guest.append.iter().map(String::as_str));
         self.push(["-append", &parameters.join(" ")]);
         match &guest.firmware {
@@ -180,8 +181,7 @@ impl CommandLine {
         path
     }
 
-    fn run(self) -> Result<Child> {
-        let mut words = sandbox::qemu()?;
+    fn run(self, mut words: Vec<String>) -> Result<Child> {
         words.extend(self.args);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdout(Stdio::null());

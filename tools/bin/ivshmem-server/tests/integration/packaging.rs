@@ -51,24 +51,43 @@ fn assert_no_complaint(output: Option<Output>) {
 #[test]
 fn units_are_right() {
     let directory = tempfile::tempdir().unwrap();
-    for kind in ["service", "socket"] {
-        let text = std::fs::read_to_string(shipped(&format!("ivshmem-server@.{kind}"))).unwrap();
+    for unit in [
+        "ivshmem-server@.service",
+        "ivshmem-server@.socket",
+        "ivshmem-metrics@.service",
+        "ivshmem-metrics@.timer",
+    ] {
+        let text = std::fs::read_to_string(shipped(unit)).unwrap();
         // What is started has to be there.
         let text = text.replace("/usr/bin/ivshmem-server", PROGRAM);
-        std::fs::write(
-            directory.path().join(format!("ivshmem-server@.{kind}")),
-            text,
-        )
-        .unwrap();
+        let text = text.replace("/usr/bin/ivshmemctl", PROGRAM);
+        std::fs::write(directory.path().join(unit), text).unwrap();
     }
-    let unit = directory.path().join("ivshmem-server@example.service");
-    let verify = ["verify", "--man=no", unit.to_str().unwrap()];
-    assert_no_complaint(run(Command::new("systemd-analyze").args(verify), ""));
+    for unit in [
+        "ivshmem-server@example.service",
+        "ivshmem-metrics@example.timer",
+        "ivshmem-metrics@example.service",
+    ] {
+        let unit = directory.path().join(unit);
+        let verify = ["verify", "--man=no", unit.to_str().unwrap()];
+        assert_no_complaint(run(Command::new("systemd-analyze").args(verify), ""));
+    }
     let users = shipped("ivshmem-server.sysusers");
     let mut command = Command::new("systemd-sysusers");
     // It says what it would do.
     let output = run(command.arg("--dry-run").arg(users), "");
     assert!(output.is_none_or(|output| output.status.success()));
+}
+
+/// As far as the parser sees it, on a machine that has one and its tunables.
+#[test]
+fn apparmor_profile_compiles() {
+    let profile = shipped("ivshmem-server.apparmor");
+    let mut parser = Command::new("apparmor_parser");
+    let parser = parser.args(["--skip-kernel-load", "--skip-cache"]);
+    if let Some(output) = run(parser.arg(profile), "") {
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 /// As the units and the manual have it, but for the directory.

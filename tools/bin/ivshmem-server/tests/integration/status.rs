@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
 
-use crate::client::Peer;
-use crate::server::PROGRAM;
+use crate::client::{Connection, Peer};
+use crate::server::{Running, PROGRAM};
 
 pub fn read(path: &str) -> Value {
     let mut text = String::new();
@@ -44,4 +44,31 @@ fn signal_makes_a_report() {
     );
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// An operator must be able to tell a wrong list from too few places.
+#[test]
+fn refusals_are_counted_by_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, status) = (
+        directory.path().join("socket"),
+        directory.path().join("status"),
+    );
+    let refused = |options: &[&str], joins: usize| {
+        let status_socket = format!("--status-socket={}", status.display());
+        let _server = Running::start_limited(&path, &[options, &[&status_socket]].concat());
+        let clients: Vec<_> = (0..joins + 1).map(|_| Connection::open(&path)).collect();
+        assert!(matches!(clients[joins].receive(), Some((-1, None))));
+        read(status.to_str().unwrap())["regions"][0]["counters"].clone()
+    };
+    let nobody = format!("--allow-uid={}", rustix::process::geteuid().as_raw() + 1);
+    for (options, joins, reason) in [
+        (&["--max-peers=1"][..], 1, "places"),
+        (&["--max-peers-per-user=2"], 2, "user-places"),
+        (&[nobody.as_str()], 0, "access"),
+    ] {
+        let counters = refused(options, joins);
+        assert_eq!(counters["refused"], 1, "{counters}");
+        assert_eq!(counters["refusals"][reason], 1, "{counters}");
+    }
 }

@@ -178,7 +178,8 @@ impl<'a> Chat<'a> {
                 Some(limit) if !is_there(now) && self.alone.elapsed() >= limit => {
                     let limit = humantime::format_duration(limit);
                     let message = format!(
-                        "nobody was there for {limit}: does `ivshmemctl chat` run there, with the same --offset?"
+                        "nobody was there for {limit}: does `ivshmemctl chat` run there, with the same --offset? \
+                         If both ends say this, each has memory of its own: is share=on missing on the host?"
                     );
                     Err(failure(Exit::TimedOut, message))
                 }

@@ -1,24 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl server`: asks a server how it stands.
+//! `ivshmemctl server`: asks a server how it stands, and has it change something.
 
-use std::io::Read;
+mod metrics;
+mod report;
+mod text;
+
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::exit::{failure, Exit};
-use crate::output::{size, Output};
+use crate::output::Output;
+use crate::parse;
+use report::Report;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ask an ivshmem-server on this host how it stands
+/// Makes a terminal empty, and goes to its top.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Ask an ivshmem-server on this host how it stands, or have it drop or refuse clients
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(subcommand)]
@@ -32,132 +41,188 @@ enum Question {
 Examples:
   ivshmem-server --socket-path /tmp/ivshmem.sock --status-socket /tmp/ivshmem.status &
   ivshmemctl server status /tmp/ivshmem.status
+  ivshmemctl server status --watch=500ms /tmp/ivshmem.status
   ivshmemctl --json server status /tmp/ivshmem.status | jq '.regions[].peers'")]
     Status {
+        /// Show it again and again, this long after each other
+        #[arg(short, long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+              default_missing_value = "1s", value_parser = parse::duration)]
+        watch: Option<Duration>,
+
         /// The server's --status-socket
         socket: PathBuf,
     },
-}
+    /// Write the same as metrics in OpenMetrics text, for Prometheus
+    #[command(after_help = "\
+Examples:
+  ivshmemctl server metrics /tmp/ivshmem.status
+  ivshmemctl server metrics -o /var/lib/prometheus/node-exporter/ivshmem.prom /tmp/ivshmem.status")]
+    Metrics {
+        /// File to write to, which is replaced at once when all is there
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
 
-/// The members of the server's report that are shown to people.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Report {
-    version: String,
-    pid: u32,
-    regions: Vec<Region>,
-}
+        /// The server's --status-socket
+        socket: PathBuf,
+    },
+    /// Have a server let nobody else join a region; those who are there stay
+    ///
+    /// It stays so for the servers that take over from this one.
+    #[command(after_help = "\
+Examples:
+  ivshmemctl server drain /tmp/ivshmem.control frames
+  ivshmemctl server drain --undo /tmp/ivshmem.control frames")]
+    Drain {
+        /// Let clients join again
+        #[arg(long)]
+        undo: bool,
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Region {
-    name: String,
-    size: u64,
-    memory: String,
-    vectors: u16,
-    max_peers: u32,
-    counters: Counters,
-    peers: Vec<Peer>,
-}
+        /// The server's --control-socket
+        socket: PathBuf,
 
-#[derive(Deserialize)]
-struct Counters {
-    joined: u64,
-    left: u64,
-    refused: u64,
-    expelled: u64,
-}
+        /// Name of the region
+        region: String,
+    },
+    /// Have a server drop a client
+    ///
+    /// The others are told that it left, and stop ringing it. It keeps the memory that it has mapped and the eventfds that
+    /// it has been given until it ends; QEMU goes on without a word, and cannot join again.
+    #[command(after_help = "\
+Examples:
+  ivshmemctl server drop /tmp/ivshmem.control frames 3")]
+    Drop {
+        /// The server's --control-socket
+        socket: PathBuf,
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Peer {
-    id: u16,
-    door: String,
-    vectors: usize,
-    read_only: bool,
-    pid: Option<u32>,
-    uid: u32,
-    queued: usize,
+        /// Name of the region
+        region: String,
+
+        /// ID of the client
+        peer: u16,
+    },
 }
 
 /// Asks.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let Question::Status { socket } = &options.question;
-    let report: Value = ask(socket)?;
-    let people: Report = serde_json::from_value(report.clone()).with_context(|| {
-        format!(
-            "what {} says is no report of ivshmem-server",
-            socket.display()
-        )
-    })?;
-    output.answer(&report, || text(&people, output))?;
+    match &options.question {
+        Question::Status { watch, socket } => loop {
+            show(socket, watch.is_some(), output)?;
+            match watch {
+                Some(time) => sleep(*time),
+                None => break,
+            }
+        },
+        Question::Drain {
+            undo,
+            socket,
+            region,
+        } => {
+            let word = if *undo { "admit" } else { "drain" };
+            command(
+                socket,
+                &json!({ "command": word, "region": region }),
+                output,
+            )?;
+        }
+        Question::Drop {
+            socket,
+            region,
+            peer,
+        } => {
+            let drop = json!({ "command": "drop", "region": region, "peer": peer });
+            command(socket, &drop, output)?;
+        }
+        Question::Metrics {
+            output: file,
+            socket,
+        } => {
+            let text = metrics::text(&understand(socket, ask(socket)?)?);
+            match file {
+                Some(path) => replace(path, &text)
+                    .with_context(|| format!("cannot write {}", path.display()))?,
+                None => std::io::stdout().write_all(text.as_bytes())?,
+            }
+        }
+    }
     Ok(Exit::Success)
 }
 
-fn ask(path: &PathBuf) -> Result<Value> {
-    let mut socket = UnixStream::connect(path).map_err(|error| {
+/// Has a server do something.
+fn command(path: &Path, command: &Value, output: Output) -> Result<()> {
+    let mut socket = connect(path, "--control-socket")?;
+    // Who is not obeyed is told so at once; what it says then is not read.
+    let _ = socket.write_all(format!("{command}\n").as_bytes());
+    let answer = read(socket, path, "--control-socket")?;
+    if let Some(error) = answer["error"].as_str() {
+        return Err(failure(
+            Exit::Unable,
+            format!("the server refuses: {error}"),
+        ));
+    }
+    output.answer(&answer, String::new)?;
+    Ok(())
+}
+
+/// Shows a report, on a terminal in place of the one before if there will be more.
+fn show(socket: &Path, again: bool, output: Output) -> Result<()> {
+    let report = ask(socket)?;
+    let people = understand(socket, report.clone())?;
+    let clear = again && output.is_terminal() && !output.is_json();
+    output.answer(&report, || {
+        let start = if clear { CLEAR } else { "" };
+        format!("{start}{}", text::text(&people, output))
+    })?;
+    Ok(())
+}
+
+fn understand(socket: &Path, report: Value) -> Result<Report> {
+    serde_json::from_value(report).with_context(|| {
+        format!(
+            "what {} says is no report of an ivshmem-server of this version",
+            socket.display()
+        )
+    })
+}
+
+/// Puts a file in the place of another: whoever reads it sees the one or the other.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, path)
+}
+
+fn ask(path: &Path) -> Result<Value> {
+    read(connect(path, "--status-socket")?, path, "--status-socket")
+}
+
+fn connect(path: &Path, option: &str) -> Result<UnixStream> {
+    let socket = UnixStream::connect(path).map_err(|error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Permission,
             _ => Exit::NoDevice,
         };
         let message = format!(
-            "{}: {error}: give the path of the server's --status-socket, and run as the server's user",
+            "{}: {error}: give the path of the server's {option}, and run as the server's user",
             path.display()
         );
         failure(exit, message)
     })?;
     socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// What a server says: one line of JSON.
+fn read(socket: UnixStream, path: &Path, option: &str) -> Result<Value> {
     let advice = || {
         format!(
-            "{}: no report came: it is the server's socket for clients, or another program's; give that of \
-             --status-socket",
+            "{}: no answer came: it is the server's socket for clients, or another program's; give that of {option}",
             path.display()
         )
     };
     let mut text = String::new();
-    socket.read_to_string(&mut text).with_context(advice)?;
+    let mut lines = BufReader::new(socket);
+    lines.read_line(&mut text).with_context(advice)?;
     serde_json::from_str(&text).with_context(advice)
-}
-
-fn text(report: &Report, output: Output) -> String {
-    let mut text = format!("ivshmem-server {}, pid {}\n", report.version, report.pid);
-    for region in &report.regions {
-        let counters = &region.counters;
-        text += &format!(
-            "\n{}: {} ({}), {} vectors, {} of {} peers; {} joined, {} left, {} refused, {} expelled\n",
-            region.name,
-            size(region.size),
-            region.memory,
-            region.vectors,
-            region.peers.len(),
-            region.max_peers,
-            counters.joined,
-            counters.left,
-            counters.refused,
-            counters.expelled
-        );
-        if !region.peers.is_empty() {
-            text += &output.table(&HEADER, region.peers.iter().map(row));
-        }
-    }
-    text
-}
-
-const HEADER: [&str; 7] = ["PEER", "DOOR", "VECTORS", "ACCESS", "PID", "UID", "WAITING"];
-
-fn row(peer: &Peer) -> Vec<String> {
-    let access = if peer.read_only {
-        "read"
-    } else {
-        "read, write"
-    };
-    vec![
-        peer.id.to_string(),
-        peer.door.clone(),
-        peer.vectors.to_string(),
-        access.into(),
-        peer.pid.map_or("-".into(), |pid| pid.to_string()),
-        peer.uid.to_string(),
-        peer.queued.to_string(),
-    ]
 }

@@ -104,6 +104,110 @@ fn server_status_tells_what_the_server_reports() {
     assert_eq!(report["regions"][0]["size"], 1 << 20);
 }
 
+/// The standard output of a program that does not end by itself, as far as this many lines, with a prefix.
+fn first_lines(arguments: &[&str], start: &str, count: usize) -> Vec<String> {
+    let mut command = Command::new(PROGRAM);
+    let mut child = Server(
+        command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let lines = lines
+        .map(Result::unwrap)
+        .filter(|line| line.starts_with(start));
+    lines.take(count).collect()
+}
+
+#[test]
+fn server_status_is_shown_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, status] = ["socket", "status"].map(|name| path_in(directory.path(), name));
+    let _server = server(&["-S", &socket, "--status-socket", &status, "--size=1M"]);
+    let watch = ["server", "status", "--watch=1ms", &status];
+    assert_eq!(first_lines(&watch, "ivshmem: 1 MiB", 3).len(), 3);
+    let lines = first_lines(&[&["--json"], &watch[..]].concat(), "{", 2);
+    for line in lines {
+        let report: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(report["type"], "ivshmem-server");
+    }
+}
+
+#[test]
+fn server_metrics_are_numbers_of_each_region_and_peer() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, status, file] =
+        ["socket", "status", "metrics"].map(|name| path_in(directory.path(), name));
+    let _server = server(&[
+        "-S",
+        &socket,
+        "--status-socket",
+        &status,
+        "--size=1M",
+        "--vectors=2",
+        "--max-peers=1",
+    ]);
+    let limit = limit_argument();
+    let wait = Command::new(PROGRAM)
+        .args(["wait", "--join", &socket, "--timeout", &limit])
+        .spawn()
+        .unwrap();
+    let _peer = Server(wait);
+    let mut text = String::new();
+    test_limit::wait_until("the peer is there", || {
+        text = stdout(&run(&["server", "metrics", &status]));
+        text.contains("ivshmem_region_joins_total{region=\"ivshmem\"} 1\n")
+    });
+    assert!(!run(&["peer", &socket]).status.success());
+    let written = run(&["server", "metrics", "--output", &file, &status]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let text = std::fs::read_to_string(&file).unwrap();
+    for line in [
+        "# TYPE ivshmem_region_joins counter",
+        "ivshmem_region_size_bytes{region=\"ivshmem\"} 1048576",
+        "ivshmem_region_peers{region=\"ivshmem\"} 1",
+        "ivshmem_region_refusals_total{region=\"ivshmem\",reason=\"places\"} 1",
+        "ivshmem_region_refusals_total{region=\"ivshmem\",reason=\"access\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(
+        text.contains("ivshmem_peer_vectors{region=\"ivshmem\",peer=\"0\",door=\"ivshmem\",uid="),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(!directory.path().join("metrics.new").exists());
+}
+
+#[test]
+fn server_drains_and_drops() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, status, control] =
+        ["socket", "status", "control"].map(|name| path_in(directory.path(), name));
+    let sockets = [
+        "-S",
+        &socket,
+        "--status-socket",
+        &status,
+        "--control-socket",
+        &control,
+    ];
+    let _server = server(&[&sockets[..], &["--size=1M"]].concat());
+    let drain = run(&["server", "drain", &control, "ivshmem"]);
+    assert!(drain.status.success(), "{}", stderr(&drain));
+    assert!(!run(&["peer", &socket]).status.success());
+    assert!(stdout(&run(&["server", "status", &status])).contains("drained: nobody else"));
+    let undo = run(&["server", "drain", "--undo", &control, "ivshmem"]);
+    assert!(undo.status.success(), "{}", stderr(&undo));
+    assert!(run(&["peer", &socket]).status.success());
+    let nobody = run(&["server", "drop", &control, "ivshmem", "7"]);
+    assert_eq!(nobody.status.code(), Some(6));
+    let text = stderr(&nobody);
+    assert!(text.contains("there is no peer 7"), "{text}");
+}
+
 #[test]
 fn server_status_of_no_server_says_what_to_give() {
     let output = run(&["server", "status", "/nonexistent"]);

@@ -2,22 +2,27 @@
 
 //! The end of a ring that receives.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{fence, Ordering};
 
 use ivshmem::Memory;
 
-use super::{control, passed, record_len, Fault, Place, NEVER, PADDING, RECORD};
+use super::count::{Counts, Cursor};
+use super::record::Header;
+use super::{control, take_over, Fault, Owned, Place, Stretch, CONTROL, NEVER, RECORD};
+
+/// Records that leave something out, at one look: so that no sender can keep a receiver busy for ever.
+const MOST_SKIPS: u32 = 16;
 
 /// A message that has arrived. Its length was checked; its bytes can still be changed by a sender that does
 /// not keep to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Byte offset in the memory.
-    pub offset: u64,
+    /// Where it is.
+    pub bytes: Stretch,
     /// Bytes.
     pub len: u32,
-    /// The running number of the first byte after it.
-    end: u32,
+    /// Where the next record begins.
+    end: Cursor,
 }
 
 /// The end of a ring that receives.
@@ -25,48 +30,63 @@ pub struct Record {
 pub struct Consumer<M> {
     memory: M,
     place: Place,
-    /// The running number of the next byte to read.
-    next: u32,
-    /// What the producer has been told.
-    released: u32,
-    /// What the producer has published, as far as we know; equal to `next` until it has come.
-    tail: u32,
+    /// Those of the place; to make them takes a division.
+    counts: Counts,
+    /// Where the next record begins.
+    next: Cursor,
+    /// What the producer has been told, and our epoch.
+    released: Owned,
     /// Whether the producer has come in this generation. It does not go again.
     met: bool,
-    broken: Option<&'static str>,
+    broken: Option<Fault>,
 }
 
 impl<M: Memory> Consumer<M> {
     /// Takes over the receiving end: goes on after the last message that was released in this generation,
-    /// or begins.
+    /// or begins. `may` says whether this program is still the one whose end it is, and is asked before each step.
     ///
     /// # Errors
     ///
-    /// [`Fault::Access`].
-    pub fn attach(memory: M, place: Place) -> Result<Self, Fault> {
-        let generation = memory.load32(place.word(control::HEAD_GENERATION), Ordering::Acquire)?;
-        let mut head = 0;
-        if generation == place.generation {
-            head = memory.load32(place.word(control::HEAD), Ordering::Relaxed)?;
-        } else {
-            memory.store32(place.word(control::HEAD), 0, Ordering::Relaxed)?;
-            memory.store32(place.word(control::DATA_WAKE), NEVER, Ordering::Relaxed)?;
+    /// [`Fault::Corrupt`], [`Fault::Access`], and those of `may`.
+    pub fn attach(
+        memory: M,
+        place: Place,
+        may: &mut dyn FnMut() -> Result<(), Fault>,
+    ) -> Result<Self, Fault> {
+        // Nobody releases any more in the place of whom we replace, once this is done: look at all else after it.
+        let head = place.word(control::HEAD);
+        let mut released = take_over(&memory, head, may)?;
+        let word = place.word(control::HEAD_GENERATION);
+        let before = memory.load32(word, Ordering::Acquire)?;
+        if before != place.generation {
+            let wake = place.word(control::DATA_WAKE);
+            memory.store32(wake, NEVER, Ordering::Relaxed)?;
+            let old = released.to_word();
+            released.count = 0;
+            let set = memory.compare_exchange64(head, old, released.to_word())?;
+            set.map_err(|_| Fault::Replaced)?;
             // The producer believes the head from here on.
-            let word = place.word(control::HEAD_GENERATION);
-            memory.store32(word, place.generation, Ordering::Release)?;
+            match memory.compare_exchange32(word, before, place.generation)? {
+                // Whom we replaced can have come as far as this, and no further.
+                Err(other) if other != place.generation => return Err(Fault::Replaced),
+                _ => {}
+            }
         }
+        let counts = place.counts();
+        let next = counts.cursor(released.count);
         Ok(Self {
             memory,
             place,
-            next: head,
-            released: head,
-            tail: head,
+            counts,
+            next: next.ok_or(Fault::Corrupt("the receiver's head is impossible"))?,
+            released,
             met: false,
             broken: None,
         })
     }
 
     /// The memory.
+    #[inline]
     pub fn memory(&self) -> &M {
         &self.memory
     }
@@ -77,23 +97,71 @@ impl<M: Memory> Consumer<M> {
     /// # Errors
     ///
     /// [`Fault::Corrupt`].
+    #[inline]
     pub fn peek(&mut self) -> Result<Option<Record>, Fault> {
-        if let Some(what) = self.broken {
-            return Err(Fault::Corrupt(what));
+        if let Some(fault) = self.broken {
+            return Err(fault);
         }
-        if !self.has_more() {
-            self.refresh()?;
+        if !self.met && !self.meet()? {
+            return Ok(None);
         }
-        self.record().inspect_err(|fault| {
-            if let Fault::Corrupt(what) = fault {
-                self.broken = Some(what);
+        for _ in 0..MOST_SKIPS {
+            let at = self.place.data(self.next);
+            let word = match self.memory.load64(at, Ordering::Acquire)? {
+                0 => return Ok(None),
+                word => word,
+            };
+            if let Some(record) = self.record(word)? {
+                return Ok(Some(record));
             }
-        })
+        }
+        Ok(None)
     }
 
-    /// Whether there is a message by what was seen last.
-    pub(super) fn has_more(&self) -> bool {
-        self.next != self.tail
+    #[cold]
+    fn meet(&mut self) -> Result<bool, Fault> {
+        let word = self.place.word(control::ORIGIN);
+        let generation = self.memory.load32(word, Ordering::Acquire)?;
+        self.met = generation == self.place.generation;
+        Ok(self.met)
+    }
+
+    /// The record whose header is `word`, of which everything is checked here; `None` if it left something out, which
+    /// it has done then.
+    #[inline]
+    fn record(&mut self, word: u64) -> Result<Option<Record>, Fault> {
+        let counts = self.counts;
+        let parsed = Header::of_word(word, &self.place, self.next.count)
+            .and_then(|header| Ok((header, header.record_len(&self.place)?)));
+        let (header, bytes) = match parsed {
+            Ok(parsed) => parsed,
+            Err(what) => return Err(self.corrupt(what)),
+        };
+        // Behind it is an empty header at least.
+        if bytes > self.place.size - RECORD - self.unreleased() {
+            return Err(self.corrupt("there are more messages than can be"));
+        }
+        let end = counts.after(self.next, bytes);
+        let Header::Message(len) = header else {
+            self.next = end;
+            return Ok(None);
+        };
+        Ok(Some(Record {
+            bytes: Stretch {
+                data: self.place.offset + CONTROL,
+                size: self.place.size,
+                at: counts.after(self.next, RECORD).at,
+            },
+            len,
+            end,
+        }))
+    }
+
+    #[cold]
+    fn corrupt(&mut self, what: &'static str) -> Fault {
+        let fault = Fault::Corrupt(what);
+        self.broken = Some(fault);
+        fault
     }
 
     /// Whether the ring was found to be corrupt.
@@ -102,37 +170,81 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Goes on after `record`, which [`peek`](Self::peek) returned last.
+    #[inline]
     pub fn advance(&mut self, record: Record) {
         self.next = record.end;
     }
 
     /// Bytes that were advanced over and not released.
+    #[inline]
     pub fn unreleased(&self) -> u32 {
-        self.next.wrapping_sub(self.released)
+        let counts = self.counts;
+        counts.distance(self.released.count, self.next.count)
+    }
+
+    /// The count of what was advanced over.
+    pub(super) fn position(&self) -> u32 {
+        self.next.count
+    }
+
+    /// Bytes that were advanced over since then.
+    pub(super) fn received_since(&self, position: u32) -> u32 {
+        self.counts.distance(position, self.next.count)
     }
 
     /// The size of the ring's data in bytes.
+    #[inline]
     pub fn size(&self) -> u32 {
         self.place.size
+    }
+
+    /// Whether nobody had taken over this end when all that was read before was read: if not, the room may have been
+    /// given back meanwhile, and what was read may be a mixture.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Replaced`], [`Fault::Access`].
+    #[inline]
+    pub fn confirm(&self) -> Result<(), Fault> {
+        // What was read before comes before the look.
+        fence(Ordering::Acquire);
+        let head = self.place.word(control::HEAD);
+        match self.memory.load64(head, Ordering::Acquire)? == self.released.to_word() {
+            true => Ok(()),
+            false => Err(Fault::Replaced),
+        }
     }
 
     /// Gives the producer the room of what was advanced over. Returns whether it has to be rung.
     ///
     /// # Errors
     ///
-    /// [`Fault::Access`].
+    /// [`Fault::Replaced`], [`Fault::Access`].
+    #[inline]
     pub fn release(&mut self) -> Result<bool, Fault> {
-        if self.released == self.next {
+        if self.released.count == self.next.count {
             return Ok(false);
         }
-        let word = self.place.word(control::HEAD);
-        self.memory.store32(word, self.next, Ordering::Release)?;
-        let old = std::mem::replace(&mut self.released, self.next);
+        if let Some(Fault::Replaced) = self.broken {
+            return Err(Fault::Replaced);
+        }
+        let new = Owned {
+            count: self.next.count,
+            ..self.released
+        };
+        let head = self.place.word(control::HEAD);
+        let (old, word) = (self.released.to_word(), new.to_word());
+        if self.memory.compare_exchange64(head, old, word)?.is_err() {
+            self.broken = Some(Fault::Replaced);
+            return Err(Fault::Replaced);
+        }
+        let old = std::mem::replace(&mut self.released, new);
         // Either we see that the producer wants to sleep, or it sees the new head: see `Producer::arm`.
-        self.memory.fence();
+        self.memory.fence_after_exchange();
         let word = self.place.word(control::SPACE_WAKE);
         let wake = self.memory.load32(word, Ordering::Relaxed)?;
-        Ok(passed(wake, old, self.next))
+        let counts = self.counts;
+        Ok(counts.passed(wake, old.count, new.count))
     }
 
     /// Asks to be rung when there is a message. Returns the word to sleep on, by its byte offset, and its
@@ -142,89 +254,22 @@ impl<M: Memory> Consumer<M> {
     ///
     /// As [`peek`](Self::peek).
     pub fn arm(&mut self) -> Result<Option<(u64, u32)>, Fault> {
+        // Before the look, which may go over places that are left out: from there on it has passed all the same.
         let word = self.place.word(control::DATA_WAKE);
-        self.memory.store32(word, self.next, Ordering::Relaxed)?;
+        self.memory
+            .store32(word, self.next.count, Ordering::Relaxed)?;
         self.memory.fence();
+        let armed = self.next;
         if self.peek()?.is_some() {
             return Ok(None);
         }
-        Ok(Some((self.place.word(control::TAIL), self.next)))
-    }
-
-    /// Looks again how much the producer has published.
-    fn refresh(&mut self) -> Result<(), Fault> {
         if !self.met {
-            let word = self.place.word(control::TAIL_GENERATION);
-            let generation = self.memory.load32(word, Ordering::Acquire)?;
-            if generation != self.place.generation {
-                return Ok(());
-            }
-            self.met = true;
+            // What is in the data is of another generation, and is no reason to wake.
+            let word = self.place.word(control::ORIGIN);
+            let value = self.memory.load32(word, Ordering::Acquire)?;
+            return Ok((value != self.place.generation).then_some((word, value)));
         }
-        if self.next % RECORD != 0 {
-            return Err(self.corrupt("the receiver's head is impossible"));
-        }
-        let word = self.place.word(control::TAIL);
-        let tail = self.memory.load32(word, Ordering::Acquire)?;
-        if tail.wrapping_sub(self.released) > self.place.size
-            || tail.wrapping_sub(self.released) < self.next.wrapping_sub(self.released)
-            || tail % RECORD != 0
-        {
-            return Err(self.corrupt("the sender's tail is impossible"));
-        }
-        self.tail = tail;
-        Ok(())
-    }
-
-    fn corrupt(&mut self, what: &'static str) -> Fault {
-        self.broken = Some(what);
-        Fault::Corrupt(what)
-    }
-
-    /// The record at `next`, of which everything is checked here.
-    fn record(&mut self) -> Result<Option<Record>, Fault> {
-        let mut start = self.next;
-        if start == self.tail {
-            return Ok(None);
-        }
-        let mut len = self.header(start)?;
-        if len == PADDING {
-            start = start.wrapping_add(self.place.rest(start));
-            if self.place.position(self.next) == 0 || !self.is_published(start) {
-                return Err(Fault::Corrupt("there is padding where none can be"));
-            }
-            // Producers publish padding together with the message after it.
-            len = self.header(start)?;
-        }
-        if len > self.place.longest() || record_len(len) > self.place.rest(start) {
-            return Err(Fault::Corrupt("a message is longer than it can be"));
-        }
-        let end = start.wrapping_add(record_len(len));
-        if !self.is_published(end) {
-            return Err(Fault::Corrupt("a message ends after the sender's tail"));
-        }
-        Ok(Some(Record {
-            offset: self.place.data(start) + u64::from(RECORD),
-            len,
-            end,
-        }))
-    }
-
-    /// Whether the bytes from `next` up to `count` have been published.
-    fn is_published(&self, count: u32) -> bool {
-        count.wrapping_sub(self.next) <= self.tail.wrapping_sub(self.next)
-    }
-
-    /// The length that the record at `start` states, or [`PADDING`].
-    fn header(&self, start: u32) -> Result<u32, Fault> {
-        let mut bytes = [0; RECORD as usize];
-        self.memory.read(self.place.data(start), &mut bytes)?;
-        let word = u64::from_le_bytes(bytes);
-        // CAST: The two halves of the word.
-        let (len, guard) = (word as u32, (word >> 32) as u32);
-        if guard != self.place.guard(start) {
-            return Err(Fault::Corrupt("a message does not begin as messages do"));
-        }
-        Ok(len)
+        // The lower half of a header is not 0.
+        Ok((armed == self.next).then_some((self.place.data(self.next), 0)))
     }
 }

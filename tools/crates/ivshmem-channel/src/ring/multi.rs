@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{Consumer, Fault, Place, Record, DOZING};
+use super::{shared, Consumer, Fault, Place, Record, AWAKE, DOZING};
+
+/// A turn lasts for at most this part of a lane's size.
+const TURN_PART: u32 = 4;
 
 /// Why a ring with several senders cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,46 +27,62 @@ impl MultiFault {
             fault,
         }
     }
+
+    fn access(error: ivshmem::AccessError) -> Self {
+        Self {
+            lane: None,
+            fault: error.into(),
+        }
+    }
 }
 
 /// The end of a ring with several senders that receives.
 ///
-/// Lanes have turns. A turn lasts for what was in the lane when it began, so that no sender waits for more than
-/// what fits into each of the other lanes.
+/// Senders say by a bit that their lane has messages, so that lanes without any cost nothing. Lanes have turns. A turn
+/// ends when the lane is empty or a quarter of its room was received, so that no sender waits for more than that of
+/// each of the others.
 #[derive(Debug)]
 pub struct MultiConsumer<M> {
     memory: M,
     lanes: Vec<Consumer<M>>,
-    doze: u64,
-    /// Index of the lane whose turn it is.
+    /// Byte offset in the memory of the words that the lanes share.
+    shared: u64,
+    /// A bit for each lane that may have messages.
+    hot: u64,
+    /// Index of the lane whose turn it is, and the count at which that began.
     turn: usize,
+    since: u32,
 }
 
 impl<M: Memory + Clone> MultiConsumer<M> {
     /// Takes over the receiving end: goes on in each lane after the last message that was released in this
-    /// generation, or begins. There is at least one lane. `doze` is the byte offset of the doze word in the
-    /// memory.
+    /// generation, or begins. There are 1 to 64 lanes. `shared` is the byte offset in the memory of the words that they
+    /// share; `may` is that of [`Consumer::attach`].
     ///
     /// # Errors
     ///
-    /// [`Fault::Access`].
+    /// As [`Consumer::attach`].
     pub fn attach(
         memory: M,
         lanes: impl IntoIterator<Item = Place>,
-        doze: u64,
+        shared: u64,
+        may: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<Self, Fault> {
-        let attach = |place| Consumer::attach(memory.clone(), place);
+        let attach = |place| Consumer::attach(memory.clone(), place, may);
         let lanes = lanes
             .into_iter()
             .map(attach)
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            // After the last one it is the first one's.
-            turn: lanes.len().saturating_sub(1),
+        let mut this = Self {
+            turn: 0,
+            since: lanes[0].position(),
+            hot: 0,
             lanes,
             memory,
-            doze,
-        })
+            shared,
+        };
+        this.look_everywhere();
+        Ok(this)
     }
 
     /// Lane `lane`, to advance and to release.
@@ -75,11 +94,10 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         &mut self.lanes[lane]
     }
 
-    /// The lane whose turn is over, if it is: to be released before [`peek`](Self::peek), so that its sender
-    /// need not wait for the room until it has another one.
-    pub fn ended_turn(&self) -> Option<usize> {
-        let lane = &self.lanes[self.turn];
-        (!lane.has_more()).then_some(self.turn)
+    /// Looks at each lane once more, whatever their senders said: one that dies after it has published has not said
+    /// it.
+    pub fn look_everywhere(&mut self) {
+        self.hot = u64::MAX >> (64 - self.lanes.len());
     }
 
     /// Whether every lane is corrupt, so that no message will ever arrive.
@@ -93,19 +111,62 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     /// # Errors
     ///
     /// A lane that is found to be corrupt is reported once, and left out from then on.
+    #[inline]
     pub fn peek(&mut self) -> Result<Option<(usize, Record)>, MultiFault> {
-        let first = match self.ended_turn() {
-            Some(ended) => ended + 1,
-            None => self.turn,
-        };
-        for step in 0..self.lanes.len() {
-            let lane = (first + step) % self.lanes.len();
+        if self.is_hot(self.turn) && !self.turn_is_over() {
+            if let Some(record) = self.peek_at(self.turn)? {
+                return Ok(Some((self.turn, record)));
+            }
+        }
+        self.take_ready()?;
+        while let Some(lane) = self.next_hot() {
             if let Some(record) = self.peek_at(lane)? {
                 self.turn = lane;
+                self.since = self.lanes[lane].position();
                 return Ok(Some((lane, record)));
             }
         }
         Ok(None)
+    }
+
+    fn is_hot(&self, lane: usize) -> bool {
+        self.hot & 1 << lane != 0
+    }
+
+    fn turn_is_over(&self) -> bool {
+        let lane = &self.lanes[self.turn];
+        lane.received_since(self.since) >= lane.size() / TURN_PART
+    }
+
+    /// The lane after the one whose turn it was that may have messages.
+    fn next_hot(&self) -> Option<usize> {
+        let after = (self.turn + 1) % self.lanes.len();
+        let later = self.hot >> after << after;
+        let bits = if later != 0 { later } else { self.hot };
+        // CAST: Below 64.
+        (bits != 0).then(|| bits.trailing_zeros() as usize)
+    }
+
+    /// Takes what senders said.
+    #[inline]
+    fn take_ready(&mut self) -> Result<(), MultiFault> {
+        let at = self.shared + shared::READY;
+        let load = self.memory.load64(at, Ordering::Relaxed);
+        let mut ready = load.map_err(MultiFault::access)?;
+        while ready != 0 {
+            let taken = self.memory.compare_exchange64(at, ready, 0);
+            match taken.map_err(MultiFault::access)? {
+                Ok(_) => {
+                    // The looks come after it, so that a sender that found its bit set is not missed.
+                    self.memory.fence_after_exchange();
+                    let valid = u64::MAX >> (64 - self.lanes.len());
+                    self.hot |= ready & valid;
+                    break;
+                }
+                Err(other) => ready = other,
+            }
+        }
+        Ok(())
     }
 
     /// Asks all senders to ring. Returns the word to sleep on, by its byte offset, and its value; `None` if
@@ -115,31 +176,35 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     ///
     /// As [`peek`](Self::peek).
     pub fn arm(&mut self) -> Result<Option<(u64, u32)>, MultiFault> {
-        let store = self.memory.store32(self.doze, DOZING, Ordering::Relaxed);
-        store.map_err(|error| MultiFault {
-            lane: None,
-            fault: error.into(),
-        })?;
-        // Arming has a fence between its store and its look. So a sender whose message is not seen here finds
-        // its lane armed, and changes the word after this store: it cannot be lost.
-        for lane in 0..self.lanes.len() {
-            let consumer = &mut self.lanes[lane];
-            if consumer.is_broken() {
-                continue;
-            }
-            let armed = consumer.arm().map_err(MultiFault::at(lane))?;
-            if armed.is_none() {
-                return Ok(None);
+        let doze = self.shared + shared::DOZE;
+        self.doze(DOZING)?;
+        self.memory.fence();
+        // A sender whose bit is not seen here finds that we sleep.
+        match self.peek() {
+            Ok(None) => Ok(Some((doze, DOZING))),
+            found => {
+                self.doze(AWAKE)?;
+                found.map(|_| None)
             }
         }
-        Ok(Some((self.doze, DOZING)))
     }
 
+    fn doze(&self, value: u32) -> Result<(), MultiFault> {
+        let doze = self.shared + shared::DOZE;
+        let store = self.memory.store32(doze, value, Ordering::Relaxed);
+        store.map_err(MultiFault::access)
+    }
+
+    #[inline]
     fn peek_at(&mut self, lane: usize) -> Result<Option<Record>, MultiFault> {
         let consumer = &mut self.lanes[lane];
-        if consumer.is_broken() {
-            return Ok(None);
+        let found = match consumer.is_broken() {
+            true => Ok(None),
+            false => consumer.peek().map_err(MultiFault::at(lane)),
+        };
+        if !matches!(found, Ok(Some(_))) {
+            self.hot &= !(1 << lane);
         }
-        consumer.peek().map_err(MultiFault::at(lane))
+        found
     }
 }

@@ -6,17 +6,26 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{control, passed, record_len, Fault, Place, AWAKE, NEVER, PADDING, RECORD};
+use super::count::{Counts, Cursor};
+use super::quarantine::Quarantine;
+use super::record::{record_len, Header};
+use super::{control, lane, Fault, Owned, Place, Stretch, CONTROL, RECORD};
+
+mod succession;
+
+pub use succession::Handover;
+
+/// The reach is raised by this part of the ring at a time, so that it costs little.
+const REACH_PART: u32 = 8;
 
 /// Room for a message, which nobody sees before it is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Byte offset in the memory.
-    pub offset: u64,
+    /// Where it is.
+    pub bytes: Stretch,
     /// Bytes.
     pub len: u32,
-    /// The running number of the record's first byte.
-    start: u32,
+    start: Cursor,
 }
 
 /// The end of a ring that sends.
@@ -24,79 +33,177 @@ pub struct Space {
 pub struct Producer<M> {
     memory: M,
     place: Place,
-    /// The running number of the next byte to write.
-    next: u32,
-    /// What the consumer has been told.
-    published: u32,
+    /// Those of the place; to make them takes a division.
+    counts: Counts,
+    /// Where the next record begins.
+    next: Cursor,
+    /// Where the first record is that was not published, and its header if there is one.
+    first: Cursor,
+    header: u64,
+    /// Up to where the consumer was told of messages, at least.
+    told: u32,
+    /// Up to where we may write, and our epoch.
+    reach: Owned,
+    quarantine: Quarantine,
     /// What the consumer has released, as far as we know; 0 until it has come.
     head: u32,
     /// Whether the consumer has come in this generation. It does not go again.
     met: bool,
-    broken: Option<&'static str>,
+    broken: Option<Fault>,
 }
 
 impl<M: Memory> Producer<M> {
-    /// Takes over the sending end: goes on where the last one was in this generation, or begins.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Access`].
-    pub fn attach(memory: M, place: Place) -> Result<Self, Fault> {
-        let generation = memory.load32(place.word(control::TAIL_GENERATION), Ordering::Acquire)?;
-        let mut tail = 0;
-        if generation == place.generation {
-            tail = memory.load32(place.word(control::TAIL), Ordering::Relaxed)?;
-        } else {
-            memory.store32(place.word(control::TAIL), 0, Ordering::Relaxed)?;
-            memory.store32(place.word(control::SPACE_WAKE), NEVER, Ordering::Relaxed)?;
-            // The consumer believes the tail from here on.
-            let word = place.word(control::TAIL_GENERATION);
-            memory.store32(word, place.generation, Ordering::Release)?;
-        }
-        Ok(Self {
-            memory,
-            place,
-            next: tail,
-            published: tail,
-            // As far back as can be, so that every head that can be is ahead of it.
-            head: tail.wrapping_sub(place.size),
-            met: false,
-            broken: (tail % RECORD != 0).then_some("the sender's tail is impossible"),
-        })
-    }
-
     /// The memory.
+    #[inline]
     pub fn memory(&self) -> &M {
         &self.memory
     }
 
-    /// The longest message in bytes.
+    /// The longest message in bytes. It becomes less when a program is replaced that may still run.
     pub fn longest(&self) -> usize {
-        self.place.longest() as usize
+        let most = match self.quarantine.is_empty() {
+            true => self.place.longest(),
+            // To get around what is left out takes a record of its own, up to as long as this one. If this program too is
+            // replaced while it writes that, something has to be left of the ring.
+            false => (self.quarantine.longest_run(&self.place) / 2).saturating_sub(2 * RECORD),
+        };
+        most as usize
     }
 
     /// Finds room for a message of up to `len` bytes; `None` if the ring is too full now.
     ///
     /// # Errors
     ///
-    /// [`Fault::TooLong`], [`Fault::Corrupt`].
+    /// [`Fault::TooLong`], [`Fault::Corrupt`], [`Fault::Replaced`].
+    #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Option<Space>, Fault> {
-        let need = self.need(len)?;
-        if self.free() < need && !self.refresh(need)? {
-            return Ok(None);
+        loop {
+            let (skip, bytes) = self.step(len)?;
+            if !self.has_room(bytes)? {
+                return Ok(None);
+            }
+            self.raise(bytes)?;
+            if !skip {
+                let payload = self.counts.after(self.next, RECORD);
+                return Ok(Some(Space {
+                    bytes: Stretch {
+                        data: self.place.offset + CONTROL,
+                        size: self.place.size,
+                        at: payload.at,
+                    },
+                    // CAST: Not above the longest message, by `step`.
+                    len: len as u32,
+                    start: self.next,
+                }));
+            }
+            self.append(Header::Skip(bytes), bytes)?;
         }
-        let mut start = self.next;
-        // CAST: Not above the longest message, by `need`.
-        let len = len as u32;
-        if self.place.rest(start) < record_len(len) {
-            self.write_record(start, PADDING)?;
-            start = start.wrapping_add(self.place.rest(start));
+    }
+
+    /// The record to write next for a message of `len` bytes: whether it is one that leaves something out, and its
+    /// length.
+    #[inline]
+    fn step(&self, len: usize) -> Result<(bool, u32), Fault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
         }
-        Ok(Some(Space {
-            offset: self.place.data(start) + u64::from(RECORD),
-            len,
-            start,
-        }))
+        if len > self.place.longest() as usize {
+            return Err(self.too_long(len));
+        }
+        // CAST: Checked right above.
+        let record = record_len(len as u32);
+        match self.quarantine.is_empty() {
+            true => Ok((false, record)),
+            false => self.step_around(len, record),
+        }
+    }
+
+    /// As [`step`](Self::step), where places are left out.
+    #[cold]
+    fn step_around(&self, len: usize, record: u32) -> Result<(bool, u32), Fault> {
+        if len > self.longest() {
+            return Err(self.too_long(len));
+        }
+        let mut skip = 0;
+        let mut at = self.next.at;
+        loop {
+            let (ahead, out) = self.quarantine.next(&self.place, at);
+            if record + 2 * RECORD <= ahead {
+                return Ok(match skip {
+                    0 => (false, record),
+                    _ => (true, skip),
+                });
+            }
+            skip += ahead + out;
+            at = (self.next.at + skip) % self.place.size;
+            if skip >= self.place.size {
+                return Err(self.too_long(len));
+            }
+        }
+    }
+
+    #[cold]
+    fn too_long(&self, len: usize) -> Fault {
+        let max = self.longest();
+        Fault::TooLong { len, max }
+    }
+
+    /// Whether a record of `bytes` fits, with an empty header after it, and after that one for a successor.
+    #[inline]
+    fn has_room(&mut self, bytes: u32) -> Result<bool, Fault> {
+        let need = bytes + 2 * RECORD;
+        let used = self.counts.distance(self.head, self.next.count);
+        if self.place.size - used >= need {
+            return Ok(true);
+        }
+        self.refresh()?;
+        let used = self.counts.distance(self.head, self.next.count);
+        Ok(self.place.size - used >= need)
+    }
+
+    /// Says that a record of `bytes` and an empty header may be written to from now on, and more so as not to say it
+    /// each time. There is room for it.
+    #[inline]
+    fn raise(&mut self, bytes: u32) -> Result<(), Fault> {
+        let counts = self.counts;
+        let need = bytes + RECORD;
+        match need <= counts.distance(self.next.count, self.reach.count) {
+            true => Ok(()),
+            false => self.raise_to(bytes),
+        }
+    }
+
+    #[cold]
+    fn raise_to(&mut self, bytes: u32) -> Result<(), Fault> {
+        let counts = self.counts;
+        let end = counts.after(self.next, bytes);
+        let used = counts.distance(self.head, end.count);
+        let free = self.place.size - used;
+        // A successor needs an empty header behind the reach, which is neither in use nor left out.
+        let (ahead, _) = self.quarantine.next(&self.place, end.at);
+        let part = (self.place.size / REACH_PART).next_multiple_of(RECORD);
+        let more = part.min(free - RECORD).min(ahead - RECORD);
+        self.set_reach(counts.add(end.count, more))
+    }
+
+    fn set_reach(&mut self, count: u32) -> Result<(), Fault> {
+        let new = Owned {
+            count,
+            ..self.reach
+        };
+        let at = self.place.word(control::REACH);
+        let (old, word) = (self.reach.to_word(), new.to_word());
+        if self.memory.compare_exchange64(at, old, word)?.is_err() {
+            return Err(self.fail(Fault::Replaced));
+        }
+        self.reach = new;
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.broken = Some(fault);
+        fault
     }
 
     /// Ends the message in `space`, the last one that was reserved, with its first `len` bytes. The consumer
@@ -104,19 +211,31 @@ impl<M: Memory> Producer<M> {
     ///
     /// # Errors
     ///
-    /// [`Fault::TooLong`] if it is more than was reserved.
+    /// [`Fault::TooLong`], [`Fault::Access`].
+    #[inline]
     pub fn commit(&mut self, space: Space, len: usize) -> Result<(), Fault> {
-        let max = space.len;
-        let too_long = Fault::TooLong {
-            len,
-            max: max as usize,
-        };
-        let len = u32::try_from(len)
-            .ok()
-            .filter(|len| *len <= max)
-            .ok_or(too_long)?;
-        self.write_record(space.start, len)?;
-        self.next = space.start.wrapping_add(record_len(len));
+        let max = space.len as usize;
+        if len > max {
+            return Err(Fault::TooLong { len, max });
+        }
+        debug_assert_eq!(space.start, self.next);
+        // CAST: Not above what was reserved.
+        let len = len as u32;
+        self.append(Header::Message(len), record_len(len))
+    }
+
+    /// Writes a header. The first one that is not published is kept back: it is what publishes.
+    #[inline]
+    fn append(&mut self, header: Header, bytes: u32) -> Result<(), Fault> {
+        let word = header.to_word(&self.place, self.next.count);
+        match self.next == self.first {
+            true => self.header = word,
+            false => {
+                let at = self.place.data(self.next);
+                self.memory.store64(at, word, Ordering::Relaxed)?;
+            }
+        }
+        self.next = self.counts.after(self.next, bytes);
         Ok(())
     }
 
@@ -124,24 +243,34 @@ impl<M: Memory> Producer<M> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Access`].
+    /// [`Fault::Replaced`], after which nothing that was committed was shown; [`Fault::Access`].
+    #[inline]
     pub fn publish(&mut self) -> Result<bool, Fault> {
-        if self.published == self.next {
+        if self.first == self.next {
             return Ok(false);
         }
-        let word = self.place.word(control::TAIL);
-        self.memory.store32(word, self.next, Ordering::Release)?;
-        let old = std::mem::replace(&mut self.published, self.next);
-        // Either we see that the consumer wants to sleep, or it sees the new tail: see `Consumer::arm`.
-        self.memory.fence();
-        let word = self.place.word(control::DATA_WAKE);
-        let wake = self.memory.load32(word, Ordering::Relaxed)?;
-        let wanted = passed(wake, old, self.next);
-        if let (true, Some(doze)) = (wanted, self.place.doze) {
-            // After our fence, so after the receiver's store if it armed our lane: see `MultiConsumer::arm`.
-            self.memory.store32(doze, AWAKE, Ordering::Release)?;
+        if let Some(fault) = self.broken {
+            return Err(fault);
         }
-        Ok(wanted)
+        // Here is no record yet.
+        let end = self.place.data(self.next);
+        self.memory.store64(end, 0, Ordering::Relaxed)?;
+        let at = self.place.data(self.first);
+        if self.memory.compare_exchange64(at, 0, self.header)?.is_err() {
+            return Err(self.fail(Fault::Replaced));
+        }
+        let old = std::mem::replace(&mut self.told, self.next.count);
+        self.first = self.next;
+        // Either we see that the consumer wants to sleep, or it sees the header: see `Consumer::arm`.
+        self.memory.fence_after_exchange();
+        match self.place.lane {
+            None => {
+                let word = self.place.word(control::DATA_WAKE);
+                let wake = self.memory.load32(word, Ordering::Relaxed)?;
+                Ok(self.counts.passed(wake, old, self.next.count))
+            }
+            Some(lane) => lane::announce(&self.memory, lane),
+        }
     }
 
     /// Asks to be rung when there is room for `len` bytes. Returns the word to sleep on, by its byte offset,
@@ -151,48 +280,34 @@ impl<M: Memory> Producer<M> {
     ///
     /// As [`reserve`](Self::reserve).
     pub fn arm(&mut self, len: usize) -> Result<Option<(u64, u32)>, Fault> {
-        let need = self.need(len)?;
-        let enough = self.next.wrapping_add(need).wrapping_sub(self.place.size);
+        let (_, bytes) = self.step(len)?;
+        let wake = self.counts.wake_for(self.next.count, bytes + 2 * RECORD);
         let word = self.place.word(control::SPACE_WAKE);
-        let wake = enough.wrapping_sub(1);
         self.memory.store32(word, wake, Ordering::Relaxed)?;
         self.memory.fence();
-        if self.refresh(need)? {
+        if self.has_room(bytes)? {
             return Ok(None);
         }
-        Ok(Some((self.place.word(control::HEAD), self.head)))
-    }
-
-    /// Bytes of the ring that a message of `len` bytes takes at this place, with the padding before it.
-    fn need(&self, len: usize) -> Result<u32, Fault> {
-        if let Some(what) = self.broken {
-            return Err(Fault::Corrupt(what));
+        if self.met {
+            return Ok(Some((self.place.word(control::HEAD), self.head)));
         }
-        let max = self.longest();
-        if len > max {
-            return Err(Fault::TooLong { len, max });
-        }
-        // CAST: Checked right above.
-        let record = record_len(len as u32);
-        let rest = self.place.rest(self.next);
-        Ok(if rest < record { rest + record } else { record })
+        // What is in the head is of another generation, and says nothing.
+        let word = self.place.word(control::HEAD_GENERATION);
+        let value = self.memory.load32(word, Ordering::Acquire)?;
+        Ok((value != self.place.generation).then_some((word, value)))
     }
 
-    fn free(&self) -> u32 {
-        self.place.size - self.next.wrapping_sub(self.head)
-    }
-
-    /// Looks again how much the consumer has released; returns whether `need` bytes are free now.
-    fn refresh(&mut self, need: u32) -> Result<bool, Fault> {
+    /// Looks again how much the consumer has released.
+    fn refresh(&mut self) -> Result<(), Fault> {
         let head = self.load_head()?;
-        let forward = self.next.wrapping_sub(head) <= self.next.wrapping_sub(self.head);
-        if !forward || head % RECORD != 0 {
-            let what = "the receiver's head is impossible";
-            self.broken = Some(what);
-            return Err(Fault::Corrupt(what));
+        let counts = self.counts;
+        let back = counts.distance(self.head, self.next.count);
+        let good = counts.cursor(head).is_some() && counts.distance(head, self.next.count) <= back;
+        if !good {
+            return Err(self.fail(Fault::Corrupt("the receiver's head is impossible")));
         }
         self.head = head;
-        Ok(self.free() >= need)
+        Ok(())
     }
 
     fn load_head(&mut self) -> Result<u32, Fault> {
@@ -205,12 +320,7 @@ impl<M: Memory> Producer<M> {
             self.met = true;
         }
         let word = self.place.word(control::HEAD);
-        Ok(self.memory.load32(word, Ordering::Acquire)?)
-    }
-
-    fn write_record(&self, start: u32, len: u32) -> Result<(), Fault> {
-        let guard = u64::from(self.place.guard(start)) << 32;
-        let bytes = (guard | u64::from(len)).to_le_bytes();
-        Ok(self.memory.write(self.place.data(start), &bytes)?)
+        let word = self.memory.load64(word, Ordering::Acquire)?;
+        Ok(Owned::of_word(word).count)
     }
 }

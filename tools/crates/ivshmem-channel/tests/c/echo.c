@@ -2,8 +2,8 @@
 /*
  * Echoes each message of one ring into another, until an empty one comes. The memory is the standard input.
  *
- *	echo BYTES GENERATION FROM TO SIZE [DOZE]	with the byte offsets of the rings' blocks, their size, and
- *							the byte offset of the doze word if TO is a lane
+ *	echo BYTES GENERATION FROM TO SIZE [SHARED]	with the byte offsets of the rings' blocks, their size, and
+ *							the byte offset of what the lanes share if TO is lane 0
  */
 #include <err.h>
 #include <sched.h>
@@ -24,14 +24,18 @@ int main(int argc, char **argv)
 	bool ring;
 
 	if (argc != 6 && argc != 7)
-		errx(2, "usage: echo BYTES GENERATION FROM TO SIZE [DOZE]");
+		errx(2, "usage: echo BYTES GENERATION FROM TO SIZE [SHARED]");
 	memory = mmap(NULL, strtoul(argv[1], NULL, 10), PROT_READ | PROT_WRITE, MAP_SHARED, STDIN_FILENO, 0);
 	if (memory == MAP_FAILED)
 		err(1, "mmap");
 	generation = strtoul(argv[2], NULL, 10);
 	size = strtoul(argv[5], NULL, 10);
-	ivshmem_channel_receiver(&from, (uint32_t *)(memory + strtoul(argv[3], NULL, 10)), size, generation);
-	ivshmem_channel_sender(&to, (uint32_t *)(memory + strtoul(argv[4], NULL, 10)), size, generation);
+	if (ivshmem_channel_receiver(&from, memory + strtoul(argv[3], NULL, 10), size, generation) != 0)
+		errx(5, "receiver");
+	if (ivshmem_channel_sender(&to, memory + strtoul(argv[4], NULL, 10), size, generation, false) != 0)
+		errx(6, "sender");
+	if (argc == 7)
+		to.shared = (unsigned char *)memory + strtoul(argv[6], NULL, 10);
 	do {
 		while ((len = ivshmem_channel_receive(&from, message, sizeof(message), &ring)) == IVSHMEM_CHANNEL_EMPTY)
 			sched_yield();
@@ -41,8 +45,6 @@ int main(int argc, char **argv)
 			sched_yield();
 		if (status < 0)
 			errx(4, "send: %d", status);
-		if (status == 1 && argc == 7)
-			ivshmem_channel_wake((uint32_t *)(memory + strtoul(argv[6], NULL, 10)));
 	} while (len > 0);
 	return 0;
 }

@@ -23,12 +23,21 @@ pub const GATHERS: u32 = 2;
 pub type End = Member<Arc<Polled>>;
 
 /// An end of memory that looks at it instead of being rung: with a hostile peer, rings say nothing.
-#[derive(Debug)]
 pub struct Polled {
     mapping: Mapping,
     id: u32,
     vectors: u32,
     rings: AtomicU32,
+    /// What happens before each access.
+    meanwhile: Option<Meanwhile>,
+}
+
+type Meanwhile = Box<dyn Fn() + Send + Sync>;
+
+impl std::fmt::Debug for Polled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Polled({})", self.id)
+    }
 }
 
 impl Polled {
@@ -38,13 +47,27 @@ impl Polled {
 
     /// One that can be rung: the others' [`rings`](Self::rings) count it.
     pub fn with_vectors(file: &File, id: u32, vectors: u32) -> Arc<Self> {
-        let mapping = Mapping::of(file, 0, SIZE, Access::ReadWrite).unwrap();
-        Arc::new(Self {
-            mapping,
+        Arc::new(Self::new(file, id, vectors, None))
+    }
+
+    /// One before whose every access something happens, such as the heartbeat of somebody who lives: a thread for
+    /// that might not get its turn in time.
+    pub fn while_using(
+        file: &File,
+        id: u32,
+        meanwhile: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self::new(file, id, 0, Some(Box::new(meanwhile))))
+    }
+
+    fn new(file: &File, id: u32, vectors: u32, meanwhile: Option<Meanwhile>) -> Self {
+        Self {
+            mapping: Mapping::of(file, 0, SIZE, Access::ReadWrite).unwrap(),
             id,
             vectors,
             rings: AtomicU32::new(0),
-        })
+            meanwhile,
+        }
     }
 
     /// How often it has rung anybody.
@@ -53,6 +76,9 @@ impl Polled {
     }
 
     fn mapping(&self) -> &Mapping {
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile();
+        }
         &self.mapping
     }
 }

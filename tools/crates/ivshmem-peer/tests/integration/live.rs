@@ -5,8 +5,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ivshmem::{Doorbell, Memory, Waiter};
+use ivshmem::{Doorbell, Error, Memory, Waiter};
 use ivshmem_peer::{Options, Peer, Server};
+use rustix::event::{poll, PollFd, PollFlags};
 use rustix::process::{kill_process, Pid, Signal};
 use test_limit::limit;
 use vmbench::Region;
@@ -98,6 +99,25 @@ fn a_word_that_changes_wakes() {
     });
     assert!(a.wait_word(3, 0, Some(limit())).is_err());
     assert!(a.wait_word(SIZE, 0, Some(limit())).is_err());
+}
+
+#[test]
+fn bells_hear_what_waits_hear() {
+    let region = region();
+    let (a, b) = pair(&region);
+    let bells = [1, 1, 2].map(|vector| a.bell(vector).unwrap());
+    for _ in 0..3 {
+        b.ring(a.peer_id(), 1).unwrap();
+        assert_eq!(a.wait(0, Some(limit())).unwrap(), 1 << 1);
+        for bell in &bells[..2] {
+            let mut fds = [PollFd::new(bell, PollFlags::IN)];
+            assert_eq!(poll(&mut fds, Some(&limit().try_into().unwrap())), Ok(1));
+            assert!(bell.take().unwrap());
+            assert!(!bell.take().unwrap());
+        }
+        assert!(!bells[2].take().unwrap());
+    }
+    assert!(matches!(a.bell(VECTORS.into()), Err(Error::Argument(_))));
 }
 
 #[test]

@@ -4,15 +4,13 @@
 //!
 //! The programs are C, built for 64 and for 32 bits, and list their cases themselves.
 
-use std::path::Path;
-
 use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::Trial;
 use vmbench::{Device, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "info",
     "ring",
     "read",
@@ -22,6 +20,7 @@ const PROGRAMS: [&str; 16] = [
     "wait",
     "wakeups",
     "mmap",
+    "dma_buf",
     "nodes",
     "plain",
     "removal",
@@ -52,12 +51,17 @@ pub fn cases_on(kernel: Kernel) -> Result<Vec<Trial>, String> {
 
 fn cases_of(kernel: Kernel, widths: &[Width]) -> Result<Vec<Trial>, String> {
     let module = kernel.module()?;
-    let guest = kernel.guest()?;
+    let guest = kernel.guest();
     let mut programs = Vec::new();
     for &width in widths {
         for name in PROGRAMS {
-            let program = artefacts::program(name, width)?;
-            programs.push((format!("{name}{}", width.suffix()), program));
+            let program = match width {
+                Width::Bits64 => kernel.program(name)?,
+                Width::Bits32 => artefacts::program(name, width)?,
+            };
+            // The host lists the cases, with a program that it can run.
+            let cases = artefacts::cases(&artefacts::program(name, width)?)?;
+            programs.push((format!("{name}{}", width.suffix()), program, cases));
         }
     }
 
@@ -73,7 +77,7 @@ fn cases_of(kernel: Kernel, widths: &[Width]) -> Result<Vec<Trial>, String> {
             .device(Device::plain(&Memory::anonymous(SIZE)?))
             .file(&module, "/ivshmem_rs.ko")
             .module(&module);
-        let builder = installed.iter().fold(builder, |builder, (name, path)| {
+        let builder = installed.iter().fold(builder, |builder, (name, path, _)| {
             builder.file(path, in_guest(name))
         });
         Ok(Fleet {
@@ -83,8 +87,8 @@ fn cases_of(kernel: Kernel, widths: &[Width]) -> Result<Vec<Trial>, String> {
     });
 
     let mut trials = Vec::new();
-    for (name, path) in &programs {
-        trials.extend(program_cases(&lab, name, path)?);
+    for (name, _, cases) in &programs {
+        trials.extend(program_cases(&lab, name, cases));
     }
     Ok(trials)
 }
@@ -93,8 +97,12 @@ fn in_guest(name: &str) -> String {
     format!("/test/{name}")
 }
 
-fn program_cases(lab: &Lab, name: &str, path: &Path) -> Result<Vec<Trial>, String> {
-    let trial = |case: String| {
+fn program_cases<'a>(
+    lab: &'a Lab,
+    name: &'a str,
+    cases: &'a [String],
+) -> impl Iterator<Item = Trial> + 'a {
+    cases.iter().map(move |case| {
         let argv = [in_guest(name), case.clone()];
         lab.trial(format!("{name}::{case}"), move |fleet| {
             let command = fleet.guests[0].command(argv.clone());
@@ -103,6 +111,5 @@ fn program_cases(lab: &Lab, name: &str, path: &Path) -> Result<Vec<Trial>, Strin
                 .fold(command, |command, (key, value)| command.env(*key, *value));
             expect_success(command.run())
         })
-    };
-    Ok(artefacts::cases(path)?.into_iter().map(trial).collect())
+    })
 }

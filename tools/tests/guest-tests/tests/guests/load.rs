@@ -4,13 +4,13 @@
 
 use std::process::Command;
 
-use guest_tests::artefacts::{self, Kernel, Width};
+use guest_tests::artefacts::{self, Kernel};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{Device, Mark, Region};
 
 pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
-    let guest = kernel.guest()?.file(kernel.module()?, "/ivshmem_rs.ko");
+    let guest = kernel.guest().file(kernel.module()?, "/ivshmem_rs.ko");
     let lab = Lab::on(kernel, move || {
         Ok(Fleet {
             guests: vec![guest.boot()?],
@@ -30,9 +30,9 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
 
 fn with_device(kernel: Kernel) -> Result<Lab, String> {
     let guest = kernel
-        .guest()?
+        .guest()
         .file(kernel.module()?, "/ivshmem_rs.ko")
-        .file(artefacts::program("ring", Width::Bits64)?, "/test/ring");
+        .file(kernel.program("ring")?, "/test/ring");
     Ok(Lab::on(kernel, move || {
         let region = Region::start(1 << 20, 8)?;
         let guest = guest.clone();

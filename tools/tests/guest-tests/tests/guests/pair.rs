@@ -2,7 +2,7 @@
 
 //! Two guests of two processors each on one region.
 
-use guest_tests::artefacts::{self, Kernel, Width};
+use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{boot_all, Device, Region};
@@ -11,10 +11,9 @@ const PROGRAMS: [&str; 3] = ["pair", "order", "loss"];
 
 pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let module = kernel.module()?;
-    let mut builder = kernel.guest()?.cpus(2).module(module);
+    let mut builder = kernel.guest().cpus(2).module(module);
     for name in PROGRAMS {
-        let program = artefacts::program(name, Width::Bits64)?;
-        builder = builder.file(program, format!("/test/{name}"));
+        builder = builder.file(kernel.program(name)?, format!("/test/{name}"));
     }
     let lab = Lab::on(kernel, move || {
         let region = Region::start(1 << 20, 8)?;

@@ -20,7 +20,7 @@ const PATIENT_RCU: &str = "rcupdate.rcu_cpu_stall_timeout=300";
 pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let program = artefacts::program("realtime", Width::Bits64)?;
     let guest = kernel
-        .guest()?
+        .guest()
         .cpus(2)
         .append(PATIENT_RCU)
         .module(kernel.module()?)

@@ -2,18 +2,19 @@
 
 //! Three guests on one region, everybody to everybody.
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::{boot_all, Device, Guest, Region};
+use vmbench::{boot_all, Device, Region};
 
 const GUESTS: usize = 3;
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let builder = Guest::builder()
-        .module(artefacts::module()?)
-        .file(artefacts::program("trio", Width::Bits64)?, "/test/trio");
-    let lab = Lab::new(move || {
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let builder = kernel
+        .guest()
+        .module(kernel.module()?)
+        .file(kernel.program("trio")?, "/test/trio");
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(1 << 20, 8)?;
         let guest = builder.clone().device(Device::doorbell(&region));
         let guests: Vec<_> = (0..GUESTS)

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use guest_tests::artefacts::{self, Kernel, Width};
+use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -14,15 +14,12 @@ const SIZE: u64 = 1 << 20;
 
 pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let builder = kernel
-        .guest()?
+        .guest()
         .cpus(2)
         .root_ports(2)
         .module(kernel.module()?)
-        .file(
-            artefacts::program("removal", Width::Bits64)?,
-            "/test/removal",
-        )
-        .file(artefacts::program("reset", Width::Bits64)?, "/test/reset");
+        .file(kernel.program("removal")?, "/test/removal")
+        .file(kernel.program("reset")?, "/test/reset");
     let lab = Lab::on(kernel, move || {
         let memory = Memory::anonymous(SIZE)?;
         let guest = builder.clone().memory_object("plain", &memory).boot()?;

@@ -33,6 +33,7 @@ pub fn presence(patient: &Patient) -> Finding {
 
 /// All about each device.
 pub fn findings(patient: &Patient) -> Vec<Finding> {
+    let of_function = |function| of_function(patient, function);
     functions(patient).iter().flat_map(of_function).collect()
 }
 
@@ -40,8 +41,9 @@ fn functions(patient: &Patient) -> Vec<Function> {
     Sysfs::at(patient.root.join("sys")).functions()
 }
 
-fn of_function(function: &Function) -> Vec<Finding> {
+fn of_function(patient: &Patient, function: &Function) -> Vec<Finding> {
     let mut findings = vec![driver(function)];
+    findings.extend(choice(patient, function));
     let Some(node) = function.node() else {
         return findings;
     };
@@ -67,7 +69,8 @@ fn driver(function: &Function) -> Finding {
             format!("{at}: another driver, {other}, has the device"),
             format!(
                 "as root: echo {at} >/sys/bus/pci/drivers/{other}/unbind; \
-                 echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind"
+                 echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind; and for good: \
+                 echo blacklist {other} >/etc/modprobe.d/{other}.conf"
             ),
         ),
         None => Finding::problem(
@@ -79,6 +82,20 @@ fn driver(function: &Function) -> Finding {
             ),
         ),
     }
+}
+
+/// What the administrator has chosen for this device alone, where that keeps the driver away.
+fn choice(patient: &Patient, function: &Function) -> Option<Finding> {
+    let at = &function.bus_id;
+    let file = format!("sys/bus/pci/devices/{at}/driver_override");
+    let chosen = std::fs::read_to_string(patient.root.join(file)).ok()?;
+    // The kernel's word for none.
+    let chosen = Some(chosen.trim()).filter(|name| !["(null)", "", DRIVER].contains(name))?;
+    Some(Finding::problem(
+        "driver-override",
+        format!("{at}: driver_override allows the driver {chosen} only"),
+        format!("as root: echo >/sys/bus/pci/devices/{at}/driver_override, then bind it"),
+    ))
 }
 
 fn rights(node: &str, error: Option<&Error>) -> Finding {
@@ -173,4 +190,62 @@ fn pages(info: &Info) -> Option<Finding> {
             "large pages need a kernel with transparent huge pages; PREEMPT_RT has none",
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+    use crate::command::doctor::finding::State;
+
+    const AT: &str = "0000:00:04.0";
+
+    /// A machine with one device, whose driver and whose override are these.
+    fn findings_of(driver: &str, chosen: &str) -> Vec<Finding> {
+        let root = tempfile::tempdir().unwrap();
+        let device = root.path().join("sys/bus/pci/devices").join(AT);
+        fs::create_dir_all(&device).unwrap();
+        let ids = [("vendor", "0x1af4"), ("device", "0x1110")];
+        let subsystem = [
+            ("subsystem_vendor", "0x1af4"),
+            ("subsystem_device", "0x1100"),
+        ];
+        let others = [("resource", "0x0 0x0 0x0"), ("driver_override", chosen)];
+        for (name, text) in [ids, subsystem, others].concat() {
+            fs::write(device.join(name), format!("{text}\n")).unwrap();
+        }
+        symlink(Path::new("../drivers").join(driver), device.join("driver")).unwrap();
+        let patient = Patient {
+            root: root.path().into(),
+            release: "7.3.4".into(),
+        };
+        findings(&patient)
+    }
+
+    fn remedy(finding: &Finding) -> &str {
+        assert_eq!(finding.state, State::Problem);
+        finding.remedy.as_deref().unwrap()
+    }
+
+    #[test]
+    fn another_driver_is_named_with_what_keeps_it_away() {
+        let found = findings_of("virtio_msg_ivshmem", "(null)");
+        assert_eq!(found.len(), 1);
+        assert!(found[0]
+            .found
+            .contains("another driver, virtio_msg_ivshmem, has"));
+        assert!(remedy(&found[0]).contains("echo blacklist virtio_msg_ivshmem >"));
+    }
+
+    #[test]
+    fn a_driver_override_is_told() {
+        let found = findings_of("vfio-pci", "vfio-pci");
+        assert_eq!(found[1].check, "driver-override");
+        let expected = format!("echo >/sys/bus/pci/devices/{AT}/driver_override");
+        assert!(remedy(&found[1]).contains(&expected));
+        assert_eq!(findings_of(DRIVER, DRIVER).len(), 1);
+    }
 }

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Programs that start again, in memory that was used before, on one machine and on several, and that end: on purpose,
+//! by a crash, or because their device is taken away.
+
+mod common;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{layout, members, memory, Polled, GATHERS, SIZE, SOON};
+use ivshmem::{forward_memory, Access, Doorbell, Locking, Mapping, Memory, Waiter};
+use ivshmem_channel::{Cancel, Channel, Error, Layout};
+
+/// Nothing takes this long.
+const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
+
+/// A link as a process on the host has it: programs of one machine can be told apart.
+#[derive(Debug)]
+struct Host {
+    mapping: Mapping,
+    file: File,
+    id: u32,
+    vectors: u32,
+    /// How often somebody went to sleep.
+    sleeps: AtomicU32,
+    /// How often the word was another one then.
+    turned_away: AtomicU32,
+    /// The next sleep is interrupted by a signal.
+    signal: AtomicBool,
+    /// The memory was taken away.
+    gone: AtomicBool,
+    /// The next sleep ends because it is.
+    gone_while_asleep: AtomicBool,
+}
+
+impl Host {
+    fn of(file: &File, id: u32) -> Arc<Self> {
+        Self::with_vectors(file, id, 2)
+    }
+
+    fn with_vectors(file: &File, id: u32, vectors: u32) -> Arc<Self> {
+        Arc::new(Self {
+            mapping: Mapping::of(file, 0, SIZE, Access::ReadWrite).unwrap(),
+            file: file.try_clone().unwrap(),
+            id,
+            vectors,
+            sleeps: AtomicU32::new(0),
+            turned_away: AtomicU32::new(0),
+            signal: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            gone_while_asleep: AtomicBool::new(false),
+        })
+    }
+
+    fn mapping(&self) -> &Mapping {
+        assert!(!self.gone.load(Ordering::Relaxed), "SIGBUS");
+        &self.mapping
+    }
+}
+
+forward_memory!({} Host, Host::mapping);
+
+impl Doorbell for Host {
+    fn peer_id(&self) -> u32 {
+        self.id
+    }
+    fn vectors(&self) -> u32 {
+        self.vectors
+    }
+    fn ring(&self, _: u32, _: u32) -> ivshmem::Result<()> {
+        Ok(())
+    }
+    fn lock(&self, number: u64) -> Locking {
+        Locking::of(&self.file, number)
+    }
+    fn is_gone(&self) -> bool {
+        // A sleep on descriptors is over by now.
+        if self.gone_while_asleep.load(Ordering::Relaxed) {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+impl Waiter for Host {
+    fn wait(&self, _: u64, _: Option<Duration>) -> ivshmem::Result<u64> {
+        Err(ivshmem::Error::NoDoorbell)
+    }
+    /// As the driver does: looks at the word first, and then only when something is rung, which nobody does here.
+    fn wait_word(&self, at: u64, value: u32, timeout: Option<Duration>) -> ivshmem::Result<bool> {
+        self.sleeps.fetch_add(1, Ordering::Relaxed);
+        if self.gone_while_asleep.load(Ordering::Relaxed) {
+            self.gone.store(true, Ordering::Relaxed);
+            return Err(ivshmem::Error::Gone);
+        }
+        if self.signal.swap(false, Ordering::Relaxed) {
+            return Err(ivshmem::Error::Interrupted);
+        }
+        if self.load32(at, Ordering::Acquire)? != value {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            return Ok(true);
+        }
+        std::thread::sleep(timeout.expect("a sleep has an end"));
+        Ok(self.load32(at, Ordering::Acquire)? != value)
+    }
+}
+
+#[test]
+fn who_waits_in_memory_that_was_used_before_sleeps() {
+    let file = memory();
+    {
+        let [one, two, gathers] = members(&file);
+        let mut message = Vec::new();
+        for (from, to) in [(&one, &two), (&two, &one)] {
+            let mut sender = from.sender(to.slot()).unwrap();
+            let mut receiver = to.receiver(from.slot()).unwrap();
+            for _ in 0..100 {
+                sender.send(b"of another time", SOON).unwrap();
+                assert!(receiver.receive(&mut message, SOON).unwrap());
+            }
+        }
+        let mut sender = one.sender(GATHERS).unwrap();
+        let mut receiver = gathers.multi_receiver().unwrap();
+        for _ in 0..100 {
+            sender.send(b"of another time", SOON).unwrap();
+            assert!(receiver.receive(&mut message, SOON).unwrap().is_some());
+        }
+    }
+    let link = Host::of(&file, 0);
+    let channel = Channel::create(Arc::clone(&link), 0, &layout()).unwrap();
+    let member = channel.join(0, 0).unwrap();
+    let wait = Some(Duration::from_millis(200));
+    // The other end has not come yet, neither to send nor to make room.
+    assert!(member.receiver(1).unwrap().next(wait).unwrap().is_none());
+    for to in [1, GATHERS] {
+        let mut sender = member.sender(to).unwrap();
+        while sender.send(&[0; 500], Some(Duration::ZERO)).is_ok() {}
+        let sent = sender.send(&[0; 500], wait);
+        assert!(matches!(sent, Err(Error::TimedOut)), "{sent:?}");
+    }
+    // Nothing changes, so that each sleep lasts until the next heartbeat is due.
+    assert!(link.sleeps.load(Ordering::Relaxed) > 0);
+    assert_eq!(link.turned_away.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn of_programs_of_one_machine_each_gets_a_slot_of_its_own() {
+    let file = memory();
+    // Nobody is silent for so long, whatever else the machine does.
+    let minute = Duration::from_secs(60);
+    let layout = layout().heartbeat(minute / 2, minute);
+    let channel = Channel::create(Host::of(&file, 7), 0, &layout).unwrap();
+    let slots = [0, 1, 2];
+    let joining = channel.joining().timeout(Duration::from_millis(50));
+    let join = || joining.join_any(&slots, 0);
+    let members = slots.map(|_| join().unwrap());
+    assert_eq!(members.each_ref().map(|member| member.slot()), slots);
+    let fourth = join();
+    assert!(matches!(fourth, Err(Error::SlotTaken(_))), "{fourth:?}");
+    for member in &members {
+        // Nobody has lost its slot to it.
+        member.beat().unwrap();
+    }
+}
+
+/// Byte in the file at which a slot of [`layout`] begins: after the header and a table of three rings.
+fn slot_at(slot: u32) -> u64 {
+    256 + 128 * u64::from(slot)
+}
+
+/// Joins slot `slot` as peer `id` and crashes: its lock goes with the process, and its words stay.
+fn crash(file: &File, id: u32, slot: u32) {
+    let channel = Channel::open(Host::of(file, id), 0).unwrap();
+    let member = channel.join(slot, 0).unwrap();
+    let owner = member.incarnation().to_le_bytes();
+    drop(member);
+    file.write_all_at(&owner, slot_at(slot) + 4).unwrap();
+}
+
+#[test]
+fn what_a_program_of_this_machine_leaves_when_it_crashes_is_taken_at_once() {
+    let file = memory();
+    // Whoever has to wait for silence here waits for a minute.
+    let minute = Duration::from_secs(60);
+    let layout = layout().heartbeat(minute / 2, minute);
+    let channel = Channel::create(Host::of(&file, 7), 0, &layout).unwrap();
+    crash(&file, 7, 0);
+    let again = channel.join(0, 0).unwrap();
+    // On the host each process has a peer ID of its own.
+    crash(&file, 8, 1);
+    let other = channel.join(1, 0).unwrap();
+    // While it lives, its slot is not taken.
+    let zero = channel.joining().timeout(Duration::ZERO).join(1, 0);
+    assert!(matches!(zero, Err(Error::SlotTaken(1))), "{zero:?}");
+    again.beat().unwrap();
+    other.beat().unwrap();
+}
+
+#[test]
+fn a_join_has_a_limit_and_can_be_cancelled() {
+    let file = memory();
+    // What another program says of times binds nobody.
+    let hour = Duration::from_secs(3600);
+    let layout = layout().heartbeat(Duration::from_secs(60), hour);
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout).unwrap();
+    let _one = channel.join(0, 0).unwrap();
+    let short = channel.joining().timeout(Duration::from_millis(20));
+    assert!(matches!(short.join(0, 0), Err(Error::SlotTaken(0))));
+    let cancel = Cancel::new().unwrap();
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            cancel.cancel();
+        });
+        let long = channel.joining().timeout(hour).cancel(&cancel).join(0, 0);
+        assert!(matches!(long, Err(Error::Cancelled)), "{long:?}");
+    });
+    assert!(begin.elapsed() < hour && cancel.is_cancelled());
+}
+
+#[test]
+fn a_vector_that_the_end_does_not_have_is_refused() {
+    let file = memory();
+    let link = Host::with_vectors(&file, 0, 1);
+    let channel = Channel::create(link, 0, &layout()).unwrap();
+    for vector in [1, 7, 256, u32::MAX] {
+        let joined = channel.join(0, vector);
+        let refused = matches!(joined, Err(Error::Link(ivshmem::Error::Argument(_))));
+        assert!(refused, "{vector}: {joined:?}");
+    }
+    drop(channel.join(0, 0).unwrap());
+    // An end that cannot be rung has none to be wrong about.
+    let polled = Channel::open(Polled::of(&file, 1), 0).unwrap();
+    polled.join(1, 5).unwrap();
+}
+
+#[test]
+fn a_signal_does_not_end_a_wait() {
+    let file = memory();
+    let link = Host::of(&file, 0);
+    let channel = Channel::create(Arc::clone(&link), 0, &layout()).unwrap();
+    let member = channel.join(0, 0).unwrap();
+    let mut receiver = member.receiver(1).unwrap();
+    let wait = Duration::from_millis(100);
+    let begin = Instant::now();
+    link.signal.store(true, Ordering::Relaxed);
+    assert!(receiver.next(Some(wait)).unwrap().is_none());
+    assert!(!link.signal.load(Ordering::Relaxed) && begin.elapsed() >= wait);
+}
+
+#[test]
+fn what_was_queued_and_what_is_done_is_told_when_an_end_is_dropped() {
+    let file = memory();
+    let [one, two, gathers] = members(&file);
+    let mut sender = one.sender(1).unwrap();
+    for text in [b"one", b"two"] {
+        sender.queue(text, SOON).unwrap();
+    }
+    drop(sender);
+    let mut receiver = two.receiver(0).unwrap();
+    let message = receiver.next(SOON).unwrap().unwrap();
+    assert_eq!(message.to_vec().unwrap(), b"one");
+    message.done().unwrap();
+    drop(receiver);
+    // Not the first one again.
+    let mut receiver = two.receiver(0).unwrap();
+    let message = receiver.next(SOON).unwrap().unwrap();
+    assert_eq!(message.to_vec().unwrap(), b"two");
+    message.done().unwrap();
+    // The same with several senders.
+    let mut sender = two.sender(GATHERS).unwrap();
+    for text in [b"one", b"two"] {
+        sender.queue(text, SOON).unwrap();
+    }
+    drop(sender);
+    for text in [b"one", b"two"] {
+        let mut receiver = gathers.multi_receiver().unwrap();
+        let message = receiver.next(SOON).unwrap().unwrap();
+        assert_eq!(message.to_vec().unwrap(), text);
+        message.done().unwrap();
+    }
+}
+
+#[test]
+fn nothing_touches_memory_that_was_taken_away() {
+    for can_be_cancelled in [false, true] {
+        let file = memory();
+        let link = Host::of(&file, 0);
+        let channel = Channel::create(Arc::clone(&link), 0, &layout()).unwrap();
+        // One that finds it out itself, and one that did not call.
+        let [finds, idle] = [0, 1].map(|slot| channel.join(slot, 0).unwrap());
+        let mut receiver = finds.receiver(1).unwrap();
+        let mut sender = idle.sender(0).unwrap();
+        sender.queue(b"never flushed", SOON).unwrap();
+        link.gone_while_asleep.store(true, Ordering::Relaxed);
+        if can_be_cancelled {
+            receiver.set_cancel(&Cancel::new().unwrap());
+        }
+        for _ in 0..2 {
+            let found = receiver.next(LIMIT);
+            let gone = matches!(found, Err(Error::Link(ivshmem::Error::Gone)));
+            assert!(gone, "{found:?}");
+        }
+        drop((sender, idle));
+        drop((receiver, finds));
+    }
+}
+
+#[test]
+fn a_heartbeat_comes_as_often_as_the_header_says() {
+    const BEAT: Duration = Duration::from_millis(400);
+    let file = memory();
+    let layout = Layout::duplex(1024).heartbeat(BEAT, 10 * BEAT);
+    let channel = Channel::create(Host::of(&file, 0), 0, &layout).unwrap();
+    let member = channel.join(0, 0).unwrap();
+    let mut receiver = member.receiver(1).unwrap();
+    let beats = |file: &File| {
+        let mut word = [0; 4];
+        file.read_exact_at(&mut word, 256 + 12).unwrap();
+        u32::from_le_bytes(word)
+    };
+    let (before, begin) = (beats(&file), Instant::now());
+    assert!(receiver.next(Some(BEAT * 4)).unwrap().is_none());
+    // At least each, whatever else the machine does; by design two for each.
+    let least = (begin.elapsed().as_millis().min((BEAT * 4).as_millis()) / BEAT.as_millis()) as u32;
+    let got = beats(&file) - before;
+    assert!(got >= least + 2, "{got} heartbeats in the time of {least}");
+}
+
+#[test]
+fn a_ring_whose_messages_are_all_done_has_room_for_the_longest() {
+    let file = memory();
+    let [one, two, _] = members(&file);
+    let mut sender = one.sender(1).unwrap();
+    let mut receiver = two.receiver(0).unwrap();
+    let mut message = Vec::new();
+    let longest = vec![7; sender.longest()];
+    for len in [1040, 1000] {
+        sender.send(&vec![1; len], SOON).unwrap();
+        assert!(receiver.receive(&mut message, SOON).unwrap());
+        sender.send(&longest, SOON).unwrap();
+        assert!(receiver.receive(&mut message, LIMIT).unwrap());
+        assert_eq!(message, longest);
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A descriptor that tells of rings.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{epoll, Timespec};
+use rustix::io::Errno;
+
+use crate::{Error, Result};
+
+/// Ready for reading once this end was rung: for event loops, and to sleep on more than one thing.
+///
+/// Each bell hears all rings of its vector, also those that another bell or a wait has heard.
+#[derive(Debug)]
+pub struct Bell {
+    epoll: OwnedFd,
+    /// What is rung. Closed, it would leave the epoll instance.
+    _eventfd: Arc<OwnedFd>,
+}
+
+impl Bell {
+    /// One that hears each addition to `eventfd`, from which nobody reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there can be no more open files.
+    pub fn of(eventfd: Arc<OwnedFd>) -> Result<Self> {
+        let error = |error| Error::io(error, "cannot watch an eventfd");
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(error)?;
+        // An edge is an addition. It is forgotten in this epoll instance alone, so that bells do not share rings.
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &*eventfd, epoll::EventData::new_u64(0), edges).map_err(error)?;
+        let bell = Self {
+            epoll,
+            _eventfd: eventfd,
+        };
+        // What was rung before.
+        bell.take()?;
+        Ok(bell)
+    }
+
+    /// Forgets the rings up to now; returns whether there were any. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], which a descriptor that is open does not give.
+    pub fn take(&self) -> Result<bool> {
+        let mut events = Vec::with_capacity(1);
+        let none = Timespec::default();
+        loop {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&none)) {
+                Ok(count) => return Ok(count > 0),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::io(error, "cannot watch an eventfd")),
+            }
+        }
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
+
+    use super::*;
+
+    fn is_ready(bell: &Bell) -> bool {
+        let mut fds = [PollFd::new(bell, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
+    }
+
+    #[test]
+    fn each_bell_hears_each_ring_once() {
+        let eventfd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let ring = || rustix::io::write(&*eventfd, &1u64.to_ne_bytes()).unwrap();
+        ring();
+        let bells = [(); 2].map(|()| Bell::of(Arc::clone(&eventfd)).unwrap());
+        for bell in &bells {
+            assert!(!is_ready(bell) && !bell.take().unwrap(), "it was before");
+        }
+        for _ in 0..3 {
+            ring();
+            ring();
+            for bell in &bells {
+                assert!(is_ready(bell) && is_ready(bell));
+                assert!(bell.take().unwrap());
+                assert!(!is_ready(bell) && !bell.take().unwrap());
+            }
+        }
+    }
+}
