@@ -303,11 +303,11 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 
 .PHONY: check
 check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
-	check-cargo check-crates check-docs
+	check-cargo check-crates check-licences check-docs
 	@echo "All checks passed."
 
 .PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
-	check-cargo check-crates
+	check-cargo check-crates check-licences
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
@@ -395,6 +395,10 @@ check-cargo:
 check-crates:
 	@echo "CHECK   crates: each is packaged, and builds alone"
 	@tools/scripts/check-crates
+
+check-licences:
+	@echo "CHECK   each file has a licence and its text"
+	@tools/scripts/docs/enter reuse lint --quiet || tools/scripts/docs/enter reuse lint
 
 # --- Documentation ---------------------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
 ];
 
 /// The command line, whose help lists the commands in groups.
-fn program() -> clap::Command {
+pub fn program() -> clap::Command {
     let program = Cli::command();
     let mut list = String::new();
     for (title, names) in GROUPS {
@@ -115,7 +115,7 @@ impl Cli {
             Command::Launch(options) => launch::run(options, output),
             Command::Server(options) => server::run(options, output),
             Command::Peers(options) => peers::run(options, output),
-            Command::Completions(options) => completions::run(options, program(), output),
+            Command::Completions(options) => completions::run(options, output),
             Command::Manual(options) => manual::run(options, program(), output),
         }
     }

@@ -14,6 +14,7 @@ use ivshmem::{
 };
 use ivshmem_peer::{JoinError, Peer};
 
+use crate::completion;
 use crate::exit::{failure, Exit};
 use crate::socket;
 
@@ -26,7 +27,7 @@ pub struct DeviceName {
     /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
     ///
     /// By its address, root reaches a device also where the driver is not loaded: slower, and without interrupts.
-    #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV")]
+    #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV", add = completion::devices())]
     device: Option<String>,
 }
 
@@ -40,7 +41,7 @@ pub struct End {
     ///
     /// A path, or NAME for /run/ivshmem/NAME.sock. Without this option and --device, the variable IVSHMEM_SOCKET
     /// counts.
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", add = completion::sockets())]
     join: Option<String>,
 }
 

@@ -9,6 +9,7 @@
 mod claim;
 mod cli;
 mod command;
+mod completion;
 mod end;
 mod exit;
 mod hex;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use cli::Cli;
 
 fn main() -> ExitCode {
+    completion::answer(cli::program);
     let cli = Cli::parse_program();
     match cli.run() {
         Ok(exit) => exit.into(),

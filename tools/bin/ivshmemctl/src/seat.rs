@@ -22,8 +22,8 @@ const RING: u32 = 256 << 10;
 /// Vector that wakes an end; every end that can be rung has it.
 const VECTOR: u32 = 0;
 
-/// How long a seat may take before somebody is told: longer than finding a free one.
-const SOON: Duration = Duration::from_secs(1);
+/// How long a seat may take before somebody is told: longer than one who crashed, or is slow to leave, keeps it.
+const SOON: Duration = Duration::from_secs(4);
 
 /// A place that was taken.
 pub type Seat = Member<Arc<dyn Link>>;

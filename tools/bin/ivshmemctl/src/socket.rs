@@ -12,7 +12,7 @@ use crate::exit::{failure, Exit};
 const VARIABLE: &str = "IVSHMEM_SOCKET";
 
 /// Where the packaged server's unit has its sockets.
-const DIRECTORY: &str = "/run/ivshmem";
+pub const DIRECTORY: &str = "/run/ivshmem";
 
 /// The socket of this name: a path, or `NAME` for `/run/ivshmem/NAME.sock`.
 pub fn path_of(name: &str) -> PathBuf {

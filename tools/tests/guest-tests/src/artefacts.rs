@@ -144,6 +144,17 @@ pub fn enter() -> PathBuf {
     checkout().join("tools/scripts/sandbox/enter")
 }
 
+/// The directory that is the sandbox's `/`.
+pub fn sandbox_root() -> Result<PathBuf, String> {
+    let info = checkout().join("tools/scripts/sandbox/info");
+    let output = Command::new(&info).output();
+    let output = output.map_err(|error| format!("{}: {error}", info.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let root = text.lines().find_map(|l| l.strip_prefix("SANDBOX_ROOT="));
+    root.map(Into::into)
+        .ok_or_else(|| "the sandbox is not prepared: run `make sandbox`".into())
+}
+
 /// A C program for x86 guests, by the name of its source file.
 pub fn program(name: &str, width: Width) -> Result<PathBuf, String> {
     let directory = match width {

@@ -23,6 +23,7 @@ mod guests {
     pub mod load;
     pub mod odd;
     pub mod pair;
+    pub mod python;
     pub mod realtime;
     pub mod registers;
     pub mod samples;

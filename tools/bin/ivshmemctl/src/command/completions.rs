@@ -2,15 +2,16 @@
 
 //! `ivshmemctl completions`: what makes a shell complete the options.
 
-use anyhow::Result;
-use clap::{Args, Command};
+use anyhow::{Context, Result};
+use clap::Args;
 use clap_complete::Shell;
 use serde_json::json;
 
+use crate::completion::script;
 use crate::exit::Exit;
 use crate::output::Output;
 
-/// Print a file that makes a shell complete commands and options
+/// Print a file that makes a shell complete commands, options, devices and sockets
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -21,11 +22,10 @@ pub struct Options {
     shell: Shell,
 }
 
-/// Prints it, for the command line `program`.
-pub fn run(options: &Options, mut program: Command, output: Output) -> Result<Exit> {
-    let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut program, "ivshmemctl", &mut script);
-    let script = String::from_utf8(script)?;
+/// Prints it.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let script = script(&options.shell.to_string(), "ivshmemctl")?;
+    let script = String::from_utf8(script.context("a shell that is not known")?)?;
     let answer = json!({ "shell": options.shell.to_string(), "script": script });
     output.answer(&answer, || script)?;
     Ok(Exit::Success)

@@ -7,6 +7,7 @@ use clap::Args;
 use ivshmem::{Doorbell, Memory};
 use serde_json::json;
 
+use crate::completion;
 use crate::end::join;
 use crate::exit::Exit;
 use crate::output::{size, Output};
@@ -24,6 +25,7 @@ Examples:
   ivshmemctl dump --join /tmp/ivshmem.sock --length 256")]
 pub struct Options {
     /// The server's --socket-path, or NAME for /run/ivshmem/NAME.sock; without it what IVSHMEM_SOCKET says
+    #[arg(add = completion::sockets())]
     socket: Option<String>,
 }
 

@@ -239,7 +239,7 @@ fn text(answer: &Answer) -> String {
     const WIDTH: usize = 40;
 
     let mut text = format!(
-        "{} round trips to peer {}: min {:.1} us, median {:.1} us, 99 % {:.1} us, max {:.1} us\n",
+        "{} round trips to peer {}: min/median/99%/max = {:.1}/{:.1}/{:.1}/{:.1} us\n",
         answer.round_trips,
         answer.peer_id,
         us(answer.min),

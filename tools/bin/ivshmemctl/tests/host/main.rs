@@ -7,7 +7,7 @@ mod launch;
 mod ping;
 mod terminal;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -396,21 +396,27 @@ fn a_copy_without_a_receiver_says_what_to_run() {
 }
 
 #[test]
-fn shells_accept_the_completions() {
-    let output = run(&["completions", "bash"]);
-    let mut shell = Command::new("bash")
-        .args(["-n"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    shell
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(&output.stdout)
-        .unwrap();
-    assert!(shell.wait().unwrap().success());
-    assert!(stdout(&output).contains("monitor"));
+fn bash_completes_commands_and_options() {
+    let complete = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        let script = format!(
+            "source <(ivshmemctl completions bash); COMP_WORDS=({line}); [ -n \"{last}\" ] || COMP_WORDS+=(''); \
+             COMP_CWORD={at}; _clap_complete_ivshmemctl ivshmemctl \"{last}\"; echo \"${{COMPREPLY[@]}}\"",
+            last = words[words.len() - 1],
+            at = words.len() - 1,
+        );
+        let path = std::env::var("PATH").unwrap();
+        let directory = Path::new(PROGRAM).parent().unwrap();
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .env("PATH", format!("{}:{path}", directory.display()))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    assert!(complete("ivshmemctl mo").contains("monitor"));
+    assert!(complete("ivshmemctl ping --se").contains("--serve"));
 }
 
 #[test]
@@ -440,7 +446,7 @@ fn every_command_has_a_manual_page() {
     }
     let shell = answer_of(&run(&["--json", "completions", "bash"]));
     assert!(
-        shell["script"].as_str().unwrap().contains("--serve"),
+        shell["script"].as_str().unwrap().contains("ivshmemctl"),
         "{shell}"
     );
 }

@@ -42,7 +42,7 @@ fn a_peer_that_serves_answers_pings() {
     assert!(begins(0, &format!("peer {other}: seq=1 time=")), "{text}");
     assert!(begins(1, &format!("peer {other}: seq=2 time=")), "{text}");
     assert!(
-        begins(2, &format!("2 round trips to peer {other}: min ")),
+        begins(2, &format!("2 round trips to peer {other}: min/")),
         "{text}"
     );
     // Elsewhere nobody serves.

@@ -343,7 +343,7 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
     for (line, begin) in [
         (0, format!("peer {peer}: seq=1 time=")),
         (2, format!("peer {peer}: seq=3 time=")),
-        (3, format!("3 round trips to peer {peer}: min ")),
+        (3, format!("3 round trips to peer {peer}: min/")),
     ] {
         let found = text.lines().nth(line).unwrap_or_default();
         assert!(found.starts_with(&begin), "{text}");

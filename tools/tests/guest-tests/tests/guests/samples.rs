@@ -11,6 +11,7 @@ use vmbench::build::static_binaries;
 use vmbench::{boot_all, Device, Guest, Region, Status};
 
 use crate::guests::impostor::Impostor;
+use crate::guests::python;
 
 /// The samples in one language.
 #[derive(Clone, Copy)]
@@ -39,6 +40,7 @@ const C: Language = Language {
     directory: "/bin",
     alone: &["acrn_eventfd", "rt_latency"],
     in_pairs: &[
+        "survive",
         "hello_send",
         "hello_receive",
         "pingpong",
@@ -88,6 +90,8 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         let program = artefacts::program(name, Width::Bits64)?;
         builder = builder.file(program, format!("{}/{name}", C.directory));
     }
+    let readme = artefacts::program("hello", Width::Bits64)?;
+    builder = builder.file(readme, "/bin/hello");
     let lab = Lab::new(move || {
         let region = Region::start(SIZE, 8)?;
         let mut guest = builder.clone().device(Device::doorbell(&region));
@@ -107,7 +111,12 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         ("each_way_to_wait_hears_the_other", waits),
         ("word_changes", word),
     ];
-    let cases: [(&str, Case); 9] = [
+    let cases: [(&str, Case); 11] = [
+        ("hello_of_the_readme_is_heard", hello),
+        (
+            "who_survives_removal_goes_on_when_the_device_is_back",
+            survive,
+        ),
         ("event_loop_made_for_acrn_hears_eight_rings", acrn_loop),
         ("letter_is_answered", letter),
         ("round_trips_are_counted", round_trips),
@@ -128,6 +137,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     for (name, case) in cases {
         trials.push(lab.trial(format!("samples::{name}"), case));
     }
+    trials.push(python::trial()?);
     Ok(trials)
 }
 
@@ -270,6 +280,40 @@ fn channel(fleet: &Fleet) -> Result<(), Failed> {
     for wanted in ["slot 1 says: good-morning", "slot 2 says: good-evening"] {
         expect(said.contains(wanted), "not heard", &said)?;
     }
+    Ok(())
+}
+
+fn hello(fleet: &Fleet) -> Result<(), Failed> {
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    let mut waiter = b.command(["hello"]).spawn()?;
+    let said = waiter.wait_for_output("another machine")?;
+    let command = said.split('"').nth(1).unwrap_or_default();
+    expect(command.starts_with("hello "), "no command", &said)?;
+    run(a, command)?;
+    let heard = waiter.wait()?.check()?.stdout_text();
+    expect(
+        heard.contains("vector 0: hello from peer "),
+        "not heard",
+        &heard,
+    )
+}
+
+fn survive(fleet: &Fleet) -> Result<(), Failed> {
+    let b = &fleet.guests[1];
+    let mut survivor = b.command(["survive", "2"]).spawn()?;
+    survivor.wait_for_output("looking at ")?;
+    let driver = "/sys/bus/pci/drivers/ivshmem_rs";
+    let address = b.shell(&format!("basename {driver}/0000:*"))?.check()?;
+    let address = address.stdout_text();
+    for _ in 0..2 {
+        b.shell(&format!("echo {address} >{driver}/unbind"))?
+            .check()?;
+        survivor.wait_for_output("the device is gone")?;
+        b.shell(&format!("echo {address} >{driver}/bind"))?
+            .check()?;
+        survivor.wait_for_output("the device is back, as peer ")?;
+    }
+    survivor.wait()?.check()?;
     Ok(())
 }
 
