@@ -54,11 +54,11 @@ use crate::{
     kapi::{
         barrier::write_barrier,
         cache::Cache,
-        dma_buf::Exports,
         compat::{
             not_supported,
             DevresBar, //
         },
+        dma_buf::Exports,
         trace,
         window::Window, //
     },

@@ -36,11 +36,11 @@ use crate::{
     index::Index,
     kapi::{
         chardev,
-        dma_buf::Exports,
         compat::{
             pci_device_table,
             MatchedInfo, //
         },
+        dma_buf::Exports,
         driver_data::DriverData,
         pci::{
             enable,
