@@ -5,19 +5,15 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{eventfd, EventfdFlags};
 
 use crate::{
-    forward_memory, Access, Bell, Device, Doorbell, Error, Info, Locking, Mapping, Memory, Result,
-    Waiter,
+    forward_memory, poll_word, Access, Bell, Device, Doorbell, Error, Info, Locking, Mapping,
+    Result, Waiter,
 };
-
-/// How often a device without a doorbell looks at the memory.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A guest's end: an open device and its memory, mapped whole.
 ///
@@ -70,20 +66,6 @@ impl Endpoint {
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
     }
-
-    fn poll_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
-        let begin = Instant::now();
-        while self.mapping.load32(offset, Ordering::Relaxed)? == value {
-            // Touching the memory of a device that is gone would kill us; this tells in time, mostly.
-            self.device.info()?;
-            let left = timeout.map_or(POLL_INTERVAL, |limit| limit.saturating_sub(begin.elapsed()));
-            if left.is_zero() {
-                return Ok(false);
-            }
-            std::thread::sleep(left.min(POLL_INTERVAL));
-        }
-        Ok(true)
-    }
 }
 
 impl Doorbell for Endpoint {
@@ -115,7 +97,10 @@ impl Waiter for Endpoint {
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         match self.device.wait_word(offset, value, timeout) {
-            Err(Error::NoDoorbell) => self.poll_word(offset, value, timeout),
+            Err(Error::NoDoorbell) => poll_word(&self.mapping, offset, value, timeout, || {
+                // Touching the memory of a device that is gone would kill us; this tells in time, mostly.
+                self.device.info().map(drop)
+            }),
             other => other,
         }
     }

@@ -50,12 +50,14 @@ mod device;
 mod endpoint;
 mod error;
 mod event_page;
+mod file;
 mod info;
 mod ioctl;
 mod link;
 mod lock;
 mod mapping;
 mod memory;
+mod poll;
 mod sysfs;
 
 #[cfg(feature = "tokio")]
@@ -65,6 +67,7 @@ pub use device::{Device, Mode};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use event_page::EventPage;
+pub use file::SharedFile;
 pub use info::{Cache, Info};
 pub use ivshmem_abi::events::Event;
 pub use ivshmem_abi::ioctl::{Ring, RING_MANY_MAX};
@@ -74,4 +77,5 @@ pub use link::{Doorbell, Link, Waiter};
 pub use lock::{Lock, Locking};
 pub use mapping::{Access, Mapping};
 pub use memory::{AccessError, Memory};
+pub use poll::poll_word;
 pub use sysfs::{Function, Sysfs};
