@@ -5,23 +5,29 @@
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
-use ivshmem::{Endpoint, Link};
+use anyhow::Context;
+use ivshmem::{Endpoint, Link, SharedFile};
 use ivshmem_channel::{Channel, Error, Layout};
 use ivshmem_peer::Peer;
 
 /// A way to the shared memory, in a machine or on the host.
 pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
-/// Opens `path`: a device such as `/dev/ivshmem0` in a machine, or the socket of a server on the host.
+/// Opens `path`: a device such as `/dev/ivshmem0` in a machine, the socket of a server on the host, or a file that is shared
+/// memory.
 ///
 /// # Errors
 ///
-/// Those of [`Endpoint::open`] and [`Peer::join`].
+/// Those of [`Endpoint::open`], [`Peer::join`] and [`SharedFile::open`].
 pub fn open(path: &str) -> anyhow::Result<AnyLink> {
-    let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    Ok(match is_socket {
-        true => Arc::new(Peer::join(path)?),
-        false => Arc::new(Endpoint::open(path)?),
+    let kind = std::fs::metadata(path).with_context(|| format!("cannot open {path}"))?;
+    let kind = kind.file_type();
+    Ok(if kind.is_socket() {
+        Arc::new(Peer::join(path)?)
+    } else if kind.is_file() {
+        Arc::new(SharedFile::open(path)?)
+    } else {
+        Arc::new(Endpoint::open(path)?)
     })
 }
 

@@ -131,3 +131,19 @@ fn all_readers_get_the_news() {
         assert!(reader.succeeds().is_empty());
     }
 }
+
+#[test]
+fn a_file_will_do_where_there_is_no_server() {
+    const RPC: &str = env!("CARGO_BIN_EXE_rpc");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("memory");
+    let file = std::fs::File::create_new(&path).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let mut server = Program::start(RPC, &path, &["serve"]);
+    assert_eq!(server.line(), "serving");
+    let clients = [(); 2].map(|()| Program::start(RPC, &path, &["ask", "100"]));
+    for client in clients {
+        assert_eq!(client.succeeds(), ["100 answers"]);
+    }
+    server.kill();
+}

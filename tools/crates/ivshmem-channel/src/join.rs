@@ -179,8 +179,10 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         let domain = lock.as_ref().map_or(0, Lock::domain);
         // It would have the lock that we got.
         let ended = joined && domain != 0 && domain == words.domain;
-        // Another start of the same machine: it has this peer ID now.
+        // Another start of the same machine: it has this peer ID now. Without vectors it is nobody's number: on
+        // `ivshmem-plain` all have the same.
         let restarted = joined
+            && self.link.vectors() > 0
             && words.peer_id == self.link.peer_id()
             && domain != 0
             && words.domain != 0

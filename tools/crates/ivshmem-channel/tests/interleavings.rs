@@ -201,6 +201,9 @@ impl Memory for Model {
     fn fence(&self) {
         fence(Ordering::SeqCst);
     }
+    fn fence_loads(&self) {
+        fence(Ordering::Acquire);
+    }
 }
 
 /// One end's doorbell: what WAIT_WORD makes of an interrupt. Rung again and again it is rung once.

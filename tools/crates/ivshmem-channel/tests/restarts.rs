@@ -286,6 +286,32 @@ fn what_was_queued_and_what_is_done_is_told_when_an_end_is_dropped() {
     }
 }
 
+/// Another machine on the same memory, where peer IDs are nobody's and all the same: it may only be paused.
+#[test]
+fn who_cannot_be_rung_is_not_taken_for_a_machine_that_was_started_again() {
+    let file = memory();
+    let elsewhere = Host::with_vectors(&file, 0, 0);
+    // Its own kernel has another number for the file.
+    let elsewhere = Arc::new(Host {
+        file: memory(),
+        ..Arc::into_inner(elsewhere).unwrap()
+    });
+    let channel = Channel::create(elsewhere, 0, &layout()).unwrap();
+    let paused = channel.join(0, 0).unwrap();
+    let mut sender = paused.sender(1).unwrap();
+    let longest = sender.longest();
+    let mut writing = sender.reserve(100, SOON).unwrap();
+    let successor = Channel::open(Host::with_vectors(&file, 0, 0), 0).unwrap();
+    let successor = successor.join(0, 0).unwrap();
+    assert!(
+        successor.sender(1).unwrap().longest() < longest,
+        "the place is left out"
+    );
+    writing.write(0, &[0; 100]).unwrap();
+    writing.commit(100).unwrap();
+    assert!(matches!(sender.flush(), Err(Error::Replaced)));
+}
+
 #[test]
 fn nothing_touches_memory_that_was_taken_away() {
     for can_be_cancelled in [false, true] {

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ivshmem::{
-    forward_memory, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Result, Waiter,
-    MAX_PEER, MAX_RING_VECTOR,
+    forward_memory, poll_word, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Result,
+    Waiter, MAX_PEER, MAX_RING_VECTOR,
 };
 use ivshmem_protocol::{Event, PeerId};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
@@ -27,9 +27,6 @@ use crate::JoinError;
 
 /// How long a server may take to greet if nothing else is said.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a peer that has no vectors looks at the memory.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How to join.
 #[derive(Clone, Debug)]
@@ -269,19 +266,6 @@ impl Peer {
         Ok(true)
     }
 
-    /// For who cannot be rung.
-    fn poll_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
-        let begin = Instant::now();
-        while self.mapping.load32(offset, Ordering::Acquire)? == value {
-            let left = timeout.map_or(POLL_INTERVAL, |limit| limit.saturating_sub(begin.elapsed()));
-            if left.is_zero() {
-                return Ok(false);
-            }
-            std::thread::sleep(left.min(POLL_INTERVAL));
-        }
-        Ok(true)
-    }
-
     fn doorbell(&self, peer: u32, vector: u32) -> Option<Eventfd> {
         let vector = usize::try_from(vector).ok()?;
         let state = self.board.lock();
@@ -354,7 +338,7 @@ impl Waiter for Peer {
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         if self.vectors() == 0 {
-            return self.poll_word(offset, value, timeout);
+            return poll_word(&self.mapping, offset, value, timeout, || Ok(()));
         }
         let differs = self.board.wait(timeout, |_| {
             match self.mapping.load32(offset, Ordering::Acquire) {

@@ -53,6 +53,7 @@ mod device;
 mod endpoint;
 mod error;
 mod event_page;
+mod file;
 mod info;
 mod ioctl;
 mod link;
@@ -60,7 +61,10 @@ mod lock;
 mod mapping;
 mod memory;
 mod poll;
+<<<<<<< HEAD
 mod resource;
+=======
+>>>>>>> chan2
 mod sysfs;
 mod vfio;
 
@@ -72,6 +76,7 @@ pub use device::{Device, Mode};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use event_page::EventPage;
+pub use file::SharedFile;
 pub use info::{Cache, Info};
 pub use ivshmem_abi::events::Event;
 pub use ivshmem_abi::ioctl::{Ring, RING_MANY_MAX};
@@ -81,6 +86,10 @@ pub use link::{Doorbell, Link, Waiter};
 pub use lock::{Lock, Locking};
 pub use mapping::{Access, Mapping};
 pub use memory::{AccessError, Memory};
+<<<<<<< HEAD
 pub use resource::ResourceEndpoint;
+=======
+pub use poll::poll_word;
+>>>>>>> chan2
 pub use sysfs::{Function, Sysfs};
 pub use vfio::VfioEndpoint;

@@ -264,6 +264,15 @@ impl Memory for Mapping {
         }
     }
 
+    #[inline]
+    fn fence_loads(&self) {
+        match self.weak {
+            // Loads of memory that is not write-back keep no order, on x86 either.
+            true => full_barrier(),
+            false => fence(Ordering::Acquire),
+        }
+    }
+
     fn can_exchange(&self) -> bool {
         // x86 locks the bus for memory that is not write-back; others have no exclusive access to it.
         !self.weak || cfg!(any(target_arch = "x86_64", target_arch = "x86"))

@@ -137,6 +137,13 @@ pub trait Memory {
         self.fence();
     }
 
+    /// A barrier for loads: those before it, copies included, are made before those after it. Whoever copies something
+    /// and then looks whether it was changed meanwhile needs it in between.
+    #[inline]
+    fn fence_loads(&self) {
+        fence(Ordering::Acquire);
+    }
+
     /// Whether the operations that replace a word work between machines. They do not on memory that is not mapped
     /// write-back, but for x86.
     fn can_exchange(&self) -> bool {
@@ -269,6 +276,10 @@ macro_rules! forward_memory {
             #[inline]
             fn fence_after_exchange(&self) {
                 $memory(self).fence_after_exchange()
+            }
+            #[inline]
+            fn fence_loads(&self) {
+                $memory(self).fence_loads()
             }
             fn can_exchange(&self) -> bool {
                 $memory(self).can_exchange()

@@ -2,7 +2,7 @@
 
 //! The end of a ring that receives.
 
-use std::sync::atomic::{fence, Ordering};
+use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
@@ -207,7 +207,7 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub fn confirm(&self) -> Result<(), Fault> {
         // What was read before comes before the look.
-        fence(Ordering::Acquire);
+        self.memory.fence_loads();
         let head = self.place.word(control::HEAD);
         match self.memory.load64(head, Ordering::Acquire)? == self.released.to_word() {
             true => Ok(()),

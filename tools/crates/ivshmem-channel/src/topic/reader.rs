@@ -129,7 +129,7 @@ impl<M: Memory> Reader<M> {
             into.resize(len as usize, 0);
             self.memory.read(self.topic.bytes(index), into)?;
             // What was read before comes before the look.
-            self.memory.fence();
+            self.memory.fence_loads();
             if self.topic.load(&self.memory, index)? != wanted {
                 return Ok(None);
             }
