@@ -2,10 +2,13 @@
 
 //! The model against QEMU's own devices, access by access.
 //!
-//! `IVSHMEM_DIFFERENTIAL_STEPS` sets the number of steps of each run (default 100,000), and
-//! `IVSHMEM_DIFFERENTIAL_SEED` the seed (default 1).
+//! `IVSHMEM_DIFFERENTIAL_STEPS` sets the number of steps of each run (default 100,000),
+//! `IVSHMEM_DIFFERENTIAL_SEED` the seed (default 1), and `IVSHMEM_DIFFERENTIAL_VECTORS` the vectors (default 8,
+//! at most 128: with more, the BAR of the table is larger than the script has it).
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use ivshmem_model::{flavour, Event, Region};
@@ -14,12 +17,40 @@ use ivshmem_vfio_user::{Backing, Host};
 
 const SIZE: u64 = 1 << 20;
 const SLOT: u8 = 4;
-const VECTORS: u16 = 8;
+
+/// Messages that the server lets be in the socket of a client that has not read them.
+const IN_FLIGHT: u16 = 64;
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().expect(variable),
         Err(_) => default,
+    }
+}
+
+fn vectors() -> u16 {
+    let vectors = number("IVSHMEM_DIFFERENTIAL_VECTORS", 8);
+    assert!(
+        (1..=128).contains(&vectors),
+        "1 to 128 vectors, not {vectors}"
+    );
+    vectors as u16
+}
+
+/// Blocks until a server's only client has acted on all that the server told it.
+fn wait_until_told(server: &vmbench::Region, client: &mut InQemu) {
+    test_limit::wait_until("the server has sent everything", || {
+        // Each turn reads some, so that more can be sent.
+        client.qemu.settle().unwrap();
+        let mut text = String::new();
+        let mut socket = UnixStream::connect(server.status_socket()).unwrap();
+        socket.read_to_string(&mut text).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        report["regions"][0]["peers"][0]["queued"] == 0
+    });
+    // What is left is in the socket, of which each turn of QEMU's main loop takes a message at least.
+    for _ in 0..=IN_FLIGHT {
+        client.qemu.settle().unwrap();
     }
 }
 
@@ -82,21 +113,22 @@ fn plain_equals_the_model() {
 #[test]
 fn doorbell_equals_the_model() {
     // The first client of a server gets the peer ID 0.
-    let server = vmbench::Region::start(SIZE, VECTORS).unwrap();
+    let vectors = vectors();
+    let server = vmbench::Region::start(SIZE, vectors).unwrap();
     let mut qemu = start(&[
         "-chardev".into(),
         format!("socket,id=server,path={}", server.socket().display()),
         "-device".into(),
-        format!("ivshmem-doorbell,chardev=server,vectors={VECTORS},addr={SLOT}"),
+        format!("ivshmem-doorbell,chardev=server,vectors={vectors},addr={SLOT}"),
     ]);
     // The device's own event descriptors come after it is there.
-    qemu.qemu.settle().unwrap();
+    wait_until_told(&server, &mut qemu);
     let limits = Limits {
         bars: [256, 4096, SIZE],
-        vectors: VECTORS,
+        vectors,
         everything: true,
     };
-    let mut model = model(flavour::Qemu::doorbell(VECTORS).unwrap());
+    let mut model = model(flavour::Qemu::doorbell(vectors).unwrap());
     let outcomes = count_outcomes(&mut model);
     compare(qemu, model, limits);
     // The script would prove little if no ring ever arrived.
@@ -117,7 +149,8 @@ fn doorbell_equals_the_model() {
 #[test]
 fn the_model_in_qemu_equals_the_model() {
     let directory = tempfile::tempdir().unwrap();
-    let flavour = flavour::Qemu::doorbell(VECTORS).unwrap();
+    let vectors = vectors();
+    let flavour = flavour::Qemu::doorbell(vectors).unwrap();
     let host = Host::new(Region::new(
         flavour,
         Backing::anonymous("differential", SIZE).unwrap(),
@@ -129,7 +162,7 @@ fn the_model_in_qemu_equals_the_model() {
     let qemu = start(&["-device".into(), device]);
     let limits = Limits {
         bars: [256, 4096, SIZE],
-        vectors: VECTORS,
+        vectors,
         everything: false,
     };
     compare(qemu, model(flavour), limits);

@@ -54,6 +54,8 @@ impl Region {
         command
             .arg("--socket-path")
             .arg(socket_in(directory.path()))
+            .arg("--status-socket")
+            .arg(status_in(directory.path()))
             .args(["--size", &size.to_string()])
             .args(["--vectors", &vectors.to_string()])
             .args(["--ready-fd", &theirs.as_raw_fd().to_string()])
@@ -76,6 +78,11 @@ impl Region {
     /// The server's socket. It is removed when the region is dropped.
     pub fn socket(&self) -> PathBuf {
         socket_in(self.directory.path())
+    }
+
+    /// The server's status socket, where each connection reads a report in JSON.
+    pub fn status_socket(&self) -> PathBuf {
+        status_in(self.directory.path())
     }
 
     /// The number of vectors that the server gives each peer.
@@ -106,6 +113,10 @@ impl Drop for Region {
 
 fn socket_in(directory: &Path) -> PathBuf {
     directory.join("server")
+}
+
+fn status_in(directory: &Path) -> PathBuf {
+    directory.join("status")
 }
 
 /// Reads `pipe` to its end, in a thread: a full pipe would stop the server.
