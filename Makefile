@@ -142,10 +142,10 @@ install-programs: install-server-files install-manuals
 # What a distribution ships beside the server.
 install-server-files:
 	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/server/*.service dist/server/*.socket dist/server/*.timer)
-	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-server@.service
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-*@.service
 	install -D -m 0644 dist/server/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 dist/server/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
-	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml dist/server/ivshmem-server.apparmor
 
 # The programs write their manual pages and completions themselves.
 install-manuals: share = $(prefix)/share
@@ -303,11 +303,11 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 
 .PHONY: check
 check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
-	check-cargo check-docs
+	check-cargo check-crates check-docs
 	@echo "All checks passed."
 
 .PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
-	check-cargo
+	check-cargo check-crates
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
@@ -378,7 +378,7 @@ check-header: sandbox-ready
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
 
 scripts := .ci/run dist/dkms.conf samples/ktap \
-	$(addprefix tools/scripts/,check-circles.test docs/enter kdir-check kdir-check.test rust-kdir) \
+	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,build check guest-check) \
@@ -391,6 +391,10 @@ check-cargo:
 	@echo "CHECK   cargo fmt and clippy"
 	@cd tools && cargo fmt --all --check
 	@cd tools && cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+check-crates:
+	@echo "CHECK   crates: each is packaged, and builds alone"
+	@tools/scripts/check-crates
 
 # --- Documentation ---------------------------------------------------------------------------------------------------
 

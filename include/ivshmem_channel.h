@@ -765,6 +765,169 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
 	return end->met || *value != end->generation;
 }
 
+/* --- The receiver of several senders ---------------------------------------------------------- */
+
+#define IVSHMEM_CHANNEL_SHARED	128u	/* bytes that the lanes of a ring share, before the first lane */
+
+/**
+ * struct ivshmem_channel_multi - the receiving end of a ring with several senders, in private memory
+ * @lanes: one receiver for each sender
+ * @shared: what the lanes share
+ * @count: number of lanes, 1 to 63
+ * @turn: index of the lane whose turn it is
+ * @since: count at which that began
+ * @hot: a bit for each lane that may have messages
+ */
+struct ivshmem_channel_multi {
+	struct ivshmem_channel_end *lanes;
+	unsigned char *shared;
+	uint32_t count, turn, since;
+	uint64_t hot;
+};
+
+/* Looks at all lanes once more: a sender that dies after it has published has not said that it did. */
+static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *multi)
+{
+	multi->hot = ((uint64_t)1 << multi->count) - 1;
+}
+
+/**
+ * ivshmem_channel_multi_receiver - becomes the receiver of several senders
+ * @multi: filled
+ * @lanes: room for @count ends, filled and kept in use
+ * @count: number of lanes: one less than the channel has slots
+ * @block: the ring's block
+ * @size: bytes of data of each lane, from the table of rings, checked by the caller
+ * @generation: the channel's
+ *
+ * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0.
+ *
+ * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
+ */
+static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *multi,
+						 struct ivshmem_channel_end *lanes, uint32_t count, void *block,
+						 uint32_t size, uint32_t generation)
+{
+	unsigned char *at = (unsigned char *)block;
+	uint32_t i;
+	int error;
+
+	memset(multi, 0, sizeof(*multi));
+	multi->lanes = lanes;
+	multi->shared = at;
+	multi->count = count;
+	at += IVSHMEM_CHANNEL_SHARED;
+	for (i = 0; i < count; i++, at += IVSHMEM_CHANNEL_CONTROL + (size_t)size) {
+		error = ivshmem_channel_receiver(&lanes[i], at, size, generation);
+		if (error)
+			return error;
+	}
+	multi->since = lanes[0].next;
+	ivshmem_channel_multi_look(multi);
+	return 0;
+}
+
+/* Looks for a message in lane @lane, which is not hot any more if there is none. */
+static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi *multi, uint32_t lane)
+{
+	struct ivshmem_channel_end *end = &multi->lanes[lane];
+	/* A lane that has failed was reported, and is left out. */
+	int32_t len = end->failed ? IVSHMEM_CHANNEL_EMPTY : ivshmem_channel_peek(end);
+
+	if (len < 0)
+		multi->hot &= ~((uint64_t)1 << lane);
+	return len;
+}
+
+/**
+ * ivshmem_channel_multi_peek - looks for the next message of anybody
+ * @multi: the receiver
+ * @lane: set to the lane that has it
+ *
+ * Returns its length: take it by ivshmem_channel_take() from @multi->lanes[*@lane]. IVSHMEM_CHANNEL_EMPTY if none has
+ * arrived. IVSHMEM_CHANNEL_CORRUPT or _REPLACED, once for each lane, which is left out then: call again for the others.
+ */
+static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *multi, uint32_t *lane)
+{
+	unsigned char *at = multi->shared + IVSHMEM_CHANNEL_READY;
+	struct ivshmem_channel_end *end = &multi->lanes[multi->turn];
+	uint64_t ready;
+	uint32_t i;
+	int32_t len;
+
+	*lane = multi->turn;
+	/* A turn ends when a quarter of the lane was received. */
+	if (multi->hot >> multi->turn & 1 && ivshmem_channel_distance(end, multi->since, end->next) < end->size / 4) {
+		len = ivshmem_channel_multi_peek_at(multi, multi->turn);
+		if (len != IVSHMEM_CHANNEL_EMPTY)
+			return len;
+	}
+	do {
+		ready = ivshmem_channel_load64(at);
+	} while (ready && !ivshmem_channel_swap64(at, ready, 0));
+	if (ready)
+		ivshmem_channel_fence();
+	multi->hot |= ready & (((uint64_t)1 << multi->count) - 1);
+	for (i = 1; i <= multi->count; i++) {
+		*lane = (multi->turn + i) % multi->count;
+		if (!(multi->hot >> *lane & 1))
+			continue;
+		len = ivshmem_channel_multi_peek_at(multi, *lane);
+		if (len == IVSHMEM_CHANNEL_EMPTY)
+			continue;
+		if (len >= 0) {
+			multi->turn = *lane;
+			multi->since = multi->lanes[*lane].next;
+		}
+		return len;
+	}
+	return IVSHMEM_CHANNEL_EMPTY;
+}
+
+/**
+ * ivshmem_channel_multi_receive - takes a message of anybody and releases its room
+ * @multi: the receiver
+ * @buffer: where to copy it
+ * @room: bytes there; a message that is longer stays
+ * @lane: set to the lane of its sender
+ * @ring: set to whether that sender has to be rung
+ *
+ * Returns its length, IVSHMEM_CHANNEL_TOO_LONG, or what ivshmem_channel_multi_peek() does.
+ */
+static inline int32_t ivshmem_channel_multi_receive(struct ivshmem_channel_multi *multi, void *buffer, uint32_t room,
+						    uint32_t *lane, bool *ring)
+{
+	int32_t len = ivshmem_channel_multi_peek(multi, lane);
+
+	*ring = false;
+	return len < 0 ? len : ivshmem_channel_receive(&multi->lanes[*lane], buffer, room, ring);
+}
+
+/**
+ * ivshmem_channel_multi_arm - asks all senders to ring
+ * @multi: the receiver; everything is released
+ * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on
+ *
+ * Returns 1 to sleep while *@word is @value, as the memory has it, or 0 if there is something to receive by now. Sleep no
+ * longer than a heartbeat at a time, and call ivshmem_channel_multi_look() after a sleep that ended for no reason.
+ */
+static inline int ivshmem_channel_multi_arm(struct ivshmem_channel_multi *multi, const void **word, uint32_t *value)
+{
+	unsigned char *doze = multi->shared + IVSHMEM_CHANNEL_DOZE;
+
+	ivshmem_channel_store32(doze, 1);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* A sender whose bit is not seen here finds that we sleep. */
+	if (multi->hot || ivshmem_channel_load64(multi->shared + IVSHMEM_CHANNEL_READY)) {
+		ivshmem_channel_store32(doze, 0);
+		return 0;
+	}
+	*word = doze;
+	*value = 1;
+	return 1;
+}
+
 #ifdef __cplusplus
 }
 #endif

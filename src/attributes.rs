@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What sysfs shows of each device, below its PCI device: `ivshmem/`, `ivshmem_parameters/` and
-//! `ivshmem_statistics/`. `Documentation/sysfs-abi.rst` describes them.
+//! `ivshmem_statistics/`. `Documentation/userspace-api.rst` describes them.
 
 use kernel::{
     fmt,
@@ -23,12 +23,12 @@ use crate::{
 };
 
 attribute_group!(DEVICE: Ivshmem, c"ivshmem", {
-    c"size" => |device| show(device.window().size()),
-    c"peer_id" => |device| show(device.peer_id()),
-    c"vectors" => |device| show(device.vectors()),
-    c"cache" => |device| show(device.window().cache().name()),
-    c"page_order" => |device| show(device.window().page_order()),
-    c"generation" => |device| show(device.events().generation()),
+    c"size" => |running| show(running.device().window().size()),
+    c"peer_id" => |running| show(running.device().peer_id()),
+    c"vectors" => |running| show(running.device().vectors()),
+    c"cache" => |running| show(running.device().window().cache().name()),
+    c"page_order" => |running| show(running.device().window().page_order()),
+    c"generation" => |running| show(running.device().events().generation()),
 });
 
 attribute_group!(PARAMETERS: Ivshmem, c"ivshmem_parameters", {
@@ -39,17 +39,18 @@ attribute_group!(PARAMETERS: Ivshmem, c"ivshmem_parameters", {
 });
 
 attribute_group!(STATISTICS: Ivshmem, c"ivshmem_statistics", {
-    c"interrupts" => |device| interrupts(device),
-    c"doorbells" => |device| show(device.doorbells()),
-    c"wake_ups" => |device| show(device.wake_ups()),
-    c"held_back" => |device| show(device.pauses()),
-    c"eventfds" => |device| show(device.events().eventfds()),
-    c"opens" => |device| show(device.window().opens()),
-    c"mappings" => |device| show(device.window().mappings()),
+    c"interrupts" => |running| interrupts(running.device()),
+    c"doorbells" => |running| show(running.device().doorbells()),
+    c"wake_ups" => |running| show(running.device().wake_ups()),
+    c"held_back" => |running| show(running.device().pauses()),
+    c"eventfds" => |running| show(running.device().events().eventfds()),
+    c"opens" => |running| show(running.device().window().opens()),
+    c"mappings" => |running| show(running.device().window().mappings()),
 });
 
 /// All groups.
-pub(crate) static ALL: Groups<{ GROUPS + 1 }> = Groups::new(&[&DEVICE, &PARAMETERS, &STATISTICS]);
+pub(crate) static ALL: Groups<Ivshmem, { GROUPS + 1 }> =
+    Groups::new(&[&DEVICE, &PARAMETERS, &STATISTICS]);
 
 fn show(value: impl fmt::Display) -> Result<CString> {
     CString::try_from_fmt(fmt!("{}", value))

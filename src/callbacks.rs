@@ -4,8 +4,10 @@
 
 use crate::{
     attributes,
-    device::Device,
-    driver::Ivshmem,
+    driver::{
+        Ivshmem,
+        Running, //
+    },
     kapi::{
         attributes::Groups,
         pci_driver::{
@@ -16,17 +18,17 @@ use crate::{
 };
 
 impl PciDriver for Ivshmem {
-    const GROUPS: &'static Groups<{ GROUPS + 1 }> = &attributes::ALL;
+    const GROUPS: &'static Groups<Self, { GROUPS + 1 }> = &attributes::ALL;
 
-    fn resume(device: &Device) {
-        device.resume();
+    fn resume(running: &Running) {
+        running.device().resume();
     }
 
-    fn reset_prepare(device: &Device) {
-        device.pause();
+    fn reset_prepare(running: &Running) {
+        running.pause();
     }
 
-    fn reset_done(device: &Device) {
-        device.resume();
+    fn reset_done(running: &Running) {
+        running.resume();
     }
 }

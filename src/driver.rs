@@ -80,9 +80,34 @@ pub(crate) struct Data<'bound> {
 
 /// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says
 /// that the end has come comes after the last event. Also where probing fails.
-struct Running {
+pub(crate) struct Running {
     device: Arc<Device>,
     vectors: Option<Vectors>,
+}
+
+impl Running {
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The device is about to be reset, and does not work until [`Running::resume`]. Called under
+    /// the device's lock. May sleep.
+    pub(crate) fn pause(&self) {
+        // While the PCI core restores the vectors, it does not expect that one is enabled.
+        if let Some(vectors) = &self.vectors {
+            vectors.end_pauses();
+        }
+        self.device.pause();
+    }
+
+    /// The device works again after [`Running::pause`].
+    pub(crate) fn resume(&self) {
+        if let Some(vectors) = &self.vectors {
+            vectors.allow_pauses();
+        }
+        self.device.resume();
+    }
 }
 
 impl Drop for Running {
@@ -178,10 +203,10 @@ impl pci::Driver for Ivshmem {
 }
 
 impl DriverData for Ivshmem {
-    type Shared = Device;
+    type Shared = Running;
 
-    fn shared<'a>(data: &'a Data<'_>) -> &'a Device {
-        &data.running.device
+    fn shared<'a>(data: &'a Data<'_>) -> &'a Running {
+        &data.running
     }
 }
 

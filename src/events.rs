@@ -24,10 +24,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        barrier::{
-            smp_mb,
-            Read, //
-        },
+        barrier::smp_mb,
         Arc, //
     }, //
 };
@@ -48,6 +45,7 @@ use crate::{
     },
     kapi::{
         atomic::read_once,
+        barrier::read_barrier,
         eventfd::EventFd,
         fan_in::Sources,
         irq::IrqContext,
@@ -135,8 +133,9 @@ impl Events {
 
     /// Orders what the caller reads from now on after what it has seen of the events: counts, and
     /// the device's end. Pairs with the addition in [`Events::count`]. One for many counts.
+    /// Also for memory that is mapped write-combining, whose reads x86 can do early.
     pub(crate) fn observed() {
-        smp_mb(Read);
+        read_barrier();
     }
 
     /// Counts an interrupt of `vector`; returns the new count, `None` for a vector that cannot

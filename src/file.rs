@@ -106,17 +106,24 @@ impl File {
             .is_pending(self.device.events(), self.subscribed())
     }
 
-    /// Fills `batch` with at most `room` events for `read`: waits for them unless `nonblocking`.
-    /// Process context.
+    /// Fills `batch` with at most `room` events of vectors of `mask` for `read`: waits for them
+    /// unless `nonblocking`. Process context.
     ///
     /// `EAGAIN` if it may not wait, `EOPNOTSUPP` if none can come, `ENODEV` once the device is gone
     /// and none is pending, `ERESTARTSYS` for a signal.
-    pub(crate) fn next_events(&self, room: usize, nonblocking: bool, batch: &mut Batch) -> Result {
+    pub(crate) fn next_events(
+        &self,
+        mask: u64,
+        room: usize,
+        nonblocking: bool,
+        batch: &mut Batch,
+    ) -> Result {
         let events = self.device.events();
         let mut ready = || {
             // In this order: what came before the end is delivered before the end is reported.
             let dead = events.is_dead();
-            if self.cursor.take(events, self.subscribed(), room, batch) {
+            let mask = mask & self.subscribed();
+            if self.cursor.take(events, mask, room, batch) {
                 return Some(Ok(()));
             }
             dead.then_some(Err(ENODEV))

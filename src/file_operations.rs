@@ -53,11 +53,12 @@ impl OpenFile for File {
             return Err(EINVAL);
         }
         let mut batch = Batch::new();
-        let mut total = 0;
-        while room > 0 {
+        // Each vector once, lowest first: one that is rung all the time keeps no other back.
+        let (mut total, mut left) = (0, u64::MAX);
+        while room > 0 && left != 0 {
             // What was delivered is not to be lost: from the second batch on, this neither waits
             // nor fails.
-            match self.next_events(room, nonblocking || total > 0, &mut batch) {
+            match self.next_events(left, room, nonblocking || total > 0, &mut batch) {
                 Ok(()) => {}
                 Err(error) if total == 0 => return Err(error),
                 Err(_) => break,
@@ -77,6 +78,8 @@ impl OpenFile for File {
             if !undelivered.is_empty() || records.len() < Batch::MAX {
                 break;
             }
+            let last = records.last().map_or(u32::MAX, |event| event.vector);
+            left = u64::MAX.checked_shl(last.saturating_add(1)).unwrap_or(0);
         }
         if total == 0 {
             return Err(EFAULT);

@@ -45,6 +45,7 @@ use crate::{
         eventfd::EventFd,
         user,
         wait::{
+            cond_resched,
             ready,
             Timeout, //
         }, //
@@ -161,11 +162,19 @@ fn ring_many(this: &File, file: &fs::File, many: RingMany) -> Result<isize> {
     Ok(count as isize)
 }
 
+/// Most rings between which nobody else gets the CPU.
+const AT_ONCE: usize = 64;
+
 /// Checks all of `rings`, then rings all.
 fn ring_all(this: &File, rings: &[Ring]) -> Result {
     rings.iter().try_for_each(|ring| doorbell(ring).map(drop))?;
-    this.device()
-        .ring(rings.iter().filter_map(|ring| doorbell(ring).ok()))
+    // Each leaves the machine, and the end of the device waits for a part.
+    for part in rings.chunks(AT_ONCE) {
+        this.device()
+            .ring(part.iter().filter_map(|ring| doorbell(ring).ok()))?;
+        cond_resched();
+    }
+    Ok(())
 }
 
 fn subscribe(this: &File, mask: u64) -> Result<isize> {
@@ -214,6 +223,9 @@ fn wait(this: &File, argument: usize) -> Result<isize> {
     let args: Wait = user::read(argument)?;
     this.device().check_can_wait()?;
     if args.flags & !WAIT_WORD != 0 || args.vectors & !this.device().armed() != 0 {
+        return Err(EINVAL);
+    }
+    if args.flags & WAIT_WORD != 0 && !this.device().window().has_word(args.offset) {
         return Err(EINVAL);
     }
     let timeout = match args.timeout_ns {

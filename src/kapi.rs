@@ -45,6 +45,7 @@ pub(crate) mod barrier;
 pub(crate) mod cache;
 pub(crate) mod chardev;
 pub(crate) mod device_memory;
+#[cfg_attr(not(CONFIG_DMA_SHARED_BUFFER), path = "kapi/no_dma_buf.rs")]
 pub(crate) mod dma_buf;
 pub(crate) mod driver_data;
 pub(crate) mod eventfd;

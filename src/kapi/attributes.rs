@@ -8,6 +8,8 @@
 //!
 //! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
+use core::marker::PhantomData;
+
 use kernel::{
     bindings,
     device::{
@@ -53,16 +55,16 @@ impl<T: DriverData> Attribute<T> {
     }
 }
 
-/// A list of `N` attributes, with the null that ends it.
+/// A list of `N` attributes of `T`'s devices, with the null that ends it.
 #[repr(transparent)]
-pub(crate) struct List<const N: usize>([*mut bindings::attribute; N]);
+pub(crate) struct List<T, const N: usize>([*mut bindings::attribute; N], PhantomData<fn(T)>);
 
 // SAFETY: The kernel only reads it.
-unsafe impl<const N: usize> Sync for List<N> {}
+unsafe impl<T, const N: usize> Sync for List<T, N> {}
 
-impl<const N: usize> List<N> {
+impl<T: DriverData, const N: usize> List<T, N> {
     /// The list of `attributes`, which are one fewer than `N`.
-    pub(crate) const fn new<T: DriverData>(attributes: &'static [Attribute<T>]) -> Self {
+    pub(crate) const fn new(attributes: &'static [Attribute<T>]) -> Self {
         assert!(attributes.len() + 1 == N);
         let mut list = [core::ptr::null_mut(); N];
         let mut index = 0;
@@ -70,39 +72,42 @@ impl<const N: usize> List<N> {
             list[index] = (&raw const attributes[index].raw.attr).cast_mut();
             index += 1;
         }
-        Self(list)
+        Self(list, PhantomData)
     }
 }
 
-/// A directory of attributes, or the null that ends a list of groups.
+/// A directory of attributes of `T`'s devices.
 #[repr(transparent)]
-pub(crate) struct Group(bindings::attribute_group);
+pub(crate) struct Group<T>(bindings::attribute_group, PhantomData<fn(T)>);
 
 // SAFETY: The kernel only reads it.
-unsafe impl Sync for Group {}
+unsafe impl<T> Sync for Group<T> {}
 
-impl Group {
+impl<T: DriverData> Group<T> {
     /// The directory `name` below the device's, with the files of `list`.
-    pub(crate) const fn new<const N: usize>(name: &'static CStr, list: &'static List<N>) -> Self {
+    pub(crate) const fn new<const N: usize>(
+        name: &'static CStr,
+        list: &'static List<T, N>,
+    ) -> Self {
         let mut group: bindings::attribute_group = pin_init::zeroed();
         group.name = as_char_ptr_in_const_context(name);
         group.__bindgen_anon_2.attrs = (&raw const list.0).cast_mut().cast();
-        Self(group)
+        Self(group, PhantomData)
     }
 }
 
-/// The groups of a driver, with the null that ends them.
+/// The groups of the driver `T`, with the null that ends them.
 #[repr(transparent)]
-pub(crate) struct Groups<const N: usize>([*const Group; N]);
+pub(crate) struct Groups<T, const N: usize>([*const Group<T>; N]);
 
 // SAFETY: The kernel only reads it.
-unsafe impl<const N: usize> Sync for Groups<N> {}
+unsafe impl<T, const N: usize> Sync for Groups<T, N> {}
 
-impl<const N: usize> Groups<N> {
+impl<T: DriverData, const N: usize> Groups<T, N> {
     /// The list of `groups`, which are one fewer than `N`.
-    pub(crate) const fn new(groups: &[&'static Group]) -> Self {
+    pub(crate) const fn new(groups: &[&'static Group<T>]) -> Self {
         assert!(groups.len() + 1 == N);
-        let mut list: [*const Group; N] = [core::ptr::null(); N];
+        let mut list: [*const Group<T>; N] = [core::ptr::null(); N];
         let mut index = 0;
         while index < groups.len() {
             list[index] = groups[index];
@@ -123,14 +128,14 @@ macro_rules! attribute_group {
     ($group:ident: $driver:ty, $name:expr, {
         $($file:expr => |$it:pat_param| $text:expr),* $(,)?
     }) => {
-        static $group: $crate::kapi::attributes::Group = {
+        static $group: $crate::kapi::attributes::Group<$driver> = {
             use $crate::kapi::attributes::{Attribute, Group, List};
 
             type Shared = <$driver as $crate::kapi::driver_data::DriverData>::Shared;
             const COUNT: usize = [$($file),*].len();
             static ATTRIBUTES: [Attribute<$driver>; COUNT] =
                 [$(Attribute::new($file, |$it: &Shared| $text)),*];
-            static LIST: List<{ COUNT + 1 }> = List::new(&ATTRIBUTES);
+            static LIST: List<$driver, { COUNT + 1 }> = List::new(&ATTRIBUTES);
             Group::new($name, &LIST)
         };
     };

@@ -157,7 +157,6 @@ impl<T: OpenFile> Operations<T> {
         open: Some(Self::open),
         // Nothing is ever kept back from the memory: there is nothing to write.
         fsync: Some(bindings::noop_fsync),
-        splice_read: Some(bindings::copy_splice_read),
         release: Some(Self::release),
         read_iter: Some(Self::read_iter),
         poll: Some(Self::poll),

@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/pgtable.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/wait_bit.h>
 
@@ -20,6 +21,11 @@ enum ivshmem_cache {
 bool ivshmem_guest_is_encrypted(void)
 {
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
+}
+
+void ivshmem_cond_resched(void)
+{
+	cond_resched();
 }
 
 unsigned long ivshmem_array_index_nospec(unsigned long index, unsigned long size)
@@ -62,7 +68,10 @@ void ivshmem_set_cache(struct vm_area_struct *vma, enum ivshmem_cache cache)
 /*
  * vmf_insert_pfn() and vmf_insert_pfn_pmd() would replace the type in vm_page_prot by that of the
  * reservation for the physical range, which the MTRRs of the firmware turn from write-back into
- * uncached. So the entries are made here, as i915 does it (remap_io_mapping()).
+ * uncached. So the entries are made here. i915 has entries of its own type too
+ * (remap_io_mapping()), but a reservation of that type as well; here there is none that says
+ * write-back, as firmware has reserved nothing for what is RAM of the host. See
+ * Documentation/memory.rst for what that means.
  */
 struct pfn_range {
 	struct vm_area_struct *vma;
@@ -85,14 +94,7 @@ static vm_fault_t insert_ptes(struct vm_fault *vmf, unsigned long start, unsigne
 			      unsigned long pfn)
 {
 	struct pfn_range range = { .vma = vmf->vma, .pfn = pfn };
-	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
 
-	/*
-	 * Another thread's fault was faster, with a large page. None comes from now on: only the
-	 * driver makes them, under the lock that its caller holds.
-	 */
-	if (pmd_present(pmd) && pmd_leaf(pmd))
-		return VM_FAULT_NOPAGE;
 	if (apply_to_page_range(vmf->vma->vm_mm, start, end - start, insert_pte, &range))
 		return VM_FAULT_OOM;
 	return VM_FAULT_NOPAGE;
@@ -134,13 +136,20 @@ static vm_fault_t insert_pmds(struct vm_fault *vmf, unsigned long start, unsigne
 	}
 	found = *vmf->pmd;
 	spin_unlock(ptl);
-	/* There may have been small pages before. */
-	return pmd_leaf(found) ? VM_FAULT_NOPAGE : VM_FAULT_FALLBACK;
+	/* There may have been small pages before, or one that cannot be written to. */
+	if (!pmd_leaf(found) || ((vmf->flags & FAULT_FLAG_WRITE) && !pmd_write(found)))
+		return VM_FAULT_FALLBACK;
+	return VM_FAULT_NOPAGE;
 }
 #else
 static vm_fault_t insert_pmds(struct vm_fault *vmf, unsigned long start, unsigned long end,
 			      unsigned long pfn)
 {
+	pmd_t found = pmdp_get_lockless(vmf->pmd);
+
+	/* There may have been small pages before. */
+	if (!pmd_none(found) && !pmd_leaf(found))
+		return VM_FAULT_FALLBACK;
 	pfn += ((vmf->address & PMD_MASK) - start) >> PAGE_SHIFT;
 	return vmf_insert_pfn_pmd(vmf, pfn, vmf->flags & FAULT_FLAG_WRITE);
 }
@@ -153,6 +162,14 @@ static vm_fault_t insert_pmds(struct vm_fault *vmf, unsigned long start, unsigne
 vm_fault_t ivshmem_insert_ptes(struct vm_fault *vmf, unsigned long start, unsigned long end,
 			       unsigned long pfn)
 {
+	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
+
+	/*
+	 * Another thread's fault was faster, with a large page. None comes from now on: only the
+	 * driver makes them, under the lock that its caller holds.
+	 */
+	if (pmd_present(pmd) && pmd_leaf(pmd))
+		return VM_FAULT_NOPAGE;
 	if (WARN_ON_ONCE(!(vmf->vma->vm_flags & VM_PFNMAP) || vma_is_cow_mapping(vmf->vma)))
 		return VM_FAULT_SIGBUS;
 	return insert_ptes(vmf, start, end, pfn);

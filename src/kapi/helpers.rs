@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Declarations of `helpers.c` and `dma_map.c`: macros and inline functions of the kernel's headers.
+//! Declarations of `helpers.c` and `dma_map.c`: macros and inline functions of the kernel's
+//! headers.
 
 use kernel::{
     bindings,
@@ -18,6 +19,9 @@ unsafe extern "C" {
 
     /// `index` if it is below `size`, else 0, also where the CPU speculates. No preconditions.
     pub(super) safe fn ivshmem_array_index_nospec(index: c_ulong, size: c_ulong) -> c_ulong;
+
+    /// May sleep.
+    pub(super) safe fn ivshmem_cond_resched();
 
     /// No preconditions.
     pub(super) safe fn ivshmem_has_cache(cache: c_uint) -> bool;

@@ -26,6 +26,7 @@ use kernel::{
             Acquire,
             Atomic,
             Full,
+            Relaxed,
             Release, //
         },
         Arc, //
@@ -80,7 +81,7 @@ struct Line<H> {
     /// The vector is disabled, and the timer is to enable it. Set by the handler, cleared by the
     /// timer.
     held_back: Atomic<bool>,
-    /// The vector is about to be freed: it is not held back any more.
+    /// The vector is about to be freed, or its device to be reset: it is not held back any more.
     ending: Atomic<bool>,
 }
 
@@ -197,6 +198,19 @@ impl<H: Handler> Vectors<H> {
             )
         })?;
         Ok(line)
+    }
+
+    /// Ends the time for which any of them is held back, and holds none back until
+    /// [`Vectors::allow_pauses`]. May sleep.
+    pub(crate) fn end_pauses(&self) {
+        self.0.lines.iter().for_each(|line| line.end_pause());
+    }
+
+    /// Lets vectors be held back again.
+    pub(crate) fn allow_pauses(&self) {
+        for line in &self.0.lines {
+            line.ending.store(false, Relaxed);
+        }
     }
 
     /// How many there are.

@@ -42,9 +42,9 @@ use super::{
 ///
 /// All methods are called in process context, may sleep, and get what belongs to a bound device:
 /// binding and unbinding wait until they return.
-pub(crate) trait PciDriver: DriverData {
+pub(crate) trait PciDriver: DriverData + Sized {
     /// The attribute groups of each device: `&Groups` of one more than there are.
-    const GROUPS: &'static Groups<{ GROUPS + 1 }>;
+    const GROUPS: &'static Groups<Self, { GROUPS + 1 }>;
 
     /// The machine slept, to memory or to disk, and the device works again: its configuration and
     /// its interrupts are back, programs are still frozen.

@@ -33,6 +33,8 @@ use kernel::{
     types::Opaque, //
 };
 
+use super::helpers;
+
 /// How long to sleep.
 #[derive(Clone, Copy)]
 pub(crate) enum Timeout {
@@ -258,6 +260,12 @@ pub(crate) fn wait_in<R>(
         unsafe { bindings::finish_wait(place.queue.as_raw(), place.entry.get()) };
     }
     result
+}
+
+/// Lets other threads run that wait for the CPU, on kernels that take it away from no system call.
+/// Process context, with no lock held.
+pub(crate) fn cond_resched() {
+    helpers::ivshmem_cond_resched();
 }
 
 /// Gives up the CPU until a wake-up, a signal or the deadline; true if it was the deadline.

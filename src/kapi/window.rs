@@ -5,18 +5,19 @@
 //!
 //! A mapping set up at once in `mmap` could be missed when the memory is taken away: `mmap` calls
 //! the driver before it makes the new area findable for `unmap_mapping_range`. So pages are given
-//! out by faults only. Faults go on side by side; whoever takes the memory away first tells those
-//! that come from then on, waits for those under way, and takes the pages away last.
+//! out by faults only. Those of different processes go on side by side; whoever takes the memory
+//! away first tells those that come from then on, waits for those under way, and takes the pages
+//! away last.
 //!
 //! Lock order, outermost first:
 //!
 //! 1. the lock under which the state of [`Window`] changes
-//! 2. the lock of its list of nodes
+//! 2. the lock of its list of nodes, or one of those under which entries are made
 //! 3. `i_mmap_rwsem`, page table locks
 //!
-//! Faults hold `mmap_lock` or the lock of their area, and of ours only that under which they make
-//! entries, which is inside of those. They wait for a paused
-//! window without any lock, except where the kernel does not let them try again.
+//! Faults hold `mmap_lock` or the lock of their area, and of ours only one under which entries are
+//! made, which is inside of those. They wait for a paused window without any lock, except where the
+//! kernel does not let them try again.
 
 use core::ptr::NonNull;
 
@@ -28,7 +29,6 @@ use kernel::{
         VmaNew, //
     },
     new_mutex,
-    new_srcu,
     page::PAGE_SHIFT,
     prelude::*,
     revocable::Revocable,
@@ -41,8 +41,7 @@ use kernel::{
         rcu::synchronize_rcu,
         Arc,
         ArcBorrow,
-        Mutex,
-        Srcu, //
+        Mutex, //
     }, //
 };
 
@@ -145,6 +144,9 @@ impl Drop for Node {
     }
 }
 
+/// Number of locks under which entries are made: a power of two.
+const LOCKS: usize = 16;
+
 /// Programs get pages.
 const OPEN: u32 = 0;
 
@@ -159,8 +161,8 @@ const CLOSED: u32 = 2;
 /// # Invariants
 ///
 /// `view` is of `memory`, and is revoked before that is dropped. `frames` are those of `memory`;
-/// after `state` has ceased to be [`OPEN`] and a grace period of `faults` no entry for them is
-/// made.
+/// entries for them are made under a lock of `inserting` only, by who finds `state` to be [`OPEN`]
+/// under it.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Window {
     /// The memory until the window is closed. Held by whoever changes the state.
@@ -168,14 +170,12 @@ pub(crate) struct Window {
     memory: Mutex<Option<DeviceMemory>>,
     /// Changed under the lock of `memory`; [`CLOSED`] is also seen under that of `nodes`.
     state: Atomic<u32>,
-    /// A page fault reads the state and puts pages in within a critical section.
+    /// A page fault looks at the state and makes entries under one of these, so that those who
+    /// change the state can wait for it, and that small and large entries do not meet in one place:
+    /// the kernel's walk that makes small ones must not find a large one. Several, by process, for
+    /// page tables are allocated under them: a process that is short of memory holds up few others.
     #[pin]
-    faults: Srcu,
-    /// Held while entries are made, so that small and large ones do not meet in one place: the
-    /// kernel's walk that makes small ones must not find a large one. Only for entries that are not
-    /// there yet, and a fault makes many.
-    #[pin]
-    inserting: Mutex<()>,
+    inserting: [Mutex<()>; LOCKS],
     #[pin]
     nodes: Mutex<KVec<Node>>,
     #[pin]
@@ -199,8 +199,9 @@ impl Window {
             try_pin_init!(Self {
                 memory <- new_mutex!(Some(memory), "ivshmem_window"),
                 state: Atomic::new(OPEN),
-                faults <- new_srcu!("ivshmem_faults"),
-                inserting <- new_mutex!((), "ivshmem_inserting"),
+                inserting <- pin_init::pin_init_array_from_fn(
+                    |_| new_mutex!((), "ivshmem_inserting")
+                ),
                 nodes <- new_mutex!(KVec::new(), "ivshmem_nodes"),
                 view <- Revocable::new(view),
                 frames,
@@ -292,7 +293,7 @@ impl Window {
     }
 
     /// Takes all pages away from all processes, then gives the memory back. Faults that come later,
-    /// and those that wait for a paused window, end in SIGBUS. May sleep, for two grace periods.
+    /// and those that wait for a paused window, end in SIGBUS. May sleep, for a grace period.
     pub(crate) fn close(&self) {
         let mut memory = self.memory.lock();
         let Some(memory) = memory.take() else { return };
@@ -307,7 +308,7 @@ impl Window {
     /// faults wait for that, and [`Window::word`] does not read. When this returns, nobody in this
     /// machine accesses the memory any more.
     ///
-    /// May sleep, for two grace periods. To be called with no lock that a page fault or `open`
+    /// May sleep, for a grace period. To be called with no lock that a page fault or `open`
     /// needs; the device's lock is none of them.
     pub(crate) fn pause(&self) {
         let memory = self.memory.lock();
@@ -335,14 +336,29 @@ impl Window {
         unsafe { helpers::ivshmem_set_state(self.state.as_ptr(), state) };
     }
 
+    /// The lock under which entries for a process are made.
+    fn inserting(&self, mm: *const bindings::mm_struct) -> &Mutex<()> {
+        // GOLDEN_RATIO_64, as in `hash_64()`. CAST: Both are 64 bits wide.
+        let hash = (mm.addr() as u64).wrapping_mul(0x61c8_8646_80b5_83eb);
+        // CAST: The upper bits are as many as a number below `LOCKS` has.
+        &self.inserting[(hash >> (u64::BITS - LOCKS.ilog2())) as usize]
+    }
+
     /// Takes all pages away from all processes; no more come, as the state is not [`OPEN`].
     fn take_away(&self) {
         // For faults that saw the old state.
-        self.faults.synchronize();
+        for lock in &self.inserting {
+            drop(lock.lock());
+        }
         for node in &*self.nodes.lock() {
             // CAST: File offsets are below 2^63.
             node.zap(self.base as i64, self.size() as i64);
         }
+    }
+
+    /// Whether `offset` is that of a 32-bit word of the memory: a multiple of 4 below the size.
+    pub(crate) fn has_word(&self, offset: u64) -> bool {
+        offset % 4 == 0 && offset < self.size()
     }
 
     /// Reads a 32-bit word of the memory; `None` while the window is paused. `ENODEV` once closed,
@@ -417,22 +433,26 @@ impl Pager for Window {
         }
         // SAFETY: The fault is this thread's, in an area that `map` set up to show this memory.
         let Some(entries) = (unsafe { this.frames.entries(vmf, order, offset) }) else {
-            return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+            return match order {
+                // What is no smaller page there cannot be fallen back to.
+                Order::PAGE => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+                _ => bindings::vm_fault_reason_VM_FAULT_FALLBACK,
+            };
         };
-        let faults = this.faults.read_lock();
-        match this.state.load(Acquire) {
+        // SAFETY: A fault holds the lock of its area, which has a process.
+        let mm = unsafe { (*vmf.__bindgen_anon_1.vma).vm_mm };
+        let inserting = this.inserting(mm).lock();
+        match this.state.load(Relaxed) {
             OPEN => {
-                let _inserting = this.inserting.lock();
                 // SAFETY: `map` set the area up as shared, with VM_PFNMAP. Whoever changes the
-                // state waits for the end of this critical section before the pages are taken away,
-                // and gives the memory back after that. The lock keeps other faults of this window
-                // out.
+                // state takes this lock before the pages are taken away, and gives the memory back
+                // after that. It keeps other faults of this process out.
                 return unsafe { entries.insert(vmf) };
             }
             CLOSED => return bindings::vm_fault_reason_VM_FAULT_SIGBUS,
             _ => {}
         }
-        drop(faults);
+        drop(inserting);
         // The area, which owns a reference, can go while this thread waits without the fault's
         // locks.
         let window = Arc::from(this);

@@ -43,6 +43,30 @@ TEST(one_read_brings_a_record_of_each)
 	}
 }
 
+/* Interrupts come while one read() goes on: what has a record is not rung again in it. */
+TEST(one_read_brings_each_once_and_in_order)
+{
+	static struct ivshmem_ring rings[IVSHMEM_RING_MANY_MAX];
+	int fd = dev_open_with(O_RDWR | O_NONBLOCK, ALL);
+	const struct ivshmem_ring_many many = {
+		.rings = (uintptr_t)rings, .count = IVSHMEM_RING_MANY_MAX
+	};
+	struct ivshmem_event events[ALL];
+
+	for (unsigned int i = 0; i < IVSHMEM_RING_MANY_MAX; i++)
+		rings[i] = (struct ivshmem_ring){ .peer = dev_info(fd).peer_id, .vector = i % 16 };
+	for (unsigned int round = 0; round < 10; round++) {
+		ASSERT_EQ(IVSHMEM_RING_MANY_MAX, ioctl(fd, IVSHMEM_RING_MANY, &many));
+		for (unsigned int reads = 0; reads < 100; reads++) {
+			long bytes = read(fd, events, sizeof(events));
+
+			for (unsigned int i = 1; bytes > 0 && i < bytes / sizeof(*events); i++)
+				ASSERT_EQ(1, events[i].vector > events[i - 1].vector);
+		}
+		test_progress();
+	}
+}
+
 TEST(what_does_not_fit_stays_pending)
 {
 	int fd = dev_open_with(O_RDWR | O_NONBLOCK, ALL);

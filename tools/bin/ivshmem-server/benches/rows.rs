@@ -3,7 +3,10 @@
 //!
 //! ```text
 //! cargo bench -p ivshmem-server
+//! cargo bench -p ivshmem-server -- joins
 //! ```
+//!
+//! Without a name all rows are made, else those of `crowds`, `joins` or `kills`.
 //!
 //! `IVSHMEM_KILLS` says how often a server is killed, 200 times if it is not set.
 
@@ -55,24 +58,35 @@ fn row(what: &str, value: &str) {
 
 fn main() {
     raise_descriptor_limit();
-    for (count, vectors) in [(1000, 8), (2000, 8), (250, 64)] {
-        never_readers(count, vectors);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| {
+        let mut names = args.iter().filter(|arg| !arg.starts_with('-')).peekable();
+        names.peek().is_none() || names.any(|arg| arg == name)
+    };
+    if wanted("crowds") {
+        for (count, vectors) in [(1000, 8), (2000, 8), (250, 64)] {
+            never_readers(count, vectors);
+        }
+        honest_among_silent();
     }
-    honest_among_silent();
-    let floor = floor();
-    row(
-        "a message with a descriptor, by sendmsg",
-        &format!("{floor:?}"),
-    );
-    joins(floor, 100, false);
-    joins(floor, 100, true);
-    joins(floor, 1000, false);
-    let kills = std::env::var("IVSHMEM_KILLS").map_or(200, |text| text.parse().unwrap());
-    let (greeted, orphaned) = kill::kills(kills);
-    row(
-        &format!("{kills} kills with a store: clients greeted, closed before a word"),
-        &format!("{greeted}, {orphaned}"),
-    );
+    if wanted("joins") {
+        let floor = floor();
+        row(
+            "a message with a descriptor, by sendmsg",
+            &format!("{floor:?}"),
+        );
+        joins(floor, 100, false);
+        joins(floor, 100, true);
+        joins(floor, 1000, false);
+    }
+    if wanted("kills") {
+        let kills = std::env::var("IVSHMEM_KILLS").map_or(200, |text| text.parse().unwrap());
+        let (greeted, orphaned) = kill::kills(kills);
+        row(
+            &format!("{kills} kills with a store: clients greeted, closed before a word"),
+            &format!("{greeted}, {orphaned}"),
+        );
+    }
 }
 
 /// Clients that connect, never read, and go all at once.

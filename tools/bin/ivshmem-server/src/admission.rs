@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tracing::{debug, warn};
 
 use crate::access::Denial;
-use crate::client::{has_hung_up, limit_in_flight, refuse, Client};
+use crate::client::{has_hung_up, refuse, Client, Loan};
 use crate::counters::Refusals;
 use crate::door::Door;
 use crate::doorbells::Doorbells;
@@ -27,6 +27,8 @@ pub const REFUSALS: &str = "ivshmem_server::refusals";
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error("the region is drained; admit clients again by the control socket")]
+    Drained,
     #[error(transparent)]
     Denied(#[from] Denial),
     #[error(transparent)]
@@ -52,6 +54,7 @@ enum Refusal {
 impl Refusal {
     fn counter<'a>(&self, refusals: &'a mut Refusals) -> &'a mut u64 {
         match self {
+            Self::Drained => &mut refusals.drained,
             Self::Denied(_) => &mut refusals.access,
             Self::Join(_) => &mut refusals.places,
             Self::TooMany { .. } => &mut refusals.user_places,
@@ -121,6 +124,9 @@ fn admit(
     number: ConnectionId,
     socket: OwnedFd,
 ) -> Result<(), (Refusal, OwnedFd)> {
+    if region.drained {
+        return Err((Refusal::Drained, socket));
+    }
     let prepared = region
         .config
         .access
@@ -129,11 +135,11 @@ fn admit(
         .and_then(|credentials| {
             let place = prepare(region, common, door)?;
             check_user(region, credentials.uid)?;
-            limit_in_flight(&socket, common.in_flight).map_err(Refusal::Limit)?;
             watch(common.poller, &socket, number)?;
-            Ok((credentials, place))
+            let lent = common.in_flight.greet(&socket).map_err(Refusal::Limit)?;
+            Ok((credentials, place, lent))
         });
-    let (credentials, place) = match prepared {
+    let (credentials, place, lent) = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return Err((refusal, socket)),
     };
@@ -144,6 +150,7 @@ fn admit(
         door: door.name.clone(),
         credentials,
         read_only: peer.is_some_and(|peer| peer.read_only),
+        loan: if lent { Loan::Greeting } else { Loan::None },
     };
     if let Some(doorbells) = place.doorbells {
         let name = names::doorbells(&region.config.name, place.id);
@@ -159,9 +166,13 @@ fn admit(
     };
     common.keeper.record(|| record);
     let recycling = region.membership.is_recycling();
-    region
-        .enter(number, place.fixed, place.vectors, client)
-        .map_err(|(error, socket)| (error.into(), socket))?;
+    let entered = region.enter(number, place.fixed, place.vectors, client);
+    if let Err((error, socket)) = entered {
+        if lent {
+            common.in_flight.regain();
+        }
+        return Err((error.into(), socket));
+    }
     if region.membership.is_recycling() && !recycling {
         warn!(
             "{}: almost all IDs have been given out: from now on, they are used again and again, \

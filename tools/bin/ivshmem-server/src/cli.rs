@@ -50,6 +50,12 @@ pub struct Cli {
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<PathBuf>,
 
+    /// UNIX socket where the same user and root can have clients dropped and regions drained
+    ///
+    /// `ivshmemctl server` does that.
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
     /// UNIX socket where a successor can take over, with all clients
     #[arg(long, value_name = "PATH")]
     pub hand_over: Option<PathBuf>,
@@ -64,6 +70,15 @@ pub struct Cli {
     /// the number of vectors, and 10 for each region.
     #[arg(long)]
     pub fd_store: bool,
+
+    /// Give up the right to do what the server has no use for, by Landlock and seccomp
+    ///
+    /// From when it is ready, it can write in the directories of its sockets and files only, read in /proc, /etc
+    /// and the directory of --config besides, and make no system calls but its own. New regions of a
+    /// configuration that is read again need their files in those directories. For who runs it without systemd,
+    /// whose unit does the same.
+    #[arg(long)]
+    pub confine: bool,
 
     /// Least important messages to log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_levels())]
@@ -193,8 +208,16 @@ pub struct RegionOptions {
     pub hugepages: Option<HugePages>,
 
     /// Allocate all of the memory at the start; implied by --hugepages
+    ///
+    /// The log says how far it is if that takes long.
     #[arg(long)]
     pub prealloc: bool,
+
+    /// NUMA node that the memory is on, whoever uses it first
+    ///
+    /// For a memfd, shm: and files in a tmpfs or hugetlbfs. Pages that a kept file has already stay where they are.
+    #[arg(long, value_name = "NODE")]
+    pub numa_node: Option<u32>,
 
     /// Leave the file of shm: or path: when the server ends, and use one that is there already
     ///
@@ -267,6 +290,7 @@ impl RegionOptions {
         };
         config.huge_pages = self.hugepages;
         config.prealloc = self.prealloc;
+        config.numa_node = self.numa_node;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors;
         config.max_peers_per_user = self.max_peers_per_user;
@@ -285,8 +309,9 @@ pub fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol-version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "client-descriptors", "config", "daemonize", "fd", "fd-store", "fixed-id", "hand-over",
-            "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "confine", "control-socket", "daemonize", "fd", "fd-store", "fixed-id",
+            "hand-over", "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
+            "numa-node",
             "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
             "socket-mode", "status-socket",
         ],

@@ -6,13 +6,10 @@ use std::os::fd::OwnedFd;
 use ivshmem_protocol::ServerMessage;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{recv, send, sockopt, RecvFlags, SendFlags};
+use rustix::net::{recv, send, RecvFlags, SendFlags};
 
 use crate::poller::Interest;
 use crate::sys::Credentials;
-
-/// What the kernel counts in bytes for a message that is in a socket.
-const MESSAGE_COST: usize = 768;
 
 /// The socket of a connection, and what is known of the other end.
 #[derive(Debug)]
@@ -25,6 +22,18 @@ pub(crate) struct Client {
     pub credentials: Credentials,
     /// Whether it gets the memory without the right to write.
     pub read_only: bool,
+    /// Whether its socket has been lent more room than its share, and for what.
+    pub loan: Loan,
+}
+
+/// Room in a socket beyond the share of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loan {
+    None,
+    /// While it is being greeted.
+    Greeting,
+    /// It has been told all, and may not have read it.
+    Told,
 }
 
 /// How far sending got.
@@ -63,13 +72,6 @@ impl Client {
             }
         }
     }
-}
-
-/// Limits how many messages can be in a socket that the client has not read. What is more waits here,
-/// where it costs nothing.
-pub(crate) fn limit_in_flight(socket: &OwnedFd, messages: usize) -> Result<(), Errno> {
-    // The kernel takes twice as much, for its own data, and no less than it finds sensible.
-    sockopt::set_socket_send_buffer_size(socket, messages * MESSAGE_COST / 2)
 }
 
 /// Tells a client that has not been sent anything that it is not served. The caller closes the

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use rustix::process::{getrlimit, Resource};
 
-use crate::bounds::{self, CLIENT_OWN_DESCRIPTORS, IN_FLIGHT, MAX_VECTORS};
+use crate::bounds::{self, CLIENT_OWN_DESCRIPTORS, MAX_VECTORS};
 use crate::error::BindError;
+use crate::in_flight::InFlight;
 use crate::succession::names;
 use crate::{Access, HugePages, MemorySource, RegionSize};
 
@@ -45,6 +46,8 @@ pub struct Config {
     /// Where the [`Report`](crate::Report) can be read, as one JSON document for each
     /// connection. For the same user only.
     pub status_socket: Option<PathBuf>,
+    /// Where an operator can give commands: the same user, or root.
+    pub control_socket: Option<PathBuf>,
     /// Where a successor can take over, which is a process of the same user.
     pub hand_over: Option<PathBuf>,
 }
@@ -67,8 +70,10 @@ pub struct RegionConfig {
     pub memory: MemorySource,
     /// Size of the pages of a memfd, if not the usual one. Implies `prealloc`.
     pub huge_pages: Option<HugePages>,
-    /// Allocate all of the memory at the start, where the server's NUMA policy has it.
+    /// Allocate all of the memory at the start.
     pub prealloc: bool,
+    /// NUMA node of the memory's pages, if not where each is used first.
+    pub numa_node: Option<u32>,
     /// Do not remove the file of the memory at the end, and use one that is there already if
     /// its size is right.
     pub keep_memory: bool,
@@ -129,20 +134,17 @@ impl Config {
                 .sum::<u64>()
     }
 
-    /// Number of descriptors that clients which do not read can have sent to them at the same time. Each
-    /// has as many as its socket takes, which is limited so that all together can have half of the open
-    /// files that this process can have, and no client less than the kernel allows to limit.
+    /// Number of descriptors that clients which do not read can have sent to them at the same time: three quarters
+    /// of the open files that this process can have, or more if there are so many clients that the least that the
+    /// kernel lets each have is more.
     pub fn descriptors_in_flight(&self) -> u64 {
-        self.in_flight() as u64 * self.places()
+        self.in_flight().most(self.places())
     }
 
-    /// Messages that can be in the socket of a client that has not read them.
-    pub(crate) fn in_flight(&self) -> usize {
+    /// What can be in the sockets of clients.
+    pub(crate) fn in_flight(&self) -> InFlight {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let fair = limit / 2 / self.places().max(1);
-        usize::try_from(fair)
-            .unwrap_or(usize::MAX)
-            .clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end())
+        InFlight::new(limit, self.places())
     }
 
     fn places(&self) -> u64 {
@@ -198,6 +200,7 @@ impl RegionConfig {
             memory: MemorySource::Memfd,
             huge_pages: None,
             prealloc: false,
+            numa_node: None,
             keep_memory: false,
             vectors: DEFAULT_VECTORS,
             max_peers: DEFAULT_MAX_PEERS,

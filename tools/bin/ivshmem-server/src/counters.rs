@@ -18,6 +18,8 @@ pub struct Counters {
     pub refusals: Refusals,
     /// Clients that were dropped because they did what no client may.
     pub expelled: u64,
+    /// Clients that were dropped because the operator wanted it.
+    pub dismissed: u64,
 }
 
 /// How many connections were refused, by reason.
@@ -25,6 +27,8 @@ pub struct Counters {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Refusals {
+    /// The operator lets nobody in.
+    pub drained: u64,
     /// The user is not on the access lists.
     pub access: u64,
     /// All places, or the one of the fixed ID, are taken, or there are no IDs left.

@@ -3,25 +3,15 @@
 
 use std::os::fd::AsFd;
 
-use crate::door::Door;
-use crate::listener::Listener;
+use crate::listeners::Listeners;
 use crate::region::Region;
-use crate::status::StatusSocket;
 use crate::succession::names::{self, Named};
 
 /// All descriptors that the successor of a server needs that has these, but for the journal. Sockets that
 /// the service manager made are not among them, as it passes them on by itself.
-pub(crate) fn all<'fd>(
-    doors: &'fd [Door],
-    status: Option<&'fd StatusSocket>,
-    hand_over: Option<&'fd Listener>,
-    regions: &'fd [Region],
-) -> Vec<Named<'fd>> {
-    let doors = doors.iter().map(|door| (&*door.name, &door.listener));
-    let status = status.map(|status| (names::STATUS_DOOR, &status.listener));
-    let hand_over = hand_over.map(|listener| (names::HAND_OVER_DOOR, listener));
+pub(crate) fn all<'fd>(listeners: &'fd Listeners, regions: &'fd [Region]) -> Vec<Named<'fd>> {
     let mut all = Vec::new();
-    for (door, listener) in doors.chain(status).chain(hand_over) {
+    for (door, listener, _) in listeners.all() {
         // The socket first: a lock without one would keep a successor off its own place.
         if let Some(lock) = listener.lock() {
             all.push((names::listener(door), vec![listener.as_fd()]));

@@ -91,6 +91,15 @@ pub enum BindError {
     /// The size is less than one huge page.
     #[error("a memory of {0} is smaller than one of its huge pages")]
     SmallerThanPage(RegionSize),
+    /// The memory could not be bound to a NUMA node.
+    #[error(
+        "cannot have the memory on NUMA node {0}; those that have memory are in \
+        /sys/devices/system/node/has_memory"
+    )]
+    NumaNode(u32, #[source] io::Error),
+    /// The file of the memory is on a disk.
+    #[error("numa-node needs a memfd, or a file in a tmpfs or hugetlbfs")]
+    NumaNodeOfFile,
     /// The memory could not be allocated.
     #[error("cannot allocate {0} {1}")]
     NoMemory(RegionSize, &'static str, #[source] io::Error),

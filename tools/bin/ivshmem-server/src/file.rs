@@ -15,6 +15,7 @@ use crate::cli::parse_mode;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     status_socket: Option<PathBuf>,
+    control_socket: Option<PathBuf>,
     hand_over: Option<PathBuf>,
     #[serde(default)]
     region: Vec<Region>,
@@ -35,6 +36,7 @@ struct Region {
     hugepages: Option<String>,
     #[serde(default)]
     prealloc: bool,
+    numa_node: Option<u32>,
     #[serde(default)]
     keep_memory: bool,
     socket_mode: Option<String>,
@@ -83,6 +85,7 @@ fn parse(text: &str) -> anyhow::Result<Config> {
     });
     let mut config = Config::new(regions.collect::<anyhow::Result<_>>()?);
     config.status_socket = file.status_socket;
+    config.control_socket = file.control_socket;
     config.hand_over = file.hand_over;
     Ok(config)
 }
@@ -100,6 +103,7 @@ impl Region {
             config.huge_pages = Some(pages);
         }
         config.prealloc = self.prealloc;
+        config.numa_node = self.numa_node;
         config.keep_memory = self.keep_memory;
         config.vectors = self.vectors.unwrap_or(config.vectors);
         config.max_peers_per_user = self.max_peers_per_user;
@@ -165,6 +169,7 @@ mod tests {
         let config = parse(
             r#"
             status-socket = "/run/status"
+            control-socket = "/run/control"
             hand-over = "/run/hand-over"
             [[region]]
             name = "frames"
@@ -177,6 +182,7 @@ mod tests {
             client-descriptors = 2000
             memory = "shm:frames"
             prealloc = true
+            numa-node = 3
             keep-memory = true
             socket-mode = "0660"
             socket-group = "root"
@@ -195,6 +201,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.status_socket, Some("/run/status".into()));
+        assert_eq!(config.control_socket, Some("/run/control".into()));
         assert_eq!(config.hand_over, Some("/run/hand-over".into()));
         let [frames, huge] = &config.regions[..] else {
             panic!("{config:?}");
@@ -205,6 +212,7 @@ mod tests {
         assert_eq!((frames.join_rate, frames.client_descriptors), (7, 2000));
         assert_eq!(frames.memory.to_string(), "shm:frames");
         assert!(frames.prealloc && frames.keep_memory);
+        assert_eq!(frames.numa_node, Some(3));
         assert_eq!(frames.access.socket_mode, 0o660);
         assert_eq!(frames.access.socket_group, Some(0));
         assert!(frames.access.uids.iter().eq(&[0, 7]));

@@ -2,6 +2,7 @@
 //! The `ivshmem-server` program: command line, log, signals and limits around the library.
 
 mod cli;
+mod confine;
 mod daemon;
 mod file;
 mod limits;
@@ -91,6 +92,7 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
     let config = configuration(cli)?;
     limits::raise_descriptor_limit(config.descriptors());
     limits::check_in_flight(config.descriptors_in_flight());
+    let places = confine::places(&config, cli);
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
     if let Some(manager) = manager.as_ref().filter(|_| cli.fd_store) {
         limits::check_store(manager.room(), config.descriptors());
@@ -124,6 +126,9 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
             .finish(&mut server)
             .context("the server before this one does not let go")?;
     }
+    if cli.confine {
+        confine::confine(&places).context("--confine")?;
+    }
     if let Some(ready) = ready {
         ready
             .notify()
@@ -154,6 +159,7 @@ fn configuration(cli: &Cli) -> anyhow::Result<Config> {
         None => cli.config(),
     };
     config.status_socket = cli.status_socket.clone().or(config.status_socket);
+    config.control_socket = cli.control_socket.clone().or(config.control_socket);
     config.hand_over = cli.hand_over.clone().or(config.hand_over);
     Ok(config)
 }

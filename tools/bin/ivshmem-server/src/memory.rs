@@ -5,13 +5,14 @@ use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{self, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use tracing::warn;
 
 use crate::error::{system, BindError};
 use crate::identity::is_at;
+use crate::pages;
 use crate::source::MemorySource;
 use crate::RegionConfig;
 
@@ -44,15 +45,10 @@ impl Memory {
             None => memfd(config)?,
             Some(path) => file(&path, config)?,
         };
+        pages::place(memory.as_fd(), config)?;
         // Without pages of its own, hugetlb memory kills whoever touches it when there are none.
         if config.prealloc || config.huge_pages.is_some() {
-            let hint = match (config.huge_pages, config.memory == MemorySource::Memfd) {
-                (Some(_), _) => "of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages",
-                (None, true) => "of memory, see MemAvailable in /proc/meminfo",
-                (None, false) => "in the file system, see `df`",
-            };
-            fs::fallocate(&memory.fd, FallocateFlags::empty(), 0, config.size.bytes())
-                .map_err(|errno| BindError::NoMemory(config.size, hint, errno.into()))?;
+            pages::allocate(&memory, config)?;
         } else if let Some(room) = memory.room() {
             if room < config.size.bytes() {
                 warn!(

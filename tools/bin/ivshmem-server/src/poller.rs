@@ -27,6 +27,9 @@ pub(crate) enum Token {
     StatusReader(u64),
     HandOverDoor,
     Reload,
+    ControlDoor,
+    /// A connection by which a command comes, by its number.
+    Operator(u64),
 }
 
 /// Bits below the kind of a token. Connections are not that many in the life of a machine.
@@ -43,6 +46,8 @@ impl Token {
             Self::StatusReader(number) => (5, number),
             Self::HandOverDoor => (6, 0),
             Self::Reload => (7, 0),
+            Self::ControlDoor => (8, 0),
+            Self::Operator(number) => (9, number),
         };
         EventData::new_u64((kind << KIND_SHIFT) | number)
     }
@@ -58,7 +63,9 @@ impl Token {
             4 => Self::StatusDoor,
             5 => Self::StatusReader(number),
             6 => Self::HandOverDoor,
-            _ => Self::Reload,
+            7 => Self::Reload,
+            8 => Self::ControlDoor,
+            _ => Self::Operator(number),
         }
     }
 }
@@ -162,6 +169,8 @@ mod tests {
             Token::StatusReader(5),
             Token::HandOverDoor,
             Token::Reload,
+            Token::ControlDoor,
+            Token::Operator(7),
         ] {
             assert_eq!(Token::from_data(token.to_data()), token);
         }

@@ -12,9 +12,10 @@ use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
 use crate::bounds::JOIN_BURST;
-use crate::client::{Client, Progress, Received};
+use crate::client::{Client, Loan, Progress, Received};
 use crate::counters::Counters;
 use crate::doorbells::Doorbells;
+use crate::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::rate::Bucket;
@@ -29,8 +30,7 @@ use crate::{BindError, RegionConfig};
 pub(crate) struct Common<'server> {
     pub poller: &'server Poller,
     pub keeper: &'server mut Keeper,
-    /// Messages that can be in the socket of a client that has not read them.
-    pub in_flight: usize,
+    pub in_flight: &'server mut InFlight,
 }
 
 /// One shared memory and the clients that share it.
@@ -55,6 +55,8 @@ pub(crate) struct Region {
     starved: BTreeSet<ConnectionId>,
     /// Whether it was said that there are such.
     complained: bool,
+    /// Whether nobody else is let in, as the operator wants.
+    pub(crate) drained: bool,
     /// How many joins each user has left, of those who do not have all.
     joins: BTreeMap<u32, Bucket>,
 }
@@ -78,6 +80,7 @@ impl Region {
             dirty: BTreeSet::new(),
             starved: BTreeSet::new(),
             complained: false,
+            drained: false,
             joins: BTreeMap::new(),
         })
     }
@@ -135,6 +138,7 @@ impl Region {
             interest,
             credentials: sys::credentials(socket.as_fd()).unwrap_or(Credentials::UNKNOWN),
             read_only: peer.is_some_and(|peer| peer.read_only),
+            loan: Loan::None,
             door,
             socket,
         };
@@ -156,6 +160,7 @@ impl Region {
             match client.receive() {
                 Received::Nothing => {}
                 Received::Bytes => {
+                    self.counters.expelled += 1;
                     self.expel(common, number, "it sent something, which no client may");
                 }
                 Received::End => self.remove(common, number, "it closed the connection"),
@@ -218,6 +223,7 @@ impl Region {
         let numbers = |(id, doorbells): (&PeerId, &Doorbells)| Ok((*id, doorbells.numbers()?));
         Ok(RegionState {
             vectors: self.vectors,
+            drained: self.drained,
             membership: Cow::Borrowed(&self.membership),
             doorbells: self
                 .doorbells
@@ -234,15 +240,35 @@ impl Region {
         if let Some(client) = self.clients.remove(&number) {
             let name = names::connection(number, &client.door);
             common.keeper.drop_kept(&name);
+            if client.loan != Loan::None {
+                common.in_flight.regain();
+            }
         }
         for set in [&mut self.idle, &mut self.dirty, &mut self.starved] {
             set.remove(&number);
         }
     }
 
+    /// Lets nobody else in, or ends that.
+    pub(crate) fn set_drained(&mut self, common: &mut Common<'_>, drained: bool) {
+        self.drained = drained;
+        let region = self.config.name.clone();
+        common.keeper.record(|| Record::Drained { region, drained });
+    }
+
+    /// Drops the client that has an ID, as the operator wants. Returns whether there is one.
+    pub(crate) fn dismiss(&mut self, common: &mut Common<'_>, id: PeerId) -> bool {
+        let member = self.membership.contains(id);
+        let found = self.membership.connection_of(id).filter(|_| member);
+        if let Some(number) = found {
+            self.counters.dismissed += 1;
+            self.expel(common, number, "the operator dropped it");
+        }
+        found.is_some()
+    }
+
     /// Drops a client as soon as it has its handshake; before that, QEMU could not cope.
     fn expel(&mut self, common: &mut Common<'_>, number: ConnectionId, reason: &str) {
-        self.counters.expelled += 1;
         common.keeper.record(|| Record::Expelled { number });
         self.leave(common, number, reason, Membership::expel);
         // It may have its handshake already.
@@ -273,8 +299,11 @@ impl Region {
     }
 
     fn flush(&mut self, common: &mut Common<'_>, number: ConnectionId) {
-        if !self.clients.contains_key(&number) {
+        let Some(client) = self.clients.get_mut(&number) else {
             return;
+        };
+        if client.loan == Loan::Told && common.in_flight.take_back(&client.socket) {
+            client.loan = Loan::None;
         }
         let progress = self.send(common, number);
         let leaving = self.membership.is_leaving(number);
@@ -285,7 +314,13 @@ impl Region {
                 self.starved.insert(number);
                 self.complain(errno);
             }
-            Progress::Done => drop(self.idle.insert(number)),
+            Progress::Done => {
+                self.idle.insert(number);
+                let client = self.clients.get_mut(&number);
+                if let Some(client) = client.filter(|client| client.loan == Loan::Greeting) {
+                    client.loan = Loan::Told;
+                }
+            }
             Progress::Blocked => {}
         }
         let interest = Interest {
@@ -338,11 +373,13 @@ impl Region {
         let mut messages = Vec::with_capacity(AT_ONCE);
         loop {
             messages.clear();
+            let mut all = true;
             for message in self.membership.next_messages(number, AT_ONCE) {
                 match descriptor(message, &self.memory, &self.doorbells, client.read_only) {
                     Ok(fd) => messages.push((message.to_bytes(), fd)),
                     Err(errno) if !messages.is_empty() => {
                         debug!("{errno} at a later message");
+                        all = false;
                         break;
                     }
                     Err(Errno::NOENT) => return Progress::Broken(Errno::NOENT),
@@ -353,7 +390,17 @@ impl Region {
                 return Progress::Done;
             }
             match common.keeper.send(client.socket.as_fd(), number, &messages) {
-                Ok(sent) => self.membership.advance(number, sent),
+                Ok(sent) => {
+                    self.membership.advance(number, sent);
+                    // If it is for another reason than want of room, that is seen the next time.
+                    if sent < messages.len() {
+                        return Progress::Blocked;
+                    }
+                    // There were no more to be taken.
+                    if all && sent < AT_ONCE {
+                        return Progress::Done;
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Progress::Blocked,
                 Err(errno @ (Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM)) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! What a running server takes over from a configuration that has changed.
 
+use anyhow::Error;
 use tracing::{error, info, warn};
 
 use crate::door::{self, Door};
@@ -35,7 +36,7 @@ pub(crate) fn apply(
                 "{}: new, size {}, {} vectors",
                 new.name, new.size, new.vectors
             ),
-            Err(why) => error!("cannot add region {}: {why}", new.name),
+            Err(why) => error!("cannot add region {}: {:#}", new.name, Error::new(why)),
         }
     }
     regions.len() > before

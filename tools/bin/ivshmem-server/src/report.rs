@@ -53,6 +53,8 @@ pub struct RegionReport {
     pub max_peers: u32,
     /// What happened since the server started.
     pub counters: Counters,
+    /// Whether nobody else is let in, as the operator wants.
+    pub drained: bool,
     /// Clients to which sending fails at the moment, as the system lacks something.
     pub starved: usize,
     /// Clients that are connected, by ID.
@@ -108,6 +110,7 @@ impl RegionReport {
             vectors: config.vectors,
             max_peers: config.max_peers,
             counters: region.counters,
+            drained: region.drained,
             starved: region.starved(),
             peers: peers.collect(),
         }
@@ -147,6 +150,9 @@ impl fmt::Display for RegionReport {
             self.counters.refused,
             self.counters.expelled
         )?;
+        if self.drained {
+            writeln!(f, "  drained: nobody else is let in")?;
+        }
         for peer in &self.peers {
             let fixed = if peer.fixed { " (fixed)" } else { "" };
             let rights = if peer.read_only { ", reads only" } else { "" };

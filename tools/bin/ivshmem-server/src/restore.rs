@@ -28,12 +28,12 @@ pub(crate) fn restore(
         None if left.is_some() => return Err(lost(config, "the memory is missing")),
         None => Memory::create(config)?,
     };
-    let (mut membership, order) = match left {
+    let (mut membership, order, drained) = match left {
         Some(left) => {
             check_vectors(config, left.vectors.get())?;
-            (left.membership.into_owned(), left.doorbells)
+            (left.membership.into_owned(), left.doorbells, left.drained)
         }
-        None => (Membership::new(0), BTreeMap::new()),
+        None => (Membership::new(0), BTreeMap::new(), false),
     };
     membership.set_limit(config.max_peers as usize);
     for peer in &config.peers {
@@ -42,6 +42,7 @@ pub(crate) fn restore(
             .map_err(|error| BindError::FixedId(config.name.clone(), error))?;
     }
     let mut region = Region::new(config.clone(), memory, membership)?;
+    region.drained = drained;
     for (id, order) in order {
         // The records do not say when eventfds are done with, as the membership does.
         if !region.membership.contains(id) && !region.membership.is_lasting(id) {

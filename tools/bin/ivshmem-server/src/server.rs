@@ -14,18 +14,18 @@ use tracing::{error, info, warn};
 
 use crate::admission;
 use crate::client::refuse;
+use crate::control;
 use crate::descriptors;
-use crate::door::Door;
+use crate::in_flight::InFlight;
 use crate::listener::Listener;
+use crate::listeners::Listeners;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::region::{Common, Region};
 use crate::reload;
 use crate::report::{RegionReport, Report};
-use crate::status::StatusSocket;
 use crate::succession::hand_over;
 use crate::succession::journal::Journal;
 use crate::succession::keeper::Keeper;
-use crate::succession::names::Named;
 use crate::succession::state::State;
 use crate::trigger::{self, Trigger};
 use crate::Config;
@@ -41,7 +41,7 @@ const ACCEPT_BATCH: usize = 64;
 #[derive(Debug)]
 pub struct Server {
     pub(crate) poller: Poller,
-    pub(crate) doors: Vec<Door>,
+    pub(crate) listeners: Listeners,
     /// Whether the listening sockets are not waited for, as accepting failed.
     pub(crate) paused: bool,
     /// Why it failed, as was said in the log.
@@ -59,12 +59,9 @@ pub struct Server {
     pub(crate) changed: OwnedFd,
     pub(crate) source: Source,
     pub(crate) regions: Vec<Region>,
-    pub(crate) status: Option<StatusSocket>,
-    pub(crate) hand_over: Option<Listener>,
     pub(crate) keeper: Keeper,
     pub(crate) next_connection: u64,
-    /// Messages that can be in the socket of a client that has not read them.
-    pub(crate) in_flight: usize,
+    pub(crate) in_flight: InFlight,
 }
 
 /// How the configuration is read again, if it can be.
@@ -109,7 +106,7 @@ impl Server {
 
     /// How the server stands.
     pub fn report(&self) -> Report {
-        report(&self.regions, &self.keeper, self.in_flight)
+        report(&self.regions, &self.keeper, self.in_flight.share())
     }
 
     /// Serves clients until it is told to stop, or a successor has taken over. Then removes the
@@ -170,44 +167,45 @@ impl Server {
     }
 
     fn handle(&mut self, ready: &[Ready]) {
-        let mut common = Common {
-            poller: &self.poller,
-            keeper: &mut self.keeper,
-            in_flight: self.in_flight,
-        };
+        let (regions, mut common) = self.split();
         // Those who leave first: they make room for those who come.
         for event in ready {
-            match event.token {
-                Token::Client(number) => {
-                    for region in &mut self.regions {
-                        region.handle(&mut common, number, *event);
-                    }
+            if let Token::Client(number) = event.token {
+                for region in &mut *regions {
+                    region.handle(&mut common, number, *event);
                 }
-                Token::StatusReader(number) => {
-                    if let Some(status) = &mut self.status {
-                        status.go_on(number);
-                    }
-                }
-                _ => {}
             }
         }
         for event in ready {
             match event.token {
                 Token::Door(index) => self.accept(index),
                 Token::StatusDoor => self.accept_readers(),
+                Token::StatusReader(number) => {
+                    if let Some(status) = &mut self.listeners.status {
+                        status.go_on(number);
+                    }
+                }
+                Token::ControlDoor => self.accept_operators(),
+                Token::Operator(number) => self.obey(number),
                 _ => {}
             }
         }
     }
 
-    /// Sends all that can be sent.
-    pub(crate) fn settle(&mut self) {
-        let mut common = Common {
+    /// The regions, and what they use.
+    pub(crate) fn split(&mut self) -> (&mut [Region], Common<'_>) {
+        let common = Common {
             poller: &self.poller,
             keeper: &mut self.keeper,
-            in_flight: self.in_flight,
+            in_flight: &mut self.in_flight,
         };
-        for region in &mut self.regions {
+        (&mut self.regions, common)
+    }
+
+    /// Sends all that can be sent.
+    pub(crate) fn settle(&mut self) {
+        let (regions, mut common) = self.split();
+        for region in regions {
             region.settle(&mut common);
         }
         let connections = self.regions.iter().map(|region| region.clients.len());
@@ -227,7 +225,14 @@ impl Server {
         });
         match config {
             Err(why) => return error!("the configuration stays as it is: {why}"),
-            Ok(new) if reload::apply(&new, &mut self.regions, &mut self.doors, &self.poller) => {
+            Ok(new)
+                if reload::apply(
+                    &new,
+                    &mut self.regions,
+                    &mut self.listeners.doors,
+                    &self.poller,
+                ) =>
+            {
                 // In this order: a successor must not hear of a region whose memory it has not got.
                 self.keep_all();
                 self.renew();
@@ -247,7 +252,7 @@ impl Server {
 
     fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPT_BATCH {
-            match self.doors[index].listener.accept() {
+            match self.listeners.doors[index].listener.accept() {
                 Ok(Some(socket)) => {
                     self.complaint = None;
                     self.receive(index, socket);
@@ -267,12 +272,12 @@ impl Server {
     pub(crate) fn receive(&mut self, index: usize, socket: OwnedFd) {
         let number = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        let door = &self.doors[index];
+        let door = &self.listeners.doors[index];
         let region = &mut self.regions[door.region];
         let mut common = Common {
             poller: &self.poller,
             keeper: &mut self.keeper,
-            in_flight: self.in_flight,
+            in_flight: &mut self.in_flight,
         };
         admission::receive(region, &mut common, door, number, socket);
     }
@@ -281,7 +286,7 @@ impl Server {
     /// which accepting does not tell when there is no descriptor.
     fn refuse_by_reserve(&mut self, index: usize) -> Result<bool, Errno> {
         self.reserve = None;
-        let door = &self.doors[index];
+        let door = &self.listeners.doors[index];
         let accepted = door.listener.accept();
         if let Ok(Some(socket)) = &accepted {
             warn!(target: admission::REFUSALS, "refusing a client: too many open files; raise the limit (ulimit -Hn)");
@@ -297,11 +302,29 @@ impl Server {
     }
 
     fn accept_readers(&mut self) {
-        if let Some(status) = &mut self.status {
-            let report = || report(&self.regions, &self.keeper, self.in_flight);
+        if let Some(status) = &mut self.listeners.status {
+            let report = || report(&self.regions, &self.keeper, self.in_flight.share());
             if let Err(errno) = status.accept(&self.poller, report) {
                 self.pause_accepting(errno);
             }
+        }
+    }
+
+    fn accept_operators(&mut self) {
+        if let Some(control) = &mut self.listeners.control {
+            if let Err(errno) = control.accept(&self.poller) {
+                self.pause_accepting(errno);
+            }
+        }
+    }
+
+    /// Does what an operator wants, if all of a command is there.
+    fn obey(&mut self, number: u64) {
+        let control = self.listeners.control.as_mut();
+        if let Some((socket, command)) = control.and_then(|control| control.read(number)) {
+            let (regions, mut common) = self.split();
+            let result = command.and_then(|command| control::obey(command, regions, &mut common));
+            control::answer(&socket, result);
         }
     }
 
@@ -311,35 +334,25 @@ impl Server {
             warn!("cannot accept clients, trying again: {errno}");
         }
         // If this fails, a socket stays ready, and the server busy until accepting works.
-        self.paused = self.watch_listeners(Interest::NONE).is_ok();
+        self.paused = self
+            .listeners
+            .wait_for(&self.poller, Interest::NONE)
+            .is_ok();
     }
 
     fn resume_accepting(&mut self) {
         if self.paused {
             self.reserve = self.reserve.take().or_else(|| spare_descriptor().ok());
-            self.paused = self.watch_listeners(Interest::READ).is_err();
+            self.paused = self
+                .listeners
+                .wait_for(&self.poller, Interest::READ)
+                .is_err();
         }
-    }
-
-    fn watch_listeners(&self, interest: Interest) -> Result<(), Errno> {
-        self.listeners()
-            .try_for_each(|(listener, token)| self.poller.modify(listener, token, interest))
-    }
-
-    /// All listening sockets.
-    pub(crate) fn listeners(&self) -> impl Iterator<Item = (&Listener, Token)> {
-        let doors = self.doors.iter().enumerate();
-        let doors = doors.map(|(index, door)| (&door.listener, Token::Door(index)));
-        let status = self.status.iter();
-        let status = status.map(|status| (&status.listener, Token::StatusDoor));
-        let hand_over = self.hand_over.iter();
-        let hand_over = hand_over.map(|listener| (listener, Token::HandOverDoor));
-        doors.chain(status).chain(hand_over)
     }
 
     /// Gives everything to a successor, if one asks for it. Returns whether it has it.
     fn hand_over(&mut self) -> bool {
-        let Some(listener) = &self.hand_over else {
+        let Some(listener) = &self.listeners.hand_over else {
             return false;
         };
         let socket = match listener.accept() {
@@ -357,48 +370,32 @@ impl Server {
                 self.next_connection,
                 journal.batch(),
             )?)?;
-            Ok((journal, self.descriptors()))
+            Ok((journal, descriptors::all(&self.listeners, &self.regions)))
         });
         given
             .inspect_err(|error| warn!("a successor did not take over: {error}"))
             .is_ok()
     }
 
-    /// All descriptors that a successor needs, but for the journal.
-    fn descriptors(&self) -> Vec<Named<'_>> {
-        descriptors::all(
-            &self.doors,
-            self.status.as_ref(),
-            self.hand_over.as_ref(),
-            &self.regions,
-        )
-    }
-
     /// Has the service manager keep, if it keeps anything, all that a successor needs, and nothing else.
     pub(crate) fn keep_all(&mut self) {
-        let (status, hand_over) = (self.status.as_ref(), self.hand_over.as_ref());
-        let all = descriptors::all(&self.doors, status, hand_over, &self.regions);
+        let all = descriptors::all(&self.listeners, &self.regions);
         self.keeper.keep_only(&all);
     }
 
     fn shut_down(&mut self) {
-        self.doors
-            .iter_mut()
-            .for_each(|door| door.listener.withdraw());
+        let doors = &mut self.listeners.doors;
+        doors.iter_mut().for_each(|door| door.listener.withdraw());
         self.reserve = None;
         // A client that has connected waits for an answer, and its QEMU would not cope with
         // the end of the stream.
-        for door in &self.doors {
+        for door in doors {
             while let Ok(Some(socket)) = door.listener.accept() {
                 refuse(&socket);
             }
         }
-        let mut common = Common {
-            poller: &self.poller,
-            keeper: &mut self.keeper,
-            in_flight: self.in_flight,
-        };
-        for region in &mut self.regions {
+        let (regions, mut common) = self.split();
+        for region in regions {
             region.finish(&mut common);
         }
         info!("stopped");
@@ -406,7 +403,7 @@ impl Server {
 
     /// Takes care of all files from now on.
     pub(crate) fn own(&mut self) {
-        self.listeners_mut().for_each(Listener::own);
+        self.listeners.all_mut().for_each(Listener::own);
         self.regions
             .iter_mut()
             .for_each(|region| region.memory.own());
@@ -414,16 +411,10 @@ impl Server {
 
     /// Leaves all files to another server.
     pub(crate) fn abandon(&mut self) {
-        self.listeners_mut().for_each(Listener::abandon);
+        self.listeners.all_mut().for_each(Listener::abandon);
         self.regions
             .iter_mut()
             .for_each(|region| region.memory.abandon());
-    }
-
-    fn listeners_mut(&mut self) -> impl Iterator<Item = &mut Listener> {
-        let doors = self.doors.iter_mut().map(|door| &mut door.listener);
-        let status = self.status.iter_mut().map(|status| &mut status.listener);
-        doors.chain(status).chain(&mut self.hand_over)
     }
 }
 

@@ -17,8 +17,8 @@ impl RegionSize {
     /// 1 TiB. Guests have no address space for a BAR beyond that.
     pub const MAX: Self = Self(1 << 40);
 
-    /// 4 MiB.
-    pub const DEFAULT: Self = Self(4 << 20);
+    /// 64 MiB, as in all programs of this project.
+    pub const DEFAULT: Self = Self(64 << 20);
 
     /// A size of this many bytes; `None` if it is not a power of two from [`Self::MIN`] to
     /// [`Self::MAX`].

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use tracing::info;
 
 use crate::client::refuse;
+use crate::control::ControlSocket;
 use crate::door::{self, Door};
 use crate::error::system;
+use crate::listeners::Listeners;
 use crate::poller::{Interest, Poller, Token};
 use crate::restore;
 use crate::server::{spare_descriptor, state, Source};
@@ -55,6 +57,7 @@ impl Server {
             door::open(name, path.as_deref(), &Access::default(), &mut inheritance)
         };
         let status = open(names::STATUS_DOOR, &config.status_socket)?;
+        let control = open(names::CONTROL_DOOR, &config.control_socket)?;
         let hand_over = open(names::HAND_OVER_DOOR, &config.hand_over)?;
         let doors = door::open_all(&config, &mut inheritance)?;
         let poller = Poller::new().map_err(system("create an epoll instance"))?;
@@ -74,7 +77,12 @@ impl Server {
         let reserve = spare_descriptor().map_err(system("create an eventfd"))?;
         let mut server = Self {
             poller,
-            doors,
+            listeners: Listeners {
+                doors,
+                status: status.map(StatusSocket::new),
+                control: control.map(ControlSocket::new),
+                hand_over,
+            },
             paused: false,
             complaint: None,
             reserve: Some(reserve),
@@ -86,8 +94,6 @@ impl Server {
             changed,
             source: Source::default(),
             regions,
-            status: status.map(StatusSocket::new),
-            hand_over,
             keeper: Keeper::new(before.journal),
             next_connection: before.state.next_connection,
             in_flight: config.in_flight(),
@@ -122,7 +128,7 @@ impl Server {
         watch(&self.stopped, Token::Stop)?;
         watch(&self.asked, Token::Report)?;
         watch(&self.changed, Token::Reload)?;
-        for (listener, token) in self.listeners() {
+        for (_, listener, token) in self.listeners.all() {
             watch(listener, token)?;
         }
         Ok(())
@@ -130,12 +136,8 @@ impl Server {
 
     /// Drops members of whom something is missing, and wakes up the others.
     fn clean_up(&mut self) {
-        let mut common = crate::region::Common {
-            poller: &self.poller,
-            keeper: &mut self.keeper,
-            in_flight: self.in_flight,
-        };
-        for region in &mut self.regions {
+        let (regions, mut common) = self.split();
+        for region in regions {
             for number in region.membership.connections().collect::<Vec<_>>() {
                 let id = region.membership.id_of(number);
                 let whole = region.membership.is_leaving(number)
@@ -151,7 +153,12 @@ impl Server {
 
     /// Lets in, or refuses, a client that another server accepted but said nothing to.
     fn readmit(&mut self, door: &str, socket: OwnedFd) {
-        match self.doors.iter().position(|found| found.name == door) {
+        match self
+            .listeners
+            .doors
+            .iter()
+            .position(|found| found.name == door)
+        {
             Some(index) => self.receive(index, socket),
             None => refuse(&socket),
         }
@@ -169,7 +176,7 @@ impl Server {
                 config.max_peers
             );
         }
-        for Door { name, listener, .. } in &self.doors {
+        for Door { name, listener, .. } in &self.listeners.doors {
             info!("listening for {name} at {listener}");
         }
     }

@@ -6,8 +6,10 @@ use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
-use rustix::io::{fcntl_setfd, FdFlags};
+use rustix::io::{fcntl_setfd, Errno, FdFlags};
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 
 /// Who is at the other end of a UNIX socket, as of the time of its `connect()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,55 @@ pub(crate) fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32
         }
         groups.resize(needed, 0);
     }
+}
+
+/// Bytes, as the kernel counts them, that were sent to a UNIX socket and have not been read.
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: The kernel writes one `int` to the pointer, which is to a live one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    match result {
+        0 => usize::try_from(count).map_err(|_| Errno::RANGE),
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Nodes that the kernel can have (`MAX_NUMNODES`), as far as known.
+const NODES: u32 = 1024;
+
+/// Has the pages of a file that is memory be on a NUMA node, those that are allocated from now on.
+pub(crate) fn bind_to_node(file: BorrowedFd<'_>, length: usize, node: u32) -> io::Result<()> {
+    const MPOL_BIND: libc::c_ulong = 2;
+    const WORD: u32 = libc::c_ulong::BITS;
+    if node >= NODES {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut mask = [0 as libc::c_ulong; (NODES / WORD) as usize];
+    mask[(node / WORD) as usize] = 1 << (node % WORD);
+    let (access, flags) = (ProtFlags::empty(), MapFlags::SHARED | MapFlags::NORESERVE);
+    // The kernel writes it down with the file, as the mapping is shared.
+    // SAFETY: The kernel chooses a place where nothing is.
+    let place = unsafe { mmap(ptr::null_mut(), length, access, flags, file, 0) }?;
+    // SAFETY: The range is the mapping that was just made, and `mask` has as many bits as the next argument says, which
+    // the kernel counts from 1. It reads the mask and writes to nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            place,
+            length,
+            MPOL_BIND,
+            mask.as_ptr(),
+            libc::c_ulong::from(NODES + 1),
+            0 as libc::c_ulong,
+        )
+    };
+    let error = io::Error::last_os_error();
+    // SAFETY: The mapping was made above, and nothing refers to it.
+    unsafe { munmap(place, length) }?;
+    if result == 0 {
+        return Ok(());
+    }
+    Err(error)
 }
 
 /// Takes over a descriptor that this process inherited under a number that somebody told it.

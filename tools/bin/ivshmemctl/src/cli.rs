@@ -3,11 +3,11 @@
 //! The command line as a whole.
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{
     bench, chat, completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek,
-    peer, ping, poke, ring, server, wait,
+    peers, ping, poke, ring, server, wait,
 };
 use crate::exit::Exit;
 use crate::output::Output;
@@ -15,12 +15,12 @@ use crate::output::Output;
 /// Look at ivshmem devices, ring them, and copy their memory
 ///
 /// A device is /dev/ivshmemN, made by the driver ivshmem_rs. Each command has a help and a manual page of
-/// its own.
+/// its own: `ivshmemctl help COMMAND`, `man ivshmemctl-COMMAND`.
 #[derive(Debug, Parser)]
-#[command(name = "ivshmemctl", version, disable_help_subcommand = true)]
+#[command(name = "ivshmemctl", version)]
 pub struct Cli {
     /// Answer in JSON, one object or array in a line; errors too, on the standard error
-    #[arg(long, global = true)]
+    #[arg(short, long, global = true)]
     pub json: bool,
 
     #[command(subcommand)]
@@ -45,12 +45,55 @@ enum Command {
     Doctor(doctor::Options),
     Launch(launch::Options),
     Server(server::Options),
-    Peer(peer::Options),
+    Peers(peers::Options),
+    #[command(hide = true)]
     Completions(completions::Options),
+    #[command(hide = true)]
     Manual(manual::Options),
 }
 
+/// The commands by the place where they run, as the help lists them.
+const GROUPS: [(&str, &[&str]); 3] = [
+    (
+        "In a guest",
+        &["list", "info", "doctor", "monitor", "bench"],
+    ),
+    (
+        "In a guest, and with --join on a host",
+        &[
+            "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat",
+        ],
+    ),
+    ("On a host", &["launch", "server", "peers"]),
+];
+
+/// The command line, whose help lists the commands in groups.
+fn program() -> clap::Command {
+    let program = Cli::command();
+    let mut list = String::new();
+    for (title, names) in GROUPS {
+        list += &format!("{title}:\n");
+        for command in names
+            .iter()
+            .filter_map(|name| program.find_subcommand(name))
+        {
+            let about = command.get_about().cloned().unwrap_or_default();
+            list += &format!("  {:<8} {about}\n", command.get_name());
+        }
+        list += "\n";
+    }
+    program.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}"
+    ))
+}
+
 impl Cli {
+    /// The command line of this process. Ends it where that is wrong, or asks for help.
+    pub fn parse_program() -> Self {
+        let matches = program().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Does what was asked for.
     pub fn run(&self) -> Result<Exit> {
         let output = Output::new(self.json);
@@ -71,9 +114,9 @@ impl Cli {
             Command::Doctor(options) => doctor::run(options, output),
             Command::Launch(options) => launch::run(options, output),
             Command::Server(options) => server::run(options, output),
-            Command::Peer(options) => peer::run(options, output),
-            Command::Completions(options) => completions::run(options, Self::command(), output),
-            Command::Manual(options) => manual::run(options, Self::command(), output),
+            Command::Peers(options) => peers::run(options, output),
+            Command::Completions(options) => completions::run(options, program(), output),
+            Command::Manual(options) => manual::run(options, program(), output),
         }
     }
 }
@@ -84,6 +127,21 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        program().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_is_shown_is_in_one_group() {
+        let program = program();
+        let shown = program.get_subcommands().filter(|c| !c.is_hide_set());
+        let mut shown: Vec<_> = shown.map(clap::Command::get_name).collect();
+        let mut listed: Vec<_> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .copied()
+            .collect();
+        shown.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(shown, listed);
     }
 }

@@ -15,7 +15,7 @@ pub mod load;
 pub mod manual;
 pub mod monitor;
 pub mod peek;
-pub mod peer;
+pub mod peers;
 pub mod ping;
 pub mod poke;
 pub mod ring;

@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -14,6 +15,7 @@ use ivshmem::{
 use ivshmem_peer::{JoinError, Peer};
 
 use crate::exit::{failure, Exit};
+use crate::socket;
 
 /// Rings a vector of a peer; returns whether it is there.
 pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
@@ -21,17 +23,11 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 /// The option that names a device.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceName {
-    /// The device: N of /dev/ivshmemN, a path, or a PCI address such as 0000:00:04.0
+    /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
     ///
-    /// By its address, root reaches a device also where the driver is not loaded: slower, and without interrupts.
-    #[arg(
-        short,
-        long,
-        value_name = "DEVICE",
-        env = "IVSHMEM_DEV",
-        default_value = "0"
-    )]
-    device: String,
+    /// By its address, a device is reached also where the driver is not loaded: slower.
+    #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV")]
+    device: Option<String>,
 }
 
 /// The options that name a device, or on a host a server.
@@ -40,9 +36,20 @@ pub struct End {
     #[command(flatten)]
     device: DeviceName,
 
-    /// On a host, join the machines as a peer, by the --socket-path of their ivshmem-server
-    #[arg(short, long, value_name = "SOCKET")]
-    join: Option<PathBuf>,
+    /// On a host, join the machines as a peer, by the socket of their ivshmem-server
+    ///
+    /// A path, or NAME for /run/ivshmem/NAME.sock. Without this option and --device, the variable IVSHMEM_SOCKET
+    /// counts.
+    #[arg(long, value_name = "SOCKET")]
+    join: Option<String>,
+}
+
+/// What an end is.
+pub enum Opened {
+    /// A device of this machine.
+    Device(Device),
+    /// A peer that has just joined, by this socket.
+    Peer(Peer, PathBuf),
 }
 
 /// What a name stands for.
@@ -55,7 +62,7 @@ enum Named {
 
 impl DeviceName {
     fn find(&self) -> Result<Named> {
-        let name = self.device.as_str();
+        let name = self.device.as_deref().unwrap_or("0");
         if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(':') {
             let function = function_at(name)?;
             return Ok(match function.node() {
@@ -94,10 +101,27 @@ impl DeviceName {
 }
 
 impl End {
+    /// The server's socket, if that is what is meant.
+    fn socket(&self) -> Option<PathBuf> {
+        let by_default = || self.device.device.is_none().then(socket::by_default)?;
+        self.join
+            .as_deref()
+            .map(socket::path_of)
+            .or_else(by_default)
+    }
+
+    /// The device, open for reading, or a new peer.
+    pub fn open(&self) -> Result<Opened> {
+        Ok(match self.socket() {
+            Some(socket) => Opened::Peer(join(&socket)?, socket),
+            None => Opened::Device(self.device.open(Mode::ReadOnly)?),
+        })
+    }
+
     /// Its memory.
     pub fn memory(&self, access: Access) -> Result<Arc<dyn Memory>> {
-        if let Some(socket) = &self.join {
-            return Ok(Arc::new(join(socket)?));
+        if let Some(socket) = self.socket() {
+            return Ok(Arc::new(join(&socket)?));
         }
         let mode = match access {
             Access::ReadOnly => Mode::ReadOnly,
@@ -111,8 +135,8 @@ impl End {
 
     /// Its memory, doorbell and events.
     pub fn link(&self) -> Result<Arc<dyn Link>> {
-        Ok(match &self.join {
-            Some(socket) => Arc::new(join(socket)?),
+        Ok(match self.socket() {
+            Some(socket) => Arc::new(join(&socket)?),
             None => Arc::new(self.device.endpoint()?),
         })
     }
@@ -120,8 +144,8 @@ impl End {
     /// What rings a vector of a peer. It says whether there is one, as far as that can be known: a device
     /// does not tell.
     pub fn bell(&self) -> Result<Bell> {
-        if let Some(socket) = &self.join {
-            let peer = join(socket)?;
+        if let Some(socket) = self.socket() {
+            let peer = join(&socket)?;
             return Ok(Box::new(move |id, vector| peer.try_ring(id, vector)));
         }
         let endpoint = self.device.endpoint()?;
@@ -132,7 +156,21 @@ impl End {
 
     /// Whether the number of vectors is known from the start: a server sends a peer's one by one.
     pub fn vectors_are_final(&self) -> bool {
-        self.join.is_none()
+        self.socket().is_none()
+    }
+}
+
+/// Waits until the server has told a new peer all that it tells by itself: one's own vectors come one by one, the last
+/// things of all, and nothing says which is the last.
+pub fn settle(peer: &Peer) {
+    /// Time without news after which there are no more.
+    const QUIET: Duration = Duration::from_millis(100);
+    loop {
+        let before = (peer.members().version, peer.vectors());
+        std::thread::sleep(QUIET);
+        if (peer.members().version, peer.vectors()) == before {
+            return;
+        }
     }
 }
 

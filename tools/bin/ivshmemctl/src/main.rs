@@ -6,6 +6,7 @@
 //! end of the memory is meant ([`end`]), how two ends talk ([`seat`]), how answers are written ([`output`]), how failures are
 //! ([`exit`]).
 
+mod claim;
 mod cli;
 mod command;
 mod end;
@@ -16,15 +17,14 @@ mod output;
 mod parse;
 mod seat;
 mod signals;
+mod socket;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use cli::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_program();
     match cli.run() {
         Ok(exit) => exit.into(),
         Err(error) => exit::report(&error, cli.json),

@@ -24,7 +24,8 @@ pub fn pages(mut program: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
             .map(|(above, _)| above.to_string())
             .into_iter()
             .collect();
-        for below in command.get_subcommands() {
+        // The command `help` shows these pages' text, and has none of its own.
+        for below in command.get_subcommands().filter(|c| c.get_name() != "help") {
             let title = format!("{title}-{}", below.get_name());
             see.push(title.clone());
             waiting.push((title, below.clone()));
@@ -37,6 +38,7 @@ pub fn pages(mut program: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
 fn page(command: Command, see: &[String]) -> io::Result<Vec<u8>> {
     let examples = command.get_after_help().map(ToString::to_string);
     let subcommands = command.has_subcommands();
+    let command = command.disable_help_subcommand(true);
     let man = Man::new(command.after_help(""))
         .source(concat!("ivshmem-rs ", env!("CARGO_PKG_VERSION")))
         .manual("ivshmem-rs");

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{presets, Table};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// What is good.
@@ -15,7 +16,10 @@ pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// What is wrong.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// The standard output. Colours and frames are for terminals only.
+/// The header of a table.
+const HEADER: Style = Style::new().bold();
+
+/// The standard output. Colours are for terminals only.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: bool,
@@ -56,20 +60,34 @@ impl Output {
         stdout.flush()
     }
 
-    /// A table: framed on a terminal, bare columns elsewhere.
+    /// A table: columns, whose header is bold on a terminal.
     pub fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         let mut table = Table::new();
-        table.load_preset(match self.terminal {
-            true => presets::UTF8_FULL_CONDENSED,
-            false => presets::NOTHING,
-        });
+        table.load_preset(presets::NOTHING);
         table.set_header(header);
         table.add_rows(rows);
-        table
-            .lines()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect()
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        let lines = table.lines().enumerate().map(|(number, line)| {
+            let line = line.trim_end();
+            match number {
+                0 if self.terminal => format!("{HEADER}{line}{HEADER:#}\n"),
+                _ => format!("{line}\n"),
+            }
+        });
+        lines.collect()
     }
+}
+
+/// How far something is, in one line of the standard error; nothing where that is no terminal. `template` is
+/// indicatif's. What is dropped is cleared.
+pub fn progress(length: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    let bar = ProgressBar::new(length);
+    bar.set_style(style.expect("a constant of this program"));
+    bar.tick();
+    bar
 }
 
 /// Bytes as people write them where that is exact: `64 MiB`, `4097 bytes`.
@@ -99,15 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn a_table_in_a_pipe_has_no_frame() {
-        let output = Output {
-            json: false,
-            terminal: false,
+    fn a_table_is_columns_with_a_header() {
+        let table = |terminal| {
+            let json = false;
+            let output = Output { json, terminal };
+            output.table(&["A", "B"], [vec!["100".into(), "2".into()]])
         };
-        let table = output.table(&["A", "B"], [vec!["1".into(), "2".into()]]);
-        let lines: Vec<_> = table.lines().map(str::trim).collect();
-        assert_eq!(lines.len(), 2);
-        assert!(lines[0].starts_with('A') && lines[1].starts_with('1'));
-        assert!(!table.contains(['│', '|', '\x1b']));
+        assert_eq!(table(false), "A    B\n100  2\n");
+        assert_eq!(table(true), "\x1b[1mA    B\x1b[0m\n100  2\n");
     }
 }

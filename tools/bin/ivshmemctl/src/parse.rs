@@ -2,6 +2,8 @@
 
 //! Numbers on the command line.
 
+use std::time::Duration;
+
 /// A number of bytes, an offset or a value: decimal, or hexadecimal after `0x`, and then `K`, `M`, `G` or `T`
 /// for a power of 1024.
 pub fn number(text: &str) -> Result<u64, String> {
@@ -29,8 +31,20 @@ pub fn region_size(text: &str) -> Result<u64, String> {
         true => Ok(size),
         false => Err(format!(
             "{text} is not a power of two of at least 4K: try {}",
-            size.checked_next_power_of_two().unwrap_or(4096).max(4096)
+            written(size.checked_next_power_of_two().unwrap_or(4096).max(4096))
         )),
+    }
+}
+
+/// Bytes as [`number`] takes them, in the largest unit in which that is exact: `64M`, `4097`.
+pub fn written(bytes: u64) -> String {
+    let units = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+    let exact = units
+        .iter()
+        .find(|(_, shift)| bytes >> shift != 0 && bytes.trailing_zeros() >= *shift);
+    match exact {
+        Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
     }
 }
 
@@ -42,10 +56,15 @@ pub fn vector_bit(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A time such as `5s` or `100ms`.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a time such as 100ms, 5s or 2m"))
+/// A time such as `5s` or `100ms`; a number without a unit is in seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        format!("{error}; write seconds such as 5 or 0.1, or a time such as 100ms or 2m")
+    };
+    match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| wrong(&error)),
+        Err(_) => humantime::parse_duration(text).map_err(|error| wrong(&error)),
+    }
 }
 
 /// `OFFSET=VALUE`.
@@ -85,8 +104,31 @@ mod tests {
     #[test]
     fn region_sizes_are_powers_of_two() {
         assert_eq!(region_size("1M"), Ok(1 << 20));
-        assert!(region_size("3M").unwrap_err().contains("4194304"));
+        assert!(region_size("3M").unwrap_err().ends_with("try 4M"));
         assert!(region_size("2K").is_err());
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_are_read() {
+        for (bytes, text) in [
+            (0, "0"),
+            (4097, "4097"),
+            (64 << 20, "64M"),
+            (3 << 19, "1536K"),
+        ] {
+            assert_eq!(written(bytes), text);
+            assert_eq!(number(text), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn times_without_a_unit_are_in_seconds() {
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("0.1"), Ok(Duration::from_millis(100)));
+        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
+        for bad in ["", "-1", "nan", "inf", "1e30", "5 parsecs"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

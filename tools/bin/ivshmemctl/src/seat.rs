@@ -2,7 +2,10 @@
 
 //! A place in the channel through which two ends of this program talk.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -10,6 +13,7 @@ use ivshmem::Link;
 use ivshmem_channel::{Channel, Error, Layout, Member};
 
 use crate::end::End;
+use crate::exit::{failure, Exit};
 use crate::parse;
 
 /// Bytes of the ring in each direction; both ends must have the same.
@@ -17,6 +21,9 @@ const RING: u32 = 256 << 10;
 
 /// Vector that wakes an end; every end that can be rung has it.
 const VECTOR: u32 = 0;
+
+/// How long a seat may take before somebody is told: longer than finding a free one.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A place that was taken.
 pub type Seat = Member<Arc<dyn Link>>;
@@ -38,14 +45,29 @@ pub struct Table {
     anew: bool,
 }
 
+/// What is said and done while all seats are taken.
+pub struct Busy<'a> {
+    /// How long to wait for one; none waits for ever.
+    pub limit: Option<Duration>,
+    /// Why there is none, for the error after that.
+    pub reason: &'a str,
+    /// Tells that it waits; called once, from another thread, while it does.
+    pub tell: &'a (dyn Fn() + Sync),
+}
+
 impl Table {
     /// Takes whichever of these slots is free, and does what `talk` does; again whenever the channel was made anew.
-    pub fn sit<T>(&self, slots: &[u32], mut talk: impl FnMut(&Seat) -> Result<T>) -> Result<T> {
+    pub fn sit<T>(
+        &self,
+        slots: &[u32],
+        busy: &Busy<'_>,
+        mut talk: impl FnMut(&Seat) -> Result<T>,
+    ) -> Result<T> {
         let link = self.end.link()?;
         let mut anew = self.anew;
         loop {
             let talked = self
-                .join(&link, slots, anew)
+                .join(&link, slots, busy, anew)
                 .and_then(|seat| talk(&seat))
                 .map_err(advise);
             anew = false;
@@ -57,13 +79,46 @@ impl Table {
         }
     }
 
-    fn join(&self, link: &Arc<dyn Link>, slots: &[u32], anew: bool) -> Result<Seat> {
+    fn join(
+        &self,
+        link: &Arc<dyn Link>,
+        slots: &[u32],
+        busy: &Busy<'_>,
+        anew: bool,
+    ) -> Result<Seat> {
         let (link, layout) = (link.clone(), Layout::duplex(RING));
         let channel = match anew {
             true => Channel::create(link, self.offset, &layout),
             false => Channel::open_or_create(link, self.offset, &layout),
         }?;
-        Ok(channel.join_any(slots, VECTOR)?)
+        let (taken, seat) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if seat.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
+                    (busy.tell)();
+                }
+            });
+            let joined = busy.join(&channel, slots);
+            drop(taken);
+            joined
+        })
+    }
+}
+
+impl Busy<'_> {
+    fn join(&self, channel: &Channel<Arc<dyn Link>>, slots: &[u32]) -> Result<Seat> {
+        let begin = Instant::now();
+        loop {
+            // It waits itself, for longer than one who crashed keeps its seat.
+            match channel.join_any(slots, VECTOR) {
+                Err(Error::SlotTaken(_)) => {}
+                joined => return Ok(joined?),
+            }
+            if self.limit.is_some_and(|limit| begin.elapsed() >= limit) {
+                let message = format!("{}, and the time limit passed", self.reason);
+                return Err(failure(Exit::TimedOut, message));
+            }
+        }
     }
 }
 

@@ -3,17 +3,13 @@
 //! What the ivshmem device, its Linux driver, the host side and user programs agree on.
 //!
 //! These are the files that the kernel module is built from: a register offset, an ioctl number, a
-//! limit is written once. `core` only.
+//! limit is written once. `core` only. In the repository they are symbolic links, so that a package of this crate has
+//! the files themselves.
 
 #![no_std]
 
-#[path = "../../../../src/abi/events.rs"]
 pub mod events;
-#[path = "../../../../src/abi/ioctl.rs"]
 pub mod ioctl;
-#[path = "../../../../src/abi/mmap.rs"]
 pub mod mmap;
-#[path = "../../../../src/abi/pci.rs"]
 pub mod pci;
-#[path = "../../../../src/abi/regs.rs"]
 pub mod regs;

@@ -3,6 +3,7 @@
 //! Ends a wait from another thread.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,38 @@ use rustix::io::Errno;
 
 use crate::{Error, Result};
 
-/// Ends waits from another thread, or from a signal handler's side of the program: every wait that it was given to gives
-/// [`Error::Cancelled`] from then on. Clones are the same.
+/// Ends waits from another thread: every wait that it was given to gives [`Error::Cancelled`] from then on. Clones are
+/// the same.
+///
+/// ```no_run
+/// # fn main() -> Result<(), ivshmem_channel::Error> {
+/// # use ivshmem::Endpoint;
+/// # use ivshmem_channel::{Cancel, Channel, Error};
+/// # let end = Endpoint::open("/dev/ivshmem0")?;
+/// # let me = Channel::open(&end, 0)?.join(0, 0)?;
+/// let mut receiver = me.receiver(1)?;
+/// let cancel = Cancel::new()?;
+/// receiver.set_cancel(&cancel);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| {
+///         // For example when the program is told to end.
+///         cancel.cancel();
+///     });
+///     assert!(matches!(receiver.next(None), Err(Error::Cancelled)));
+/// });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub struct Cancel(Arc<OwnedFd>);
+pub struct Cancel(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Looked at while there is something to do.
+    used: AtomicBool,
+    /// Slept on.
+    eventfd: OwnedFd,
+}
 
 impl Cancel {
     /// One that was not used yet.
@@ -25,25 +54,37 @@ impl Cancel {
     pub fn new() -> Result<Self> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let fd = fd.map_err(|error| ivshmem::Error::io(error, "cannot make an eventfd"))?;
-        Ok(Self(Arc::new(fd)))
+        Ok(Self(Arc::new(Inner {
+            used: AtomicBool::new(false),
+            eventfd: fd,
+        })))
     }
 
     /// Ends all waits that it was given to, now and later.
     pub fn cancel(&self) {
+        self.0.used.store(true, Ordering::Release);
         // Its counter cannot be full: nobody takes from it, and it is added to as long as somebody calls.
-        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
     }
 
     /// Whether it was used.
     pub fn is_cancelled(&self) -> bool {
-        sleep(&[self.as_fd()], Duration::ZERO)
+        self.0.used.load(Ordering::Acquire)
+    }
+
+    /// [`Error::Cancelled`] if it was used.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
     }
 }
 
 impl AsFd for Cancel {
     /// Ready for reading once it was used.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.eventfd.as_fd()
     }
 }
 

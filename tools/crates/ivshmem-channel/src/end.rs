@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! One end of a ring, and the seat that it is used from.
+//! One end of a ring or of a topic, and the seat that it is used from.
 
 use std::sync::Arc;
 
@@ -8,14 +8,15 @@ use ivshmem::Link;
 
 use crate::ring::Place;
 use crate::seat::Seat;
+use crate::topic::Topic;
 use crate::{Error, Result};
 
-/// One end of a ring, in use once in this program.
+/// One end of a ring or of a topic, in use once in this program.
 #[derive(Debug)]
-pub(crate) struct End<L: Link> {
+pub(crate) struct End<L: Link, P = Place> {
     pub seat: Arc<Seat<L>>,
     /// Of a ring with several senders: one sender's part.
-    pub place: Place,
+    pub place: P,
     index: usize,
 }
 
@@ -41,7 +42,29 @@ impl<L: Link> End<L> {
         Self::new(seat, index, place)
     }
 
-    fn new(seat: &Arc<Seat<L>>, index: usize, place: Place) -> Result<Self> {
+    /// The senders of the ring, and where the part of each is.
+    pub fn lanes(&self) -> impl Iterator<Item = (u32, Place)> {
+        self.seat.plan.lanes(self.seat.base, self.index)
+    }
+}
+
+impl<L: Link> End<L, Topic> {
+    /// The end of topic `number` that publishes, if `publishes`, or else one that reads.
+    pub fn take_topic(seat: &Arc<Seat<L>>, number: usize, publishes: bool) -> Result<Self> {
+        let found = seat.plan.topic(seat.base, number);
+        let found = found.filter(|(slot, _)| (*slot == seat.slot) == publishes);
+        let (_, topic) = found.ok_or_else(|| {
+            let what = if publishes { "publishes" } else { "reads" };
+            Error::NoSuch(format!("topic {number} that slot {} {what}", seat.slot))
+        })?;
+        // Ends of topics are counted after those of rings.
+        let rings = seat.plan.layout().rings().len();
+        Self::new(seat, rings + number, topic)
+    }
+}
+
+impl<L: Link, P> End<L, P> {
+    fn new(seat: &Arc<Seat<L>>, index: usize, place: P) -> Result<Self> {
         seat.check()?;
         if !seat.take_end(index) {
             return Err(Error::InUse);
@@ -52,14 +75,9 @@ impl<L: Link> End<L> {
             index,
         })
     }
-
-    /// The senders of the ring, and where the part of each is.
-    pub fn lanes(&self) -> impl Iterator<Item = (u32, Place)> {
-        self.seat.plan.lanes(self.seat.base, self.index)
-    }
 }
 
-impl<L: Link> Drop for End<L> {
+impl<L: Link, P> Drop for End<L, P> {
     fn drop(&mut self) {
         self.seat.give_back_end(self.index);
     }

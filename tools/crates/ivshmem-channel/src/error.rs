@@ -73,6 +73,12 @@ pub enum Error {
     /// The time is over.
     #[error("the time is over, and the other side has not made room")]
     TimedOut,
+    /// There was no answer to a [request](crate::rpc) in time.
+    #[error("the time is over, and there is no answer: what was asked for may be done already, or be done later")]
+    NoAnswer,
+    /// The other program has ended, or another one has taken its place.
+    #[error("the program in slot {0} has ended, or another one has taken its place: what it was asked for may be done or not")]
+    PeerLost(u32),
     /// The device or the server.
     #[error(transparent)]
     Link(#[from] ivshmem::Error),

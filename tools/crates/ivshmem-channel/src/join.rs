@@ -12,6 +12,7 @@ use crate::random::random;
 use crate::ring::{Fault, Handover, Producer};
 use crate::seat::{check_generation, place_of, Claim, Seat, NO_VECTOR};
 use crate::slot::{Owner, Slot};
+use crate::topic::Writer;
 use crate::{Error, Member, Plan, Result};
 
 /// How long to wait for a slot if nothing else is said, at least and at most: what the header says of times is another
@@ -230,7 +231,7 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         .map(Some)
     }
 
-    /// Takes over the sending ends of all our rings from a program that may go on, before anybody believes that we
+    /// Takes over the sending ends of all our rings and topics from a program that may go on, before anybody believes that we
     /// have joined.
     fn take_rings(&self, owner: Owner) -> Result<()> {
         let mut may = || {
@@ -240,12 +241,20 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         };
         for place in self.plan.lanes_of(self.base, self.slot) {
             let taken = Producer::attach(self.link, place, Handover::MayRun, &mut may);
-            taken.map_err(|fault| match fault {
-                Fault::Replaced => Error::Replaced,
-                other => other.into(),
-            })?;
+            taken.map_err(taking)?;
+        }
+        for topic in self.plan.topics_of(self.base, self.slot) {
+            let taken = Writer::attach(self.link, topic, Handover::MayRun, &mut may);
+            taken.map_err(taking)?;
         }
         Ok(())
+    }
+}
+
+fn taking(fault: Fault) -> Error {
+    match fault {
+        Fault::Replaced => Error::Replaced,
+        other => other.into(),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::ring::CONTROL;
+use crate::topic;
 
 mod plan;
 
@@ -17,9 +18,12 @@ const VERSION: u32 = 1;
 /// A feature that a reader has to know: the table has rings with several senders.
 const FEATURE_MULTI: u32 = 1;
 
+/// As above: there are topics.
+const FEATURE_TOPICS: u32 = 2;
+
 /// Most slots of a channel.
 pub const MAX_SLOTS: u32 = 64;
-/// Most rings of a channel.
+/// Most rings and topics of a channel.
 pub const MAX_RINGS: u32 = 4096;
 
 /// What areas begin at multiples of.
@@ -65,6 +69,9 @@ const HEARTBEATS: std::ops::RangeInclusive<u32> = 10..=60_000;
 /// The longest time in milliseconds after which a silent program counts as lost.
 const MAX_LOST_MS: u32 = 3_600_000;
 
+/// Range of the number of a topic's buffers.
+const BUFFERS: std::ops::RangeInclusive<u32> = 3..=64;
+
 /// Why bytes are no channel, or a layout is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,10 +107,11 @@ pub enum Invalid {
     TwoRings,
 }
 
-/// Kinds of rings: one sender and one receiver, or one receiver of all others.
+/// Kinds of entries: rings with one sender, or of all others; topics.
 mod kind {
     pub const SINGLE: u32 = 1;
     pub const MULTI: u32 = 2;
+    pub const TOPIC: u32 = 3;
 }
 /// Instead of the slot that sends: all but the one that receives.
 const ALL_OTHERS: u32 = u32::MAX;
@@ -156,11 +164,29 @@ impl RingSpec {
     }
 }
 
-/// The shape of a channel: who can take part, and which rings there are.
+/// A topic of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// The slot that publishes.
+    pub publisher: u32,
+    /// Number of buffers, 3 to 64: who reads has to finish a value before so many others, less two, are published.
+    pub buffers: u32,
+    /// Bytes of the longest value: a multiple of 64, up to 2³⁰.
+    pub size: u32,
+}
+
+impl TopicSpec {
+    fn len(&self) -> u64 {
+        topic::CONTROL + u64::from(self.buffers) * (topic::HEADER + u64::from(self.size))
+    }
+}
+
+/// The shape of a channel: who can take part, and which rings and topics there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     slots: u32,
     rings: Vec<RingSpec>,
+    topics: Vec<TopicSpec>,
     heartbeat_ms: u32,
     lost_ms: u32,
 }
@@ -172,6 +198,7 @@ impl Layout {
         Self {
             slots,
             rings: Vec::new(),
+            topics: Vec::new(),
             heartbeat_ms: 500,
             lost_ms: 3000,
         }
@@ -190,6 +217,17 @@ impl Layout {
     /// Adds a ring to one slot from all others, each of which has `size` bytes of its own in it.
     pub fn multi_ring(self, consumer: u32, size: u32) -> Self {
         self.with(Producers::Others, consumer, size)
+    }
+
+    /// Adds a topic of values of up to `size` bytes, which one slot publishes and all others can read. Topics have
+    /// numbers, from 0 on in the order in which they are added.
+    pub fn topic(mut self, publisher: u32, buffers: u32, size: u32) -> Self {
+        self.topics.push(TopicSpec {
+            publisher,
+            buffers,
+            size,
+        });
+        self
     }
 
     fn with(mut self, producers: Producers, consumer: u32, size: u32) -> Self {
@@ -225,23 +263,39 @@ impl Layout {
         &self.rings
     }
 
+    /// The topics, in their order in memory, which is behind the rings.
+    pub fn topics(&self) -> &[TopicSpec] {
+        &self.topics
+    }
+
     /// Bytes that the channel takes.
     pub fn size(&self) -> u64 {
-        let add = |sum: u64, ring: &RingSpec| sum.saturating_add(ring.len(self.slots));
-        self.rings.iter().fold(self.first_ring(), add)
+        let rings = self.rings.iter().map(|ring| ring.len(self.slots));
+        let parts = rings.chain(self.topics.iter().map(TopicSpec::len));
+        parts.fold(self.first_ring(), u64::saturating_add)
     }
 
     /// What a reader has to know.
     fn features(&self) -> u32 {
         let multi = |ring: &RingSpec| ring.producers == Producers::Others;
-        match self.rings.iter().any(multi) {
-            true => FEATURE_MULTI,
-            false => 0,
-        }
+        let parts = [
+            (self.rings.iter().any(multi), FEATURE_MULTI),
+            (!self.topics.is_empty(), FEATURE_TOPICS),
+        ];
+        parts
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, bit)| bit)
+            .sum()
+    }
+
+    /// Number of entries of the table.
+    fn entries(&self) -> usize {
+        self.rings.len() + self.topics.len()
     }
 
     fn table_len(&self) -> usize {
-        HEADER_LEN + self.rings.len() * ENTRY_LEN
+        HEADER_LEN + self.entries() * ENTRY_LEN
     }
 
     fn first_slot(&self) -> u64 {
@@ -262,8 +316,8 @@ impl Layout {
         };
         within((2..=MAX_SLOTS).contains(&self.slots), "the number of slots")?;
         within(
-            (1..=MAX_RINGS as usize).contains(&self.rings.len()),
-            "the number of rings",
+            (1..=MAX_RINGS as usize).contains(&self.entries()),
+            "the number of rings and topics",
         )?;
         within(HEARTBEATS.contains(&self.heartbeat_ms), "the heartbeat")?;
         within(
@@ -284,6 +338,12 @@ impl Layout {
                     return Err(Invalid::TwoRings);
                 }
             }
+        }
+        for topic in &self.topics {
+            let size = topic.size % RING_ALIGN == 0 && RING_SIZES.contains(&topic.size);
+            within(size, "the size of a topic's values")?;
+            within(BUFFERS.contains(&topic.buffers), "the buffers of a topic")?;
+            within(topic.publisher < self.slots, "the slot of a topic")?;
         }
         if self.size() > available {
             return Err(Invalid::TooLarge {
@@ -310,16 +370,17 @@ impl Layout {
         put(header::FEATURES_REQUIRED, self.features());
         put(header::SLOTS, self.slots);
         // CAST: At most MAX_RINGS, as was checked.
-        put(header::RINGS, self.rings.len() as u32);
+        put(header::RINGS, self.entries() as u32);
         put(header::HEARTBEAT_MS, self.heartbeat_ms);
         put(header::LOST_MS, self.lost_ms);
-        for (index, ring) in self.rings.iter().enumerate() {
+        let rings = self.rings.iter().map(|ring| match ring.producers {
+            Producers::One(slot) => [kind::SINGLE, slot, ring.consumer, ring.size],
+            Producers::Others => [kind::MULTI, ALL_OTHERS, ring.consumer, ring.size],
+        });
+        let topics = self.topics.iter();
+        let topics = topics.map(|topic| [kind::TOPIC, topic.publisher, topic.buffers, topic.size]);
+        for (index, words) in rings.chain(topics).enumerate() {
             let at = HEADER_LEN + index * ENTRY_LEN;
-            let (kind, producer) = match ring.producers {
-                Producers::One(slot) => (kind::SINGLE, slot),
-                Producers::Others => (kind::MULTI, ALL_OTHERS),
-            };
-            let words = [kind, producer, ring.consumer, ring.size];
             for (n, word) in words.into_iter().enumerate() {
                 put(at + 4 * n, word);
             }

@@ -3,7 +3,7 @@
 //! Channels between virtual machines and host processes: message rings and presence in shared memory.
 //!
 //! A channel is an area of the shared memory with a header, a table of *slots*, one for each program that can
-//! take part, and *rings*, each from one slot to another, or from all others to one. `Documentation/channel.rst` has the layout, for
+//! take part, *rings*, each from one slot to another, or from all others to one, and *topics*, each from one to all. `Documentation/channel.rst` has the layout, for
 //! those who write the other end in another language.
 //!
 //! * [`Channel`]: makes an area, or opens one that is there.
@@ -11,6 +11,11 @@
 //!   that stops; a program that starts again joins again, and goes on with the rings where it was.
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
+//! * [`Publisher`], [`Subscriber`]: the two ends of a topic, of whose values each reads what it has time for.
+//! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
+//! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
+//! * [`rpc`]: requests and replies.
+//! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
@@ -40,6 +45,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("the layout is little-endian, and this crate does not swap bytes");
 
+mod alarm;
+mod bytes;
 mod cancel;
 mod channel;
 mod end;
@@ -49,22 +56,35 @@ mod layout;
 mod member;
 mod multi;
 mod presence;
+mod publisher;
 mod random;
 mod receiver;
 pub mod ring;
+pub mod rpc;
 mod seat;
+mod select;
 mod sender;
 mod slot;
+#[cfg(feature = "tokio")]
+mod stream;
+mod subscriber;
+pub mod topic;
 mod wait;
 
+pub use bytes::{ByteReader, ByteWriter};
 pub use cancel::Cancel;
 pub use channel::Channel;
 pub use error::{Error, Result};
 pub use join::Joining;
-pub use layout::{Invalid, Layout, Plan, Producers, RingSpec, MAX_RINGS, MAX_SLOTS};
+pub use layout::{Invalid, Layout, Plan, Producers, RingSpec, TopicSpec, MAX_RINGS, MAX_SLOTS};
 pub use member::Member;
 pub use multi::MultiReceiver;
 pub use presence::Presence;
+pub use publisher::Publisher;
 pub use receiver::{Message, Receiver};
+pub use select::{select, Selectable};
 pub use sender::{Reservation, Sender};
+#[cfg(feature = "tokio")]
+pub use stream::{Messages, Outbox};
+pub use subscriber::Subscriber;
 pub use wait::Spin;

@@ -8,7 +8,7 @@ use ivshmem::Link;
 
 use crate::end::End;
 use crate::seat::Seat;
-use crate::{Error, MultiReceiver, Presence, Receiver, Result, Sender};
+use crate::{Error, MultiReceiver, Presence, Publisher, Receiver, Result, Sender, Subscriber};
 
 /// A slot that this program has joined, until it and all its senders and receivers are dropped.
 ///
@@ -88,5 +88,24 @@ impl<L: Link + Clone> Member<L> {
     /// As [`sender`](Self::sender).
     pub fn multi_receiver(&self) -> Result<MultiReceiver<L>> {
         MultiReceiver::new(End::take_multi(&self.0)?)
+    }
+
+    /// The publishing end of topic `topic`. Goes on where the last one was.
+    ///
+    /// # Errors
+    ///
+    /// As [`sender`](Self::sender); [`Error::NoSuch`] also if the topic is another slot's.
+    pub fn publisher(&self, topic: usize) -> Result<Publisher<L>> {
+        Publisher::new(End::take_topic(&self.0, topic, true)?)
+    }
+
+    /// A reading end of topic `topic`, which is another slot's. Begins with the newest value, or with the first one if
+    /// there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`sender`](Self::sender).
+    pub fn subscriber(&self, topic: usize) -> Result<Subscriber<L>> {
+        Subscriber::new(End::take_topic(&self.0, topic, false)?)
     }
 }

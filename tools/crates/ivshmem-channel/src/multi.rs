@@ -12,7 +12,7 @@ use crate::receiver::{give_back, Message};
 use crate::ring::{MultiConsumer, MultiFault};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// The receiving end of a ring with several senders.
 ///
@@ -55,6 +55,8 @@ pub struct MultiReceiver<L: Link + Clone> {
     senders: Vec<u32>,
     end: End<L>,
     patience: Patience,
+    /// An error that was found, and not told yet.
+    kept: Option<Error>,
 }
 
 impl<L: Link + Clone> MultiReceiver<L> {
@@ -67,6 +69,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Self {
             ring: ring.map_err(|fault| seat.explain(fault))?,
             patience: Patience::default(),
+            kept: None,
             senders,
             end,
         })
@@ -74,7 +77,13 @@ impl<L: Link + Clone> MultiReceiver<L> {
 
     /// How long to look for a message before sleeping.
     pub fn set_spin(&mut self, spin: Spin) {
-        self.patience = Patience::new(spin);
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// Waits for the next message of anybody; `None` if the time is over. A limit of `None` waits for ever, and
@@ -85,6 +94,9 @@ impl<L: Link + Clone> MultiReceiver<L> {
     /// [`Error::CorruptLane`], once for each sender; call again for the others' messages. [`Error::Corrupt`] when
     /// all are. [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
+        if let Some(error) = self.kept.take() {
+            return Err(error);
+        }
         let (seat, senders) = (&self.end.seat, &self.senders);
         seat.check_generation()?;
         seat.beat()?;
@@ -133,6 +145,26 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Some(from))
     }
 
+    /// Takes one message after the other, with the slot that sent it, and is done with each. Ends when there is none for
+    /// `timeout`, and after an error, except [`Error::CorruptLane`], after which the others' messages come.
+    ///
+    /// Errors are those of [`next`](Self::next).
+    pub fn iter(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> impl Iterator<Item = Result<(u32, Vec<u8>)>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            let found = self.receive(&mut bytes, timeout);
+            ended = !matches!(found, Ok(Some(_)) | Err(Error::CorruptLane { .. }));
+            found.map(|from| Some((from?, bytes))).transpose()
+        })
+    }
+
     /// For event loops: has the next message of anybody ring this end once; see [`Receiver::arm`](crate::Receiver::arm).
     ///
     /// # Errors
@@ -157,6 +189,24 @@ impl<L: Link + Clone> MultiReceiver<L> {
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
         (0..self.senders.len()).try_for_each(|lane| self.release_lane(lane))
+    }
+
+    pub(crate) fn seat(&self) -> &Seat<L> {
+        &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
+    }
+
+    /// Has the next call of [`next`](Self::next) give an error that was found before.
+    pub(crate) fn keep(&mut self, error: Error) {
+        self.kept = Some(error);
     }
 
     fn release_lane(&mut self, lane: usize) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::end::End;
 use crate::ring::{Consumer, Fault, Record};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// The part of the ring that may be done with before the sender is given it back without being asked.
 const RELEASE_PART: u32 = 4;
@@ -42,7 +42,13 @@ impl<L: Link + Clone> Receiver<L> {
 
     /// How long to look for a message before sleeping.
     pub fn set_spin(&mut self, spin: Spin) {
-        self.patience = Patience::new(spin);
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// Waits for the next message; `None` if the time is over. A limit of `None` waits for ever, and zero only
@@ -102,6 +108,26 @@ impl<L: Link + Clone> Receiver<L> {
         Ok(Some(len))
     }
 
+    /// Takes one message after the other, and is done with each. Ends when there is none for `timeout`, and after an
+    /// error.
+    ///
+    /// Errors are those of [`next`](Self::next).
+    pub fn iter(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> impl Iterator<Item = Result<Vec<u8>>> + '_ {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            let found = self.receive(&mut bytes, timeout);
+            ended = !matches!(found, Ok(true));
+            found.map(|found| found.then_some(bytes)).transpose()
+        })
+    }
+
     /// For event loops: has the next message ring this end once. Returns whether there is none by now, so that it is
     /// time to sleep on what the link is rung by (in a guest the [`Device`](ivshmem::Device) as a file), for a heartbeat
     /// at most, and then to look by [`next`](Self::next) with a limit of zero, and to arm again. Does not block.
@@ -124,6 +150,19 @@ impl<L: Link + Clone> Receiver<L> {
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
         give_back(&mut self.ring, &self.end.seat, self.from)
+    }
+
+    pub(crate) fn seat(&self) -> &Seat<L> {
+        &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {

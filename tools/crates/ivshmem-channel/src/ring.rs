@@ -203,19 +203,19 @@ pub enum Fault {
 
 /// A count and an epoch, which are replaced together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owned {
-    count: u32,
-    epoch: u32,
+pub(crate) struct Owned {
+    pub count: u32,
+    pub epoch: u32,
 }
 
 impl Owned {
     #[inline]
-    fn to_word(self) -> u64 {
+    pub fn to_word(self) -> u64 {
         u64::from(self.count) | u64::from(self.epoch) << 32
     }
 
     #[inline]
-    fn of_word(word: u64) -> Self {
+    pub fn of_word(word: u64) -> Self {
         // CAST: Each takes its half.
         Self {
             count: word as u32,
@@ -227,7 +227,7 @@ impl Owned {
 /// Takes over the word at `offset` of `memory`, by which an end shows that it is the one. `may` is asked between the
 /// look and the step: whoever takes over by the rules comes after whom it replaces, so that a program that was replaced
 /// meanwhile either is found by it, or fails in the step.
-fn take_over(
+pub(crate) fn take_over(
     memory: &impl Memory,
     offset: u64,
     may: &mut dyn FnMut() -> Result<(), Fault>,
@@ -248,11 +248,11 @@ fn take_over(
 }
 
 /// Whether the program that takes over is still the one.
-type IsOurs<'a> = &'a dyn Fn() -> Result<(), Fault>;
+pub(crate) type IsOurs<'a> = &'a dyn Fn() -> Result<(), Fault>;
 
 /// Replaces the word at `offset` by what `new` makes of it. Not by a store, and `is_ours` is asked after the look: who
 /// was stopped anywhere in here, and was replaced, does not overwrite what its successor wrote.
-fn replace(
+pub(crate) fn replace(
     memory: &impl Memory,
     offset: u64,
     is_ours: IsOurs<'_>,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ivshmem::{Link, Lock, MAX_PEER, MAX_RING_VECTOR};
+use ivshmem::{Bell, Link, Lock, MAX_PEER, MAX_RING_VECTOR};
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::layout::header;
@@ -225,11 +225,7 @@ impl<L: Link> Seat<L> {
     /// for any reason, also for none: the caller looks again. A ring that gets lost so costs a heartbeat.
     /// Whether the word differs then, as far as is known.
     pub fn sleep(&self, (word, value): (u64, u32), left: Option<Duration>) -> Result<bool> {
-        let due = self.due_ms.load(Ordering::Relaxed);
-        // At least a tick of the clock, so that nobody turns in circles before it.
-        let until = Duration::from_millis(due.saturating_sub(clock_ms()).max(1));
-        let limit = left.map_or(until, |left| left.min(until));
-        let limit = limit.min(LONGEST_SLEEP);
+        let limit = self.sleep_limit(left);
         let differs = match self.note(self.link.wait_word(word, value, Some(limit))) {
             // A signal is no reason to stop waiting; whoever wants to be stopped has other ways.
             Err(Error::Link(ivshmem::Error::Interrupted)) => false,
@@ -238,6 +234,35 @@ impl<L: Link> Seat<L> {
         self.check()?;
         self.beat()?;
         Ok(differs)
+    }
+
+    /// The longest sleep if that is to end before `left`.
+    pub fn sleep_limit(&self, left: Option<Duration>) -> Duration {
+        let due = self.due_ms.load(Ordering::Relaxed);
+        // At least a tick of the clock, so that nobody turns in circles before it.
+        let until = Duration::from_millis(due.saturating_sub(clock_ms()).max(1));
+        let limit = left.map_or(until, |left| left.min(until));
+        limit.min(LONGEST_SLEEP)
+    }
+
+    /// After a sleep on descriptors, which do not tell why they are ready.
+    pub fn awake(&self) -> Result<()> {
+        if self.link.is_gone() {
+            return self.note(Err(ivshmem::Error::Gone));
+        }
+        self.check()?;
+        self.beat()
+    }
+
+    /// What is ready once others ring us; `None` if they cannot.
+    pub fn bell(&self) -> Result<Option<Bell>> {
+        if self.vector == NO_VECTOR {
+            return Ok(None);
+        }
+        match self.note(self.link.bell(self.vector)) {
+            Err(Error::Link(ivshmem::Error::NoDoorbell)) => Ok(None),
+            bell => bell.map(Some),
+        }
     }
 
     /// Remembers that the memory is gone, if that is what a call says.

@@ -9,7 +9,7 @@ use ivshmem::Link;
 use crate::end::End;
 use crate::ring::{Handover, Producer, Space};
 use crate::wait::{Patience, Spin};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 /// The sending end of a ring, or of this program's part of a ring with several senders.
 ///
@@ -39,7 +39,13 @@ impl<L: Link + Clone> Sender<L> {
 
     /// How long to look for room before sleeping.
     pub fn set_spin(&mut self, spin: Spin) {
-        self.patience = Patience::new(spin);
+        self.patience.set_spin(spin);
+    }
+
+    /// Lets another thread end the waiting for room, also in calls to come, which give [`Error::Cancelled`] then. Where there is room, messages are still sent.
+    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.patience.set_cancel(cancel);
     }
 
     /// The longest message in bytes.
@@ -123,6 +129,11 @@ impl<L: Link + Clone> Sender<L> {
         seat.beat()?;
         let armed = self.ring.arm(len).map_err(|fault| seat.explain(fault))?;
         Ok(armed.is_some())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn seat(&self) -> &crate::seat::Seat<L> {
+        &self.end.seat
     }
 
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use ivshmem::Link;
 
+use crate::alarm::Alarm;
+use crate::cancel::Cancel;
 use crate::seat::Seat;
 use crate::Result;
 
@@ -38,6 +40,7 @@ pub enum Spin {
 pub(crate) struct Patience {
     spin: Spin,
     budget: Duration,
+    alarm: Alarm,
 }
 
 impl Default for Patience {
@@ -47,14 +50,36 @@ impl Default for Patience {
 }
 
 impl Patience {
-    pub fn new(spin: Spin) -> Self {
+    fn new(spin: Spin) -> Self {
         let budget = match spin {
             Spin::Learn => LEAST,
             Spin::Never => Duration::ZERO,
             Spin::For(time) => time,
             Spin::Always => Duration::MAX,
         };
-        Self { spin, budget }
+        Self {
+            spin,
+            budget,
+            alarm: Alarm::default(),
+        }
+    }
+
+    pub fn set_spin(&mut self, spin: Spin) {
+        let new = Self::new(spin);
+        (self.spin, self.budget) = (new.spin, new.budget);
+    }
+
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// Hears all rings from here on.
+    pub fn listen<L: Link>(&mut self, seat: &Seat<L>) -> Result<()> {
+        self.alarm.listen(seat)
+    }
+
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.alarm.set_cancel(cancel);
     }
 
     /// Waits until `probe` finds something in `ring`; `None` if the time is over. `arm` asks the other end to ring,
@@ -82,9 +107,15 @@ impl Patience {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(None);
             }
+            if self.alarm.is_set() {
+                self.alarm.listen(seat)?;
+            }
             if let Some(word) = arm(ring, idle)? {
                 let asleep = Instant::now();
-                idle = !seat.sleep(word, left)?;
+                idle = !match self.alarm.is_set() {
+                    true => self.alarm.sleep(seat, left)?,
+                    false => seat.sleep(word, left)?,
+                };
                 self.slept(asleep.elapsed());
             }
         }
@@ -106,6 +137,7 @@ impl Patience {
                 }
                 std::hint::spin_loop();
             }
+            self.alarm.check()?;
             if begin.elapsed() >= limit {
                 return Ok(None);
             }
@@ -135,10 +167,7 @@ mod tests {
 
     #[test]
     fn it_looks_longer_where_sleeps_are_short_and_less_where_they_are_long() {
-        let mut patience = Patience {
-            spin: Spin::Learn,
-            budget: LEAST,
-        };
+        let mut patience = Patience::new(Spin::Learn);
         for _ in 0..3 {
             patience.slept(SLEEP / 2);
         }
@@ -149,7 +178,7 @@ mod tests {
             patience.slept(SLEEP * 10);
         }
         assert_eq!(patience.budget, LEAST);
-        let mut patience = Patience::new(Spin::For(SLEEP * 2));
+        patience.set_spin(Spin::For(SLEEP * 2));
         patience.slept(SLEEP * 10);
         assert_eq!(patience.budget, SLEEP * 2);
     }

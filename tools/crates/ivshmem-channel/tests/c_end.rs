@@ -17,7 +17,7 @@ const MESSAGES: usize = 50_000;
 const RING: u32 = 1024 - 64;
 const GENERATION: u32 = 0xdead_beef;
 const BLOCK: u64 = 256;
-const SIZE: u64 = 4096;
+const SIZE: u64 = 8192;
 
 fn place(offset: u64) -> Place {
     Place {
@@ -28,9 +28,9 @@ fn place(offset: u64) -> Place {
     }
 }
 
-fn compile(directory: &Path) -> PathBuf {
+fn compile(directory: &Path, name: &str) -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = directory.join("echo");
+    let program = directory.join(name);
     let status = Command::new("cc")
         .args([
             "-std=gnu11",
@@ -42,7 +42,7 @@ fn compile(directory: &Path) -> PathBuf {
         ])
         .arg("-I")
         .arg(package.join("../../../include"))
-        .arg(package.join("tests/c/echo.c"))
+        .arg(package.join(format!("tests/c/{name}.c")))
         .arg("-o")
         .arg(&program)
         .status()
@@ -110,7 +110,7 @@ fn c_and_rust_ends_understand_each_other_both_ways() {
     let (file, mapping) = memory();
     let mut to = producer(&mapping, place(0));
     let mut from = Consumer::attach(&mapping, place(second()), &mut || Ok(())).unwrap();
-    let mut program = echo(&compile(directory.path()), &file, None);
+    let mut program = echo(&compile(directory.path(), "echo"), &file, None);
     let mut last = Instant::now();
     let (mut sent, mut received) = (0, 0);
     while received < MESSAGES {
@@ -146,7 +146,7 @@ fn a_c_sender_in_a_lane_wakes_the_receiver() {
         ..place(second() * (1 + u64::from(number)))
     });
     let mut from = MultiConsumer::attach(&mapping, lanes, shared, &mut || Ok(())).unwrap();
-    let mut program = echo(&compile(directory.path()), &file, Some(shared));
+    let mut program = echo(&compile(directory.path(), "echo"), &file, Some(shared));
     for number in (0..ROUNDS).chain([MESSAGES - 1]) {
         assert!(try_send(&mut to, &message(number)));
         let (lane, record) = loop {
@@ -164,6 +164,65 @@ fn a_c_sender_in_a_lane_wakes_the_receiver() {
     assert!(program.wait().unwrap().success());
 }
 
+/// Two senders in lanes, and a third lane that is corrupt, which holds up nobody.
+#[test]
+fn a_c_receiver_hears_all_senders_and_leaves_out_a_corrupt_one() {
+    const LANES: u32 = 3;
+    const ROUNDS: usize = 10_000;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let lane = |number: u32| Place {
+        lane: Some(Lane { shared: 0, number }),
+        ..place(128 + u64::from(number) * second())
+    };
+    let back = 128 + u64::from(LANES) * second();
+    let corrupt = lane(2).offset;
+    let order = std::sync::atomic::Ordering::SeqCst;
+    mapping.store32(corrupt, GENERATION, order).unwrap();
+    mapping.store64(corrupt + BLOCK, 1, order).unwrap();
+    let mut to = [0, 1].map(|number| producer(&mapping, lane(number)));
+    let mut from = Consumer::attach(&mapping, place(back), &mut || Ok(())).unwrap();
+    let numbers = [SIZE, GENERATION.into(), LANES.into(), 0, back, RING.into()];
+    let mut program = Command::new(compile(directory.path(), "gather"))
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(file.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    // The last message of each is empty.
+    let content = |sender: usize, number: usize| match number == ROUNDS - 1 {
+        true => Vec::new(),
+        false => message(number * 2 + sender),
+    };
+    let mut last = Instant::now();
+    let (mut sent, mut received) = ([0; 2], [0; 2]);
+    while received != [ROUNDS; 2] {
+        for sender in 0..2 {
+            // Now and then all is echoed before the next one is sent, so that the receiver sleeps.
+            let pause = sent[sender] % 64 == 0 && received != sent;
+            if sent[sender] < ROUNDS
+                && !pause
+                && try_send(&mut to[sender], &content(sender, sent[sender]))
+            {
+                sent[sender] += 1;
+            }
+        }
+        let Some(record) = from.peek().unwrap() else {
+            assert!(last.elapsed() < limit(), "{received:?} messages came back");
+            std::thread::yield_now();
+            continue;
+        };
+        let mut echoed = vec![0; record.len as usize];
+        record.bytes.read(&mapping, 0, &mut echoed).unwrap();
+        from.advance(record);
+        from.release().unwrap();
+        let sender = usize::from(echoed[0]);
+        assert_eq!(echoed[1..], content(sender, received[sender]));
+        received[sender] += 1;
+        last = Instant::now();
+    }
+    assert!(program.wait().unwrap().success());
+}
+
 /// As who is not rung before the word was changed.
 fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
     let begin = Instant::now();
@@ -176,7 +235,7 @@ fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
 #[test]
 fn the_c_end_reports_a_corrupt_ring() {
     let directory = tempfile::tempdir().unwrap();
-    let program = compile(directory.path());
+    let program = compile(directory.path(), "echo");
     let head = u64::from(GENERATION) << 32;
     // Another generation's header, a length that cannot be, a place that is left out and cannot be, no kind at all.
     for header in [1, head | 4001, head | 50, head | 3] {

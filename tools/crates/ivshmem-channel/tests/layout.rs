@@ -13,13 +13,15 @@ const ROOM: u64 = 1 << 40;
 fn layouts() -> impl Strategy<Value = Layout> {
     // One in eight is to be a ring with several senders.
     let ring = (any::<u32>(), any::<u32>(), 1u32..10_000, 0..8);
-    (2u32..=64, vec(ring, 1..20), 10u64..1000, 2u64..9).prop_map(|(slots, rings, beat, times)| {
+    let topic = (any::<u32>(), 3u32..=64, 1u32..10_000);
+    let parts = (vec(ring, 1..20), vec(topic, 0..3));
+    (2u32..=64, parts, 10u64..1000, 2u64..9).prop_map(|(slots, (rings, topics), beat, times)| {
         let mut ends = std::collections::BTreeSet::new();
         let beat = Duration::from_millis(beat);
         let layout = Layout::new(slots).heartbeat(beat, beat * u32::try_from(times).unwrap());
         // One ring at least, whatever the numbers are.
         let rings = rings.into_iter().chain([(0, 1, 1, 1)]);
-        rings.fold(layout, |layout, (from, to, size, kind)| {
+        let layout = rings.fold(layout, |layout, (from, to, size, kind)| {
             let (from, to) = (from % slots, to % slots);
             if kind == 0 && (0..slots).all(|from| !ends.contains(&(from, to))) {
                 ends.extend((0..slots).map(|from| (from, to)));
@@ -29,6 +31,10 @@ fn layouts() -> impl Strategy<Value = Layout> {
                 return layout;
             }
             layout.ring(from, to, 64 * size)
+        });
+        let topics = topics.into_iter();
+        topics.fold(layout, |layout, (from, buffers, size)| {
+            layout.topic(from % slots, buffers, 64 * size)
         })
     })
 }
@@ -40,9 +46,11 @@ proptest! {
         let plan = Plan::decode(&bytes, layout.size()).unwrap();
         prop_assert_eq!(plan.layout(), &layout);
         prop_assert_eq!(plan.generation(), generation);
-        // A reader that knows rings with one sender only refuses the others, and no more than that.
+        // A reader that knows rings with one sender only refuses the others and topics, and no more than that.
         let several = layout.rings().iter().any(|ring| ring.producers == Producers::Others);
-        prop_assert_eq!(&bytes[16..20], u32::from(several).to_le_bytes());
+        let topics = !layout.topics().is_empty();
+        let features = u32::from(several) + 2 * u32::from(topics);
+        prop_assert_eq!(&bytes[16..20], features.to_le_bytes());
         let less = Plan::decode(&bytes, layout.size() - 1);
         let too_large = matches!(less, Err(Invalid::TooLarge { .. }));
         prop_assert!(too_large);
@@ -63,7 +71,7 @@ proptest! {
 
     #[test]
     fn a_header_with_any_numbers_and_a_good_checksum_is_judged(
-        features in 0u32..3,
+        features in 0u32..5,
         numbers in vec(any::<u32>(), 4),
         entry in vec(prop_oneof![0u32..200, Just(u32::MAX)], 4),
     ) {
@@ -142,6 +150,45 @@ fn bytes_of_a_ring_with_several_senders() {
     assert_eq!(layout.encode(7, ROOM).unwrap(), header(160, &words));
 }
 
+#[test]
+fn bytes_of_topics() {
+    let layout = Layout::new(2).topic(1, 3, 128).ring(0, 1, 64);
+    let layout = layout.topic(0, 64, 64);
+    let words = [
+        (8, 1),
+        (12, 7),
+        (16, 2),
+        (
+            24,
+            256 + 2 * 128 + (256 + 64) + (128 + 3 * 192) + (128 + 64 * 128),
+        ),
+        (32, 2),
+        (36, 3),
+        (40, 500),
+        (44, 3000),
+        // Rings come first.
+        (128, 1),
+        (132, 0),
+        (136, 1),
+        (140, 64),
+        (144, 3),
+        (148, 1),
+        (152, 3),
+        (156, 128),
+        (160, 3),
+        (164, 0),
+        (168, 64),
+        (172, 64),
+    ];
+    let mut bytes = layout.encode(7, ROOM).unwrap();
+    assert_eq!(bytes, header(176, &words));
+    // A ring behind a topic.
+    bytes[160..176].copy_from_slice(&[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0]);
+    sign(&mut bytes);
+    let error = Plan::decode(&bytes, ROOM);
+    assert_eq!(error, Err(Invalid::Range("the kind of a ring")));
+}
+
 /// `len` bytes of header and table with these words at these bytes.
 fn header(len: usize, words: &[(usize, u32)]) -> Vec<u8> {
     let mut bytes = vec![0; len];
@@ -155,16 +202,21 @@ fn header(len: usize, words: &[(usize, u32)]) -> Vec<u8> {
 
 #[test]
 fn features_that_do_not_fit_the_table_are_refused() {
-    let layouts = [Layout::duplex(64), Layout::new(2).multi_ring(1, 64)];
-    for (layout, wrong) in layouts.iter().zip([1u32, 0]) {
+    let layouts = [
+        (Layout::duplex(64), 1u32),
+        (Layout::duplex(64), 2),
+        (Layout::new(2).multi_ring(1, 64), 0),
+        (Layout::new(2).topic(1, 3, 64), 0),
+    ];
+    for (layout, wrong) in layouts {
         let mut bytes = layout.encode(1, ROOM).unwrap();
         bytes[16..20].copy_from_slice(&wrong.to_le_bytes());
         sign(&mut bytes);
         let error = Plan::decode(&bytes, ROOM);
         assert_eq!(error, Err(Invalid::Range("the required features")));
-        bytes[16..20].copy_from_slice(&2u32.to_le_bytes());
+        bytes[16..20].copy_from_slice(&4u32.to_le_bytes());
         sign(&mut bytes);
-        assert_eq!(Plan::decode(&bytes, ROOM), Err(Invalid::Features(2)));
+        assert_eq!(Plan::decode(&bytes, ROOM), Err(Invalid::Features(4)));
     }
 }
 
@@ -186,6 +238,11 @@ fn layouts_that_cannot_be() {
         Layout::new(3).multi_ring(1, 64).multi_ring(1, 128),
         Layout::new(u32::MAX).multi_ring(1, u32::MAX),
         Layout::duplex(64).heartbeat(second, second),
+        Layout::new(2).topic(2, 3, 64),
+        Layout::new(2).topic(0, 2, 64),
+        Layout::new(2).topic(0, 65, 64),
+        Layout::new(2).topic(0, 3, 96),
+        Layout::new(2).topic(0, 3, 0),
     ];
     for layout in bad {
         assert!(layout.encode(1, ROOM).is_err(), "{layout:?}");

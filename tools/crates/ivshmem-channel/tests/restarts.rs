@@ -78,6 +78,10 @@ impl Doorbell for Host {
         Locking::of(&self.file, number)
     }
     fn is_gone(&self) -> bool {
+        // A sleep on descriptors is over by now.
+        if self.gone_while_asleep.load(Ordering::Relaxed) {
+            self.gone.store(true, Ordering::Relaxed);
+        }
         self.gone.load(Ordering::Relaxed)
     }
 }
@@ -284,22 +288,27 @@ fn what_was_queued_and_what_is_done_is_told_when_an_end_is_dropped() {
 
 #[test]
 fn nothing_touches_memory_that_was_taken_away() {
-    let file = memory();
-    let link = Host::of(&file, 0);
-    let channel = Channel::create(Arc::clone(&link), 0, &layout()).unwrap();
-    // One that finds it out itself, and one that did not call.
-    let [finds, idle] = [0, 1].map(|slot| channel.join(slot, 0).unwrap());
-    let mut receiver = finds.receiver(1).unwrap();
-    let mut sender = idle.sender(0).unwrap();
-    sender.queue(b"never flushed", SOON).unwrap();
-    link.gone_while_asleep.store(true, Ordering::Relaxed);
-    for _ in 0..2 {
-        let found = receiver.next(LIMIT);
-        let gone = matches!(found, Err(Error::Link(ivshmem::Error::Gone)));
-        assert!(gone, "{found:?}");
+    for can_be_cancelled in [false, true] {
+        let file = memory();
+        let link = Host::of(&file, 0);
+        let channel = Channel::create(Arc::clone(&link), 0, &layout()).unwrap();
+        // One that finds it out itself, and one that did not call.
+        let [finds, idle] = [0, 1].map(|slot| channel.join(slot, 0).unwrap());
+        let mut receiver = finds.receiver(1).unwrap();
+        let mut sender = idle.sender(0).unwrap();
+        sender.queue(b"never flushed", SOON).unwrap();
+        link.gone_while_asleep.store(true, Ordering::Relaxed);
+        if can_be_cancelled {
+            receiver.set_cancel(&Cancel::new().unwrap());
+        }
+        for _ in 0..2 {
+            let found = receiver.next(LIMIT);
+            let gone = matches!(found, Err(Error::Link(ivshmem::Error::Gone)));
+            assert!(gone, "{found:?}");
+        }
+        drop((sender, idle));
+        drop((receiver, finds));
     }
-    drop((sender, idle));
-    drop((receiver, finds));
 }
 
 #[test]

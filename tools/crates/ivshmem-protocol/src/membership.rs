@@ -292,9 +292,9 @@ impl Membership {
         connection: ConnectionId,
         most: usize,
     ) -> impl Iterator<Item = ServerMessage> + '_ {
-        let mut recipient = self.recipients.get(&connection).cloned();
-        let next = move || recipient.as_mut()?.advance(&self.events);
-        core::iter::from_fn(next).take(most)
+        let recipient = self.recipients.get(&connection).into_iter();
+        let messages = recipient.flat_map(|found| found.messages(&self.events));
+        messages.take(most)
     }
 
     /// Records that this many of the [next messages](Self::next_messages) have been sent to a

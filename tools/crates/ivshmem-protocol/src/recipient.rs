@@ -137,9 +137,36 @@ impl Recipient {
         self.heard
     }
 
-    /// Goes on by one message, which is returned; `None` if it has been told all. Departures come before
-    /// arrivals, so that who is told of a departure can be seen from how far it has been told of arrivals.
+    /// Goes on by one message, which is returned; `None` if it has been told all.
     pub(crate) fn advance(&mut self, events: &Events) -> Option<ServerMessage> {
+        let lasting = core::mem::take(&mut self.lasting);
+        let message = self.step(events, &lasting);
+        self.lasting = lasting;
+        if let Some(ServerMessage::Vector { peer, .. }) = message {
+            let arrival = events.arrivals.get(&self.told);
+            if arrival.is_some_and(|arrival| arrival.lasting) {
+                self.lasting.insert(peer, self.vectors);
+            }
+        }
+        message
+    }
+
+    /// What [`advance`](Self::advance) would return again and again.
+    pub(crate) fn messages<'a>(
+        &'a self,
+        events: &'a Events,
+    ) -> impl Iterator<Item = ServerMessage> + 'a {
+        // A position for itself: there can be as many lasting IDs as clients.
+        let mut position = Self {
+            lasting: BTreeMap::new(),
+            ..*self
+        };
+        core::iter::from_fn(move || position.step(events, &self.lasting))
+    }
+
+    /// Goes on by one message, but for what is known of lasting IDs, of which no two arrivals are there at a time. Departures
+    /// come before arrivals, so that who is told of a departure can be seen from how far it has been told of arrivals.
+    fn step(&mut self, events: &Events, lasting: &BTreeMap<PeerId, u16>) -> Option<ServerMessage> {
         let handshake = [
             ServerMessage::Version,
             ServerMessage::OwnId(self.id),
@@ -153,7 +180,7 @@ impl Recipient {
             return None;
         }
         self.next_departure(events)
-            .or_else(|| self.next_vector(events))
+            .or_else(|| self.next_vector(events, lasting))
     }
 
     fn next_departure(&mut self, events: &Events) -> Option<ServerMessage> {
@@ -163,10 +190,14 @@ impl Recipient {
         gone.map(|gone| ServerMessage::Left(gone.peer))
     }
 
-    fn next_vector(&mut self, events: &Events) -> Option<ServerMessage> {
+    fn next_vector(
+        &mut self,
+        events: &Events,
+        lasting: &BTreeMap<PeerId, u16>,
+    ) -> Option<ServerMessage> {
         let mut arrivals = events.arrivals.range(self.told..);
         let next = arrivals.find_map(|(time, arrival)| {
-            let known = self.known_vectors(*time, arrival);
+            let known = self.known_vectors(*time, arrival, lasting);
             (known < arrival.vectors.get()).then_some((*time, arrival, known))
         });
         let Some((time, arrival, vector)) = next else {
@@ -174,9 +205,6 @@ impl Recipient {
             return None;
         };
         (self.told, self.vectors) = (time, vector + 1);
-        if arrival.lasting {
-            self.lasting.insert(arrival.peer, self.vectors);
-        }
         Some(ServerMessage::Vector {
             peer: arrival.peer,
             vector,
@@ -193,7 +221,7 @@ impl Recipient {
         let gone = gone.filter(|gone| self.knows(gone)).count();
         let arrivals = events.arrivals.range(self.told..);
         let vectors = arrivals.map(|(time, arrival)| {
-            let known = self.known_vectors(*time, arrival);
+            let known = self.known_vectors(*time, arrival, &self.lasting);
             usize::from(arrival.vectors.get().saturating_sub(known))
         });
         handshake + gone + vectors.sum::<usize>()
@@ -204,11 +232,11 @@ impl Recipient {
         gone.arrival < self.told || (gone.arrival == self.told && self.vectors > 0)
     }
 
-    fn known_vectors(&self, time: u64, arrival: &Arrival) -> u16 {
-        if arrival.lasting {
-            self.lasting.get(&arrival.peer).copied().unwrap_or(0)
-        } else if time == self.told {
+    fn known_vectors(&self, time: u64, arrival: &Arrival, lasting: &BTreeMap<PeerId, u16>) -> u16 {
+        if time == self.told && self.vectors > 0 {
             self.vectors
+        } else if arrival.lasting {
+            lasting.get(&arrival.peer).copied().unwrap_or(0)
         } else {
             0
         }

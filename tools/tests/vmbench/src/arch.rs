@@ -41,8 +41,7 @@ impl Arch {
         }
     }
 
-    /// The value of QEMU's `-cpu` where it is emulated. The architecture's own algorithm for signed pointers is slow to
-    /// emulate.
+    /// The value of QEMU's `-cpu` under emulation. Arm's own algorithm for signed pointers would be slow.
     pub(crate) fn emulated_cpu(self) -> &'static str {
         match self {
             Self::X86 => "max",

@@ -16,6 +16,7 @@ struct Stage {
     poller: Poller,
     keeper: Keeper,
     region: Region,
+    in_flight: InFlight,
 }
 
 impl Stage {
@@ -28,6 +29,7 @@ impl Stage {
             poller: Poller::new().unwrap(),
             keeper: Keeper::new(Journal::new().unwrap()),
             region: Region::new(config, memory, Membership::new(2)).unwrap(),
+            in_flight: InFlight::new(1 << 20, 2),
         };
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -50,6 +52,7 @@ impl Stage {
             door: "ivshmem".to_owned(),
             credentials: Credentials::UNKNOWN,
             read_only: false,
+            loan: Loan::None,
         };
         let vectors = stage.region.vectors;
         let doorbells = Doorbells::new(vectors).unwrap();
@@ -65,7 +68,7 @@ impl Stage {
         let mut common = Common {
             poller: &self.poller,
             keeper: &mut self.keeper,
-            in_flight: 64,
+            in_flight: &mut self.in_flight,
         };
         what(&mut self.region, &mut common);
     }

@@ -18,6 +18,9 @@ const CONNECTION: &str = "connection";
 /// The listening socket of the status report.
 pub(crate) const STATUS_DOOR: &str = "status";
 
+/// The listening socket for an operator.
+pub(crate) const CONTROL_DOOR: &str = "control";
+
 /// The listening socket for a successor.
 pub(crate) const HAND_OVER_DOOR: &str = "hand-over";
 
@@ -68,7 +71,8 @@ pub(crate) fn is_ours(name: &str) -> bool {
 
 /// Whether a region of this name would be taken for something else.
 pub(crate) fn is_reserved(region: &str) -> bool {
-    KINDS.contains(&region) || [JOURNAL, STATUS_DOOR, HAND_OVER_DOOR].contains(&region)
+    KINDS.contains(&region)
+        || [JOURNAL, STATUS_DOOR, CONTROL_DOOR, HAND_OVER_DOOR].contains(&region)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use ivshmem_protocol::{ConnectionId, Membership, PeerId};
 use serde::{Deserialize, Serialize};
 
 /// Number of this format. Raised when an older server could misread it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// How a server stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub(crate) struct State<'server> {
 pub(crate) struct RegionState<'server> {
     /// Vectors of each client that has no number of its own.
     pub vectors: NonZeroU16,
+    /// Whether nobody else is let in, as the operator wants.
+    pub drained: bool,
     pub membership: Cow<'server, Membership>,
     /// The kernel's numbers of the eventfds of each ID, by vector.
     pub doorbells: BTreeMap<PeerId, Vec<u64>>,
@@ -47,6 +49,8 @@ pub(crate) enum Record {
     },
     /// A member is to be dropped as soon as that is safe.
     Expelled { number: ConnectionId },
+    /// The operator lets nobody else in, or ends that.
+    Drained { region: String, drained: bool },
     /// A connection is over.
     Removed { number: ConnectionId },
     /// So many messages of the batch of this number were sent.
@@ -82,15 +86,13 @@ impl<'server> State<'server> {
                 vectors,
                 doorbells,
             } => {
-                let region = self
-                    .regions
-                    .get_mut(&region)
-                    .ok_or_else(|| io::Error::other(format!("region {region} is unknown")))?;
+                let region = self.region(&region)?;
                 let joined = region.membership.to_mut().join(number, fixed, vectors);
                 let id = joined.map_err(io::Error::other)?;
                 region.doorbells.insert(id, doorbells);
                 self.next_connection = number.0 + 1;
             }
+            Record::Drained { region, drained } => self.region(&region)?.drained = drained,
             Record::Expelled { number } => self.each(|membership| {
                 membership.expel(number);
             }),
@@ -107,6 +109,11 @@ impl<'server> State<'server> {
             }
         }
         Ok(())
+    }
+
+    fn region(&mut self, name: &str) -> io::Result<&mut RegionState<'server>> {
+        let unknown = || io::Error::other(format!("region {name} is unknown"));
+        self.regions.get_mut(name).ok_or_else(unknown)
     }
 
     /// Does something in each region; only the one that has the connection takes notice.

@@ -25,6 +25,13 @@ pub type Bytes = ([u8; 8], Option<OwnedFd>);
 #[derive(Debug)]
 pub struct Connection(UnixStream);
 
+/// Waits until somebody listens at a path.
+pub fn wait_for_listener(path: &Path) {
+    while UnixStream::connect(path).is_err() {
+        std::thread::yield_now();
+    }
+}
+
 impl Connection {
     pub fn open(path: &Path) -> Self {
         let socket = UnixStream::connect(path).unwrap();

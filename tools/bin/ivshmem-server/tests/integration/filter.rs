@@ -97,6 +97,23 @@ fn filter(unit: &str) -> BpfProgram {
 fn every_option_works_under_the_filter_of_the_unit() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(UNIT);
     let filter = filter(&std::fs::read_to_string(unit).unwrap());
+    every_option_works(|command| {
+        let filter = filter.clone();
+        let apply = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
+        // SAFETY: The closure makes system calls, and allocates nothing if they succeed.
+        unsafe { command.pre_exec(apply) };
+    });
+}
+
+#[test]
+fn every_option_works_confined() {
+    every_option_works(|command| {
+        command.arg("--confine");
+    });
+}
+
+/// Starts a server with each option, has one client join, and ends it.
+fn every_option_works(prepare: impl Fn(&mut Command)) {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name).display().to_string();
     let group = rustix::process::getegid().as_raw().to_string();
@@ -104,7 +121,7 @@ fn every_option_works_under_the_filter_of_the_unit() {
     let memory = format!("path:{}", file("memory"));
     let shm = format!("shm:ivshmem-filter-{}", std::process::id());
     let (status, hand_over, pid) = (file("status"), file("hand-over"), file("pid"));
-    let options: [&[&str]; 10] = [
+    let options: [&[&str]; 12] = [
         &[],
         &["--socket-group", &group, "--socket-mode=0660"],
         &["--memory", &memory, "--prealloc"],
@@ -119,7 +136,9 @@ fn every_option_works_under_the_filter_of_the_unit() {
         ],
         &["--allow-uid", &user, "--allow-gid", &group, "--join-rate=5"],
         &["--status-socket", &status, "--hand-over", &hand_over],
-        &["--pidfile", &pid, "--log-level=debug"],
+        &["--control-socket", &file("control")],
+        &["--numa-node=0", "--prealloc"],
+        &["--pidfile", &pid, "--foreground", "--log-level=debug"],
     ];
     for (index, options) in options.into_iter().enumerate() {
         let socket = directory.path().join(format!("socket.{index}"));
@@ -129,10 +148,7 @@ fn every_option_works_under_the_filter_of_the_unit() {
             .arg(&socket)
             .args(options)
             .stderr(Stdio::null());
-        let filter = filter.clone();
-        let apply = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
-        // SAFETY: The closure makes system calls, and allocates nothing if they succeed.
-        unsafe { command.pre_exec(apply) };
+        prepare(&mut command);
         let mut server = command.spawn().unwrap();
         while UnixStream::connect(&socket).is_err() {
             let ended = server.try_wait().unwrap();
@@ -154,5 +170,7 @@ fn every_option_works_under_the_filter_of_the_unit() {
         );
         kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
         assert_eq!(server.wait().unwrap().code(), Some(0), "{options:?}");
+        let lock = directory.path().join(format!("socket.{index}.lock"));
+        assert!(!socket.exists() && !lock.exists(), "{options:?}");
     }
 }

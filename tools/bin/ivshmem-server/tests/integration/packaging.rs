@@ -79,6 +79,17 @@ fn units_are_right() {
     assert!(output.is_none_or(|output| output.status.success()));
 }
 
+/// As far as the parser sees it, on a machine that has one and its tunables.
+#[test]
+fn apparmor_profile_compiles() {
+    let profile = shipped("ivshmem-server.apparmor");
+    let mut parser = Command::new("apparmor_parser");
+    let parser = parser.args(["--skip-kernel-load", "--skip-cache"]);
+    if let Some(output) = run(parser.arg(profile), "") {
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
 /// As the units and the manual have it, but for the directory.
 #[test]
 fn example_serves_the_group() {

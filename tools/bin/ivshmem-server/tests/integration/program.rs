@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::fs::fstat;
 use rustix::process::Signal;
 
-use crate::client::{Connection, News, Peer};
+use crate::client::{wait_for_listener, Connection, News, Peer};
 use crate::manager::Manager;
 use crate::server::{Running, PROGRAM};
 
@@ -80,9 +80,7 @@ fn configuration_is_read_again() {
     let nobody = region("first", "allow-uid = [4294967294]");
     std::fs::write(&config, nobody + &region("second", "")).unwrap();
     server.signal(Signal::HUP);
-    while !file("second").exists() {
-        std::thread::yield_now();
-    }
+    wait_for_listener(&file("second"));
     let other = Peer::join(&file("second"), 2);
     let refused = Connection::open(&file("first"));
     assert!(matches!(refused.receive(), Some((-1, None))));

@@ -36,7 +36,7 @@ fn signal_makes_a_report() {
     wait_for("listening");
     let _peer = Peer::join(&path, 2);
     kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
-    wait_for("4194304 bytes of memfd, 2 vectors, 1 of 64 peers");
+    wait_for("67108864 bytes of memfd, 2 vectors, 1 of 64 peers");
     let line = wait_for("  0 by ivshmem: 2 vectors");
     assert!(
         line.contains(&format!("pid {}", std::process::id())),

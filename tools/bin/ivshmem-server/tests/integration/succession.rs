@@ -136,12 +136,12 @@ fn successor_that_fails_does_no_harm() {
     let mut old = Running::start(&place.path, &common);
     let (mut first, mut second) = couple(&place);
     let failed = Command::new(PROGRAM)
-        .args([&place.socket, "--size=64M", "--take-over", &hand_over])
+        .args([&place.socket, "--size=128M", "--take-over", &hand_over])
         .output()
         .unwrap();
     assert_eq!(failed.status.code(), Some(1));
     let text = String::from_utf8(failed.stderr).unwrap();
-    assert!(text.contains("cannot become 64M"), "{text}");
+    assert!(text.contains("cannot become 128M"), "{text}");
     assert!(old.is_running());
     check_all(&place, &mut first, &mut second);
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Doorbell, Info, MAX_PEER};
+use ivshmem::{Doorbell, MAX_PEER};
 use serde::Serialize;
 
+use crate::claim::Place;
 use crate::end::DeviceName;
 use crate::exit::Exit;
 use crate::output::{size, Output};
@@ -27,14 +28,15 @@ use timing::processors;
 /// Measure the device beside plain memory, sockets, pipes and eventfds
 ///
 /// Everything is measured in the same run, and what counts are the ratios: how many times as fast something is as the
-/// first of its group. Right after a boot the machine has other work to do. The other end is a process of this machine, or with PEER another machine where bench --serve
-/// runs; sockets, pipes and eventfds always end in a process of this machine. 512 KiB of the memory at --offset are
-/// overwritten.
+/// first of its group. Right after a boot the machine has other work to do. The other end is a process of this machine,
+/// or with PEER another machine where bench --serve runs; sockets, pipes and eventfds always end in a process of this
+/// machine. 512 KiB of the memory are overwritten, without --offset the last ones but 4 KiB; if something else is there,
+/// bench refuses.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ivshmemctl bench
-  ivshmemctl --json bench --time 1s
+  ivshmemctl --json bench --time 1
   ivshmemctl bench --serve
   ivshmemctl bench 1")]
 pub struct Options {
@@ -50,12 +52,11 @@ pub struct Options {
     serve: bool,
 
     /// Time for each measurement, at least
-    #[arg(short, long, value_name = "TIME", default_value = "200ms", value_parser = parse::duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "0.2", value_parser = parse::duration)]
     time: Duration,
 
-    /// First byte of the memory that is used, a multiple of 4K; the same at both ends
-    #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
-    offset: u64,
+    #[command(flatten)]
+    place: Place,
 
     /// Be the process that answers so many bytes by so many others
     #[arg(long, hide = true, value_name = "BYTES", num_args = 2)]
@@ -64,14 +65,14 @@ pub struct Options {
 
 /// What was measured.
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
 struct Answer {
     node: String,
     size: u64,
     cache: String,
+    vectors: u32,
     processors: usize,
     /// The machine at the other end; none if that is a process of this one.
-    peer: Option<u32>,
+    peer_id: Option<u32>,
     rows: Vec<Row>,
 }
 
@@ -80,11 +81,11 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     if let Some(lengths) = &options.echo {
         return bytes::echo(lengths[0], lengths[1]);
     }
-    let party = Party::open(&options.device, options.offset, options.serve)?;
+    let party = Party::open(&options.device, &options.place, options.serve)?;
     if options.serve {
         return rounds::serve(&party);
     }
-    let mut report = Report::default();
+    let mut report = Report::new();
     let info = party.link.info().clone();
     memory::measure(&mut report, &party, &info, options.time)?;
     if party.link.vectors() > 0 {
@@ -99,44 +100,94 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         node: party.link.device().path().display().to_string(),
         size: info.size,
         cache: info.cache.to_string(),
+        vectors: info.vectors,
         processors: processors(),
-        peer: options.peer,
-        rows: report.0,
+        peer_id: options.peer,
+        rows: report.into_rows(),
     };
-    output.answer(&answer, || text(&answer, &info, output))?;
+    output.answer(&answer, || text(&answer, output))?;
     Ok(Exit::Success)
 }
 
-fn text(answer: &Answer, info: &Info, output: Output) -> String {
-    let partner = match answer.peer {
+fn text(answer: &Answer, output: Output) -> String {
+    let partner = match answer.peer_id {
         Some(peer) => format!("peer {peer}"),
         None => "a process of this machine".into(),
     };
     let mut text = format!(
-        "{}: {}, {}; vectors: {}; processors: {}; the other end is {partner}\n",
+        "{}: {}, {}; vectors: {}; processors: {}\nthe other end is {partner}\n",
         answer.node,
         size(answer.size),
         answer.cache,
-        info.vectors,
+        answer.vectors,
         answer.processors,
     );
+    let mut notes: Vec<&str> = Vec::new();
     let mut last = "";
-    let rows = answer.rows.iter().map(|row| {
+    let mut rows = Vec::new();
+    for row in &answer.rows {
         let group = if row.group == last { "" } else { row.group };
         last = row.group;
-        let value = row.value.map(|value| match row.unit {
-            Unit::MibPerSecond => format!("{value:.0} MiB/s"),
-            Unit::Nanoseconds if value < 10_000.0 => format!("{value:.0} ns"),
-            Unit::Nanoseconds => format!("{:.1} us", value / 1e3),
-        });
         let speed = row.speed.map(|speed| format!("{speed:.2}"));
-        vec![
+        rows.push(vec![
             group.into(),
             row.what.into(),
-            value.unwrap_or_else(|| "-".into()),
-            speed.unwrap_or_else(|| row.note.clone()),
-        ]
-    });
+            measured(row).unwrap_or_else(|| "-".into()),
+            speed.unwrap_or_else(|| format!("[{}]", number_of(&mut notes, &row.note))),
+        ]);
+    }
     text += &output.table(&["GROUP", "WHAT", "MEASURED", "SPEED"], rows);
+    for (number, note) in notes.iter().enumerate() {
+        text += &format!("[{}] {note}\n", number + 1);
+    }
     text
+}
+
+fn measured(row: &Row) -> Option<String> {
+    let value = row.value?;
+    Some(match row.unit {
+        Unit::MibPerSecond => format!("{value:.0} MiB/s"),
+        Unit::Nanoseconds if value < 10_000.0 => format!("{value:.0} ns"),
+        Unit::Nanoseconds => format!("{:.1} us", value / 1e3),
+    })
+}
+
+/// The number of a footnote, which is added if it is not there.
+fn number_of<'a>(notes: &mut Vec<&'a str>, note: &'a str) -> usize {
+    let known = notes.iter().position(|known| *known == note);
+    1 + known.unwrap_or_else(|| {
+        notes.push(note);
+        notes.len() - 1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_footnotes_and_the_table_fits_a_terminal() {
+        let reason = "refused while a driver has it; iomem=relaxed may allow it";
+        let refused = || Err(anyhow::anyhow!(reason));
+        let mut report = Report::new();
+        for group in ["copy into", "copy out of", "messages of 1 KiB"] {
+            report.add(group, "plain memory", Unit::MibPerSecond, Ok(12345.0));
+            let sysfs = "the same by sysfs resource2";
+            report.add(group, sysfs, Unit::MibPerSecond, refused());
+        }
+        let answer = Answer {
+            node: "/dev/ivshmem0".into(),
+            size: 64 << 20,
+            cache: "write-back".into(),
+            vectors: 8,
+            processors: 2,
+            peer_id: None,
+            rows: report.into_rows(),
+        };
+        let text = text(&answer, Output::new(false));
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(text.matches(reason).count(), 1, "{text}");
+        assert!(text.ends_with(&format!("[1] {reason}\n")), "{text}");
+        assert_eq!(text.matches(" [1]\n").count(), 3, "{text}");
+    }
 }

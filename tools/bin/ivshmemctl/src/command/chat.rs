@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::exit::{failure, Exit};
 use crate::output::{Output, GOOD, WARNING};
 use crate::parse;
-use crate::seat::{Seat, Table};
+use crate::seat::{Busy, Seat, Table};
 use crate::signals;
 use input::Input;
 
@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Exchange lines of text with the other end, where chat runs too
 ///
 /// What is typed or piped in is sent line by line; what comes is written to the standard output, and who came, left
-/// or crashed to the standard error. Lines wait until somebody is there. The end of the input ends the program when the other end
+/// or crashed to the standard error. Lines wait until somebody is there. Two can talk: a third waits for one to leave. The end of the input ends the program when the other end
 /// has taken everything, and Ctrl-C ends it at once. Both ends use about 520 KiB of the memory at --offset, as cp does, and nobody else may write there
 /// meanwhile.
 #[derive(Args, Debug)]
@@ -66,17 +66,39 @@ pub struct Options {
 
 /// Talks until the input ends, or a signal says so.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let ended = signals::ended()?;
     let mut input = match options.listen {
         true => Input::none(),
         false => Input::stdin(LONGEST),
     };
-    options.table.sit(&SLOTS, |seat| {
+    let busy = Busy {
+        limit: options.timeout,
+        reason: TAKEN,
+        tell: &|| {
+            // Who does not see it waits all the same.
+            let _ = notice(
+                output,
+                "waiting",
+                None,
+                &format!("{TAKEN}; waiting"),
+                WARNING,
+            );
+        },
+    };
+    // Not before there is somebody to take leave of: until then, a signal may end the program by itself.
+    let mut ended = None;
+    options.table.sit(&SLOTS, &busy, |seat| {
+        let ended = match &ended {
+            Some(ended) => ended,
+            None => ended.insert(signals::ended()?),
+        };
         let mut chat = Chat::new(seat, options, output)?;
-        chat.run(&mut input, &ended)
+        chat.run(&mut input, ended)
     })?;
     Ok(Exit::Success)
 }
+
+/// Why there is no seat.
+const TAKEN: &str = "both seats are taken";
 
 struct Chat<'a> {
     seat: &'a Seat,
@@ -239,7 +261,7 @@ impl<'a> Chat<'a> {
     }
 
     fn show(&self, line: &str) -> Result<()> {
-        let answer = json!({ "event": "line", "peer": self.peer, "line": line });
+        let answer = json!({ "event": "line", "peer_id": self.peer, "line": line });
         let text = || match self.output.is_terminal() {
             true => format!("{GOOD}{}:{GOOD:#} {line}", name(self.peer)),
             // An empty text would be no line at all.
@@ -248,20 +270,25 @@ impl<'a> Chat<'a> {
         Ok(self.output.answer(&answer, text)?)
     }
 
-    /// Tells what happened: not among the lines, which may go into a file.
+    /// Tells what happened to the other end.
     fn notice(&self, event: &str, text: &str, style: Style) -> Result<()> {
-        if self.output.is_json() {
-            let answer = json!({ "event": event, "peer": self.peer });
-            self.output.answer(&answer, String::new)?;
-        } else {
-            let text = match event {
-                "alone" => text.into(),
-                _ => format!("{} {text}", name(self.peer)),
-            };
-            anstream::eprintln!("{style}* {text}{style:#}");
-        }
-        Ok(())
+        let text = match event {
+            "alone" => text.into(),
+            _ => format!("{} {text}", name(self.peer)),
+        };
+        notice(self.output, event, self.peer, &text, style)
     }
+}
+
+/// Tells what happened: not among the lines, which may go into a file.
+fn notice(output: Output, event: &str, peer: Option<u32>, text: &str, style: Style) -> Result<()> {
+    if output.is_json() {
+        let answer = json!({ "event": event, "peer_id": peer });
+        output.answer(&answer, String::new)?;
+    } else {
+        anstream::eprintln!("{style}* {text}{style:#}");
+    }
+    Ok(())
 }
 
 fn is_there(presence: Presence) -> bool {

@@ -15,9 +15,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::output::{size, Output};
+use crate::output::Output;
 use crate::parse;
-use crate::seat::Table;
+use crate::seat::{Busy, Table};
+use copied::size;
 use note::{RECEIVER, SENDER};
 
 /// Copy a file to another machine, where `cp --receive` runs
@@ -30,7 +31,7 @@ use note::{RECEIVER, SENDER};
 Examples:
   ivshmemctl cp --receive /srv/incoming
   ivshmemctl cp picture.raw
-  ivshmemctl cp --join /tmp/ivshmem.sock --timeout 1m disk.img")]
+  ivshmemctl cp --join /tmp/ivshmem.sock --timeout 60 disk.img")]
 pub struct Options {
     #[command(flatten)]
     table: Table,
@@ -52,10 +53,22 @@ pub struct Options {
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let path = options.path.clone().unwrap_or_else(|| ".".into());
     let slot = if options.receive { RECEIVER } else { SENDER };
-    let copied = options.table.sit(&[slot], |seat| match options.receive {
-        true => receive::run(seat, &path, options.timeout),
-        false => send::run(seat, &path, options.timeout),
-    })?;
+    let busy = Busy {
+        limit: options.timeout,
+        reason: match options.receive {
+            true => "somebody receives already",
+            false => "somebody sends already",
+        },
+        tell: &|| {
+            eprintln!("* waiting: another end of this kind is there, or was until a moment ago")
+        },
+    };
+    let copied = options
+        .table
+        .sit(&[slot], &busy, |seat| match options.receive {
+            true => receive::run(seat, &path, options.timeout),
+            false => send::run(seat, &path, options.timeout),
+        })?;
     let answer = json!({
         "path": copied.path, "size": copied.size, "from": copied.from, "sha256": copied.sha256,
     });

@@ -4,6 +4,7 @@
 
 mod device;
 mod finding;
+mod host;
 mod module;
 mod patient;
 
@@ -17,8 +18,9 @@ use patient::Patient;
 
 /// Find out what keeps the devices of this machine from working well, and what to do about it
 ///
-/// Looks at the PCI devices, the kernel module, the headers it is built with, the driver of each device, the
-/// rights to its node, its interrupts and the cache type of its memory. Changes nothing.
+/// In a guest, looks at the PCI devices, the kernel module, the headers it is built with, the driver of each device, the
+/// rights to its node, its interrupts and the cache type of its memory; on a host, which has no device, at QEMU, KVM and
+/// the server. Changes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +36,10 @@ pub fn run(_: &Options, output: Output) -> Result<Exit> {
         root: "/".into(),
         release,
     };
-    let findings = findings(&patient);
+    let host = || host::findings(&patient, &host::search());
+    let is_guest = device::is_there(&patient);
+    let of_host = if is_guest { None } else { host() };
+    let findings = of_host.unwrap_or_else(|| findings(&patient));
     output.answer(&findings, || findings.iter().map(text).collect())?;
     let sick = findings.iter().any(|f| f.state == State::Problem);
     Ok(if sick { Exit::Wrong } else { Exit::Success })

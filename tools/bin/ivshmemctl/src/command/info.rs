@@ -2,29 +2,32 @@
 
 //! `ivshmemctl info`: all that the driver says of a device.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Info, Mode};
+use ivshmem::{Doorbell, Info, Memory};
+use ivshmem_peer::Peer;
 use serde::Serialize;
 
-use crate::end::DeviceName;
+use crate::end::{settle, End, Opened};
 use crate::exit::Exit;
 use crate::output::{size, Output};
 
-/// Show all that the driver says of a device
+/// Show all that the driver says of a device, or a server of its region
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ivshmemctl info
   ivshmemctl info --device 0000:00:04.0
-  ivshmemctl --json info | jq .size")]
+  ivshmemctl --json info | jq .size
+  ivshmemctl info --join /tmp/ivshmem.sock")]
 pub struct Options {
     #[command(flatten)]
-    device: DeviceName,
+    end: End,
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
 struct Answer {
     node: String,
     bus_id: String,
@@ -44,11 +47,30 @@ struct Answer {
     subsystem_device: u16,
 }
 
+/// What a peer on a host knows.
+#[derive(Serialize)]
+struct PeerAnswer {
+    socket: PathBuf,
+    size: u64,
+    read_only: bool,
+    sealed: bool,
+    peer_id: u32,
+    vectors: u32,
+    others: usize,
+}
+
 /// Shows it.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let device = options.device.open(Mode::ReadOnly)?;
-    let answer = answer(device.path().display().to_string(), device.info()?);
-    output.answer(&answer, || text(&answer))?;
+    match options.end.open()? {
+        Opened::Device(device) => {
+            let answer = answer(device.path().display().to_string(), device.info()?);
+            output.answer(&answer, || text(&answer))?;
+        }
+        Opened::Peer(peer, socket) => {
+            let answer = peer_answer(&peer, socket);
+            output.answer(&answer, || peer_text(&answer))?;
+        }
+    }
     Ok(Exit::Success)
 }
 
@@ -73,6 +95,48 @@ fn answer(node: String, info: Info) -> Answer {
     }
 }
 
+fn peer_answer(peer: &Peer, socket: PathBuf) -> PeerAnswer {
+    settle(peer);
+    PeerAnswer {
+        socket,
+        size: peer.size(),
+        read_only: peer.is_read_only(),
+        sealed: peer.is_sealed(),
+        peer_id: peer.peer_id(),
+        vectors: peer.vectors(),
+        others: peer.members().peers.len(),
+    }
+}
+
+fn peer_text(answer: &PeerAnswer) -> String {
+    let access = match answer.read_only {
+        true => "read only",
+        false => "read and write",
+    };
+    let sealed = match answer.sealed {
+        true => "no",
+        false => "yes, by any peer, which would end the others",
+    };
+    lines(&[
+        ("server", answer.socket.display().to_string()),
+        ("memory", size(answer.size)),
+        ("access", access.into()),
+        ("can shrink", sealed.into()),
+        (
+            "peer ID",
+            format!("{} (a new one each time)", answer.peer_id),
+        ),
+        ("doorbell", format!("{} vectors", answer.vectors)),
+        ("other peers", answer.others.to_string()),
+    ])
+}
+
+fn lines(rows: &[(&str, String)]) -> String {
+    rows.iter()
+        .map(|(name, value)| format!("{name:<14} {value}\n"))
+        .collect()
+}
+
 fn text(answer: &Answer) -> String {
     let doorbell = match answer.doorbell {
         true => format!("{} of {} vectors", answer.vectors, answer.vectors_offered),
@@ -82,7 +146,7 @@ fn text(answer: &Answer) -> String {
         true => " (from the module parameter peer_id)",
         false => "",
     };
-    [
+    lines(&[
         ("node", answer.node.clone()),
         ("PCI address", answer.bus_id.clone()),
         (
@@ -99,8 +163,5 @@ fn text(answer: &Answer) -> String {
         ("doorbell", doorbell),
         ("generation", answer.generation.to_string()),
         ("interface", format!("version {}", answer.abi_version)),
-    ]
-    .iter()
-    .map(|(name, value)| format!("{name:<14} {value}\n"))
-    .collect()
+    ])
 }

@@ -16,13 +16,14 @@ use crate::parse;
 
 /// Start a server and machines that share memory
 ///
-/// The machines have no standard input. When all have ended the server is, too; Ctrl-C ends them all. With --dry-run
-/// nothing is started, and the command lines are printed: the first one starts the server, each other line a machine.
-/// Run each in a shell of its own, or put & behind it.
+/// The machines have no standard input. When all have ended, so does the server; Ctrl-C ends them all. With --dry-run
+/// nothing is started, and the command lines are printed, each below a comment. Run each in a shell of its own, or put
+/// & behind it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ivshmemctl launch --vms 2 -- -drive file=vm{vm}.qcow2,if=virtio -display none -serial file:vm{vm}.log
+  ivshmemctl launch --vms 2 -- -drive file=vm{vm}.qcow2,if=virtio \\
+    -display none -serial file:vm{vm}.log
   ivshmemctl launch --dry-run --vms 3 --size 256M --vectors 4
   ivshmemctl launch --dry-run --plain")]
 pub struct Options {
@@ -92,7 +93,11 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         return machines::run(plan.server.as_deref(), &plan.machines, output);
     }
     let mut lines = Vec::new();
-    for words in plan.server.iter().chain(&plan.machines) {
+    let server = plan.server.iter().map(|words| ("the server".into(), words));
+    let machines = plan.machines.iter().enumerate();
+    let machines = machines.map(|(vm, words)| (format!("vm{vm}"), words));
+    for (name, words) in server.chain(machines) {
+        lines.push(format!("# {name}"));
         let words = words.iter().map(String::as_str);
         lines.push(shlex::try_join(words).context("a NUL byte in the command line")?);
     }
@@ -106,7 +111,7 @@ fn plan(options: &Options) -> Plan {
         "--socket-path".into(),
         options.socket.display().to_string(),
         "--size".into(),
-        options.size.to_string(),
+        parse::written(options.size),
         "--vectors".into(),
         options.vectors.to_string(),
     ];
@@ -133,7 +138,7 @@ fn device(options: &Options) -> [String; 4] {
     // A comma within a value of a QEMU option is written twice.
     let escape = |path: &PathBuf| path.display().to_string().replace(',', ",,");
     if options.plain {
-        let (path, size) = (escape(&options.memory_file), options.size);
+        let (path, size) = (escape(&options.memory_file), parse::written(options.size));
         return [
             "-object".into(),
             format!("memory-backend-file,id=ivshmem,share=on,mem-path={path},size={size}"),

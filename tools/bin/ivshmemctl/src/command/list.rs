@@ -20,7 +20,6 @@ pub struct Options {}
 
 /// A line of the list. What only the driver knows is absent where the node cannot be opened.
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
 struct Line {
     node: Option<String>,
     bus_id: String,

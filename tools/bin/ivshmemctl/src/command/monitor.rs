@@ -10,91 +10,120 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{EventPage, Info, Mode};
+use ivshmem::{Device, Doorbell, Memory};
+use ivshmem_peer::Peer;
 use serde_json::json;
 
-use crate::end::DeviceName;
+use crate::end::{settle, End, Opened};
 use crate::exit::{failure, Exit};
-use crate::output::Output;
+use crate::output::{size, Output};
 use crate::parse;
 use counts::{Counts, Snapshot};
 
 /// Count this end's interrupts live, for each vector
 ///
-/// Fills the screen on a terminal: q ends it. Elsewhere, or with --plain, writes a line for each interval.
-/// The numbers are the driver's own since it was bound, so that nobody who waits loses an event by this.
+/// Fills the screen on a terminal: q ends it. Elsewhere, or with --plain, prints a line for each interval.
+/// The numbers are the driver's own since it was bound, so that nobody who waits loses an event by this. With --join
+/// they are the rings of a new peer.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ivshmemctl monitor
-  ivshmemctl monitor --plain --interval 500ms --count 3
+  ivshmemctl monitor --plain --interval 0.5 --count 3
   ivshmemctl --json monitor --count 1")]
 pub struct Options {
     #[command(flatten)]
-    device: DeviceName,
+    end: End,
 
-    /// Time between two looks
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse::duration)]
+    /// Sampling interval
+    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
     interval: Duration,
 
-    /// End after so many intervals
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Exit after N intervals
+    #[arg(short, long, value_name = "N")]
     count: Option<u64>,
 
-    /// Lines, on a terminal too
+    /// Print lines even on a terminal
     #[arg(long)]
     plain: bool,
 }
 
+/// What is counted: its title on the screen, and what looks at it.
+struct Source {
+    title: String,
+    look: Box<dyn Fn() -> Snapshot>,
+}
+
 /// Counts until told to end, or the device goes away.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let device = options.device.open(Mode::ReadOnly)?;
-    let info = device.info()?;
-    let page = device.event_page()?;
-    let mut counts = Counts::new(info.vectors, look(&page, &info));
+    let source = match options.end.open()? {
+        Opened::Device(device) => of_device(&device)?,
+        Opened::Peer(peer, socket) => of_peer(peer, &socket.display().to_string()),
+    };
+    let mut counts = Counts::new((source.look)());
     if output.is_terminal() && !output.is_json() && !options.plain {
-        let node = device.path().display().to_string();
-        screen::run(
-            &node,
-            &info,
-            &mut counts,
-            || look(&page, &info),
-            options.interval,
-            options.count,
-        )?;
+        let (interval, count) = (options.interval, options.count);
+        screen::run(&source.title, &mut counts, &source.look, interval, count)?;
         return match counts.dead() {
             true => Err(gone()),
             false => Ok(Exit::Success),
         };
     }
-    lines(options, &info, &page, counts, output)
+    lines(options, &source, counts, output)
 }
 
-fn lines(
-    options: &Options,
-    info: &Info,
-    page: &EventPage,
-    mut counts: Counts,
-    output: Output,
-) -> Result<Exit> {
+fn of_device(device: &Device) -> Result<Source> {
+    let info = device.info()?;
+    let page = device.event_page()?;
+    let title = format!(
+        "{}  {}  {} {}  peer {}  {} vectors",
+        device.path().display(),
+        info.bus_id,
+        size(info.size),
+        info.cache,
+        info.peer_id,
+        info.vectors
+    );
+    let look = move || {
+        // Dead first: no interrupt is counted after it.
+        let dead = page.is_dead();
+        let interrupts = (0..info.vectors).map(|vector| page.interrupts(vector).unwrap_or(0));
+        Snapshot::now(interrupts.collect(), dead)
+    };
+    let look = Box::new(look);
+    Ok(Source { title, look })
+}
+
+fn of_peer(peer: Peer, socket: &str) -> Source {
+    settle(&peer);
+    let title = format!(
+        "{socket}  {}  peer {}  {} vectors",
+        size(peer.size()),
+        peer.peer_id(),
+        peer.vectors()
+    );
+    let vectors = peer.vectors();
+    let look = move || {
+        let rings = (0..vectors).map(|vector| peer.rings(vector).unwrap_or(0));
+        // A peer outlives its server.
+        Snapshot::now(rings.collect(), false)
+    };
+    let look = Box::new(look);
+    Source { title, look }
+}
+
+fn lines(options: &Options, source: &Source, mut counts: Counts, output: Output) -> Result<Exit> {
     let mut intervals = 0;
     while options.count.is_none_or(|count| intervals < count) {
         sleep(options.interval);
         intervals += 1;
-        counts.add(look(page, info));
+        counts.add((source.look)());
         output.answer(&json_of(&counts), || line(&counts))?;
         if counts.dead() {
             return Err(gone());
         }
     }
     Ok(Exit::Success)
-}
-
-fn look(page: &EventPage, info: &Info) -> Snapshot {
-    // Dead first: no interrupt is counted after it.
-    let dead = page.is_dead();
-    let interrupts = (0..info.vectors).map(|vector| page.interrupts(vector).unwrap_or(0));
-    Snapshot::now(interrupts.collect(), dead)
 }
 
 fn gone() -> anyhow::Error {
@@ -105,7 +134,7 @@ fn gone() -> anyhow::Error {
 fn json_of(counts: &Counts) -> serde_json::Value {
     let vectors: Vec<_> = counts
         .rows()
-        .map(|row| json!({ "vector": row.vector, "interrupts": row.interrupts, "per-second": row.rate }))
+        .map(|row| json!({ "vector": row.vector, "interrupts": row.interrupts, "per_second": row.rate }))
         .collect();
     json!({ "seconds": counts.seconds(), "dead": counts.dead(), "vectors": vectors })
 }

@@ -33,7 +33,7 @@ pub struct Options {
     width: Width,
 
     /// How many numbers
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
     count: u64,
 }
 

@@ -2,7 +2,7 @@
 
 //! `ivshmemctl ping`: round trips between two ends.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,17 @@ use clap::Args;
 use ivshmem::{Link, MAX_PEER};
 use serde::Serialize;
 
+use crate::claim::{Place, MARK};
 use crate::end::End;
 use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
+use crate::signals;
+
+/// Bytes of the memory that are used.
+const LENGTH: u64 = 128;
+/// What marks them: "ping".
+const PING: u32 = u32::from_le_bytes(*b"ping");
 
 /// Where the one who asks puts the number of the question.
 const QUESTION: u64 = 0;
@@ -23,46 +30,52 @@ const ASKER: u64 = 4;
 /// Where the number comes back, in a cache line of its own.
 const ANSWER: u64 = 64;
 
+const _: () = assert!(MARK > ASKER && MARK < ANSWER && ANSWER < LENGTH);
+
 /// Vector that both ring; every end that can be rung has it.
 const VECTOR: u32 = 0;
 
 /// Measure round trips to another end, which has to answer with --serve
 ///
-/// A round trip is: write a number, ring, the other end wakes, writes it back and rings, this end wakes. Both ends
-/// use 128 bytes of the memory at --offset, and nobody else may write there meanwhile.
+/// A round trip is: write a number, ring, the other end wakes, writes it back and rings, this end wakes. It goes on
+/// until Ctrl-C or --count, and then sums up. Both ends use 128 bytes of the memory, the last ones without --offset,
+/// and refuse to if something else is there.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ivshmemctl ping --serve
   ivshmemctl ping 1
-  ivshmemctl ping 1 --count 1000 --interval 0s --offset 4K")]
+  ivshmemctl ping 1 --count 1000 --interval 0 --quiet")]
 pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// Whom to ask
+    /// ID of the peer to ask
     #[arg(required_unless_present = "serve", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
     peer: Option<u32>,
 
     /// Answer, until ended by a signal or by --timeout without a question
-    #[arg(long, conflicts_with_all = ["peer", "count", "interval"])]
+    #[arg(long, conflicts_with_all = ["peer", "count", "interval", "quiet"])]
     serve: bool,
 
-    /// How many round trips
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    count: u64,
+    /// Stop after N round trips, instead of at Ctrl-C
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    count: Option<u64>,
 
-    /// Time between two of them
-    #[arg(short, long, value_name = "TIME", default_value = "100ms", value_parser = parse::duration)]
+    /// Time from one round trip to the next
+    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
     interval: Duration,
 
-    /// Give up when there is no answer, or with --serve no question, for so long; exit code 5
+    /// Print the summary only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Give up when there is no answer within this time, or with --serve no question; exit code 5
     #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
 
-    /// First of the 128 bytes, a multiple of 64; the same at both ends
-    #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
-    offset: u64,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// How long an answer may take if nothing is said.
@@ -70,9 +83,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was measured. Times are in nanoseconds.
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
 struct Answer {
-    peer: u32,
+    peer_id: u32,
     round_trips: usize,
     min: u64,
     median: u64,
@@ -85,18 +97,18 @@ struct Answer {
 /// Asks or answers.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let link = options.end.link()?;
+    let at = options.place.claim(&*link, LENGTH, 0, PING)?;
     match options.peer {
-        Some(peer) => ask(&*link, peer, options, output),
-        None => serve(&*link, options),
+        Some(peer) => ask(&*link, at, peer, options, output),
+        None => serve(&*link, at, options.timeout),
     }
 }
 
-fn serve(link: &dyn Link, options: &Options) -> Result<Exit> {
-    let at = options.offset;
+fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {
     let mut last = link.load32(at + QUESTION, Ordering::Acquire)?;
     loop {
-        if !link.wait_word(at + QUESTION, last, options.timeout)? {
-            let limit = humantime::format_duration(options.timeout.unwrap_or_default());
+        if !link.wait_word(at + QUESTION, last, timeout)? {
+            let limit = humantime::format_duration(timeout.unwrap_or_default());
             let message = format!("nobody asked within {limit}");
             return Err(failure(Exit::TimedOut, message));
         }
@@ -108,25 +120,61 @@ fn serve(link: &dyn Link, options: &Options) -> Result<Exit> {
     }
 }
 
-fn ask(link: &dyn Link, peer: u32, options: &Options, output: Output) -> Result<Exit> {
-    let at = options.offset;
+fn ask(link: &dyn Link, at: u64, peer: u32, options: &Options, output: Output) -> Result<Exit> {
+    let ended = signals::ended()?;
     let mut times = Vec::new();
     link.store32(at + ASKER, link.peer_id(), Ordering::Relaxed)?;
-    for number in 0..options.count {
-        if number > 0 {
-            sleep(options.interval);
-        }
-        times.push(round_trip(
-            link,
-            peer,
-            at,
-            options.timeout.unwrap_or(PATIENCE),
-        )?);
-    }
+    let asked = ask_on(link, at, peer, options, output, &ended, &mut times);
     times.sort_unstable();
-    let answer = summary(peer, &times);
-    output.answer(&answer, || text(&answer))?;
-    Ok(Exit::Success)
+    if !times.is_empty() {
+        let answer = summary(peer, &times);
+        output.answer(&answer, || text(&answer))?;
+    }
+    match asked {
+        Err(_) if ended.load(Ordering::Relaxed) && !times.is_empty() => Ok(Exit::Success),
+        asked => asked.map(|()| Exit::Success),
+    }
+}
+
+/// Asks until a signal or the count ends it. What each round trip took is added to `times`.
+fn ask_on(
+    link: &dyn Link,
+    at: u64,
+    peer: u32,
+    options: &Options,
+    output: Output,
+    ended: &AtomicBool,
+    times: &mut Vec<u64>,
+) -> Result<()> {
+    let patience = options.timeout.unwrap_or(PATIENCE);
+    let count = options.count.unwrap_or(u64::MAX);
+    for number in 1..=count {
+        let time = round_trip(link, peer, at, patience)?;
+        times.push(time);
+        if !options.quiet && !output.is_json() {
+            let line = format!("peer {peer}: seq={number} time={:.1} us", us(time));
+            output.answer(&(), || line)?;
+        }
+        if number == count || pause(options.interval, ended) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Sleeps for this time, or until a signal; returns whether one came.
+fn pause(time: Duration, ended: &AtomicBool) -> bool {
+    /// How often to look: a signal does not end a sleep.
+    const LOOK: Duration = Duration::from_millis(50);
+    let begin = Instant::now();
+    while !ended.load(Ordering::Relaxed) {
+        let left = time.saturating_sub(begin.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        sleep(left.min(LOOK));
+    }
+    true
 }
 
 fn round_trip(link: &dyn Link, peer: u32, at: u64, patience: Duration) -> Result<u64> {
@@ -170,7 +218,7 @@ fn summary(peer: u32, times: &[u64]) -> Answer {
         }
     }
     Answer {
-        peer,
+        peer_id: peer,
         round_trips: times.len(),
         min: times[0],
         median: part(50),
@@ -180,15 +228,20 @@ fn summary(peer: u32, times: &[u64]) -> Answer {
     }
 }
 
+/// In microseconds.
+fn us(nanoseconds: u64) -> f64 {
+    // CAST: Exact up to 2^53.
+    nanoseconds as f64 / 1000.0
+}
+
 fn text(answer: &Answer) -> String {
     /// Of the longest bar.
     const WIDTH: usize = 40;
 
-    let us = |time: u64| time as f64 / 1000.0;
     let mut text = format!(
         "{} round trips to peer {}: min {:.1} us, median {:.1} us, 99 % {:.1} us, max {:.1} us\n",
         answer.round_trips,
-        answer.peer,
+        answer.peer_id,
         us(answer.min),
         us(answer.median),
         us(answer.p99),

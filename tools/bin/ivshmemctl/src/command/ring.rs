@@ -17,18 +17,18 @@ use crate::parse;
 
 /// Ring a peer's doorbell
 ///
-/// In a guest it is no error that nobody hears it: the device does not tell. Rings that follow each other fast may reach
+/// In a guest it is not an error if nobody hears it: the device does not tell. Rings that follow each other fast may reach
 /// the peer as one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ivshmemctl ring 1
-  ivshmemctl ring 1 3 --count 10 --interval 100ms")]
+  ivshmemctl ring 1 3 --count 10 --interval 0.1")]
 pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// Whom to ring; one's own ID is in `ivshmemctl info`
+    /// ID of the peer to ring; one's own is in `ivshmemctl info`
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
     peer: u32,
 
@@ -36,12 +36,12 @@ pub struct Options {
     #[arg(default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_RING_VECTOR)))]
     vector: u32,
 
-    /// How often
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    /// How many times
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
     count: u64,
 
     /// Time between two rings
-    #[arg(short, long, value_name = "TIME", default_value = "0s", value_parser = parse::duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "0", value_parser = parse::duration)]
     interval: Duration,
 }
 
@@ -60,12 +60,12 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         }
         if !ring(*peer, *vector)? {
             let text = format!(
-                "there is no vector {vector} of peer {peer}: `ivshmemctl peer SOCKET` shows who is there"
+                "there is no vector {vector} of peer {peer}: `ivshmemctl peers SOCKET` shows who is there"
             );
             return Err(failure(Exit::Unable, text));
         }
     }
-    let answer = json!({ "peer": peer, "vector": vector, "count": count });
+    let answer = json!({ "peer_id": peer, "vector": vector, "count": count });
     output.answer(&answer, || match count {
         1 => format!("rang vector {vector} of peer {peer}"),
         _ => format!("rang vector {vector} of peer {peer} {count} times"),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl server`: asks a server how it stands.
+//! `ivshmemctl server`: asks a server how it stands, and has it change something.
 
 mod metrics;
 mod report;
 mod text;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::exit::{failure, Exit};
 use crate::output::Output;
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Makes a terminal empty, and goes to its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Ask an ivshmem-server on this host how it stands
+/// Ask an ivshmem-server on this host how it stands, or have it drop or refuse clients
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(subcommand)]
@@ -65,6 +65,41 @@ Examples:
         /// The server's --status-socket
         socket: PathBuf,
     },
+    /// Have a server let nobody else join a region; those who are there stay
+    ///
+    /// It stays so for the servers that take over from this one.
+    #[command(after_help = "\
+Examples:
+  ivshmemctl server drain /tmp/ivshmem.control frames
+  ivshmemctl server drain --undo /tmp/ivshmem.control frames")]
+    Drain {
+        /// Let clients join again
+        #[arg(long)]
+        undo: bool,
+
+        /// The server's --control-socket
+        socket: PathBuf,
+
+        /// Name of the region
+        region: String,
+    },
+    /// Have a server drop a client
+    ///
+    /// The others are told that it left, and stop ringing it. It keeps the memory that it has mapped and the eventfds that
+    /// it has been given until it ends; QEMU goes on without a word, and cannot join again.
+    #[command(after_help = "\
+Examples:
+  ivshmemctl server drop /tmp/ivshmem.control frames 3")]
+    Drop {
+        /// The server's --control-socket
+        socket: PathBuf,
+
+        /// Name of the region
+        region: String,
+
+        /// ID of the client
+        peer: u16,
+    },
 }
 
 /// Asks.
@@ -77,6 +112,26 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
                 None => break,
             }
         },
+        Question::Drain {
+            undo,
+            socket,
+            region,
+        } => {
+            let word = if *undo { "admit" } else { "drain" };
+            command(
+                socket,
+                &json!({ "command": word, "region": region }),
+                output,
+            )?;
+        }
+        Question::Drop {
+            socket,
+            region,
+            peer,
+        } => {
+            let drop = json!({ "command": "drop", "region": region, "peer": peer });
+            command(socket, &drop, output)?;
+        }
         Question::Metrics {
             output: file,
             socket,
@@ -90,6 +145,22 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         }
     }
     Ok(Exit::Success)
+}
+
+/// Has a server do something.
+fn command(path: &Path, command: &Value, output: Output) -> Result<()> {
+    let mut socket = connect(path, "--control-socket")?;
+    // Who is not obeyed is told so at once; what it says then is not read.
+    let _ = socket.write_all(format!("{command}\n").as_bytes());
+    let answer = read(socket, path, "--control-socket")?;
+    if let Some(error) = answer["error"].as_str() {
+        return Err(failure(
+            Exit::Unable,
+            format!("the server refuses: {error}"),
+        ));
+    }
+    output.answer(&answer, String::new)?;
+    Ok(())
 }
 
 /// Shows a report, on a terminal in place of the one before if there will be more.
@@ -123,26 +194,35 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn ask(path: &Path) -> Result<Value> {
-    let mut socket = UnixStream::connect(path).map_err(|error| {
+    read(connect(path, "--status-socket")?, path, "--status-socket")
+}
+
+fn connect(path: &Path, option: &str) -> Result<UnixStream> {
+    let socket = UnixStream::connect(path).map_err(|error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Permission,
             _ => Exit::NoDevice,
         };
         let message = format!(
-            "{}: {error}: give the path of the server's --status-socket, and run as the server's user",
+            "{}: {error}: give the path of the server's {option}, and run as the server's user",
             path.display()
         );
         failure(exit, message)
     })?;
     socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// What a server says: one line of JSON.
+fn read(socket: UnixStream, path: &Path, option: &str) -> Result<Value> {
     let advice = || {
         format!(
-            "{}: no report came: it is the server's socket for clients, or another program's; give that of \
-             --status-socket",
+            "{}: no answer came: it is the server's socket for clients, or another program's; give that of {option}",
             path.display()
         )
     };
     let mut text = String::new();
-    socket.read_to_string(&mut text).with_context(advice)?;
+    let mut lines = BufReader::new(socket);
+    lines.read_line(&mut text).with_context(advice)?;
     serde_json::from_str(&text).with_context(advice)
 }

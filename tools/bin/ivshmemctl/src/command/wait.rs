@@ -22,14 +22,14 @@ use crate::parse;
 #[command(after_help = "\
 Examples:
   ivshmemctl wait
-  ivshmemctl wait --vectors 0,3 --timeout 5s
+  ivshmemctl wait --vectors 0,3 --timeout 5
   ivshmemctl wait --count 0
   ivshmemctl wait --word 0x100=0")]
 pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// Vectors to wait for, instead of all
+    /// Wait only for these vectors
     #[arg(short, long, value_name = "VECTORS", value_delimiter = ',', value_parser = parse::vector_bit)]
     vectors: Vec<u64>,
 
@@ -37,8 +37,8 @@ pub struct Options {
     #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
 
-    /// End after being woken so often; 0 goes on for ever
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    /// Exit after N wake-ups; 0 goes on for ever
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
     count: u64,
 
     /// Sleep while the aligned 32-bit word at OFFSET is VALUE, and say what it is then

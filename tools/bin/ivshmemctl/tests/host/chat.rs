@@ -47,10 +47,20 @@ impl Talker {
     }
 
     /// The next thing that it tells.
-    fn hear(&mut self) -> Value {
+    fn hear_any(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// The next thing but that it waits for a seat, which on a busy machine may be so for everybody.
+    fn hear(&mut self) -> Value {
+        loop {
+            let heard = self.hear_any();
+            if heard["event"] != "waiting" {
+                return heard;
+            }
+        }
     }
 
     /// Expects this line from somebody.
@@ -60,7 +70,7 @@ impl Talker {
             (&heard["event"], &heard["line"]),
             (&json!("line"), &json!(line))
         );
-        assert!(heard["peer"].is_u64(), "{heard}");
+        assert!(heard["peer_id"].is_u64(), "{heard}");
     }
 
     fn expect_event(&mut self, event: &str) {
@@ -183,4 +193,33 @@ fn nobody_to_talk_to_is_a_time_limit_and_another_layout_can_be_replaced() {
     assert!(stderr(&other).contains("--anew"), "{}", stderr(&other));
     let anew = run(&[&listen[..], &["--anew"]].concat());
     assert_eq!(anew.status.code(), Some(5), "{}", stderr(&anew));
+}
+
+#[test]
+fn a_third_is_told_that_it_waits_for_a_seat() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let mut one = Talker::start(&socket, &[]);
+    one.expect_event("alone");
+    let mut two = Talker::start(&socket, &[]);
+    one.expect_event("here");
+    two.expect_event("here");
+    let refused = run(&["chat", "--listen", "--join", &socket, "-t", "10ms"]);
+    assert_eq!(refused.status.code(), Some(5));
+    let text = stderr(&refused);
+    assert!(text.contains("both seats are taken"), "{text}");
+    let mut three = Talker::start(&socket, &[]);
+    assert_eq!(three.hear_any()["event"], "waiting");
+    two.leave();
+    // The seat may have its new owner before somebody looks.
+    let heard = one.hear();
+    if heard["event"] == "left" {
+        one.expect_event("here");
+    } else {
+        assert_eq!(heard["event"], "here");
+    }
+    three.expect_event("here");
+    three.leave();
+    one.leave();
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde_json::Value;
 use vmbench::build::static_binary;
 
@@ -54,7 +55,11 @@ fn launch_lines_start_qemu() {
     let text = stdout(&run(
         &[&launch[..], &QUIET, &["-name", "again{vm}"]].concat()
     ));
-    let lines: Vec<_> = text.lines().map(words).collect();
+    let titles: Vec<_> = text.lines().filter(|line| line.starts_with('#')).collect();
+    assert_eq!(titles, ["# the server", "# vm0", "# vm1"], "{text}");
+    assert!(text.contains("--size 1M"), "{text}");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let lines: Vec<_> = lines.map(words).collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert_eq!(lines[0][0], "ivshmem-server");
     let arguments: Vec<_> = lines[0][1..].iter().map(String::as_str).collect();
@@ -119,16 +124,20 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
     let launch = launch
         .arg(server)
         .args(["--", "-nodefaults", "-display", "none", "-S"]);
-    let mut launch = Launched(launch.stdout(Stdio::piped()).spawn().unwrap());
+    let launch = launch.stdout(Stdio::piped()).process_group(0);
+    let mut launch = Launched(launch.spawn().unwrap());
     let lines = BufReader::new(launch.0.stdout.take().unwrap()).lines();
     let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
     assert!(lines[0].starts_with("vm0: process ") && lines[1].starts_with("vm1: process "));
     let mut looks = BTreeSet::new();
     loop {
-        let report = answer_of(&run(&["--json", "peer", &socket]));
-        looks.extend(report["peer-id"].as_u64());
+        let report = answer_of(&run(&["--json", "peers", &socket]));
+        looks.extend(report["peer_id"].as_u64());
         let others = report["others"].as_array().unwrap();
-        let others: BTreeSet<_> = others.iter().filter_map(|o| o["peer"].as_u64()).collect();
+        let others: BTreeSet<_> = others
+            .iter()
+            .filter_map(|o| o["peer_id"].as_u64())
+            .collect();
         if others.difference(&looks).count() == 2 {
             // IDs are given out in order: to each look and to each machine. `launch` itself took none.
             let ids: Vec<u64> = others.union(&looks).copied().collect();
@@ -137,10 +146,11 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
         }
         assert!(launch.0.try_wait().unwrap().is_none(), "it has ended");
     }
-    kill_process(Pid::from_child(&launch.0), Signal::INT).unwrap();
+    // As a terminal does at Ctrl-C: to the whole group, and so to the server and machines if they are in it.
+    kill_process_group(Pid::from_child(&launch.0), Signal::INT).unwrap();
     assert!(launch.0.wait().unwrap().success());
     assert_eq!(
-        run(&["peer", &socket]).status.code(),
+        run(&["peers", &socket]).status.code(),
         Some(3),
         "the server is gone"
     );

@@ -4,6 +4,8 @@
 
 mod chat;
 mod launch;
+mod ping;
+mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -23,11 +25,11 @@ fn run(arguments: &[&str]) -> Output {
 fn first_other(socket: &str, vectors: u32) -> String {
     let mut other = Value::Null;
     test_limit::wait_until("another peer is there", || {
-        let answer = answer_of(&run(&["--json", "peer", socket]));
+        let answer = answer_of(&run(&["--json", "peers", socket]));
         other = answer["others"].get(0).cloned().unwrap_or_default();
         other["vectors"] == vectors
     });
-    other["peer"].to_string()
+    other["peer_id"].to_string()
 }
 
 fn stdout(output: &Output) -> String {
@@ -180,6 +182,33 @@ fn server_metrics_are_numbers_of_each_region_and_peer() {
 }
 
 #[test]
+fn server_drains_and_drops() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, status, control] =
+        ["socket", "status", "control"].map(|name| path_in(directory.path(), name));
+    let sockets = [
+        "-S",
+        &socket,
+        "--status-socket",
+        &status,
+        "--control-socket",
+        &control,
+    ];
+    let _server = server(&[&sockets[..], &["--size=1M"]].concat());
+    let drain = run(&["server", "drain", &control, "ivshmem"]);
+    assert!(drain.status.success(), "{}", stderr(&drain));
+    assert!(!run(&["peer", &socket]).status.success());
+    assert!(stdout(&run(&["server", "status", &status])).contains("drained: nobody else"));
+    let undo = run(&["server", "drain", "--undo", &control, "ivshmem"]);
+    assert!(undo.status.success(), "{}", stderr(&undo));
+    assert!(run(&["peer", &socket]).status.success());
+    let nobody = run(&["server", "drop", &control, "ivshmem", "7"]);
+    assert_eq!(nobody.status.code(), Some(6));
+    let text = stderr(&nobody);
+    assert!(text.contains("there is no peer 7"), "{text}");
+}
+
+#[test]
 fn server_status_of_no_server_says_what_to_give() {
     let output = run(&["server", "status", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(3));
@@ -225,7 +254,7 @@ fn host_processes_are_peers() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let _server = server(&["-S", &socket, "--size=1M", "--vectors=4"]);
-    let alone = stdout(&run(&["peer", &socket]));
+    let alone = stdout(&run(&["peers", &socket]));
     assert_eq!(
         alone,
         "1 MiB of memory; nobody can shrink it\nnobody else is there\n"
@@ -246,7 +275,7 @@ fn host_processes_are_peers() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let report = answer_of(&run(&["--json", "peer", &socket]));
+    let report = answer_of(&run(&["--json", "peers", &socket]));
     assert_eq!(report["sealed"], true);
     let listener = first_other(&socket, 4);
     assert!(run(&["poke", "--join", &socket, "0x40", "7"])
@@ -272,42 +301,13 @@ fn host_processes_are_peers() {
 
     let late = run(&["wait", "--join", &socket, "--timeout", "10ms"]);
     assert_eq!(late.status.code(), Some(5));
-    let nobody = run(&["peer", "/nonexistent"]);
+    let nobody = run(&["peers", "/nonexistent"]);
     assert_eq!(nobody.status.code(), Some(3));
     assert!(
         stderr(&nobody).contains("--socket-path"),
         "{}",
         stderr(&nobody)
     );
-}
-
-#[test]
-fn a_peer_that_serves_answers_pings() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = path_in(directory.path(), "socket");
-    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
-    let serve = Command::new(PROGRAM)
-        .args(["ping", "--serve", "--join", &socket, "-s", "4K"])
-        .spawn()
-        .unwrap();
-    let _serve = Server(serve);
-    let other = first_other(&socket, 1);
-    let limit = limit_argument();
-    let ping = [
-        "--json", "ping", "--join", &socket, &other, "-s", "4K", "-n", "300", "-i", "0s", "-t",
-        &limit,
-    ];
-    let output = run(&ping);
-    let answer = answer_of(&output);
-    assert_eq!(answer["round-trips"], 300);
-    assert!(
-        answer["min"].as_u64() <= answer["median"].as_u64(),
-        "{answer}"
-    );
-    // Elsewhere nobody serves.
-    let late = run(&["ping", "--join", &socket, &other, "-s", "8K", "-t", "50ms"]);
-    assert_eq!(late.status.code(), Some(5));
-    assert!(stderr(&late).contains("ping --serve"), "{}", stderr(&late));
 }
 
 /// Blocks until the hidden file of an unfinished copy has `length` bytes.
@@ -419,12 +419,11 @@ fn every_command_has_a_manual_page() {
     let pages = path_in(directory.path(), "man");
     let answer = answer_of(&run(&["--json", "manual", &pages]));
     let help = stdout(&run(&["--help"]));
-    let commands = help.split("Commands:\n").nth(1).unwrap();
-    // What is indented further belongs to the line before.
-    let names = commands.lines().take_while(|line| !line.is_empty());
-    let names = names.filter(|line| !line[2..].starts_with(' '));
-    let commands: Vec<_> = names.filter_map(|l| l.split_whitespace().next()).collect();
-    assert!(commands.len() >= 19, "{help}");
+    let (commands, _) = help.split_once("\nOptions:\n").unwrap();
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  "));
+    let mut commands: Vec<_> = names.filter_map(|l| l.split_whitespace().next()).collect();
+    assert!(commands.len() >= 17, "{help}");
+    commands.extend(["completions", "manual"]);
     for command in commands {
         let page = path_in(Path::new(&pages), &format!("ivshmemctl-{command}.1"));
         assert!(
@@ -456,4 +455,102 @@ fn usage_errors_are_exit_code_2_and_failures_in_json_are_json() {
     assert_eq!(output.status.code(), Some(3));
     let error: Value = serde_json::from_str(&stderr(&output)).unwrap();
     assert_eq!(error["exit"], 3);
+}
+
+#[test]
+fn help_is_a_command_and_lists_commands_in_groups() {
+    let help = run(&["help"]);
+    assert!(help.status.success(), "{}", stderr(&help));
+    let text = stdout(&help);
+    let place = |what: &str| {
+        text.find(what)
+            .unwrap_or_else(|| panic!("no {what:?}: {text}"))
+    };
+    let order = [
+        "In a guest:",
+        "\n  list ",
+        "In a guest, and with --join on a host:",
+        "\n  ring ",
+        "On a host:",
+        "\n  launch ",
+        "Options:",
+    ];
+    let places = order.map(place);
+    assert!(places.is_sorted(), "{text}");
+    for hidden in ["completions", "manual"] {
+        assert!(!text.contains(&format!("\n  {hidden} ")), "{text}");
+    }
+    let ring = stdout(&run(&["help", "ring"]));
+    assert!(ring.contains("ivshmemctl ring 1 3"), "{ring}");
+}
+
+#[test]
+fn info_and_monitor_tell_of_a_peer_on_a_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=2"]);
+    let info = run(&["--json", "info", "--join", &socket]);
+    let answer = answer_of(&info);
+    assert_eq!(answer["size"], 1 << 20);
+    assert_eq!(answer["sealed"], true);
+    assert_eq!(answer["vectors"], 2);
+    let text = stdout(&run(&["info", "--join", &socket]));
+    assert!(text.contains("memory         1 MiB\n"), "{text}");
+
+    let mut monitor = Command::new(PROGRAM)
+        .args(["-j", "monitor", "--join", &socket, "-i", "0.05"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = first_other(&socket, 2);
+    assert!(run(&["ring", "--join", &socket, &id, "1"]).status.success());
+    let mut lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
+    let counted = lines.find(|line| {
+        let counts: Value = serde_json::from_str(line.as_ref().unwrap()).unwrap();
+        counts["vectors"][1]["interrupts"] == 1
+    });
+    assert!(counted.is_some());
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+}
+
+#[test]
+fn a_socket_has_a_name_and_a_default() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    for arguments in [&["peers"][..], &["peek", "0"]] {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(arguments).env("IVSHMEM_SOCKET", &socket);
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    // A device that is named is what is meant.
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(["peek", "0", "-d", "/nonexistent"]);
+    let output = output.env("IVSHMEM_SOCKET", &socket).output().unwrap();
+    assert!(
+        stderr(&output).contains("/nonexistent"),
+        "{}",
+        stderr(&output)
+    );
+    let named = run(&["peers", "no-such-region"]);
+    let text = stderr(&named);
+    assert!(text.contains("/run/ivshmem/no-such-region.sock"), "{text}");
+}
+
+#[test]
+fn doctor_knows_a_host() {
+    let doctor = run(&["-j", "doctor"]);
+    let findings = answer_of(&doctor);
+    let findings = findings.as_array().unwrap();
+    let of = |check: &str| findings.iter().find(|finding| finding["check"] == check);
+    // What runs the tests is not a guest with a device of ours, and QEMU is not in its own PATH perhaps.
+    assert_ne!(of("device").unwrap()["state"], "problem", "{findings:?}");
+    for guest in ["module", "headers"] {
+        assert_eq!(of(guest), None, "{findings:?}");
+    }
+    for host in ["qemu", "kvm", "sockets"] {
+        assert!(of(host).is_some(), "{host}: {findings:?}");
+    }
 }

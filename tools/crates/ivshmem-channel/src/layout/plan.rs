@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use super::{checksum, header, kind, Invalid, Layout, Producers, RingSpec};
-use super::{ALL_OTHERS, BLOCK, ENTRY_LEN, FEATURE_MULTI, HEADER_LEN, MAGIC, MAX_RINGS, VERSION};
+use super::{checksum, header, kind, Invalid, Layout, Producers, RingSpec, TopicSpec};
+use super::{ALL_OTHERS, BLOCK, ENTRY_LEN, HEADER_LEN, MAGIC, MAX_RINGS, VERSION};
+use super::{FEATURE_MULTI, FEATURE_TOPICS};
 use crate::ring::{Lane, Place};
+use crate::topic::Topic;
 
 /// A channel that was found, with the places of its parts. All of it was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Plan {
     generation: u32,
     /// Byte offset in the channel of each ring's block.
     rings: Vec<u64>,
+    /// And of each topic's.
+    topics: Vec<u64>,
 }
 
 impl Plan {
@@ -35,13 +39,13 @@ impl Plan {
         if word(head, header::GENERATION) == 0 {
             return Err(Invalid::Unfinished);
         }
-        match word(head, header::FEATURES_REQUIRED) & !FEATURE_MULTI {
+        match word(head, header::FEATURES_REQUIRED) & !(FEATURE_MULTI | FEATURE_TOPICS) {
             0 => {}
             unknown => return Err(Invalid::Features(unknown)),
         }
         let rings = word(head, header::RINGS);
         if !(1..=MAX_RINGS).contains(&rings) {
-            return Err(Invalid::Range("the number of rings"));
+            return Err(Invalid::Range("the number of rings and topics"));
         }
         // CAST: At most MAX_RINGS.
         Ok(HEADER_LEN + rings as usize * ENTRY_LEN)
@@ -59,11 +63,16 @@ impl Plan {
         if word(bytes, header::CHECKSUM) != checksum(bytes) {
             return Err(Invalid::Checksum);
         }
-        let rings = bytes[HEADER_LEN..].chunks_exact(ENTRY_LEN);
-        let rings: Result<Vec<_>, _> = rings.map(ring_spec).collect();
+        let entries: Vec<_> = bytes[HEADER_LEN..].chunks_exact(ENTRY_LEN).collect();
+        // Topics come last: one among the rings is a ring of no known kind.
+        let is_topic = |entry: &&[u8]| word(entry, 0) == kind::TOPIC;
+        let rings = entries.len() - entries.iter().rev().copied().take_while(is_topic).count();
+        let (rings, topics) = entries.split_at(rings);
+        let rings: Result<Vec<_>, _> = rings.iter().copied().map(ring_spec).collect();
         let layout = Layout {
             slots: word(bytes, header::SLOTS),
             rings: rings?,
+            topics: topics.iter().copied().map(topic_spec).collect(),
             heartbeat_ms: word(bytes, header::HEARTBEAT_MS),
             lost_ms: word(bytes, header::LOST_MS),
         };
@@ -79,13 +88,18 @@ impl Plan {
 
     fn of(layout: Layout, generation: u32) -> Self {
         let mut next = layout.first_ring();
-        let place = |ring: &RingSpec| {
+        let mut place = |len| {
             let at = next;
-            next += ring.len(layout.slots);
+            next += len;
             at
         };
+        let rings = layout.rings.iter();
+        let rings = rings.map(|ring| place(ring.len(layout.slots))).collect();
+        let topics = layout.topics.iter();
+        let topics = topics.map(|topic| place(topic.len())).collect();
         Self {
-            rings: layout.rings.iter().map(place).collect(),
+            rings,
+            topics,
             layout,
             generation,
         }
@@ -148,6 +162,24 @@ impl Plan {
         lanes.filter_map(move |(sender, place)| (sender == producer).then_some(place))
     }
 
+    /// Topic `number` in a memory in which the channel begins at `base`, with the slot that publishes.
+    pub(crate) fn topic(&self, base: u64, number: usize) -> Option<(u32, Topic)> {
+        let spec = self.layout.topics.get(number)?;
+        let topic = Topic {
+            offset: base + self.topics[number],
+            buffers: spec.buffers,
+            size: spec.size,
+            generation: self.generation,
+        };
+        Some((spec.publisher, topic))
+    }
+
+    /// All topics that a slot publishes.
+    pub(crate) fn topics_of(&self, base: u64, slot: u32) -> impl Iterator<Item = Topic> + '_ {
+        let topics = (0..self.topics.len()).filter_map(move |number| self.topic(base, number));
+        topics.filter_map(move |(publisher, topic)| (publisher == slot).then_some(topic))
+    }
+
     pub(crate) fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.layout.heartbeat_ms.into())
     }
@@ -169,6 +201,14 @@ fn ring_spec(entry: &[u8]) -> Result<RingSpec, Invalid> {
         consumer: word(entry, 8),
         size: word(entry, 12),
     })
+}
+
+fn topic_spec(entry: &[u8]) -> TopicSpec {
+    TopicSpec {
+        publisher: word(entry, 4),
+        buffers: word(entry, 8),
+        size: word(entry, 12),
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

@@ -2,8 +2,9 @@
 
 //! Two guests and the host on one region: the library and its channels over the real driver.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use channel_trial::Progress;
 use guest_tests::artefacts;
@@ -11,32 +12,44 @@ use guest_tests::lab::{Fleet, Lab};
 use ivshmem::Memory;
 use ivshmem_peer::Peer;
 use libtest_mimic::{Failed, Trial};
-use vmbench::build::static_binary;
+use vmbench::build::{static_binaries, static_binary};
 use vmbench::{boot_all, Device, Guest, Region, Running, Signal};
 
 const SIZE: u64 = 4 << 20;
 const MESSAGES: u64 = 20_000;
 const KILLS: u64 = 4;
+/// The samples that run here.
+const SAMPLES: [&str; 3] = ["rpc", "latest", "news"];
 
 /// What the cases share with the guests.
 struct World {
     region: Region,
     trial: PathBuf,
+    /// Where the samples are on the host.
+    samples: PathBuf,
 }
 
 pub fn cases() -> Result<Vec<Trial>, String> {
     let module = artefacts::module()?;
     let lab = Lab::new(move || {
         let trial = static_binary("channel-trial", "channel-trial")?;
+        let samples = static_binaries("ivshmem-channel-samples", &SAMPLES)?;
         let region = Region::start(SIZE, 2)?;
         let guest = Guest::builder()
             .module(&module)
             .file(&trial, "/test/channel-trial")
             .device(Device::doorbell(&region));
+        let guest = SAMPLES.iter().fold(guest, |guest, sample| {
+            guest.file(samples.join(sample), format!("/test/{sample}"))
+        });
         let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;
         Ok(Fleet {
             guests,
-            world: Box::new(World { region, trial }),
+            world: Box::new(World {
+                region,
+                trial,
+                samples,
+            }),
         })
     });
     Ok(vec![
@@ -51,6 +64,15 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         }),
         lab.trial("channel::several_senders_one_of_which_crashes", |fleet| {
             several_senders(fleet)
+        }),
+        lab.trial("channel::requests_from_everywhere_are_answered", |fleet| {
+            requests(fleet)
+        }),
+        lab.trial("channel::values_of_a_guest_are_shown_everywhere", |fleet| {
+            values(fleet)
+        }),
+        lab.trial("channel::news_of_the_host_are_read_in_guests", |fleet| {
+            news(fleet)
         }),
     ])
 }
@@ -142,6 +164,114 @@ fn several_senders(fleet: &Fleet) -> Result<(), Failed> {
     }
     match host.wait()? {
         status if status.success() => expect_all(&witness, SENDERS),
+        status => Err(format!("on the host: {status}").into()),
+    }
+}
+
+/// Takes away whatever channel is there: a sample has a layout of its own.
+fn no_channel(fleet: &Fleet) -> Result<(), Failed> {
+    let peer = Peer::join(world(fleet)?.region.socket())?;
+    Ok(peer.write(0, &[0; 4096])?)
+}
+
+/// Starts a sample in a guest.
+fn sample<'a>(guest: &'a Guest, name: &str, words: &[&str]) -> Result<Running<'a>, Failed> {
+    let program = format!("/test/{name}");
+    let command = [&program, "/dev/ivshmem0"].into_iter();
+    Ok(guest
+        .command(command.chain(words.iter().copied()))
+        .spawn()?)
+}
+
+/// The same on the host.
+fn sample_on_host(fleet: &Fleet, name: &str, words: &[&str]) -> Result<Command, Failed> {
+    let world = world(fleet)?;
+    let mut command = Command::new(world.samples.join(name));
+    command.arg(world.region.socket()).args(words);
+    Ok(command)
+}
+
+/// What a program on the host says up to its good end.
+fn said(mut command: Command) -> Result<String, Failed> {
+    let output = command.stderr(Stdio::inherit()).output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)?),
+        false => Err(format!("on the host: {}", output.status).into()),
+    }
+}
+
+fn expect(said: &str, wanted: &str) -> Result<(), Failed> {
+    match said.contains(wanted) {
+        true => Ok(()),
+        false => Err(format!("there is no '{wanted}' in '{said}'").into()),
+    }
+}
+
+/// A server in one guest, clients in the other one and on the host, and another server when the first is killed.
+fn requests(fleet: &Fleet) -> Result<(), Failed> {
+    no_channel(fleet)?;
+    let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
+    let mut server = sample(a, "rpc", &["serve"])?;
+    server.wait_for_output("serving")?;
+    let client = sample(b, "rpc", &["ask", "500"])?;
+    expect(
+        &said(sample_on_host(fleet, "rpc", &["ask", "500"])?)?,
+        "500 answers",
+    )?;
+    server.signal(Signal::KILL)?;
+    server.wait()?;
+    let mut server = sample(a, "rpc", &["serve"])?;
+    server.wait_for_output("serving")?;
+    expect(
+        &said(sample_on_host(fleet, "rpc", &["ask", "10"])?)?,
+        "10 answers",
+    )?;
+    expect(&client.wait()?.check()?.stdout_text(), "500 answers")?;
+    server.signal(Signal::KILL)?;
+    server.wait()?;
+    Ok(())
+}
+
+fn values(fleet: &Fleet) -> Result<(), Failed> {
+    no_channel(fleet)?;
+    let measures = sample(&fleet.guests[0], "latest", &["measure", "500"])?;
+    let shows = sample(&fleet.guests[1], "latest", &["show"])?;
+    expect(
+        &said(sample_on_host(fleet, "latest", &["show"])?)?,
+        "value 500 is 250000;",
+    )?;
+    expect(
+        &shows.wait()?.check()?.stdout_text(),
+        "value 500 is 250000;",
+    )?;
+    measures.wait()?.check()?;
+    Ok(())
+}
+
+fn news(fleet: &Fleet) -> Result<(), Failed> {
+    no_channel(fleet)?;
+    let mut readers = Vec::new();
+    for guest in &fleet.guests {
+        let mut reader = sample(guest, "news", &["read"])?;
+        reader.wait_for_output("reading")?;
+        readers.push(reader);
+    }
+    let mut publishes = sample_on_host(fleet, "news", &["publish"])?;
+    let mut publishes = publishes.stdin(Stdio::piped()).spawn()?;
+    let mut input = publishes.stdin.take().ok_or("no pipe")?;
+    // Fewer than a reader may fall behind.
+    for n in 0..50 {
+        writeln!(input, "line {n}")?;
+    }
+    drop(input);
+    for reader in readers {
+        let said = reader.wait()?.check()?.stdout_text();
+        for n in 0..50 {
+            expect(&said, &format!("line {n}"))?;
+        }
+    }
+    match publishes.wait()? {
+        status if status.success() => Ok(()),
         status => Err(format!("on the host: {status}").into()),
     }
 }

@@ -119,7 +119,7 @@ fn refused(guest: &Guest, arguments: &str, code: i32, message: &str) -> Result<(
 
 fn peer_id(guest: &Guest) -> Result<u64, Failed> {
     let info = answer(guest, "info")?;
-    Ok(info["peer-id"].as_u64().ok_or("no peer ID")?)
+    Ok(info["peer_id"].as_u64().ok_or("no peer ID")?)
 }
 
 fn list(fleet: &Fleet) -> Result<(), Failed> {
@@ -159,7 +159,7 @@ fn list(fleet: &Fleet) -> Result<(), Failed> {
     assert_eq!(lines[0][..3], ["NODE", "PCI", "DRIVER"]);
     let cells = [
         "/dev/ivshmem0",
-        list[0]["bus-id"].as_str().unwrap(),
+        list[0]["bus_id"].as_str().unwrap(),
         "ivshmem_rs",
         "4",
         "MiB",
@@ -181,7 +181,7 @@ fn info(fleet: &Fleet) -> Result<(), Failed> {
     assert_ne!(peer_id(a)?, peer_id(b)?);
     // By number, by path and by PCI address it is the same device.
     let second = answer(a, "info --device 1")?;
-    let address = second["bus-id"].as_str().ok_or("no PCI address")?;
+    let address = second["bus_id"].as_str().ok_or("no PCI address")?;
     for name in [
         "/dev/ivshmem1",
         address,
@@ -216,7 +216,7 @@ fn while_rung<T>(
     act: impl FnOnce() -> Result<T, Failed>,
 ) -> Result<T, Failed> {
     let (peer, vector) = (peer_id(listener)?.to_string(), vector.to_string());
-    let ring = [PROGRAM, "ring", &peer, &vector, "-n100000", "-i", "50ms"];
+    let ring = [PROGRAM, "ring", &peer, &vector, "-c100000", "-i", "50ms"];
     let ringing = ringer.command(ring).spawn()?;
     let result = act();
     ringing.signal(vmbench::Signal::TERM)?;
@@ -240,7 +240,7 @@ fn ring_and_wait(fleet: &Fleet) -> Result<(), Failed> {
     let lines = while_rung(b, a, 1, || answers(a, "wait --count 3"))?;
     assert_eq!(lines, vec![json!({ "vectors": [1] }); 3]);
     let rang = answer(a, "ring 7 1 --count 2")?;
-    assert_eq!(rang, json!({ "peer": 7, "vector": 1, "count": 2 }));
+    assert_eq!(rang, json!({ "peer_id": 7, "vector": 1, "count": 2 }));
     assert_eq!(text(a, "ring 7 1")?, "rang vector 1 of peer 7");
     Ok(())
 }
@@ -283,17 +283,17 @@ fn monitor(fleet: &Fleet) -> Result<(), Failed> {
     );
     while_rung(&fleet.guests[1], a, 2, || {
         test_limit::wait_until("vector 2 is rung at some rate", || {
-            let lines = answers(a, "monitor -i 500ms -n 4").unwrap();
+            let lines = answers(a, "monitor -i 0.5 -c 4").unwrap();
             assert_eq!(lines.len(), 4);
-            let rate = |line: &Value| line["vectors"][2]["per-second"].as_f64();
+            let rate = |line: &Value| line["vectors"][2]["per_second"].as_f64();
             lines.iter().any(|line| rate(line) > Some(0.0))
         });
         Ok(())
     })?;
-    let text = text(a, "monitor --plain -n 1 -i 10ms")?;
+    let text = text(a, "monitor --plain -c 1 -i 0.01")?;
     let row = format!("1: {} (+0/s)", interrupts(&after));
     assert!(text.contains(&row), "{text}");
-    let plain = answer(a, "monitor -d 1 -n 1 -i 10ms")?;
+    let plain = answer(a, "monitor -d 1 -c 1 -i 0.01")?;
     assert_eq!(plain["vectors"], json!([]));
     Ok(())
 }
@@ -306,7 +306,7 @@ fn unbind(guest: &Guest, address: &str) -> Result<(), Failed> {
 
 fn monitor_removal(fleet: &Fleet) -> Result<(), Failed> {
     let b = &fleet.guests[1];
-    let address = answer(b, "info")?["bus-id"]
+    let address = answer(b, "info")?["bus_id"]
         .as_str()
         .unwrap_or_default()
         .to_string();
@@ -336,14 +336,18 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
     };
     let serving = b.command([PROGRAM, "ping", "--serve"]).spawn()?;
     let (peer, limit) = (peer_id(b)?, limit_argument());
-    let answer = answer(a, &format!("ping {peer} -n 100 -i 0s -t {limit}"))?;
-    assert_eq!(answer["round-trips"], 100);
-    assert_eq!(answer["peer"], peer);
-    let text = text(a, &format!("ping {peer} -n 3 -i 10ms -t {limit}"))?;
-    assert!(
-        text.starts_with(&format!("3 round trips to peer {peer}: min ")),
-        "{text}"
-    );
+    let answer = answer(a, &format!("ping {peer} -c 100 -i 0 -t {limit}"))?;
+    assert_eq!(answer["round_trips"], 100);
+    assert_eq!(answer["peer_id"], peer);
+    let text = text(a, &format!("ping {peer} -c 3 -i 10ms -t {limit}"))?;
+    for (line, begin) in [
+        (0, format!("peer {peer}: seq=1 time=")),
+        (2, format!("peer {peer}: seq=3 time=")),
+        (3, format!("3 round trips to peer {peer}: min ")),
+    ] {
+        let found = text.lines().nth(line).unwrap_or_default();
+        assert!(found.starts_with(&begin), "{text}");
+    }
     serving.signal(vmbench::Signal::TERM)?;
     serving.wait()?;
     refused(
@@ -352,5 +356,14 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
         5,
         "does not answer within 100ms",
     )?;
-    refused(b, "ping --serve -t 100ms", 5, "nobody asked")
+    refused(b, "ping --serve -t 100ms", 5, "nobody asked")?;
+    // What is there is not ping's.
+    run(a, "poke 0x200040 7")?.check()?;
+    refused(
+        b,
+        "ping --serve -s 2M -t 100ms",
+        1,
+        "in use by something else",
+    )?;
+    refused(b, "bench --serve -s 2M", 1, "in use by something else")
 }

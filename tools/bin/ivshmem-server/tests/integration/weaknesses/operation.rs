@@ -93,7 +93,7 @@ fn w12_state_can_be_asked_for() {
     assert_eq!(report["successor"], false);
     let region = &report["regions"][0];
     assert_eq!(region["name"], "ivshmem");
-    assert_eq!(region["size"], 4 << 20);
+    assert_eq!(region["size"], 64 << 20);
     assert_eq!(region["memory"], "memfd");
     assert_eq!(region["counters"]["joined"], 3);
     assert_eq!(region["counters"]["refused"], 1);

@@ -9,7 +9,15 @@ use anyhow::Result;
 use ivshmem::{Device, Doorbell, Endpoint, EventPage, Memory, Mode, Waiter};
 use rustix::event::{poll, PollFd, PollFlags};
 
+use crate::claim::Place;
 use crate::end::DeviceName;
+
+/// Bytes of the memory that are used.
+pub const BLOCK: usize = 512 << 10;
+/// What marks them: "benc".
+pub const MARK_VALUE: u32 = u32::from_le_bytes(*b"benc");
+/// Bytes behind them that are left to `ping`, and keep the beginning of them at a page.
+const TAIL: u64 = 4096;
 
 /// The ways to wait for a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +63,14 @@ pub struct Party {
 }
 
 impl Party {
-    /// Opens the device. The one that serves is rung on another vector, so that two processes of one machine do
+    /// Opens the device, and takes a part of its memory. The one that serves is rung on another vector, so that two processes of one machine do
     /// not wake each other where they need not.
-    pub fn open(device: &DeviceName, at: u64, serves: bool) -> Result<Self> {
+    pub fn open(device: &DeviceName, place: &Place, serves: bool) -> Result<Self> {
         let device: Device = device.open(Mode::ReadWrite)?;
         let page = device.event_page()?;
         let link = Endpoint::of(device)?;
+        // CAST: A small constant.
+        let at = place.claim(&link, BLOCK as u64, TAIL, MARK_VALUE)?;
         let vector = match serves {
             true => 1.min(link.vectors().saturating_sub(1)),
             false => 0,

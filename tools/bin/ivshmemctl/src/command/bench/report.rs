@@ -3,7 +3,10 @@
 //! What was measured, row by row.
 
 use anyhow::Result;
+use indicatif::ProgressBar;
 use serde::Serialize;
+
+use crate::output::progress;
 
 /// One measurement.
 #[derive(Serialize)]
@@ -27,24 +30,42 @@ pub enum Unit {
     Nanoseconds,
 }
 
-/// The rows so far.
-#[derive(Default)]
-pub struct Report(pub Vec<Row>);
+/// The rows so far, of which a line on the terminal tells.
+pub struct Report {
+    rows: Vec<Row>,
+    progress: ProgressBar,
+}
 
 impl Report {
+    /// No rows yet.
+    pub fn new() -> Self {
+        let progress = progress(0, "{pos} measured {wide_msg}");
+        Self {
+            rows: Vec::new(),
+            progress,
+        }
+    }
+
+    /// All rows.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+
     /// Adds what was measured, or why it could not be.
     pub fn add(&mut self, group: &'static str, what: &'static str, unit: Unit, value: Result<f64>) {
         let (value, note) = match value {
             Ok(value) => (Some(value), String::new()),
             Err(error) => (None, format!("{error:#}")),
         };
-        let first = self.0.iter().find(|row| row.group == group);
+        let first = self.rows.iter().find(|row| row.group == group);
         let first = first.map_or(value, |row| row.value);
         let speed = value.zip(first).map(|(value, first)| match unit {
             Unit::MibPerSecond => value / first,
             Unit::Nanoseconds => first / value,
         });
-        self.0.push(Row {
+        self.progress.set_message(format!("({group}: {what})"));
+        self.progress.inc(1);
+        self.rows.push(Row {
             group,
             what,
             value,
@@ -61,7 +82,7 @@ mod tests {
 
     #[test]
     fn speed_is_relative_to_the_first_of_the_group() {
-        let mut report = Report::default();
+        let mut report = Report::new();
         report.add("a", "first", Unit::Nanoseconds, Ok(100.0));
         report.add("b", "other group", Unit::MibPerSecond, Ok(10.0));
         report.add("a", "twice as fast", Unit::Nanoseconds, Ok(50.0));
@@ -72,8 +93,8 @@ mod tests {
             Unit::MibPerSecond,
             Err(anyhow::anyhow!("no")),
         );
-        let speeds: Vec<_> = report.0.iter().map(|row| row.speed).collect();
+        let speeds: Vec<_> = report.rows.iter().map(|row| row.speed).collect();
         assert_eq!(speeds, [Some(1.0), Some(1.0), Some(2.0), Some(2.0), None]);
-        assert_eq!(report.0[4].note, "no");
+        assert_eq!(report.rows[4].note, "no");
     }
 }

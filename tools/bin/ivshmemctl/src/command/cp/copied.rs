@@ -5,9 +5,10 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 use sha2::{Digest, Sha256};
+
+use crate::output::progress;
 
 /// What arrived, or was sent.
 pub struct Copied {
@@ -19,11 +20,16 @@ pub struct Copied {
 }
 
 /// A bar on the standard error, if that is a terminal.
-pub fn progress(size: u64) -> Result<ProgressBar> {
-    let bar = ProgressBar::new(size);
-    let template = "{bar:40} {bytes} of {total_bytes}  {bytes_per_sec}  {eta}";
-    bar.set_style(ProgressStyle::with_template(template)?);
-    Ok(bar)
+pub fn bar(size: u64) -> ProgressBar {
+    progress(
+        size,
+        "{bar:40} {bytes} of {total_bytes}  {bytes_per_sec}  {eta}",
+    )
+}
+
+/// A size as the bar writes it, and in bytes.
+pub fn size(bytes: u64) -> String {
+    format!("{} ({bytes} bytes)", HumanBytes(bytes))
 }
 
 /// The SHA-256 of all that can be read, in hexadecimal.

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use ivshmem::Link;
 use ivshmem_channel::Sender;
 
-use super::copied::{checksum, progress, Copied};
+use super::copied::{bar, checksum, Copied};
 use super::note::{decode, Message, Note, SENDER};
 use crate::exit::{failure, Exit};
 use crate::seat::Seat;
@@ -51,9 +51,15 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
                 sha256,
                 name,
             })) => {
-                let file = Incoming::open(directory, run, size, sha256, &name)?;
-                let offset = file.next;
-                incoming = Some(file);
+                // It is made again, and so is what we say to it, when both ends have begun at the same time.
+                let mut file = incoming.take();
+                if file.as_ref().is_none_or(|file: &Incoming| file.run != run) {
+                    // The old one's bar is cleared before there is another one.
+                    drop(file);
+                    file = Some(Incoming::open(directory, run, size, sha256, &name)?);
+                }
+                let offset = file.as_ref().map_or(0, |file| file.next);
+                incoming = file;
                 say(&mut to, &Note::Resume { run, offset })?;
             }
             Some(Message::Piece { run, offset, bytes }) => {
@@ -123,7 +129,7 @@ impl Incoming {
         let began = file.metadata().with_context(what)?.len().min(size);
         file.set_len(began).with_context(what)?;
         file.seek(SeekFrom::End(0)).with_context(what)?;
-        let bar = progress(size)?;
+        let bar = bar(size);
         bar.set_position(began);
         Ok(Self {
             run,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use ivshmem::Link;
 use ivshmem_channel::{Error, Receiver, Sender};
 
-use super::copied::{checksum, progress, Copied};
+use super::copied::{bar, checksum, Copied};
 use super::note::{decode, piece_header, Message, Note, HEADER, RECEIVER};
 use crate::exit::{failure, Exit};
 use crate::seat::Seat;
@@ -76,7 +76,7 @@ pub fn run(seat: &Seat, path: &Path, timeout: Option<Duration>) -> Result<Copied
 
 impl Sending<'_> {
     fn run(&mut self, timeout: Option<Duration>) -> Result<()> {
-        let bar = progress(self.size)?;
+        let bar = bar(self.size);
         let mut message = Vec::new();
         let mut moved = Instant::now();
         self.say(&self.offer.clone())?;

@@ -13,6 +13,11 @@ use crate::output::size;
 const LARGE_PAGE: u64 = 2 << 20;
 
 /// Whether there is a device at all.
+pub fn is_there(patient: &Patient) -> bool {
+    !functions(patient).is_empty()
+}
+
+/// What is to say of that.
 pub fn presence(patient: &Patient) -> Finding {
     const CHECK: &str = "device";
     match functions(patient).len() {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// As it should be.
     Good,

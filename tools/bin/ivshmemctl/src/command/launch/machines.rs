@@ -4,9 +4,10 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -36,9 +37,13 @@ struct Process {
 pub fn run(server: Option<&[String]>, machines: &[Vec<String>], output: Output) -> Result<Exit> {
     let ended = signals::ended()?;
     // Dropped last.
-    let mut server = server.map(start_server).transpose()?;
+    let start = |words| start_server(words, &ended);
+    let mut server = server.map(start).transpose()?;
     let mut running = Vec::new();
     for (vm, words) in machines.iter().enumerate() {
+        if ended.load(Ordering::Relaxed) {
+            break;
+        }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
         let machine = Process::start(format!("vm{vm}"), &mut command)?;
@@ -61,8 +66,9 @@ pub fn run(server: Option<&[String]>, machines: &[Vec<String>], output: Output) 
     Ok(Exit::Success)
 }
 
-/// Returns when it takes connections, of which it tells as it would tell systemd. Trying to connect would take a peer ID.
-fn start_server(words: &[String]) -> Result<Process> {
+/// Returns when it takes connections, of which it tells as it would tell systemd, or a signal came. Trying to connect
+/// would take a peer ID.
+fn start_server(words: &[String], ended: &AtomicBool) -> Result<Process> {
     let name = format!("ivshmemctl-launch-{}", std::process::id());
     let notices = SocketAddr::from_abstract_name(&name)
         .and_then(|address| UnixDatagram::bind_addr(&address))
@@ -76,7 +82,7 @@ fn start_server(words: &[String]) -> Result<Process> {
     loop {
         // Nothing comes within the time limit while it starts.
         let length = notices.recv(&mut notice).unwrap_or(0);
-        if notice[..length].starts_with(READY) {
+        if notice[..length].starts_with(READY) || ended.load(Ordering::Relaxed) {
             return Ok(server);
         }
         server.look_on()?;
@@ -97,7 +103,8 @@ fn program(name: &str) -> PathBuf {
 
 impl Process {
     fn start(name: String, command: &mut Command) -> Result<Self> {
-        let child = command.spawn().with_context(|| {
+        // Ctrl-C goes to this program's group only, which then ends the others in order: machines first.
+        let child = command.process_group(0).spawn().with_context(|| {
             let program = command.get_program().to_string_lossy();
             format!("cannot start {program}: install it, or name it by an option")
         })?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 /// How many intervals are remembered: as wide as a large screen.
 const HISTORY: usize = 200;
 
-/// What the event page said at a time.
+/// What was counted up to a time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     at: Instant,
@@ -17,7 +17,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What it says now: interrupts by vector, and whether the device is gone.
+    /// What it is now: interrupts by vector, and whether the device is gone.
     pub fn now(interrupts: Vec<u64>, dead: bool) -> Self {
         Self {
             at: Instant::now(),
@@ -32,7 +32,7 @@ impl Snapshot {
 pub struct Row<'a> {
     /// The vector.
     pub vector: usize,
-    /// Interrupts since the driver was bound.
+    /// Interrupts since the driver was bound, or rings since the peer joined.
     pub interrupts: u64,
     /// Interrupts in a second, in the last interval.
     pub rate: f64,
@@ -51,9 +51,8 @@ pub struct Counts {
 
 impl Counts {
     /// Begins with this snapshot.
-    pub fn new(vectors: u32, first: Snapshot) -> Self {
-        // CAST: At most 8 vectors.
-        let vectors = vectors as usize;
+    pub fn new(first: Snapshot) -> Self {
+        let vectors = first.interrupts.len();
         Self {
             begin: first.at,
             last: first,
@@ -114,7 +113,7 @@ mod tests {
             interrupts: interrupts.into(),
             dead: false,
         };
-        let mut counts = Counts::new(2, at(0, [5, 0]));
+        let mut counts = Counts::new(at(0, [5, 0]));
         counts.add(at(2, [15, 0]));
         counts.add(at(3, [15, 7]));
         let rows: Vec<_> = counts.rows().collect();
@@ -126,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_history_is_bounded() {
-        let mut counts = Counts::new(1, Snapshot::now(vec![0], false));
+        let mut counts = Counts::new(Snapshot::now(vec![0], false));
         for number in 0..2 * HISTORY as u64 {
             counts.add(Snapshot::now(vec![number], false));
         }

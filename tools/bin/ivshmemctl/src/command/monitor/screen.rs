@@ -2,34 +2,37 @@
 
 //! The full-screen view.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ivshmem::Info;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Sparkline};
-use ratatui::Frame;
+use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
 
 use super::counts::{Counts, Row, Snapshot};
-use crate::output::size;
 
 /// Lines of a vector.
 const HEIGHT: u16 = 2;
 
+/// What a console counts as that does not know its size, as a serial one: columns and rows.
+const UNKNOWN: (u16, u16) = (80, 24);
+
 /// Shows the counts, and adds to them after each `interval`, until a key, the device or the number of intervals ends it.
 pub fn run(
-    node: &str,
-    info: &Info,
+    title: &str,
     counts: &mut Counts,
     look: impl Fn() -> Snapshot,
     interval: Duration,
     limit: Option<u64>,
 ) -> Result<()> {
-    let title = title(node, info);
-    let mut terminal = ratatui::try_init()?;
+    let title = format!(" {title} ");
+    let mut terminal = init()?;
     let result = (|| {
         let mut intervals = 0;
         while limit.is_none_or(|limit| intervals < limit) && !counts.dead() {
@@ -45,6 +48,19 @@ pub fn run(
     // Before any message, which would be lost with the screen.
     ratatui::try_restore()?;
     result
+}
+
+/// The terminal's other screen.
+fn init() -> Result<DefaultTerminal> {
+    let size = terminal::size();
+    if size.is_ok_and(|(columns, rows)| columns > 0 && rows > 0) {
+        return Ok(ratatui::try_init()?);
+    }
+    let area = Rect::new(0, 0, UNKNOWN.0, UNKNOWN.1);
+    let viewport = Viewport::Fixed(area);
+    let terminal = ratatui::try_init_with_options(TerminalOptions { viewport })?;
+    execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All))?;
+    Ok(terminal)
 }
 
 /// Waits for the interval to pass; true if a key said to end before.
@@ -63,17 +79,6 @@ fn key_within(interval: Duration) -> Result<bool> {
             return Ok(true);
         }
     }
-}
-
-fn title(node: &str, info: &Info) -> String {
-    format!(
-        " {node}  {}  {} {}  peer {}  {} vectors ",
-        info.bus_id,
-        size(info.size),
-        info.cache,
-        info.peer_id,
-        info.vectors
-    )
 }
 
 fn draw(frame: &mut Frame, title: &str, counts: &Counts) {
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn each_vector_has_its_numbers() {
-        let mut counts = Counts::new(2, Snapshot::now(vec![0, 0], false));
+        let mut counts = Counts::new(Snapshot::now(vec![0, 0], false));
         counts.add(Snapshot::now(vec![0, 1234], false));
         let screen = screen(&counts);
         assert!(screen.contains(" title "), "{screen}");
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_device_without_a_doorbell_says_so() {
-        let counts = Counts::new(0, Snapshot::now(Vec::new(), false));
+        let counts = Counts::new(Snapshot::now(Vec::new(), false));
         assert!(screen(&counts).contains("no doorbell"));
     }
 }

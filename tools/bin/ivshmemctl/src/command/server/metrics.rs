@@ -101,6 +101,11 @@ fn regions(text: &mut Text, regions: &[Region]) {
         "Messages that have not been sent yet, as clients do not read.",
         |region| region.peers.iter().map(|peer| peer.queued as u64).sum(),
     );
+    gauge(
+        "ivshmem_region_drained",
+        "1 if nobody else is let in, as the operator wants.",
+        |region| region.drained.into(),
+    );
     each(
         "ivshmem_region_joins",
         "counter",
@@ -121,6 +126,13 @@ fn regions(text: &mut Text, regions: &[Region]) {
         "Clients that were dropped because they did what no client may.",
         "ivshmem_region_expulsions_total",
         |region| region.counters.expelled,
+    );
+    each(
+        "ivshmem_region_dismissals",
+        "counter",
+        "Clients that were dropped because the operator wanted it.",
+        "ivshmem_region_dismissals_total",
+        |region| region.counters.dismissed,
     );
     text.family(
         "ivshmem_region_refusals",

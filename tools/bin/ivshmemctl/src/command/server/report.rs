@@ -42,6 +42,8 @@ pub struct Region {
     pub vectors: u16,
     /// Clients that there can be.
     pub max_peers: u32,
+    /// Whether nobody else is let in.
+    pub drained: bool,
     /// Clients to which sending fails for want of something.
     pub starved: usize,
     /// What happened.
@@ -63,6 +65,8 @@ pub struct Counters {
     pub refusals: BTreeMap<String, u64>,
     /// Clients that were dropped because they did what no client may.
     pub expelled: u64,
+    /// Clients that were dropped because the operator wanted it.
+    pub dismissed: u64,
 }
 
 /// How a client stands.

@@ -23,6 +23,9 @@ pub fn text(report: &Report, output: Output) -> String {
             counters.refused,
             counters.expelled
         );
+        if region.drained {
+            text += "drained: nobody else is let in\n";
+        }
         if !region.peers.is_empty() {
             text += &output.table(&HEADER, region.peers.iter().map(row));
         }

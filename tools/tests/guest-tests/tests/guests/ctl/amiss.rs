@@ -43,7 +43,7 @@ pub fn doctor(fleet: &Fleet) -> Result<(), Failed> {
     assert!(text(a, "doctor")?.starts_with("ok      2 ivshmem devices\n"));
 
     // Without its driver; the remedy is what binds it again.
-    let address = answer(b, "info")?["bus-id"]
+    let address = answer(b, "info")?["bus_id"]
         .as_str()
         .unwrap_or_default()
         .to_string();
@@ -126,7 +126,7 @@ pub fn no_permission(fleet: &Fleet) -> Result<(), Failed> {
 
     // Who may only read can look, and cannot ring.
     a.shell("chmod 644 /dev/ivshmem0")?.check()?;
-    for arguments in ["info", "peek 0", "dump -n 16", "monitor -n 1 -i 10ms"] {
+    for arguments in ["info", "peek 0", "dump -n 16", "monitor -c 1 -i 0.01"] {
         as_nobody(arguments)?.check()?;
     }
     assert_eq!(as_nobody("ring 0")?.status, Status::Code(4));

@@ -38,7 +38,7 @@ pub fn peek_and_poke(fleet: &Fleet) -> Result<(), Failed> {
     text(a, "poke 0x100 0x12345678 42")?;
     text(a, "poke --width 1 0x108 0xab 0xcd")?;
     assert_eq!(
-        text(b, "peek 0x100 -n 2")?,
+        text(b, "peek 0x100 -c 2")?,
         "0x00000100: 0x12345678\n0x00000104: 0x0000002a"
     );
     assert_eq!(text(b, "peek --width 2 0x108")?, "0x00000108: 0xcdab");
@@ -46,7 +46,7 @@ pub fn peek_and_poke(fleet: &Fleet) -> Result<(), Failed> {
         text(b, "peek --width 8 0x100")?,
         "0x00000100: 0x0000002a12345678"
     );
-    let peeked = answer(b, "peek --width 1 0x108 -n 2")?;
+    let peeked = answer(b, "peek --width 1 0x108 -c 2")?;
     assert_eq!(
         peeked,
         json!({ "offset": 0x108, "width": 1, "values": [0xab, 0xcd] })

@@ -43,7 +43,7 @@ pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
     let lines: Vec<_> = all("line").iter().map(|e| &e["line"]).collect();
     assert_eq!(lines, super::PASSWD.lines().collect::<Vec<_>>(), "{heard}");
     let peer = super::peer_id(b)?;
-    assert!(all("line").iter().all(|e| e["peer"] == peer), "{heard}");
+    assert!(all("line").iter().all(|e| e["peer_id"] == peer), "{heard}");
     assert_eq!((all("here").len(), all("left").len()), (1, 1), "{heard}");
     Ok(())
 }
@@ -136,7 +136,7 @@ pub fn bench(fleet: &Fleet) -> Result<(), Failed> {
     let serving = b.command(serve).spawn()?;
     let peer = super::peer_id(b)?;
     let both = super::answer(a, &format!("bench {peer} --time 1ms"))?;
-    assert_eq!(both["peer"], peer);
+    assert_eq!(both["peer_id"], peer);
     assert_eq!(unmeasured(&both)?, (19, vec!["copy into", "copy out of"]));
     serving.signal(Signal::TERM)?;
     serving.wait()?;
@@ -148,7 +148,7 @@ pub fn bench(fleet: &Fleet) -> Result<(), Failed> {
     assert!(
         table
             .lines()
-            .nth(2)
+            .nth(3)
             .is_some_and(|line| line.ends_with("1.00")),
         "{table}"
     );

@@ -66,7 +66,7 @@ pub struct Cli {
     pub vectors: u16,
 
     /// Size of the shared memory, a power of two; K, M and G may follow the number
-    #[arg(long, default_value = "1M", value_parser = size, value_name = "SIZE")]
+    #[arg(long, default_value = "64M", value_parser = size, value_name = "SIZE")]
     pub size: u64,
 
     /// RAM of each guest in MiB

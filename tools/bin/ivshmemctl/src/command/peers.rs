@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl peer`: who shares memory with a server's machines.
-
-use std::path::PathBuf;
+//! `ivshmemctl peers`: who shares memory with a server's machines.
 
 use anyhow::Result;
 use clap::Args;
@@ -12,6 +10,7 @@ use serde_json::json;
 use crate::end::join;
 use crate::exit::Exit;
 use crate::output::{size, Output};
+use crate::socket;
 
 /// Join a server's machines for a moment, and list who is there
 ///
@@ -19,25 +18,25 @@ use crate::output::{size, Output};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ivshmemctl peer /tmp/ivshmem.sock
+  ivshmemctl peers /tmp/ivshmem.sock
   ivshmemctl ring --join /tmp/ivshmem.sock 0 3
-  ivshmemctl wait --join /tmp/ivshmem.sock --timeout 10s
+  ivshmemctl wait --join /tmp/ivshmem.sock --timeout 10
   ivshmemctl dump --join /tmp/ivshmem.sock --length 256")]
 pub struct Options {
-    /// The server's --socket-path
-    socket: PathBuf,
+    /// The server's --socket-path, or NAME for /run/ivshmem/NAME.sock; without it what IVSHMEM_SOCKET says
+    socket: Option<String>,
 }
 
 /// Joins and lists.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let peer = join(&options.socket)?;
+    let peer = join(&socket::given(options.socket.as_deref())?)?;
     let members = peer.members().peers;
     let others: Vec<_> = members
         .iter()
-        .map(|(id, vectors)| json!({ "peer": id, "vectors": vectors }))
+        .map(|(id, vectors)| json!({ "peer_id": id, "vectors": vectors }))
         .collect();
     let answer = json!({
-        "peer-id": peer.peer_id(),
+        "peer_id": peer.peer_id(),
         "size": peer.size(),
         "sealed": peer.is_sealed(),
         "others": others,

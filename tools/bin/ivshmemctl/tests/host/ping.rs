@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ping` between processes of the host, on the real server.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use rustix::process::{kill_process, Pid, Signal};
+use test_limit::limit_argument;
+
+use super::{answer_of, first_other, path_in, run, server, stderr, stdout, Server, PROGRAM};
+
+/// One who answers at `offset`.
+fn serve(socket: &str, offset: &str) -> Server {
+    let serve = Command::new(PROGRAM)
+        .args(["ping", "--serve", "--join", socket, "-s", offset])
+        .spawn()
+        .unwrap();
+    Server(serve)
+}
+
+#[test]
+fn a_peer_that_serves_answers_pings() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let _serve = serve(&socket, "4K");
+    let other = first_other(&socket, 1);
+    let limit = limit_argument();
+    let common = ["ping", "--join", &socket, &other, "-s", "4K", "-t", &limit];
+    let output = run(&[&common[..], &["-j", "-c", "300", "-i", "0"]].concat());
+    let answer = answer_of(&output);
+    assert_eq!(answer["round_trips"], 300);
+    assert!(
+        answer["min"].as_u64() <= answer["median"].as_u64(),
+        "{answer}"
+    );
+    // A line for each, and what they sum up to.
+    let text = stdout(&run(&[&common[..], &["-c", "2", "-i", "0.01"]].concat()));
+    let lines: Vec<_> = text.lines().collect();
+    let begins = |line: usize, what: &str| lines[line].starts_with(what);
+    assert!(begins(0, &format!("peer {other}: seq=1 time=")), "{text}");
+    assert!(begins(1, &format!("peer {other}: seq=2 time=")), "{text}");
+    assert!(
+        begins(2, &format!("2 round trips to peer {other}: min ")),
+        "{text}"
+    );
+    // Elsewhere nobody serves.
+    let late = run(&["ping", "--join", &socket, &other, "-s", "8K", "-t", "50ms"]);
+    assert_eq!(late.status.code(), Some(5));
+    assert!(stderr(&late).contains("ping --serve"), "{}", stderr(&late));
+}
+
+#[test]
+fn ping_prints_as_it_goes_and_sums_up_at_a_signal() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let _serve = serve(&socket, "4K");
+    let other = first_other(&socket, 1);
+    let limit = limit_argument();
+    let mut ping = Command::new(PROGRAM);
+    ping.args([
+        "ping", "--join", &socket, &other, "-s", "4K", "-t", &limit, "-i", "0.01",
+    ]);
+    let mut ping = ping.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(ping.stdout.take().unwrap());
+    let mut line = String::new();
+    for number in 1..=3 {
+        line.clear();
+        output.read_line(&mut line).unwrap();
+        assert!(line.contains(&format!(" seq={number} ")), "{line}");
+    }
+    kill_process(Pid::from_child(&ping), Signal::INT).unwrap();
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(ping.wait().unwrap().success());
+    assert!(rest.contains(" round trips to peer "), "{rest}");
+}
+
+#[test]
+fn ping_does_not_write_over_what_it_does_not_know() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    assert!(run(&["poke", "--join", &socket, "0x1070", "7"])
+        .status
+        .success());
+    for arguments in [&["--serve"][..], &["0"]] {
+        let ping = ["ping", "--join", &socket, "-s", "4K", "-t", "50ms"];
+        let refused = run(&[&ping[..], arguments].concat());
+        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        let text = stderr(&refused);
+        assert!(
+            text.contains("--offset") && text.contains("--anew"),
+            "{text}"
+        );
+    }
+    let before = stdout(&run(&["dump", "--join", &socket, "-s", "4K", "-n", "128"]));
+    let words: Vec<_> = before.lines().collect();
+    assert!(
+        words[0].starts_with("00001000  00 00 00 00 00 00 00 00"),
+        "{before}"
+    );
+    // Who is told to may.
+    let late = run(&[
+        "ping", "--join", &socket, "-s", "4K", "-t", "50ms", "--serve", "--anew",
+    ]);
+    assert_eq!(late.status.code(), Some(5), "{}", stderr(&late));
+    let late = run(&[
+        "ping", "--join", &socket, "-s", "4K", "-t", "50ms", "--serve",
+    ]);
+    assert_eq!(
+        late.status.code(),
+        Some(5),
+        "its own place: {}",
+        stderr(&late)
+    );
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Who answers.
+
+use std::time::{Duration, Instant};
+
+use ivshmem::Link;
+
+use super::envelope::{Envelope, SERVER};
+use crate::{Cancel, Channel, Error, Member, MultiReceiver, Presence, Result, Sender};
+
+/// A request. It need not be answered before others are taken.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked: bytes of another program, which need not keep to anything.
+    pub body: Vec<u8>,
+    from: u32,
+    envelope: Envelope,
+}
+
+impl Request {
+    /// The slot of the client.
+    pub fn from(&self) -> u32 {
+        self.from
+    }
+}
+
+/// Who answers.
+#[derive(Debug)]
+pub struct Server<L: Link + Clone> {
+    member: Member<L>,
+    requests: MultiReceiver<L>,
+    /// To each client, from slot 1 on.
+    replies: Vec<Sender<L>>,
+}
+
+impl<L: Link + Clone> Server<L> {
+    /// Joins a channel of [`layout`](super::layout) as its server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::join`], [`Member::sender`] and [`Member::multi_receiver`].
+    pub fn join(channel: &Channel<L>, vector: u32) -> Result<Self> {
+        let member = channel.join(SERVER, vector)?;
+        let clients = SERVER + 1..channel.plan().layout().slots();
+        Ok(Self {
+            requests: member.multi_receiver()?,
+            replies: clients
+                .map(|slot| member.sender(slot))
+                .collect::<Result<_>>()?,
+            member,
+        })
+    }
+
+    /// Our slot.
+    pub fn member(&self) -> &Member<L> {
+        &self.member
+    }
+
+    /// Lets another thread end the waiting for requests; see [`MultiReceiver::set_cancel`].
+    pub fn set_cancel(&mut self, cancel: &Cancel) {
+        self.requests.set_cancel(cancel);
+    }
+
+    /// Waits for the next request of a client that has not ended since; `None` if the time is over. What is no request
+    /// is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`MultiReceiver::next`]: after [`Error::CorruptLane`] the others are still served.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Request>> {
+        let begin = Instant::now();
+        loop {
+            let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+            let mut body = Vec::new();
+            let Some(from) = self.requests.receive(&mut body, left)? else {
+                return Ok(None);
+            };
+            let Some(envelope) = Envelope::take_off(&mut body) else {
+                continue;
+            };
+            if self.is_there(from, envelope.client)? {
+                return Ok(Some(Request {
+                    body,
+                    from,
+                    envelope,
+                }));
+            }
+        }
+    }
+
+    /// Answers. Returns whether the answer is on its way: not if the client has ended or does not take its answers. Does
+    /// not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLong`], [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
+    pub fn reply(&mut self, to: &Request, answer: &[u8]) -> Result<bool> {
+        if !self.is_there(to.from, to.envelope.client)? {
+            return Ok(false);
+        }
+        let sender = &mut self.replies[(to.from - SERVER - 1) as usize];
+        match to.envelope.send(sender, answer, Some(Duration::ZERO)) {
+            // A client that spoils its own ring gets no answers, and is no reason not to serve the others.
+            Err(Error::TimedOut | Error::Corrupt(_)) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Whether that client is the one in slot `from`.
+    fn is_there(&self, from: u32, client: u32) -> Result<bool> {
+        Ok(match self.member.presence(from)? {
+            Presence::Absent => false,
+            // One that is silent may only be slow.
+            Presence::Present { incarnation, .. } | Presence::Lost { incarnation } => {
+                incarnation == client
+            }
+        })
+    }
+}

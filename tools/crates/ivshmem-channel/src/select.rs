@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Waiting for the messages of several receivers at a time.
+
+use std::time::{Duration, Instant};
+
+use ivshmem::Link;
+
+use crate::alarm::Alarm;
+use crate::{cancel, MultiReceiver, Receiver, Result};
+
+/// A receiver that can be waited for together with others: [`Receiver`] and [`MultiReceiver`], of one member or of
+/// several, in one memory or in several.
+pub trait Selectable: Selected {}
+
+impl<T: Selected> Selectable for T {}
+
+/// What [`select`] does with a receiver; for this crate only.
+pub trait Selected {
+    /// Whether `next` gives a message or an error at once.
+    fn is_ready(&mut self) -> bool;
+
+    /// Asks to be rung, and hears it from here on. Returns whether it is time to sleep.
+    fn arm_alarm(&mut self) -> bool;
+
+    /// What wakes.
+    fn alarm(&self) -> &Alarm;
+
+    /// How long to sleep at most.
+    fn sleep_limit(&self) -> Duration;
+
+    /// Comes after a sleep.
+    fn awake(&self) -> Result<()>;
+}
+
+/// Waits until one of `receivers` has a message. Returns the indices of all for which
+/// [`next`](Receiver::next) gives a message or an error at once, in their order; none if the time is over. `None` waits
+/// for ever, and zero only looks.
+///
+/// It looks once, and sleeps then, whatever [`Spin`](crate::Spin) was chosen. In a guest this takes the eventfd of the
+/// members' vectors in the [`Device`](ivshmem::Device).
+///
+/// ```no_run
+/// # fn main() -> Result<(), ivshmem_channel::Error> {
+/// # use std::time::Duration;
+/// # use ivshmem::Endpoint;
+/// # use ivshmem_channel::{select, Channel};
+/// # let end = Endpoint::open("/dev/ivshmem0")?;
+/// # let me = Channel::open(&end, 0)?.join(0, 0)?;
+/// let (mut one, mut two) = (me.receiver(1)?, me.receiver(2)?);
+/// for ready in select(&mut [&mut one, &mut two], None)? {
+///     let receiver = if ready == 0 { &mut one } else { &mut two };
+///     if let Some(message) = receiver.next(Some(Duration::ZERO))? {
+///         println!("slot {}: {:?}", message.from(), message.to_vec()?);
+///         message.done()?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Cancelled`](crate::Error::Cancelled) if that was asked of any of them. Errors of one receiver come out of its
+/// own `next`.
+pub fn select(
+    receivers: &mut [&mut dyn Selectable],
+    timeout: Option<Duration>,
+) -> Result<Vec<usize>> {
+    let begin = Instant::now();
+    loop {
+        let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+        let ready = ready(receivers);
+        if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
+            return Ok(ready);
+        }
+        sleep(receivers, left)?;
+    }
+}
+
+/// The indices of those that are ready.
+fn ready(receivers: &mut [&mut dyn Selectable]) -> Vec<usize> {
+    let all = receivers.iter_mut().enumerate();
+    all.filter_map(|(index, receiver)| receiver.is_ready().then_some(index))
+        .collect()
+}
+
+/// Sleeps until one of the receivers may be ready, for at most `left`, or until another reason to look.
+fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Result<()> {
+    for receiver in receivers.iter_mut() {
+        if !receiver.arm_alarm() {
+            return Ok(());
+        }
+    }
+    let alarms = || receivers.iter().map(|receiver| receiver.alarm());
+    let fds: Vec<_> = alarms().flat_map(Alarm::fds).collect();
+    let limits = receivers.iter().map(|receiver| receiver.sleep_limit());
+    let limit = limits.chain(left).min();
+    cancel::sleep(&fds, limit.unwrap_or(Duration::MAX));
+    for receiver in receivers.iter() {
+        // What is wrong comes out of its own call.
+        let _ = receiver.awake();
+    }
+    alarms().try_for_each(Alarm::check)
+}
+
+impl<L: Link + Clone> Selected for Receiver<L> {
+    fn is_ready(&mut self) -> bool {
+        !matches!(self.next(Some(Duration::ZERO)), Ok(None))
+    }
+
+    fn arm_alarm(&mut self) -> bool {
+        // An error is found again by `is_ready`.
+        self.listen().and_then(|()| self.arm()).unwrap_or(false)
+    }
+
+    fn alarm(&self) -> &Alarm {
+        self.patience().alarm()
+    }
+
+    fn sleep_limit(&self) -> Duration {
+        self.seat().sleep_limit(self.alarm().limit())
+    }
+
+    fn awake(&self) -> Result<()> {
+        self.seat().awake()
+    }
+}
+
+impl<L: Link + Clone> Selected for MultiReceiver<L> {
+    fn is_ready(&mut self) -> bool {
+        match self.next(Some(Duration::ZERO)) {
+            Ok(found) => found.is_some(),
+            Err(error) => {
+                self.keep(error);
+                true
+            }
+        }
+    }
+
+    fn arm_alarm(&mut self) -> bool {
+        let armed = self.listen().and_then(|()| self.arm());
+        armed.unwrap_or_else(|error| {
+            self.keep(error);
+            false
+        })
+    }
+
+    fn alarm(&self) -> &Alarm {
+        self.patience().alarm()
+    }
+
+    fn sleep_limit(&self) -> Duration {
+        self.seat().sleep_limit(self.alarm().limit())
+    }
+
+    fn awake(&self) -> Result<()> {
+        self.seat().awake()
+    }
+}

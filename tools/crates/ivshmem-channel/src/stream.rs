@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Receivers and senders as a stream and a sink, on tokio.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use ivshmem::{Bell, Link};
+use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::time::{sleep, Instant, Sleep};
+
+use crate::alarm::LOOK;
+use crate::{Error, MultiReceiver, Receiver, Result, Sender};
+
+/// What wakes a task.
+#[derive(Debug)]
+struct Wakeup {
+    /// `None` if nobody can ring.
+    bell: Option<AsyncFd<Bell>>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Wakeup {
+    fn new(bell: Option<Bell>) -> Result<Self> {
+        // The successor is unsafe, for descriptors that are closed or exchanged behind its back: a bell's is not.
+        #[allow(deprecated)]
+        let watch = |bell| AsyncFd::with_interest(bell, Interest::READABLE);
+        let watched = bell.map(watch).transpose().map_err(watching)?;
+        Ok(Self {
+            bell: watched,
+            timer: Box::pin(sleep(Duration::ZERO)),
+        })
+    }
+
+    /// Whether there was a ring. If not, the next one wakes the task, from here on.
+    fn heard(&self, context: &mut Context<'_>) -> Result<bool> {
+        let Some(bell) = &self.bell else {
+            return Ok(false);
+        };
+        match bell.poll_read_ready(context) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(guard) => {
+                let mut guard = guard.map_err(watching)?;
+                guard.get_inner().take()?;
+                guard.clear_ready();
+                Ok(true)
+            }
+        }
+    }
+
+    /// Ready after `limit`, or sooner where nobody can ring.
+    fn after(&mut self, limit: Duration, context: &mut Context<'_>) -> Poll<()> {
+        let limit = match self.bell {
+            Some(_) => limit,
+            None => limit.min(LOOK),
+        };
+        self.timer.as_mut().reset(Instant::now() + limit);
+        self.timer.as_mut().poll(context)
+    }
+}
+
+fn watching(error: std::io::Error) -> Error {
+    ivshmem::Error::io(error, "cannot watch a bell").into()
+}
+
+/// The messages of a [`Receiver`] or [`MultiReceiver`] as a [`Stream`], which is done with each when it gives it out.
+///
+/// It ends after an error, except [`Error::CorruptLane`], after which the others' messages come. It shows that the
+/// program lives whenever it is polled, and wakes the task for that. It may be dropped at any time: no message is lost
+/// by that.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # use futures_util::StreamExt;
+/// # use ivshmem::Endpoint;
+/// # use ivshmem_channel::{Channel, Messages};
+/// # let end = Endpoint::open("/dev/ivshmem0")?;
+/// # let me = Channel::open(&end, 0)?.join(0, 0)?;
+/// let mut messages = Messages::new(me.receiver(1)?)?;
+/// while let Some(message) = messages.next().await {
+///     println!("{:?}", message?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Messages<R> {
+    receiver: R,
+    wakeup: Wakeup,
+    ended: bool,
+}
+
+/// A receiver that [`Messages`] can be of: [`Receiver`], whose messages are bytes, and [`MultiReceiver`], where each
+/// comes with the slot that sent it. For this crate only.
+pub trait Source: Unpin {
+    /// What it gives out.
+    type Item;
+
+    /// Takes the next message if there is one.
+    fn take(&mut self) -> Result<Option<Self::Item>>;
+
+    /// Asks to be rung; returns whether it is time to sleep.
+    fn ask(&mut self) -> Result<bool>;
+
+    /// How long to sleep at most.
+    fn limit(&self) -> Duration;
+
+    /// What tells of rings.
+    fn bell(&self) -> Result<Option<Bell>>;
+}
+
+impl<R: Source> Messages<R> {
+    /// Of `receiver`. In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio, or if that was built without `enable_io` and `enable_time`.
+    pub fn new(receiver: R) -> Result<Self> {
+        Ok(Self {
+            wakeup: Wakeup::new(receiver.bell()?)?,
+            receiver,
+            ended: false,
+        })
+    }
+
+    /// The receiver.
+    pub fn into_inner(self) -> R {
+        self.receiver
+    }
+
+    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<R::Item>> {
+        loop {
+            if let Some(message) = self.receiver.take()? {
+                return Poll::Ready(Ok(message));
+            }
+            if self.wakeup.heard(context)? || !self.receiver.ask()? {
+                continue;
+            }
+            ready!(self.wakeup.after(self.receiver.limit(), context));
+        }
+    }
+}
+
+impl<R: Source> Stream for Messages<R> {
+    type Item = Result<R::Item>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let taken = ready!(self.poll_take(context));
+        self.ended = !matches!(taken, Ok(_) | Err(Error::CorruptLane { .. }));
+        Poll::Ready(Some(taken))
+    }
+}
+
+impl<L: Link + Clone + Unpin> Source for Receiver<L> {
+    type Item = Vec<u8>;
+
+    fn take(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let found = self.receive(&mut bytes, Some(Duration::ZERO))?;
+        Ok(found.then_some(bytes))
+    }
+
+    fn ask(&mut self) -> Result<bool> {
+        self.arm()
+    }
+
+    fn limit(&self) -> Duration {
+        self.seat().sleep_limit(None)
+    }
+
+    fn bell(&self) -> Result<Option<Bell>> {
+        self.seat().bell()
+    }
+}
+
+impl<L: Link + Clone + Unpin> Source for MultiReceiver<L> {
+    type Item = (u32, Vec<u8>);
+
+    fn take(&mut self) -> Result<Option<(u32, Vec<u8>)>> {
+        let mut bytes = Vec::new();
+        let from = self.receive(&mut bytes, Some(Duration::ZERO))?;
+        Ok(from.map(|from| (from, bytes)))
+    }
+
+    fn ask(&mut self) -> Result<bool> {
+        self.arm()
+    }
+
+    fn limit(&self) -> Duration {
+        self.seat().sleep_limit(None)
+    }
+
+    fn bell(&self) -> Result<Option<Bell>> {
+        self.seat().bell()
+    }
+}
+
+/// A [`Sender`] as a [`Sink`] of messages. The receiver sees what was sent by a flush at the latest.
+///
+/// It does not show that the program lives while it has nothing to do: [`Messages`] of the same member does, or
+/// [`Member::beat`](crate::Member::beat).
+#[derive(Debug)]
+pub struct Outbox<L: Link + Clone, B> {
+    sender: Sender<L>,
+    wakeup: Wakeup,
+    /// What was sent and is not in the ring.
+    waiting: Option<B>,
+}
+
+impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
+    /// Into `sender`. In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Messages::new`].
+    pub fn new(sender: Sender<L>) -> Result<Self> {
+        Ok(Self {
+            wakeup: Wakeup::new(sender.seat().bell()?)?,
+            sender,
+            waiting: None,
+        })
+    }
+
+    /// Puts what waits into the ring.
+    fn poll_queue(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(message) = &self.waiting else {
+            return Poll::Ready(Ok(()));
+        };
+        let message = message.as_ref();
+        let queued = loop {
+            match self.sender.queue(message, Some(Duration::ZERO)) {
+                Err(Error::TimedOut) => {}
+                other => break other,
+            }
+            if self.wakeup.heard(context)? || !self.sender.arm(message.len())? {
+                continue;
+            }
+            let limit = self.sender.seat().sleep_limit(None);
+            ready!(self.wakeup.after(limit, context));
+        };
+        // What cannot be sent is not tried again.
+        self.waiting = None;
+        Poll::Ready(queued)
+    }
+}
+
+impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Sink<B> for Outbox<L, B> {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_queue(context)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: B) -> Result<()> {
+        self.waiting = Some(message);
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.poll_queue(context))?;
+        Poll::Ready(self.sender.flush())
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_flush(context)
+    }
+}

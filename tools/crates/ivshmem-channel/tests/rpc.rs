@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Requests and replies on the real server: whatever happens to one side, the other is told, and goes on.
+
+mod common;
+mod peers;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ivshmem_channel::{rpc, Cancel, Channel, Error, Layout};
+use ivshmem_peer::Peer;
+use peers::peers;
+use test_limit::limit;
+use vmbench::Region;
+
+const CALLS: u32 = 300;
+const RING: u32 = 4096;
+/// Found by the lock, not by silence: all are programs of this machine.
+const BEAT: Duration = Duration::from_millis(20);
+const LOST: Duration = Duration::from_secs(30);
+
+type Server = rpc::Server<Arc<Peer>>;
+type Client = rpc::Client<Arc<Peer>>;
+
+/// A channel for a server and two clients, by a peer for each.
+struct World {
+    channels: [Channel<Arc<Peer>>; 3],
+    _region: Region,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(rpc::layout(2, RING, RING).heartbeat(BEAT, LOST))
+    }
+
+    fn with(layout: Layout) -> Self {
+        let (peers, region) = peers();
+        Channel::create(Arc::clone(&peers[0]), 0, &layout).unwrap();
+        Self {
+            channels: peers.map(|peer| Channel::open(peer, 0).unwrap()),
+            _region: region,
+        }
+    }
+
+    fn server(&self) -> Server {
+        rpc::Server::join(&self.channels[0], 0).unwrap()
+    }
+
+    fn client(&self, number: usize) -> Client {
+        rpc::Client::join(&self.channels[number], 0).unwrap()
+    }
+}
+
+/// Serves until it is cancelled.
+fn serve(server: &mut Server) {
+    loop {
+        match server.next(None) {
+            Ok(Some(request)) => {
+                let mut answer = request.body.clone();
+                answer.reverse();
+                server.reply(&request, &answer).unwrap();
+            }
+            Err(Error::Cancelled) => return,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn each_client_gets_the_answers_to_its_own_requests() {
+    let world = World::new();
+    let mut server = world.server();
+    let cancel = Cancel::new().unwrap();
+    server.set_cancel(&cancel);
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&mut server));
+        let clients = [1, 2].map(|number| {
+            let mut client = world.client(number);
+            scope.spawn(move || {
+                for call in 0..CALLS {
+                    let mut request = vec![number as u8; (call * 13 % 2000) as usize];
+                    request.extend_from_slice(&call.to_le_bytes());
+                    let answer = client.call(&request, Some(limit())).unwrap();
+                    request.reverse();
+                    assert!(answer == request);
+                }
+            })
+        });
+        for client in clients {
+            client.join().unwrap();
+        }
+        cancel.cancel();
+    });
+}
+
+#[test]
+fn a_client_is_told_that_the_server_has_ended_and_is_served_by_the_next() {
+    let world = World::new();
+    let mut client = world.client(1);
+    // One that has not come yet is waited for, and no longer than that.
+    let early = client.call(b"early", Some(BEAT));
+    assert!(matches!(early, Err(Error::NoAnswer)), "{early:?}");
+    std::thread::scope(|scope| {
+        let mut first = world.server();
+        let waiting = scope.spawn(|| client.call(b"lost", Some(limit())));
+        let early = first.next(Some(limit())).unwrap().unwrap();
+        assert_eq!(early.body, b"early");
+        assert!(first.reply(&early, b"late").unwrap());
+        assert_eq!(first.next(Some(limit())).unwrap().unwrap().body, b"lost");
+        drop(first);
+        let begin = Instant::now();
+        let lost = waiting.join().unwrap();
+        assert!(matches!(lost, Err(Error::PeerLost(0))), "{lost:?}");
+        assert!(begin.elapsed() < LOST, "by its leaving, not by its silence");
+    });
+    let mut second = world.server();
+    let cancel = Cancel::new().unwrap();
+    second.set_cancel(&cancel);
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&mut second));
+        assert_eq!(client.call(b"abc", Some(limit())).unwrap(), b"cba");
+        cancel.cancel();
+    });
+}
+
+#[test]
+fn what_a_client_that_has_ended_asked_for_is_left_out_and_not_answered() {
+    let world = World::new();
+    let mut server = world.server();
+    let mut first = world.client(1);
+    for request in [&b"taken"[..], b"waiting"] {
+        assert!(matches!(
+            first.call(request, Some(BEAT)),
+            Err(Error::NoAnswer)
+        ));
+    }
+    let taken = server.next(Some(limit())).unwrap().unwrap();
+    assert_eq!((taken.body.as_slice(), taken.from()), (&b"taken"[..], 1));
+    drop(first);
+    assert!(!server.reply(&taken, b"to nobody").unwrap());
+    // The next one in that slot gets nothing of it.
+    let mut second = world.client(1);
+    assert!(!server.reply(&taken, b"to somebody else").unwrap());
+    assert!(server.next(Some(Duration::ZERO)).unwrap().is_none());
+    let cancel = Cancel::new().unwrap();
+    server.set_cancel(&cancel);
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&mut server));
+        assert_eq!(second.call(b"mine", Some(limit())).unwrap(), b"enim");
+        cancel.cancel();
+    });
+}
+
+/// A client that sends anything, and one that takes no answers, hold nobody up.
+#[test]
+fn the_server_goes_on_whatever_a_client_does() {
+    let world = World::new();
+    let mut server = world.server();
+    let bad = world.channels[1].join(1, 0).unwrap();
+    let mut to = bad.sender(0).unwrap();
+    for len in 0..40 {
+        to.send(&vec![0xff; len], Some(limit())).unwrap();
+    }
+    let mut asks = bad.incarnation().to_le_bytes().to_vec();
+    asks.resize(16, 0);
+    to.send(&asks, Some(limit())).unwrap();
+    let request = server.next(Some(limit())).unwrap().unwrap();
+    assert!(request.body.is_empty(), "what is no request is left out");
+    let mut answers = 0;
+    while server.reply(&request, &[0; 1000]).unwrap() {
+        answers += 1;
+    }
+    assert!((1..RING / 1000 + 1).contains(&answers), "{answers}");
+    let too_long = server.reply(&request, &[0; RING as usize]);
+    assert!(
+        matches!(too_long, Err(Error::TooLong { .. })),
+        "{too_long:?}"
+    );
+    let mut good = world.client(2);
+    assert_eq!(good.member().slot(), 2);
+    let cancel = Cancel::new().unwrap();
+    server.set_cancel(&cancel);
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&mut server));
+        assert_eq!(good.call(b"abc", Some(limit())).unwrap(), b"cba");
+        cancel.cancel();
+    });
+}
