@@ -26,7 +26,7 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 pub struct DeviceName {
     /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
     ///
-    /// By its address, root reaches a device also where the driver is not loaded: slower, and without interrupts.
+    /// By its address, a device is reached also where the driver is not loaded: slower.
     #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV", add = completion::devices())]
     device: Option<String>,
 }

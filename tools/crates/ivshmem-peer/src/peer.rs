@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ivshmem::{
     forward_memory, poll_word, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Result,
-    Waiter, MAX_PEER, MAX_RING_VECTOR,
+    Waiter, MAX_PEER, MAX_RING_VECTOR, POLL_INTERVAL,
 };
 use ivshmem_protocol::{Event, PeerId};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
@@ -338,7 +338,9 @@ impl Waiter for Peer {
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         if self.vectors() == 0 {
-            return poll_word(&self.mapping, offset, value, timeout, || Ok(()));
+            return poll_word(&self.mapping, offset, value, timeout, POLL_INTERVAL, || {
+                Ok(())
+            });
         }
         let differs = self.board.wait(timeout, |_| {
             match self.mapping.load32(offset, Ordering::Acquire) {

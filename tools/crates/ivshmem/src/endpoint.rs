@@ -10,14 +10,9 @@ use std::time::Duration;
 
 use rustix::event::{eventfd, EventfdFlags};
 
-use crate::poll::{poll_word, INTERVAL};
 use crate::{
-<<<<<<< HEAD
-    forward_memory, Access, Bell, Device, Doorbell, Error, Info, Locking, Mapping, Result, Waiter,
-=======
     forward_memory, poll_word, Access, Bell, Device, Doorbell, Error, Info, Locking, Mapping,
-    Result, Waiter,
->>>>>>> chan2
+    Result, Waiter, POLL_INTERVAL,
 };
 
 /// A guest's end: an open device and its memory, mapped whole.
@@ -102,18 +97,13 @@ impl Waiter for Endpoint {
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         match self.device.wait_word(offset, value, timeout) {
-<<<<<<< HEAD
             Err(Error::NoDoorbell) => {
-                poll_word(&self.mapping, offset, value, timeout, INTERVAL, || {
+                let interval = POLL_INTERVAL;
+                poll_word(&self.mapping, offset, value, timeout, interval, || {
+                    // Touching the memory of a device that is gone would kill us; this tells in time, mostly.
                     self.device.info().map(drop)
                 })
             }
-=======
-            Err(Error::NoDoorbell) => poll_word(&self.mapping, offset, value, timeout, || {
-                // Touching the memory of a device that is gone would kill us; this tells in time, mostly.
-                self.device.info().map(drop)
-            }),
->>>>>>> chan2
             other => other,
         }
     }

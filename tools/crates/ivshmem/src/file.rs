@@ -6,7 +6,10 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{forward_memory, poll_word, Access, Doorbell, Error, Locking, Mapping, Result, Waiter};
+use crate::{
+    forward_memory, poll_word, Access, Doorbell, Error, Locking, Mapping, Result, Waiter,
+    POLL_INTERVAL,
+};
 
 /// A file that is shared memory: what QEMU gives to machines as `ivshmem-plain`, or what processes of one machine share.
 ///
@@ -87,6 +90,8 @@ impl Waiter for SharedFile {
     }
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
-        poll_word(&self.mapping, offset, value, timeout, || Ok(()))
+        poll_word(&self.mapping, offset, value, timeout, POLL_INTERVAL, || {
+            Ok(())
+        })
     }
 }

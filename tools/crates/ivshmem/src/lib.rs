@@ -61,10 +61,7 @@ mod lock;
 mod mapping;
 mod memory;
 mod poll;
-<<<<<<< HEAD
 mod resource;
-=======
->>>>>>> chan2
 mod sysfs;
 mod vfio;
 
@@ -86,10 +83,7 @@ pub use link::{Doorbell, Link, Waiter};
 pub use lock::{Lock, Locking};
 pub use mapping::{Access, Mapping};
 pub use memory::{AccessError, Memory};
-<<<<<<< HEAD
+pub use poll::{poll_word, POLL_INTERVAL};
 pub use resource::ResourceEndpoint;
-=======
-pub use poll::poll_word;
->>>>>>> chan2
 pub use sysfs::{Function, Sysfs};
 pub use vfio::VfioEndpoint;

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::param::page_size;
 
-use crate::poll::{poll_word, INTERVAL};
+use crate::poll::{poll_word, POLL_INTERVAL};
 use crate::{
     forward_memory, Access, Cache, Doorbell, Error, Function, Info, Mapping, Memory, Result, Waiter,
 };
@@ -97,7 +97,7 @@ impl ResourceEndpoint {
             registers,
             mapping,
             info,
-            interval: INTERVAL,
+            interval: POLL_INTERVAL,
             _enabled: enabled,
         })
     }
