@@ -179,3 +179,9 @@ pub(super) const HANDLED: bindings::irqreturn_t =
 // SAFETY: Either type has the size of the C enumeration, and all its values are valid.
 pub(super) const NO_RESTART: bindings::hrtimer_restart =
     unsafe { core::mem::transmute::<u32, bindings::hrtimer_restart>(0) };
+
+/// `DMA_TO_DEVICE`, likewise.
+// SAFETY: Either type has the size of the C enumeration, and all its values are valid.
+#[cfg(dma_bufs)]
+pub(super) const TO_DEVICE: bindings::dma_data_direction =
+    unsafe { core::mem::transmute::<u32, bindings::dma_data_direction>(1) };

@@ -26,7 +26,6 @@ use kernel::{
     error::from_err_ptr,
     fs::file::flags,
     mm::virt::VmaNew,
-    module::this_module,
     new_condvar,
     new_mutex,
     page::PAGE_SIZE,
@@ -41,6 +40,11 @@ use kernel::{
 };
 
 use super::{
+    compat::{
+        not_supported,
+        OWNER,
+        TO_DEVICE, //
+    },
     helpers,
     window::Window, //
 };
@@ -296,7 +300,7 @@ impl Export {
         let private = self.into_foreign();
         let info = bindings::dma_buf_export_info {
             exp_name: c"ivshmem_rs".as_char_ptr(),
-            owner: this_module::<crate::LocalModule>().as_ptr(),
+            owner: OWNER,
             ops: &Operations::TABLE,
             size,
             // CAST: A small constant of `asm-generic/fcntl.h`.
@@ -322,7 +326,7 @@ impl Export {
         attachment: &bindings::dma_buf_attachment,
         direction: bindings::dma_data_direction,
     ) -> Result<*mut bindings::sg_table> {
-        if !self.writable && direction != bindings::dma_data_direction::DMA_TO_DEVICE {
+        if !self.writable && direction != TO_DEVICE {
             return Err(EACCES);
         }
         let mut imports = self.imports.lock();
@@ -379,7 +383,7 @@ impl Operations {
         let fit =
             unsafe { (*attachment).peer2peer && bindings::dma_buf_attach_revocable(attachment) };
         if !fit {
-            return EOPNOTSUPP.to_errno();
+            return not_supported().to_errno();
         }
         // SAFETY: The caller has a reference to the dma-buf.
         let export = unsafe { Self::export(buf) };
