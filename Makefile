@@ -302,12 +302,12 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 	cd tools && cargo run --package demo
 
 .PHONY: check
-check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
-	check-cargo check-crates check-licences check-docs
+check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
+	check-header check-scripts check-cargo check-crates check-licences check-docs
 	@echo "All checks passed."
 
-.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-header check-scripts \
-	check-cargo check-crates check-licences
+.PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
+	check-header check-scripts check-cargo check-crates check-licences
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
@@ -367,6 +367,10 @@ check-circles:
 	@tools/scripts/check-circles.test >build/check-circles.log || { cat build/check-circles.log; exit 1; }
 	@tools/scripts/check-circles
 
+check-planted:
+	@echo "CHECK   planted bugs fit the source"
+	@for patch in tools/tests/planted/*.patch; do git apply --check $$patch; done
+
 headers := include/uapi/linux/ivshmem_rs.h $(wildcard include/*.h)
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only -I include/uapi -D_FILE_OFFSET_BITS=64
 check-header: sandbox-ready
@@ -379,7 +383,7 @@ check-header: sandbox-ready
 
 scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
-	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions \
+	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,build check guest-check) \
 	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare stock-kernel versions)
