@@ -307,13 +307,12 @@ pub fn capabilities() -> serde_json::Value {
     json!({
         "type": "ivshmem-server",
         "version": env!("CARGO_PKG_VERSION"),
-        "protocol-version": PROTOCOL_VERSION,
+        "protocol_version": PROTOCOL_VERSION,
         "features": [
-            "allow-uid", "allow-gid", "client-descriptors", "config", "confine", "control-socket", "daemonize", "fd", "fd-store", "fixed-id",
-            "hand-over", "hugepages", "join-rate", "keep-memory", "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify",
-            "numa-node",
-            "prealloc", "read-only", "ready-fd", "socket-activation", "socket-group",
-            "socket-mode", "status-socket",
+            "allow-uid", "allow-gid", "client-descriptors", "config", "confine", "control-socket", "daemonize",
+            "fd", "fd-store", "fixed-id", "hand-over", "hugepages", "join-rate", "keep-memory",
+            "max-peers-per-user", "memory-memfd", "memory-path", "memory-shm", "notify", "numa-node", "prealloc",
+            "read-only", "ready-fd", "socket-activation", "socket-group", "socket-mode", "status-socket",
         ],
         "limits": {
             "size": { "min": RegionSize::MIN.bytes(), "max": RegionSize::MAX.bytes() },
@@ -321,7 +320,7 @@ pub fn capabilities() -> serde_json::Value {
                 "min": RegionConfig::VECTORS.start(),
                 "max": RegionConfig::VECTORS.end(),
             },
-            "max-peers": { "min": max_peers.start(), "max": max_peers.end() },
+            "max_peers": { "min": max_peers.start(), "max": max_peers.end() },
         },
     })
 }

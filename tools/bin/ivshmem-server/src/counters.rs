@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// What happened since the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct Counters {
     /// Clients that were let in.
@@ -24,7 +24,7 @@ pub struct Counters {
 
 /// How many connections were refused, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct Refusals {
     /// The operator lets nobody in.

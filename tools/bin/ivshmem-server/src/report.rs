@@ -11,7 +11,7 @@ use crate::region::Region;
 /// How a server stands. As JSON, members may be added, but none are removed or change their
 /// meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct Report {
     /// `ivshmem-server`.
@@ -38,7 +38,7 @@ pub struct Report {
 
 /// How a region stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct RegionReport {
     /// Its name.
@@ -63,7 +63,7 @@ pub struct RegionReport {
 
 /// How a client stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub struct PeerReport {
     /// Its ID.

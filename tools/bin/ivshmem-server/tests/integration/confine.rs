@@ -55,7 +55,7 @@ fn goes_on_as_before_and_reaches_no_other_file() {
     viewer.check_rings(&guest);
     server.signal(Signal::USR1);
     let report = read(file("status").to_str().unwrap());
-    assert_eq!(report["regions"][0]["peers"][1]["read-only"], true);
+    assert_eq!(report["regions"][0]["peers"][1]["read_only"], true);
     // A region beside the others is served; one elsewhere is not, nor is its directory touched.
     let there = region("there", elsewhere.path(), "");
     let second = region(

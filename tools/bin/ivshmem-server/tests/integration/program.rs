@@ -213,7 +213,7 @@ fn capabilities_are_json() {
     assert!(output.status.success() && output.stderr.is_empty());
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["type"], "ivshmem-server");
-    assert_eq!(found["protocol-version"], 0);
+    assert_eq!(found["protocol_version"], 0);
     assert_eq!(found["limits"]["vectors"]["max"], 256);
     assert_eq!(found["limits"]["size"]["min"], 4096);
 }

@@ -64,7 +64,7 @@ fn refusals_are_counted_by_reason() {
     let nobody = format!("--allow-uid={}", rustix::process::geteuid().as_raw() + 1);
     for (options, joins, reason) in [
         (&["--max-peers=1"][..], 1, "places"),
-        (&["--max-peers-per-user=2"], 2, "user-places"),
+        (&["--max-peers-per-user=2"], 2, "user_places"),
         (&[nobody.as_str()], 0, "access"),
     ] {
         let counters = refused(options, joins);

@@ -160,7 +160,7 @@ fn server_metrics_are_numbers_of_each_region_and_peer() {
         text = stdout(&run(&["server", "metrics", &status]));
         text.contains("ivshmem_region_joins_total{region=\"ivshmem\"} 1\n")
     });
-    assert!(!run(&["peer", &socket]).status.success());
+    assert!(!run(&["peers", &socket]).status.success());
     let written = run(&["server", "metrics", "--output", &file, &status]);
     assert!(written.status.success(), "{}", stderr(&written));
     let text = std::fs::read_to_string(&file).unwrap();
@@ -197,11 +197,11 @@ fn server_drains_and_drops() {
     let _server = server(&[&sockets[..], &["--size=1M"]].concat());
     let drain = run(&["server", "drain", &control, "ivshmem"]);
     assert!(drain.status.success(), "{}", stderr(&drain));
-    assert!(!run(&["peer", &socket]).status.success());
+    assert!(!run(&["peers", &socket]).status.success());
     assert!(stdout(&run(&["server", "status", &status])).contains("drained: nobody else"));
     let undo = run(&["server", "drain", "--undo", &control, "ivshmem"]);
     assert!(undo.status.success(), "{}", stderr(&undo));
-    assert!(run(&["peer", &socket]).status.success());
+    assert!(run(&["peers", &socket]).status.success());
     let nobody = run(&["server", "drop", &control, "ivshmem", "7"]);
     assert_eq!(nobody.status.code(), Some(6));
     let text = stderr(&nobody);

@@ -73,7 +73,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             };
             let list = run(stock, "--json list")?.check()?.stdout_text();
             let list: Value = serde_json::from_str(&list)?;
-            let address = list[0]["bus-id"].as_str().ok_or("no device")?.into();
+            let address = list[0]["bus_id"].as_str().ok_or("no device")?.into();
             case(&Pair {
                 stock,
                 modern,
@@ -133,7 +133,7 @@ fn memory(pair: &Pair, way: &str) -> Result<(), Failed> {
 fn ring(pair: &Pair) -> Result<(), Failed> {
     let info = run(pair.modern, "--json info")?.check()?.stdout_text();
     let info: Value = serde_json::from_str(&info)?;
-    let peer = info["peer-id"].as_u64().ok_or("no peer ID")?;
+    let peer = info["peer_id"].as_u64().ok_or("no peer ID")?;
     let wait = [PROGRAM, "wait", "--timeout", &limit_argument()];
     let waiter = pair.modern.command(wait).spawn()?;
     // Rings from before it waits do not count.

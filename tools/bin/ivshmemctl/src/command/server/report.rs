@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// How a server stands.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Report {
     /// Version of the server.
     pub version: String,
@@ -30,7 +30,7 @@ pub struct Report {
 
 /// How a region stands.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Region {
     /// Its name.
     pub name: String,
@@ -71,7 +71,7 @@ pub struct Counters {
 
 /// How a client stands.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Peer {
     /// Its ID.
     pub id: u16,
