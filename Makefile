@@ -227,26 +227,31 @@ importer: kernel-accepted
 	+@$(call kbuild,build/importer,tools/tests/selftests/importer) modules
 
 # A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
-debug_dir = $(shell $(SANDBOX)/debug-kernel --where)
+debug_dir = $(shell KERNEL=$(KERNEL) $(SANDBOX)/debug-kernel --where)
 debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
-# Left out: what needs more than this kernel (load: module signatures; OVMF: EFI), and for their time the same programs with
-# 32 bits and the sets with several guests.
-debug_skips := $(addsuffix ::,$(also_in_guests)) 32:: load:: cache::ovmf pair:: trio:: server:: ctl:: channel:: acrn:: samples::
+# Left out: what needs more than this kernel (load: module signatures; OVMF: EFI; without KERNEL=rt dma-bufs, and with it
+# large pages), and for their time the same programs with 32 bits and the sets with several guests.
+debug_skips := $(addsuffix ::,$(also_in_guests)) $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
+	pair:: trio:: server:: stock:: ctl:: channel:: acrn:: samples::
+
+debug_build = build/debug$(addprefix -,$(KERNEL))
 # CASE, to run no others, and DEBUG_MODULE, another module than that of this source, are for `test-planted`.
-DEBUG_MODULE = $(CURDIR)/build/debug/ivshmem_rs.ko
+DEBUG_MODULE = $(CURDIR)/$(debug_build)/ivshmem_rs.ko
 .PHONY: debug-kernel debug-modules test-debug-kernel
 debug-kernel: sandbox-ready
 	@$(SANDBOX)/debug-kernel
 
 debug-modules: debug-kernel
-	@mkdir -p build/debug build/debug-importer
-	+@$(debug_kbuild) M=$(CURDIR)/src MO=$(CURDIR)/build/debug modules
-	+@$(debug_kbuild) M=$(CURDIR)/tools/tests/selftests/importer MO=$(CURDIR)/build/debug-importer modules
+	@mkdir -p $(debug_build) $(debug_build)-importer
+	+@$(debug_kbuild) M=$(CURDIR)/src MO=$(CURDIR)/$(debug_build) modules
+ifneq ($(KERNEL),)
+	+@$(debug_kbuild) M=$(CURDIR)/tools/tests/selftests/importer MO=$(CURDIR)/$(debug_build)-importer modules
+endif
 
 test-debug-kernel: $(if $(filter file,$(origin DEBUG_MODULE)),debug-modules) guest
-	cd tools && VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
+	cd tools && KERNEL= VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
 		IVSHMEM_GUEST_MODULE=$(DEBUG_MODULE) \
-		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/build/debug-importer/ivshmem_importer.ko \
+		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/$(debug_build)-importer/ivshmem_importer.ko \
 		cargo test --package guest-tests --test guests -- $(or $(CASE),$(addprefix --skip ,$(debug_skips)))
 
 # Whether the tests find bugs that are planted in copies of the source. PLANTED: only these.
@@ -453,7 +458,8 @@ help:
 	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
 	@echo '             bench-baseline writes'
 	@echo '  test       all tests: on the host and in virtual machines'
-	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before'
+	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
+	@echo '             PREEMPT_RT'
 	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
