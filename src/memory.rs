@@ -100,6 +100,15 @@ pub(crate) fn open(pdev: &pci::Device<Bound>) -> Result<DeviceMemory> {
             return Err(EINVAL);
         }
     };
+    if guest_is_encrypted() && !cfg!(CONFIG_X86) {
+        // There the kernel sets an area's protection anew after `mmap`, without the bit that makes
+        // memory visible to the host.
+        dev_err!(
+            pdev,
+            "the memory of this machine is encrypted, and programs cannot be given any that the host sees\n"
+        );
+        return Err(not_supported());
+    }
     if !cache.is_available() {
         dev_err!(
             pdev,

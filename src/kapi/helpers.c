@@ -11,6 +11,10 @@
 #include <linux/sched/signal.h>
 #include <linux/wait_bit.h>
 
+#ifdef CONFIG_ARM64
+#include <asm/rsi.h>
+#endif
+
 /* Cache in cache.rs. */
 enum ivshmem_cache {
 	IVSHMEM_WRITE_BACK = 1,
@@ -20,7 +24,11 @@ enum ivshmem_cache {
 
 bool ivshmem_guest_is_encrypted(void)
 {
+#ifdef CONFIG_ARM64
+	return is_realm_world();
+#else
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
+#endif
 }
 
 void ivshmem_cond_resched(void)
