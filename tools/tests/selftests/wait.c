@@ -268,12 +268,12 @@ TEST(a_ring_without_a_change_goes_on_sleeping)
 		ring_arrives(0);
 		sleeper_wait_asleep(&sleeper, SYS_ioctl);
 	}
+	/* The look that sees this can be one for the ring before, so that the last one stays pending. */
 	words[0] = 8;
 	ring_self(sleeper.fd, 0);
 	sleeper_join(&sleeper);
 	EXPECT_EQ(0, sleeper.result);
 	EXPECT_EQ(1, wait.vectors);
-	EXPECT_EQ(0, take_pending(sleeper.fd));
 }
 
 TEST(offset_not_aligned_or_out_of_range_is_EINVAL)
