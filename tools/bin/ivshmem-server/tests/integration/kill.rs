@@ -54,12 +54,12 @@ impl Joiners {
 }
 
 /// A guest that stays, and reads all the time, until it knows all of a client that does not
-/// exist yet.
+/// exist yet, and has heard of the end of all who came and went: the server may see the last one come first.
 fn member(mut peer: Peer, last: Arc<AtomicUsize>) -> JoinHandle<Peer> {
     std::thread::spawn(move || loop {
         let last = last.load(Ordering::Relaxed);
         let known = u16::try_from(last).ok().and_then(|id| peer.others.get(&id));
-        if known.is_some_and(|fds| fds.len() == VECTORS) {
+        if known.is_some_and(|fds| fds.len() == VECTORS) && peer.others.len() <= MEMBERS {
             return peer;
         }
         peer.news();
