@@ -200,6 +200,20 @@ TEST(a_changed_subscription_concerns_who_sleeps)
 	EXPECT_EQ(SECOND, event.vector);
 }
 
+TEST(what_is_pending_when_it_is_subscribed_to_wakes)
+{
+	struct ivshmem_event event;
+	struct sleeper sleeper = {
+		.call = sleeper_read, .fd = open_subscribed(1 << FIRST), .argument = &event,
+	};
+
+	sleeper_start(&sleeper, SYS_read);
+	ring_arrives(SECOND);
+	ASSERT_OK(subscribe(sleeper.fd, 1 << SECOND));
+	sleeper_join(&sleeper);
+	EXPECT_EQ(SECOND, event.vector);
+}
+
 /* epoll registers once: it is not asked again when the subscription changes. */
 TEST(a_changed_subscription_concerns_epoll)
 {
