@@ -34,6 +34,7 @@
 //! - [`trace`]: tracepoints of a module. Would be replaced by `kernel::tracepoint`, in the tree.
 //! - [`user`]: values from and to user memory. Would be replaced by `kernel::uaccess` for types of
 //!   `zerocopy`.
+//! - [`view`]: reading a word of device memory.
 //! - [`wait`]: wait queues with a condition and a time limit. Would be replaced by
 //!   `kernel::sync::CondVar` without a lock.
 //! - [`window`]: device memory that is shown, and taken away again.
@@ -61,5 +62,6 @@ pub(crate) mod shared_page;
 pub(crate) mod spinlock;
 pub(crate) mod trace;
 pub(crate) mod user;
+mod view;
 pub(crate) mod wait;
 pub(crate) mod window;

@@ -57,43 +57,12 @@ use super::{
         Frames,
         Order, //
     },
-    helpers, //
+    helpers,
+    view::{
+        is_word,
+        View, //
+    }, //
 };
-
-/// The kernel's own view of the memory.
-///
-/// # Invariants
-///
-/// `size` bytes at `start` are mapped memory of the device while this object is not revoked.
-struct View {
-    start: NonNull<c_void>,
-    size: u64,
-}
-
-// SAFETY: The mapping belongs to no thread.
-unsafe impl Send for View {}
-
-// SAFETY: The only access is a volatile read.
-unsafe impl Sync for View {}
-
-impl View {
-    /// Reads the 32-bit word at `offset`, in the CPU's byte order, or `None` if `offset` is not a
-    /// multiple of 4 below the size. Any context.
-    fn word(&self, offset: u64) -> Option<u32> {
-        if offset % 4 != 0 || offset >= self.size {
-            return None;
-        }
-        let (index, words) = (offset / 4, self.size / 4);
-        // A program chooses the offset and can measure what depends on the word: no speculation
-        // past the end. CAST: The mapping's size fits into `usize`.
-        let index = helpers::ivshmem_array_index_nospec(index as usize, words as usize);
-        // SAFETY: Within the mapping, as was checked.
-        let word = unsafe { self.start.cast::<u32>().add(index) };
-        // SAFETY: The word is mapped and aligned. Another machine may write it at any time, which a
-        // volatile read of one word tolerates.
-        Some(unsafe { word.read_volatile() })
-    }
-}
 
 /// The page cache identity of a device node, by which its mappings are found.
 ///
@@ -190,11 +159,8 @@ impl Window {
     /// Opens a window on `memory`. Byte 0 of the memory is byte `base` of the file. May sleep.
     pub(crate) fn new(memory: DeviceMemory, base: u64) -> Result<Arc<Self>> {
         let (frames, cache) = (memory.frames(), memory.cache());
-        // INVARIANT: The mapping is there until `memory` is dropped; `close` revokes this before.
-        let view = View {
-            start: memory.mapping(),
-            size: memory.size(),
-        };
+        // SAFETY: The mapping is there until `memory` is dropped; `close` revokes this before.
+        let view = unsafe { View::new(memory.mapping(), memory.size()) };
         Arc::pin_init(
             try_pin_init!(Self {
                 memory <- new_mutex!(Some(memory), "ivshmem_window"),
@@ -360,7 +326,7 @@ impl Window {
 
     /// Whether `offset` is that of a 32-bit word of the memory: a multiple of 4 below the size.
     pub(crate) fn has_word(&self, offset: u64) -> bool {
-        offset % 4 == 0 && offset < self.size()
+        is_word(offset, self.size())
     }
 
     /// Reads a 32-bit word of the memory; `None` while the window is paused. `ENODEV` once closed,

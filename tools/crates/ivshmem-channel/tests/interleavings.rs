@@ -4,6 +4,9 @@
 //! and nobody sleeps for ever. The memory was used before, and senders are replaced while they run. The code is the one
 //! that runs on shared memory; only the memory and the doorbell are loom's.
 
+#[path = "common/bell.rs"]
+mod bell;
+
 use std::sync::atomic::Ordering;
 
 use ivshmem::{AccessError, Memory};
@@ -12,8 +15,10 @@ use ivshmem_channel::ring::{
 };
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{fence, AtomicU32, AtomicU64};
-use loom::sync::{Arc, Condvar, Mutex};
+use loom::sync::Arc;
 use loom::thread;
+
+use bell::Bell;
 
 /// Two messages of three words fit in at a time, and two headers that are left free.
 const DATA: usize = 80;
@@ -203,32 +208,6 @@ impl Memory for Model {
     }
     fn fence_loads(&self) {
         fence(Ordering::Acquire);
-    }
-}
-
-/// One end's doorbell: what WAIT_WORD makes of an interrupt. Rung again and again it is rung once.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap() = true;
-        self.wake.notify_one();
-    }
-
-    /// Sleeps while the word is `value`, and looks at it only when rung: if a ring is missing, loom reports
-    /// that all threads sleep.
-    fn wait_word(&self, memory: &Model, offset: u64, value: u32) {
-        while memory.load32(offset, Ordering::Relaxed) == Ok(value) {
-            let mut rung = self.rung.lock().unwrap();
-            while !*rung {
-                rung = self.wake.wait(rung).unwrap();
-            }
-            *rung = false;
-        }
     }
 }
 

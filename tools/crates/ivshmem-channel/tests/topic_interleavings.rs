@@ -4,6 +4,9 @@
 //! order, the last one is read, and nobody sleeps for ever. The memory was used before. The code is the one that runs
 //! on shared memory; only the memory and the doorbell are loom's.
 
+#[path = "common/bell.rs"]
+mod bell;
+
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -11,8 +14,9 @@ use ivshmem::{AccessError, Memory};
 use ivshmem_channel::ring::Handover;
 use ivshmem_channel::topic::{Reader, Topic, Writer};
 use loom::sync::atomic::{fence, AtomicU32, AtomicU64};
-use loom::sync::{Condvar, Mutex};
 use loom::thread;
+
+use bell::Bell;
 
 /// What was there before the channel was made.
 const OLD: u32 = 0xdead_beef;
@@ -154,31 +158,6 @@ impl Memory for Model {
     }
     fn fence_loads(&self) {
         fence(Ordering::Acquire);
-    }
-}
-
-/// The reader's doorbell: what WAIT_WORD makes of an interrupt.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap() = true;
-        self.wake.notify_one();
-    }
-
-    /// Looks at the word only when rung: if a ring is missing, loom reports that all threads sleep.
-    fn wait_word(&self, memory: &Model, offset: u64, value: u32) {
-        while memory.load32(offset, Ordering::Relaxed) == Ok(value) {
-            let mut rung = self.rung.lock().unwrap();
-            while !*rung {
-                rung = self.wake.wait(rung).unwrap();
-            }
-            *rung = false;
-        }
     }
 }
 
