@@ -234,6 +234,11 @@ impl Builder {
         self
     }
 
+    /// Builds a program of this workspace for guests of this architecture, statically linked, and returns its path.
+    pub fn static_binary(&self, package: &str, binary: &str) -> Result<PathBuf> {
+        build::guest_binary(&self.sandbox, package, binary)
+    }
+
     /// Inserts a kernel module, a `.ko` or `.ko.xz` on the host, before the guest counts as booted.
     /// Modules are inserted in the order of the calls; those that others need must come first.
     pub fn module(self, host: impl Into<PathBuf>) -> Self {
