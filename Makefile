@@ -181,6 +181,8 @@ guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))
 # Whose guests run others than those of x86.
 ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
   guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(selftests)))
+  # Guests of both architectures on one memory.
+  with_others := amd64
 endif
 vpath %.c samples samples/acrn tools/tests/selftests
 
@@ -216,7 +218,7 @@ ifeq ($(KERNEL),)
 	@$(SANDBOX)/stock-kernel
 	cd tools && cargo test --workspace --no-fail-fast
 else
-	+@$(MAKE) modules
+	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
@@ -264,6 +266,29 @@ test-planted: guest debug-kernel
 .PHONY: test-qemu-versions
 test-qemu-versions: programs
 	tools/bin/ivshmem-server/tests/qemu-versions tools/target/release/ivshmem-server
+
+# --- In a kernel's tree ------------------------------------------------------------------------------------------------
+
+# LINUX: the source of a kernel with Rust, not built in place. Without it, that of the sandbox's kernel is unpacked, without
+# the parts that are never built here.
+LINUX := build/in-tree/linux
+in_tree_left_out := arch/[!x]*.[chS] arch/*.dts* sound/*.[ch] $(addprefix drivers/,gpu/*.[ch] media/*.[ch] net/[ew]*.[ch] \
+	staging/*.[ch]) tools/perf/*
+build/in-tree/linux: | sandbox-ready
+	@echo "UNPACK  $@"
+	@rm -rf $@ $@.part && mkdir -p $@.part
+	@tar -x -C $@.part --strip-components=1 --wildcards --anchored $(patsubst %,--exclude='*/%',$(in_tree_left_out)) \
+		-f $(call sandbox_info,KERNEL_SOURCE)
+	@mv $@.part $@
+
+# The driver in that tree: built as a module and built in, with and without what it can use, and booted.
+in_tree_out := $(CURDIR)/build/in-tree/out
+.PHONY: in-tree
+in-tree: guest | $(if $(filter file,$(origin LINUX)),$(LINUX))
+	@dist/in-tree/copy $(LINUX)
+	@$(ENTER) dist/in-tree/build $(abspath $(LINUX)) $(in_tree_out)
+	cd tools && KERNEL= VMBENCH_KERNEL=$(in_tree_out)/arch/x86/boot/bzImage IVSHMEM_GUEST_MODULE= \
+		cargo test --package guest-tests --test guests
 
 # --- Measurements ------------------------------------------------------------------------------------------------------
 
@@ -390,7 +415,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix dist/packages/,build check guest-check) \
+	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) \
 	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
@@ -461,6 +486,8 @@ help:
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
 	@echo '             PREEMPT_RT'
 	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
+	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
+	@echo '             built as a module and built in, booted'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'

@@ -86,6 +86,11 @@ pub fn chosen_kernel() -> Option<String> {
     std::env::var("KERNEL").ok().filter(|name| !name.is_empty())
 }
 
+/// Whether the kernel of one's own has the driver built in: `IVSHMEM_GUEST_MODULE` is there and empty.
+pub fn driver_is_built_in() -> bool {
+    std::env::var_os("IVSHMEM_GUEST_MODULE").is_some_and(|path| path.is_empty())
+}
+
 /// The kernel module: `IVSHMEM_GUEST_MODULE`, for a kernel of one's own, else the one that was built.
 pub fn module() -> Result<PathBuf, String> {
     match std::env::var_os("IVSHMEM_GUEST_MODULE") {

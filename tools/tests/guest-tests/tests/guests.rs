@@ -13,6 +13,7 @@ mod guests {
     pub mod acrn;
     pub mod alone;
     pub mod arm;
+    pub mod built_in;
     pub mod cache;
     pub mod channel;
     pub mod churn;
@@ -21,6 +22,7 @@ mod guests {
     pub mod import;
     pub mod impostor;
     pub mod load;
+    pub mod mixed;
     pub mod odd;
     pub mod pair;
     pub mod python;
@@ -35,7 +37,7 @@ mod guests {
     pub mod vectors;
 }
 
-use guest_tests::artefacts::{chosen_kernel, Kernel};
+use guest_tests::artefacts::{chosen_kernel, driver_is_built_in, Kernel};
 use guest_tests::filter;
 use libtest_mimic::{Arguments, Trial};
 
@@ -89,6 +91,7 @@ const OTHERS: [Other; 2] = [
     ),
 ];
 
+const AMD64: Kernel = Kernel::named("amd64");
 const ARM64: Kernel = Kernel::named("arm64");
 const OLDER: Kernel = Kernel::named("7.2");
 
@@ -104,6 +107,7 @@ const ON_REQUEST: [Other; 2] = [
             ("arm64::pair", || guests::pair::cases(ARM64)),
             ("arm64::trio", || guests::trio::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
+            ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
         ],
     ),
     (
@@ -118,8 +122,17 @@ const ON_REQUEST: [Other; 2] = [
     ),
 ];
 
+/// For a kernel that has the driver built in.
+const BUILT_IN: [(&str, Cases); 2] = [
+    ("built_in", guests::built_in::cases),
+    ("alone", guests::alone::cases_built_in),
+];
+
 /// The sets for the kernel that was chosen, or those of every run.
 fn sets() -> Vec<(&'static str, Cases)> {
+    if driver_is_built_in() {
+        return BUILT_IN.to_vec();
+    }
     let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
     let mut special = OTHERS.into_iter().chain(ON_REQUEST);
     match chosen_kernel() {
