@@ -21,6 +21,11 @@ sandbox_info = $(shell KERNEL=$(KERNEL) $(SANDBOX)/info 2>/dev/null | sed -n 's/
 
 # KERNEL, a name in tools/scripts/sandbox/kernels, if given; else KDIR if given; else the running kernel's build directory if
 # it has Rust metadata; else the sandbox's default kernel.
+# ARCH=arm64 alone is KERNEL=arm64.
+ifeq ($(ARCH)$(KERNEL),arm64)
+  KERNEL := arm64
+  export KERNEL
+endif
 running := /lib/modules/$(shell uname -r)/build
 comma := ,
 ifneq ($(KERNEL),)
@@ -182,7 +187,7 @@ guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))
 ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
   guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(selftests)))
   # Guests of both architectures on one memory.
-  with_others := amd64
+  with_others := $(if $(filter arm64,$(KERNEL)),amd64)
 endif
 vpath %.c samples samples/acrn tools/tests/selftests
 
@@ -501,6 +506,7 @@ help:
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
 	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
 	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
+	@echo '  ARCH=arm64 the same as KERNEL=arm64, and may stand beside the name of a kernel of that architecture'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
 	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'

@@ -93,10 +93,11 @@ const OTHERS: [Other; 2] = [
 
 const AMD64: Kernel = Kernel::named("amd64");
 const ARM64: Kernel = Kernel::named("arm64");
+const ARM64_16K: Kernel = Kernel::named("16k");
 const OLDER: Kernel = Kernel::named("7.2");
 
 /// Those that differ in more, and take longer to make: only when they are chosen.
-const ON_REQUEST: [Other; 2] = [
+const ON_REQUEST: [Other; 3] = [
     (
         "arm64",
         &[
@@ -108,6 +109,15 @@ const ON_REQUEST: [Other; 2] = [
             ("arm64::trio", || guests::trio::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
             ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
+        ],
+    ),
+    (
+        "16k",
+        &[
+            ("16k::load", || guests::load::cases(ARM64_16K)),
+            ("16k::alone", || guests::alone::cases_on(ARM64_16K)),
+            ("16k::unplug", || guests::unplug::cases(ARM64_16K)),
+            ("16k::pair", || guests::pair::cases(ARM64_16K)),
         ],
     ),
     (
