@@ -185,7 +185,7 @@ guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
 # Whose guests run others than those of x86.
 ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
-  guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(selftests)))
+  guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(samples) $(selftests)))
   # Guests of both architectures on one memory.
   with_others := $(if $(filter arm64,$(KERNEL)),amd64)
 endif

@@ -55,8 +55,8 @@ impl Kernel {
         }
     }
 
-    /// Whether 32-bit programs are built for its guests.
-    pub fn runs_32_bits(self) -> Result<bool, String> {
+    /// Whether its guests run the host's programs, and those that are built for 32 bits.
+    pub fn runs_x86(self) -> Result<bool, String> {
         Ok(self.arch()? == Arch::X86)
     }
 

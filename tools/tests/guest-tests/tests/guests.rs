@@ -59,10 +59,10 @@ const SETS: [(&str, Cases); 19] = [
     ("trio", || guests::trio::cases(Kernel::DEFAULT)),
     ("server", guests::server::cases),
     ("acrn", guests::acrn::cases),
-    ("samples", guests::samples::cases),
-    ("ctl", guests::ctl::cases),
+    ("samples", || guests::samples::cases(Kernel::DEFAULT)),
+    ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
     ("stock", guests::stock::cases),
-    ("channel", guests::channel::cases),
+    ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("faults", guests::faults::cases),
 ];
 
@@ -108,6 +108,9 @@ const ON_REQUEST: [Other; 4] = [
             ("arm64::registers", || guests::registers::cases(ARM64)),
             ("arm64::pair", || guests::pair::cases(ARM64)),
             ("arm64::trio", || guests::trio::cases(ARM64)),
+            ("arm64::samples", || guests::samples::cases(ARM64)),
+            ("arm64::ctl", || guests::ctl::cases(ARM64)),
+            ("arm64::channel", || guests::channel::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
             ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
         ],

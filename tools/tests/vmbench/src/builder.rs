@@ -234,9 +234,15 @@ impl Builder {
         self
     }
 
-    /// Builds a program of this workspace for guests of this architecture, statically linked, and returns its path.
+    /// Builds programs of a package of this workspace for guests of this architecture, statically linked, and returns the
+    /// directory that they are in.
+    pub fn static_binaries(&self, package: &str, binaries: &[&str]) -> Result<PathBuf> {
+        build::guest_binaries(&self.sandbox, package, binaries)
+    }
+
+    /// The same for one; returns its path.
     pub fn static_binary(&self, package: &str, binary: &str) -> Result<PathBuf> {
-        build::guest_binary(&self.sandbox, package, binary)
+        Ok(self.static_binaries(package, &[binary])?.join(binary))
     }
 
     /// Inserts a kernel module, a `.ko` or `.ko.xz` on the host, before the guest counts as booted.

@@ -11,12 +11,12 @@ mod memory;
 #[path = "ctl/talk.rs"]
 mod talk;
 
-use guest_tests::artefacts;
+use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{json, Value};
 use test_limit::limit_argument;
-use vmbench::{boot_all, build, Device, Guest, Memory, Output, Region, Status, DEFAULT_MEMORY_MIB};
+use vmbench::{boot_all, Device, Guest, Memory, Output, Region, Status, DEFAULT_MEMORY_MIB};
 
 const SIZE: u64 = 4 << 20;
 const VECTORS: u16 = 3;
@@ -30,13 +30,16 @@ const PASSWD: &str = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
 
 type Case = fn(&Fleet) -> Result<(), Failed>;
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let lab = Lab::new(move || {
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let builder = kernel.guest();
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(SIZE, VECTORS)?;
-        let guest = Guest::builder()
+        let program = builder.static_binary("ivshmemctl", "ivshmemctl")?;
+        let guest = builder
+            .clone()
             .memory_mib(DEFAULT_MEMORY_MIB + 4 * talk::copy_mib())
-            .file(build::static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM)
+            .file(program, PROGRAM)
             .file(&module, MODULE)
             .data("/etc/passwd", 0o644, PASSWD)
             .module(&module)
