@@ -202,13 +202,13 @@ $(quiet)$(ENTER) $(1) $(GUEST_CFLAGS) -o $@ $<
 endef
 
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc-14)
+	$(call guest_program,gcc)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc-14 -m32)
+	$(call guest_program,gcc -m32)
 
 build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,aarch64-linux-gnu-gcc-14)
+	$(call guest_program,$(call sandbox_info,KERNEL_CC))
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard
 bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
 
 build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
-	$(call guest_program,gcc-14)
+	$(call guest_program,gcc)
 
 # Raises interrupts from inside of a guest.
 .PHONY: bench-inject bench-ready

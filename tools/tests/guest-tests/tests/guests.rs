@@ -95,9 +95,10 @@ const AMD64: Kernel = Kernel::named("amd64");
 const ARM64: Kernel = Kernel::named("arm64");
 const ARM64_16K: Kernel = Kernel::named("16k");
 const OLDER: Kernel = Kernel::named("7.2");
+const CANDIDATE: Kernel = Kernel::named("7.3-rc7");
 
 /// Those that differ in more, and take longer to make: only when they are chosen.
-const ON_REQUEST: [Other; 3] = [
+const ON_REQUEST: [Other; 4] = [
     (
         "arm64",
         &[
@@ -131,6 +132,15 @@ const ON_REQUEST: [Other; 3] = [
             ("7.2::unplug", || guests::unplug::cases(OLDER)),
             ("7.2::registers", || guests::registers::cases(OLDER)),
             ("7.2::pair", || guests::pair::cases(OLDER)),
+        ],
+    ),
+    (
+        "7.3-rc7",
+        &[
+            ("7.3-rc7::load", || guests::load::cases(CANDIDATE)),
+            ("7.3-rc7::alone", || guests::alone::cases_on(CANDIDATE)),
+            ("7.3-rc7::unplug", || guests::unplug::cases(CANDIDATE)),
+            ("7.3-rc7::pair", || guests::pair::cases(CANDIDATE)),
         ],
     ),
 ];
