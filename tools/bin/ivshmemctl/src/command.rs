@@ -20,4 +20,5 @@ pub mod ping;
 pub mod poke;
 pub mod ring;
 pub mod server;
+pub mod tunnel;
 pub mod wait;

@@ -60,6 +60,16 @@ impl Output {
         stdout.flush()
     }
 
+    /// Tells what happened: in JSON an object among the answers, else a line of the standard error, not among the
+    /// answers, which may go into a file.
+    pub fn event<T: Serialize>(self, value: &T, text: &str, style: Style) -> io::Result<()> {
+        if self.json {
+            return self.answer(value, String::new);
+        }
+        anstream::eprintln!("{style}* {text}{style:#}");
+        Ok(())
+    }
+
     /// A table: columns, whose header is bold on a terminal.
     pub fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         let mut table = Table::new();

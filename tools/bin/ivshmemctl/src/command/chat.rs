@@ -282,13 +282,8 @@ impl<'a> Chat<'a> {
 
 /// Tells what happened: not among the lines, which may go into a file.
 fn notice(output: Output, event: &str, peer: Option<u32>, text: &str, style: Style) -> Result<()> {
-    if output.is_json() {
-        let answer = json!({ "event": event, "peer_id": peer });
-        output.answer(&answer, String::new)?;
-    } else {
-        anstream::eprintln!("{style}* {text}{style:#}");
-    }
-    Ok(())
+    let answer = json!({ "event": event, "peer_id": peer });
+    Ok(output.event(&answer, text, style)?)
 }
 
 fn is_there(presence: Presence) -> bool {
