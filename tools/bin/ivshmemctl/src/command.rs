@@ -8,6 +8,7 @@ pub mod completions;
 pub mod cp;
 pub mod doctor;
 pub mod dump;
+pub mod forward;
 pub mod info;
 pub mod launch;
 pub mod list;

@@ -112,9 +112,22 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// As text without what could steer a terminal: it comes from another machine.
+pub fn printable(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let steers = |c: char| c.is_control() && c != '\t';
+    line.replace(steers, "\u{fffd}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_cannot_steer_a_terminal() {
+        assert_eq!(printable("grüß\tGott".as_bytes()), "grüß\tGott");
+        assert_eq!(printable(b"\x1b[2J\r\xff"), "\u{fffd}[2J\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn sizes_are_exact() {

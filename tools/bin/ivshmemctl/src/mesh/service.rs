@@ -11,7 +11,7 @@ use serde_json::{json, Value};
 use tokio::runtime::Builder;
 use tokio::select;
 use tokio::signal::unix::{signal, Signal, SignalKind};
-use tokio::task::{spawn_blocking, JoinError};
+use tokio::task::{spawn_blocking, JoinError, LocalSet};
 use tokio::time::sleep;
 
 use super::area::{Area, Purpose};
@@ -43,7 +43,7 @@ pub fn serve(
 ) -> Result<Exit> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start tokio")?;
-    let done = runtime.block_on(async {
+    let done = LocalSet::new().block_on(&runtime, async {
         let [mut hangup, mut interrupt, mut terminate, mut ask] = signals()?;
         let work = stay(area, purpose, output, program);
         tokio::pin!(work);

@@ -7,8 +7,45 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::PROGRAM;
+use super::{path_in, server, Server, PROGRAM};
+
+/// A server, whose memory ends share.
+pub struct Machines {
+    pub directory: TempDir,
+    server: Option<Server>,
+    pub socket: String,
+    size: &'static str,
+}
+
+impl Machines {
+    pub fn new(size: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = path_in(directory.path(), "socket");
+        let mut machines = Self {
+            directory,
+            server: None,
+            socket,
+            size,
+        };
+        machines.restart();
+        machines
+    }
+
+    /// Kills the server, and starts another one with memory of its own.
+    pub fn restart(&mut self) {
+        self.server = None;
+        let _ = std::fs::remove_file(&self.socket);
+        let arguments = ["-S", &self.socket, "--size", self.size, "--vectors=1"];
+        self.server = Some(server(&arguments));
+    }
+
+    /// Starts a command as an end of this memory.
+    pub fn start(&self, command: &str) -> End {
+        End::start(&format!("{command} --join {}", self.socket))
+    }
+}
 
 /// A process, killed when this is dropped.
 pub struct End {

@@ -4,6 +4,7 @@
 
 mod chat;
 mod end;
+mod forward;
 mod launch;
 mod netns;
 mod ping;

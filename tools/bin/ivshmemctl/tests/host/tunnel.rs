@@ -7,61 +7,25 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use test_limit::wait_until;
 
-use super::end::End;
+use super::end::{End, Machines};
 use super::netns::Namespace;
-use super::{path_in, server, Server};
 
 /// Bytes that go each way.
 const BYTES: usize = 8 << 20;
 /// A payload that takes most of the largest packet.
 const LARGE: usize = 60_000;
 
-/// Memory that ends share.
-struct Machines {
-    _directory: TempDir,
-    server: Option<Server>,
-    socket: String,
-    size: &'static str,
+/// An end with these options, up and known to nobody yet.
+fn tunnel(machines: &Machines, namespace: &Namespace, options: &str) -> End {
+    let mut end = start(machines, namespace, options);
+    end.expect("up");
+    end
 }
 
-impl Machines {
-    fn new(size: &'static str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = path_in(directory.path(), "socket");
-        let mut machines = Self {
-            _directory: directory,
-            server: None,
-            socket,
-            size,
-        };
-        machines.restart();
-        machines
-    }
-
-    /// Kills the server, and starts another one with memory of its own.
-    fn restart(&mut self) {
-        self.server = None;
-        let _ = std::fs::remove_file(&self.socket);
-        let arguments = ["-S", &self.socket, "--size", self.size, "--vectors=1"];
-        self.server = Some(server(&arguments));
-    }
-
-    /// An end with these options, up and known to nobody yet.
-    fn tunnel(&self, namespace: &Namespace, options: &str) -> End {
-        let command = format!("tunnel --join {} {options}", self.socket);
-        let mut end = namespace.within(|| End::start(&command));
-        end.expect("up");
-        end
-    }
-
-    /// The exit code and the message of an end that fails.
-    fn refused(&self, namespace: &Namespace, options: &str) -> (Option<i32>, String) {
-        let command = format!("tunnel --join {} {options}", self.socket);
-        namespace.within(|| End::start(&command)).failure()
-    }
+fn start(machines: &Machines, namespace: &Namespace, options: &str) -> End {
+    namespace.within(|| machines.start(&format!("tunnel {options}")))
 }
 
 /// Sends bytes there and back through what listens at `address` in `to`.
@@ -93,7 +57,7 @@ fn three_ends_reach_each_other_and_one_comes_back_after_it_was_killed() {
     let mut ends: Vec<_> = spaces
         .iter()
         .zip(1..)
-        .map(|(space, n)| machines.tunnel(space, &format!("--address {}/24", address(n))))
+        .map(|(space, n)| tunnel(&machines, space, &format!("--address {}/24", address(n))))
         .collect();
     for (number, space) in spaces.iter().enumerate() {
         for other in (0..3).filter(|other| *other != number) {
@@ -124,7 +88,7 @@ fn three_ends_reach_each_other_and_one_comes_back_after_it_was_killed() {
     // The others are not held up meanwhile.
     client.write_all(b"sent while nobody was there").unwrap();
     assert!(a.ping(&address(3), 56));
-    ends[1] = machines.tunnel(b, &format!("--address {}/24", address(2)));
+    ends[1] = tunnel(&machines, b, &format!("--address {}/24", address(2)));
     wait_until("a reaches b again", || a.ping(&address(2), 56));
     drop(client);
     let mut heard = String::new();
@@ -142,8 +106,7 @@ fn addresses_are_made_of_peer_ids() {
     let mut ends = Vec::new();
     let mut addresses = Vec::new();
     for space in &spaces {
-        let command = format!("tunnel --join {} --network 10.7.0.0/16", machines.socket);
-        let mut end = space.within(|| End::start(&command));
+        let mut end = start(&machines, space, "--network 10.7.0.0/16");
         let peer_id = end.expect("joined")["peer_id"].as_u64().unwrap();
         let up = end.expect("up");
         assert_eq!(up["addresses"][0], format!("10.7.0.{}/16", peer_id + 1));
@@ -166,8 +129,8 @@ fn addresses_are_made_of_peer_ids() {
 fn an_end_that_stands_still_does_not_hold_up_the_others() {
     let machines = Machines::new("1M");
     let spaces = [(); 3].map(|()| Namespace::new());
-    let start = |(space, n)| machines.tunnel(space, &format!("--address 10.1.0.{n}/24"));
-    let mut ends: Vec<_> = spaces.iter().zip(1..).map(start).collect();
+    let up = |(space, n)| tunnel(&machines, space, &format!("--address 10.1.0.{n}/24"));
+    let mut ends: Vec<_> = spaces.iter().zip(1..).map(up).collect();
     for address in ["10.1.0.2", "10.1.0.3"] {
         wait_until("all are there", || spaces[0].ping(address, 56));
     }
@@ -192,8 +155,8 @@ fn an_end_that_stands_still_does_not_hold_up_the_others() {
 fn ends_meet_again_when_the_server_was_started_anew() {
     let mut machines = Machines::new("1M");
     let spaces = [(); 2].map(|()| Namespace::new());
-    let start = |(space, n)| machines.tunnel(space, &format!("--address 10.1.0.{n}/24"));
-    let mut ends: Vec<_> = spaces.iter().zip(1..).map(start).collect();
+    let up = |(space, n)| tunnel(&machines, space, &format!("--address 10.1.0.{n}/24"));
+    let mut ends: Vec<_> = spaces.iter().zip(1..).map(up).collect();
     wait_until("they meet", || spaces[0].ping("10.1.0.2", 56));
     machines.restart();
     for end in &mut ends {
@@ -208,7 +171,7 @@ fn ends_meet_again_when_the_server_was_started_anew() {
 fn what_cannot_be_is_refused_with_what_to_do() {
     let machines = Machines::new("1M");
     let [a, b] = [(); 2].map(|()| Namespace::new());
-    let _first = machines.tunnel(&a, "--address 10.1.0.1/24");
+    let _first = tunnel(&machines, &a, "--address 10.1.0.1/24");
     for (options, code, message) in [
         (
             "--address 10.1.0.1/24",
@@ -230,7 +193,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         ("--address 10.1.0.2/24 --name no/such", 1, "is the --name"),
         ("--network 10.1.0.0/31", 6, "a larger --network"),
     ] {
-        let (exit, text) = machines.refused(&b, options);
+        let (exit, text) = start(&machines, &b, options).failure();
         assert_eq!(exit, Some(code), "{options}: {text}");
         assert!(text.contains(message), "{options}: {text}");
     }
