@@ -68,6 +68,8 @@ pub struct Purpose {
 pub struct Place {
     /// It.
     pub member: Member<AnyLink>,
+    /// The memory.
+    pub link: AnyLink,
     /// Bytes of each ring.
     pub ring: u32,
     /// All slots.
@@ -91,13 +93,14 @@ impl Area {
         let layout = layout(self.ends, ring, purpose.notice);
         let peer_id = (link.vectors() > 0).then(|| link.peer_id());
         let channel = match anew && self.anew {
-            true => Channel::create(link, self.offset, &layout),
-            false => Channel::open_or_create(link, self.offset, &layout),
+            true => Channel::create(link.clone(), self.offset, &layout),
+            false => Channel::open_or_create(link.clone(), self.offset, &layout),
         };
         let slots: Vec<_> = (0..self.ends).collect();
         let member = channel.and_then(|channel| channel.join_any(&slots, VECTOR));
         Ok(Place {
             member: member.map_err(|error| self.explain(error))?,
+            link,
             ring,
             slots: self.ends,
             peer_id,

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use ivshmem_channel::{Member, Presence, Publisher, Subscriber};
+use ivshmem::Doorbell;
+use ivshmem_channel::{Error, Member, Presence, Publisher, Subscriber};
 
 use super::area::Place;
 use crate::end::AnyLink;
@@ -40,6 +41,7 @@ pub struct Mesh {
     pub ring: u32,
     /// Our peer ID, if we have one.
     pub peer_id: Option<u32>,
+    link: AnyLink,
     publisher: Publisher<AnyLink>,
     others: Vec<Other>,
 }
@@ -74,6 +76,7 @@ impl Mesh {
         Ok(Self {
             publisher: member.publisher(topic(own))?,
             others: others.collect::<Result<_>>()?,
+            link: place.link,
             ring: place.ring,
             peer_id: place.peer_id,
             member,
@@ -88,6 +91,10 @@ impl Mesh {
 
     /// Looks who is there, which has to be done from [time to time](LOOK). Does not block.
     pub fn look(&mut self) -> Result<()> {
+        // Before it is touched.
+        if self.link.is_gone() {
+            return Err(Error::Link(ivshmem::Error::Gone).into());
+        }
         for other in &mut self.others {
             other.now = other.look(&self.member)?;
         }

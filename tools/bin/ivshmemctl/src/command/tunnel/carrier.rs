@@ -63,6 +63,8 @@ impl Program for Carrier {
         let messages = Messages::new(mesh.member.multi_receiver()?)?;
         let outgoing = Outgoing::new(&mesh)?;
         select! {
+            // This one finds out first that the memory was taken away, which nobody may touch then.
+            biased;
             done = self.receive(messages, &interface) => done,
             done = self.send(outgoing, &interface) => done,
             done = self.watch(mesh, &addresses) => done,
