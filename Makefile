@@ -146,11 +146,12 @@ install-programs: install-server-files install-manuals
 
 # What a distribution ships beside the server.
 install-server-files:
-	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/server/*.service dist/server/*.socket dist/server/*.timer)
+	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/*/*.service dist/server/*.socket dist/server/*.timer)
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-*@.service
 	install -D -m 0644 dist/server/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 dist/server/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
-	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml dist/server/ivshmem-server.apparmor
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml dist/server/ivshmem-server.apparmor \
+		dist/guest/ivshmem-tunnel.env
 
 # The programs write their manual pages and completions themselves.
 install-manuals: share = $(prefix)/share
