@@ -104,6 +104,38 @@ impl<L: Link + Clone> Channel<L> {
         }
     }
 
+    /// Finds the channel or makes it, and joins by `join`; again if another program made it at the same time. How programs
+    /// begin that may come in any order:
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), ivshmem_channel::Error> {
+    /// # use ivshmem::Endpoint;
+    /// # use ivshmem_channel::{Channel, Layout};
+    /// # let link = Endpoint::open("/dev/ivshmem0")?;
+    /// let layout = Layout::duplex(1 << 16);
+    /// let me = Channel::create_or_join(&link, 0, &layout, |channel| channel.join(0, 0))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_or_create`](Self::open_or_create) and of `join`; never [`Error::Reset`].
+    pub fn create_or_join<T>(
+        link: L,
+        base: u64,
+        layout: &Layout,
+        mut join: impl FnMut(&Self) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let channel = Self::open_or_create(link.clone(), base, layout)?;
+            match join(&channel) {
+                Err(Error::Reset) => {}
+                joined => return joined,
+            }
+        }
+    }
+
     /// Makes the channel anew, with the same layout: all messages are gone, and all who use it get
     /// [`Error::Reset`] and have to join again. What to do after [`Error::Corrupt`].
     ///
