@@ -54,6 +54,7 @@ mod end;
 mod error;
 mod join;
 mod layout;
+mod making;
 mod member;
 mod multi;
 mod presence;
