@@ -145,6 +145,11 @@ soname := libivshmem_channel.so.0
 library:
 	cd tools && cargo build --release --locked --package ivshmem-channel-c
 
+# The Python package over it.
+.PHONY: wheel
+wheel:
+	python3 -m pip wheel --quiet --no-deps --wheel-dir build/wheel tools/python
+
 install-library:
 	install -D -m 0644 -t $(prefix)/include include/libivshmem_channel.h
 	install -D -m 0644 tools/target/release/libivshmem_channel_c.so $(libdir)/libivshmem_channel.so.$(version)
@@ -474,6 +479,7 @@ help:
 	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
 	@echo '  programs   the programs for the host, in tools/target/release'
 	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
+	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
 	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs: one of'
 	@echo '             them'
