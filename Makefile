@@ -85,6 +85,8 @@ programs := ivshmem-server ivshmem-emu ivshmemctl
 
 .PHONY: install install-module install-system install-headers install-programs
 install: install-module install-system install-headers
+	+@if [ -e tools/target/release/libivshmem_channel_c.so ]; then $(MAKE) install-library; \
+		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
 	+@if ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1; then $(MAKE) install-programs; \
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
 
@@ -131,7 +133,7 @@ install-system:
 
 # The headers that programs in C and C++ are compiled with, and what tells pkg-config of them.
 install-headers:
-	install -D -m 0644 -t $(prefix)/include $(wildcard include/*.h)
+	install -D -m 0644 -t $(prefix)/include $(filter-out include/libivshmem_channel.h,$(wildcard include/*.h))
 	install -D -m 0644 -t $(prefix)/include/linux include/uapi/linux/ivshmem_rs.h
 	@mkdir -p $(prefix)/share/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' include/libivshmem.pc.in >$(prefix)/share/pkgconfig/libivshmem.pc
@@ -139,6 +141,29 @@ install-headers:
 .PHONY: programs
 programs:
 	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
+
+# libivshmem_channel. Its name has the version of its interface, which build.rs of the crate gives to the linker.
+LIBDIR ?= $(PREFIX)/lib
+libdir = $(DESTDIR)$(LIBDIR)
+soname := libivshmem_channel.so.0
+.PHONY: library install-library
+library:
+	cd tools && cargo build --release --locked --package ivshmem-channel-c
+
+# The Python package over it.
+.PHONY: wheel
+wheel:
+	python3 -m pip wheel --quiet --no-deps --wheel-dir build/wheel tools/python
+
+install-library:
+	install -D -m 0644 -t $(prefix)/include include/libivshmem_channel.h
+	install -D -m 0644 tools/target/release/libivshmem_channel_c.so $(libdir)/libivshmem_channel.so.$(version)
+	ln -sf libivshmem_channel.so.$(version) $(libdir)/$(soname)
+	ln -sf $(soname) $(libdir)/libivshmem_channel.so
+	install -m 0644 tools/target/release/libivshmem_channel_c.a $(libdir)/libivshmem_channel.a
+	@mkdir -p $(libdir)/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(version)|' include/libivshmem_channel.pc.in \
+		>$(libdir)/pkgconfig/libivshmem_channel.pc
 
 .PHONY: install-server-files install-manuals
 install-programs: install-server-files install-manuals
@@ -416,6 +441,8 @@ check-header: sandbox-ready
 		for std in c++11 c++17 c++23; do $(ENTER) g++ -m$$width $(warnings) -std=$$std -x c++ $$header; done; \
 	done; done
 	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -none -Werror $(headers)
+	@echo "CHECK   libivshmem_channel.h is what the source makes"
+	@cd tools && cargo test --quiet --package ivshmem-channel-c --test header
 
 scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
@@ -482,8 +509,11 @@ help:
 	@echo 'Targets:'
 	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
 	@echo '  programs   the programs for the host, in tools/target/release'
+	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
+	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
-	@echo '             headers, programs; install-module, -system, -headers, -programs: one of them'
+	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs: one of'
+	@echo '             them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
 	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
@@ -511,6 +541,7 @@ help:
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
 	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'
+	@echo '  LIBDIR=DIR                install the library below LIBDIR (PREFIX/lib)'
 	@echo '  INSTALL_MOD_PATH=DIR      install the module below DIR instead of / or DESTDIR'
 	@echo
 	@echo 'Documentation/building.rst has more.'

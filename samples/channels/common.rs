@@ -31,22 +31,15 @@ pub fn open(path: &str) -> anyhow::Result<AnyLink> {
     })
 }
 
-/// Finds the channel at the start of the memory, or makes it, and joins by `join`; again if another program made it at
-/// the same time.
+/// Finds the channel at the start of the memory, or makes it, and joins by `join`.
 ///
 /// # Errors
 ///
-/// Those of [`Channel::open_or_create`] and of `join`.
+/// Those of [`Channel::create_or_join`].
 pub fn enter<T>(
     link: &AnyLink,
     layout: &Layout,
     join: impl Fn(&Channel<AnyLink>) -> Result<T, Error>,
 ) -> anyhow::Result<T> {
-    loop {
-        let channel = Channel::open_or_create(Arc::clone(link), 0, layout)?;
-        match join(&channel) {
-            Err(Error::Reset) => continue,
-            joined => return Ok(joined?),
-        }
-    }
+    Ok(Channel::create_or_join(Arc::clone(link), 0, layout, join)?)
 }

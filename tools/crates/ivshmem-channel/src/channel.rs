@@ -2,18 +2,18 @@
 
 //! Makes channels, and finds those that are there.
 
-use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ivshmem::{Link, Memory};
+use ivshmem::Link;
 
 use crate::join::Joining;
-use crate::layout::{header, Invalid, BASE_ALIGN, HEADER_LEN};
+use crate::layout::{Invalid, Stage};
+use crate::making::{self, Making};
 use crate::random::random;
 use crate::{Error, Layout, Member, Plan, Result};
 
-/// How long to try to make a channel while others do.
+/// How long another program may take to make a channel, and half of how long to try it while others do.
 const CONTENTION: Duration = Duration::from_secs(2);
 /// Pauses between tries are shorter than this many milliseconds.
 const LONGEST_PAUSE_MS: u32 = 20;
@@ -34,23 +34,17 @@ impl<L: Link + Clone> Channel<L> {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`], [`Error::Link`].
+    /// [`Error::Layout`], [`Error::NotWriteBack`], [`Error::Link`]; [`Error::NotAChannel`] if others make one there all the
+    /// time.
     pub fn create(link: L, base: u64, layout: &Layout) -> Result<Self> {
-        let available = available(&link, base)?;
-        let generation = random()?;
-        let bytes = layout
-            .encode(generation, available)
-            .map_err(Error::Layout)?;
-        let word = base + header::GENERATION as u64;
-        // Nobody takes it for made before all of it is there.
-        link.store32(word, 0, Ordering::SeqCst)?;
-        link.fence();
-        let (before, rest) = bytes.split_at(header::GENERATION);
-        link.write(base, before)?;
-        let after = &rest[size_of::<u32>()..];
-        link.write(word + size_of::<u32>() as u64, after)?;
-        link.store32(word, generation, Ordering::Release)?;
-        Self::open(link, base)
+        let begin = Instant::now();
+        loop {
+            let seen = making::stage(&link, base)?;
+            if let Some(plan) = making::make(&link, base, layout, seen, Making::Anew)? {
+                return Ok(Self { link, base, plan });
+            }
+            pause(begin, Invalid::Unfinished.into())?;
+        }
     }
 
     /// Finds the channel at byte `base` of the memory.
@@ -59,26 +53,13 @@ impl<L: Link + Clone> Channel<L> {
     ///
     /// [`Error::NotAChannel`], [`Error::Link`].
     pub fn open(link: L, base: u64) -> Result<Self> {
-        let available = available(&link, base)?;
-        let mut head = [0; HEADER_LEN];
-        link.load32(base + header::GENERATION as u64, Ordering::Acquire)?;
-        link.read(base, &mut head)?;
-        let mut bytes = vec![0; Plan::table_len(&head)?];
-        if bytes.len() as u64 > available {
-            return Err(Invalid::TooLarge {
-                needed: bytes.len() as u64,
-                available,
-            }
-            .into());
-        }
-        // Once more, and whole: what is checked is what is used.
-        link.read(base, &mut bytes)?;
-        let plan = Plan::decode(&bytes, available)?;
+        let plan = making::find(&link, base)?;
         Ok(Self { link, base, plan })
     }
 
-    /// Finds the channel at `base`, or makes it if there is none that can be used. If two programs do this at
-    /// the same time, one of them may get [`Error::Reset`] afterwards, and succeeds when it tries again.
+    /// Finds the channel at `base`, or makes it if there is none that can be used. Programs that do this at the same time
+    /// make one together; one that stands still for seconds while it makes it is not waited for, and the others may
+    /// get [`Error::Reset`] when it goes on.
     ///
     /// # Errors
     ///
@@ -86,20 +67,58 @@ impl<L: Link + Clone> Channel<L> {
     /// [`Error::NotAChannel`] if somebody else writes there all the time.
     pub fn open_or_create(link: L, base: u64, layout: &Layout) -> Result<Self> {
         let begin = Instant::now();
+        let mut maker: Option<(Stage, Instant)> = None;
         loop {
-            let found = match Self::open(link.clone(), base) {
-                Ok(channel) if channel.plan.layout() == layout => Ok(channel),
-                Ok(_) => Err(Error::OtherLayout),
-                Err(Error::NotAChannel(_)) => Self::create(link.clone(), base, layout),
-                Err(other) => Err(other),
+            let seen = making::stage(&link, base)?;
+            let why = match Self::open(link.clone(), base) {
+                Ok(channel) if channel.plan.layout() == layout => return Ok(channel),
+                Ok(_) => return Err(Error::OtherLayout),
+                Err(why @ Error::NotAChannel(_)) => why,
+                Err(other) => return Err(other),
             };
-            match found {
-                // Somebody makes it too, and the two writings are mixed up. By chance, one will be first.
-                Err(Error::NotAChannel(_)) if begin.elapsed() < CONTENTION => {
-                    let pause = u64::from(random()? % LONGEST_PAUSE_MS);
-                    sleep(Duration::from_millis(pause));
+            // Somebody makes it, or has died meanwhile.
+            let since = match maker {
+                Some((stage, since)) if stage == seen => since,
+                _ => maker.insert((seen, Instant::now())).1,
+            };
+            if !seen.is_marked() || since.elapsed() >= CONTENTION {
+                let making = Making::IfThereIsNone;
+                if let Some(plan) = making::make(&link, base, layout, seen, making)? {
+                    return Ok(Self { link, base, plan });
                 }
-                found => return found,
+            }
+            pause(begin, why)?;
+        }
+    }
+
+    /// Finds the channel or makes it, and joins by `join`; both again if another program made it anew meanwhile. How
+    /// programs begin that may come in any order:
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), ivshmem_channel::Error> {
+    /// # use ivshmem::Endpoint;
+    /// # use ivshmem_channel::{Channel, Layout};
+    /// # let link = Endpoint::open("/dev/ivshmem0")?;
+    /// let layout = Layout::duplex(1 << 16);
+    /// let me = Channel::create_or_join(&link, 0, &layout, |channel| channel.join(0, 0))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_or_create`](Self::open_or_create) and of `join`; never [`Error::Reset`].
+    pub fn create_or_join<T>(
+        link: L,
+        base: u64,
+        layout: &Layout,
+        mut join: impl FnMut(&Self) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let channel = Self::open_or_create(link.clone(), base, layout)?;
+            match join(&channel) {
+                Err(Error::Reset) => {}
+                joined => return joined,
             }
         }
     }
@@ -156,14 +175,13 @@ impl<L: Link + Clone> Channel<L> {
     }
 }
 
-/// Bytes of the memory from `base` on.
-fn available(memory: &impl Memory, base: u64) -> Result<u64> {
-    let size = memory.size();
-    if base % BASE_ALIGN != 0 || base.saturating_add(HEADER_LEN as u64) > size {
-        let text = format!(
-            "a channel cannot begin at byte {base}: take a multiple of {BASE_ALIGN} inside of the {size} bytes"
-        );
-        return Err(ivshmem::Error::Argument(text).into());
+/// Leaves the others some time for what they do; `why` if that has been enough.
+fn pause(begin: Instant, why: Error) -> Result<()> {
+    if begin.elapsed() >= 2 * CONTENTION {
+        return Err(why);
     }
-    Ok(size - base)
+    // By chance, one will be first.
+    let pause = u64::from(random()? % LONGEST_PAUSE_MS);
+    sleep(Duration::from_millis(pause));
+    Ok(())
 }

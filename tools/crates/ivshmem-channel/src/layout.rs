@@ -13,6 +13,8 @@ pub use plan::Plan;
 
 /// The first eight bytes of a channel: `IVSHCHAN`.
 const MAGIC: u64 = u64::from_le_bytes(*b"IVSHCHAN");
+/// The first half of what is there instead while a program makes the channel; the second half is that program's.
+const MAKING: u32 = u32::from_le_bytes(*b"IVSM");
 /// The only version of the layout there is.
 const VERSION: u32 = 1;
 /// A feature that a reader has to know: the table has rings with several senders.
@@ -48,6 +50,33 @@ pub(crate) mod header {
     pub const HEARTBEAT_MS: usize = 40;
     pub const LOST_MS: usize = 44;
     pub const CHECKSUM: usize = 48;
+}
+
+/// What is in the place of the magic number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stage(u64);
+
+impl Stage {
+    /// The channel was made.
+    pub const MADE: Self = Self(MAGIC);
+
+    pub fn of(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// A program that drew `number` makes it.
+    pub fn marked(number: u32) -> Self {
+        Self(u64::from(number) << 32 | u64::from(MAKING))
+    }
+
+    pub fn is_marked(self) -> bool {
+        // CAST: The lower half.
+        self.0 as u32 == MAKING
+    }
+
+    pub fn word(self) -> u64 {
+        self.0
+    }
 }
 
 /// Where the fields of a slot are.

@@ -12,7 +12,8 @@
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //! * [`Publisher`], [`Subscriber`]: the two ends of a topic, of whose values each reads what it has time for.
-//! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread.
+//! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread. [`Watch`]: a descriptor
+//!   for event loops.
 //! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
 //! * [`rpc`]: requests and replies.
 //! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
@@ -53,6 +54,7 @@ mod end;
 mod error;
 mod join;
 mod layout;
+mod making;
 mod member;
 mod multi;
 mod presence;
@@ -70,6 +72,7 @@ mod stream;
 mod subscriber;
 pub mod topic;
 mod wait;
+mod watch;
 
 pub use bytes::{ByteReader, ByteWriter};
 pub use cancel::Cancel;
@@ -83,8 +86,9 @@ pub use presence::Presence;
 pub use publisher::Publisher;
 pub use receiver::{Message, Receiver};
 pub use select::{select, Selectable};
-pub use sender::{Reservation, Sender};
+pub use sender::{Reservation, Room, Sender};
 #[cfg(feature = "tokio")]
 pub use stream::{Messages, Outbox};
 pub use subscriber::Subscriber;
 pub use wait::Spin;
+pub use watch::Watch;

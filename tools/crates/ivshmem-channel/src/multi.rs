@@ -145,6 +145,24 @@ impl<L: Link + Clone> MultiReceiver<L> {
         Ok(Some(from))
     }
 
+    /// As [`receive`](Self::receive), into a slice: returns the slot that sent the message, and its length; `None` if the
+    /// time is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next), and [`Error::TooLong`] if it does not fit: it is still the next one then.
+    pub fn receive_into(
+        &mut self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<Option<(u32, usize)>> {
+        let Some(message) = self.next(timeout)? else {
+            return Ok(None);
+        };
+        let from = message.from();
+        Ok(Some((from, message.take_into(buffer)?)))
+    }
+
     /// Takes one message after the other, with the slot that sent it, and is done with each. Ends when there is none for
     /// `timeout`, and after an error, except [`Error::CorruptLane`], after which the others' messages come.
     ///

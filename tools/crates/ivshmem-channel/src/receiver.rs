@@ -101,11 +101,7 @@ impl<L: Link + Clone> Receiver<L> {
         let Some(message) = self.next(timeout)? else {
             return Ok(None);
         };
-        let (len, max) = (message.len(), buffer.len());
-        let part = buffer.get_mut(..len).ok_or(Error::TooLong { len, max })?;
-        message.read(0, part)?;
-        message.done()?;
-        Ok(Some(len))
+        message.take_into(buffer).map(Some)
     }
 
     /// Takes one message after the other, and is done with each. Ends when there is none for `timeout`, and after an
@@ -267,6 +263,19 @@ impl<L: Link + Clone> Message<'_, L> {
         buffer.resize(self.len(), 0);
         self.read(0, buffer)?;
         self.done()
+    }
+
+    /// Copies it to the beginning of `buffer`, and is done with it. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`done`](Self::done), and [`Error::TooLong`] if it does not fit: it is not done then.
+    pub fn take_into(self, buffer: &mut [u8]) -> Result<usize> {
+        let (len, max) = (self.len(), buffer.len());
+        let part = buffer.get_mut(..len).ok_or(Error::TooLong { len, max })?;
+        self.read(0, part)?;
+        self.done()?;
+        Ok(len)
     }
 
     /// Goes on after it: the next call gives the next message.

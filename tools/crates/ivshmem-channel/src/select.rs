@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Waiting for the messages of several receivers at a time.
+//! Waiting for several receivers and senders at a time.
 
 use std::time::{Duration, Instant};
 
 use ivshmem::Link;
 
 use crate::alarm::Alarm;
-use crate::{cancel, MultiReceiver, Receiver, Result};
+use crate::{cancel, rpc, Error, MultiReceiver, Receiver, Result, Room, Subscriber};
 
-/// A receiver that can be waited for together with others: [`Receiver`] and [`MultiReceiver`], of one member or of
-/// several, in one memory or in several.
+/// What can be waited for together with others, of one member or of several, in one memory or in several: [`Receiver`],
+/// [`MultiReceiver`], [`Subscriber`], [`rpc::Server`], and the [`Room`] of a sender.
+///
+/// A [`Subscriber`] and an [`rpc::Server`] may find nothing although they are ready: the value was written over meanwhile,
+/// or the client that asked has ended.
 pub trait Selectable: Selected {}
 
 impl<T: Selected> Selectable for T {}
@@ -34,7 +37,7 @@ pub trait Selected {
 }
 
 /// Waits until one of `receivers` has a message. Returns the indices of all for which
-/// [`next`](Receiver::next) gives a message or an error at once, in their order; none if the time is over. `None` waits
+/// [`next`](Receiver::next) gives a message or an error at once, or [`reserve`](crate::Sender::reserve) room, in their order; none if the time is over. `None` waits
 /// for ever, and zero only looks.
 ///
 /// It looks once, and sleeps then, whatever [`Spin`](crate::Spin) was chosen. In a guest this takes the eventfd of the
@@ -104,6 +107,23 @@ fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Resul
     alarms().try_for_each(Alarm::check)
 }
 
+/// What is the same for all that have a seat and patience.
+macro_rules! by_seat {
+    ($($field:ident)?) => {
+        fn alarm(&self) -> &Alarm {
+            self.$($field.)?patience().alarm()
+        }
+
+        fn sleep_limit(&self) -> Duration {
+            self.$($field.)?seat().sleep_limit(self.alarm().limit())
+        }
+
+        fn awake(&self) -> Result<()> {
+            self.$($field.)?seat().awake()
+        }
+    };
+}
+
 impl<L: Link + Clone> Selected for Receiver<L> {
     fn is_ready(&mut self) -> bool {
         !matches!(self.next(Some(Duration::ZERO)), Ok(None))
@@ -114,17 +134,7 @@ impl<L: Link + Clone> Selected for Receiver<L> {
         self.listen().and_then(|()| self.arm()).unwrap_or(false)
     }
 
-    fn alarm(&self) -> &Alarm {
-        self.patience().alarm()
-    }
-
-    fn sleep_limit(&self) -> Duration {
-        self.seat().sleep_limit(self.alarm().limit())
-    }
-
-    fn awake(&self) -> Result<()> {
-        self.seat().awake()
-    }
+    by_seat!();
 }
 
 impl<L: Link + Clone> Selected for MultiReceiver<L> {
@@ -146,15 +156,55 @@ impl<L: Link + Clone> Selected for MultiReceiver<L> {
         })
     }
 
+    by_seat!();
+}
+
+impl<L: Link + Clone> Selected for Subscriber<L> {
+    fn is_ready(&mut self) -> bool {
+        self.has_news().unwrap_or(true)
+    }
+
+    fn arm_alarm(&mut self) -> bool {
+        self.listen().and_then(|()| self.arm()).unwrap_or(false)
+    }
+
+    by_seat!();
+}
+
+impl<L: Link + Clone> Selected for Room<'_, L> {
+    fn is_ready(&mut self) -> bool {
+        let room = self.sender.reserve(self.len, Some(Duration::ZERO));
+        !matches!(room, Err(Error::TimedOut))
+    }
+
+    fn arm_alarm(&mut self) -> bool {
+        let heard = self.sender.listen();
+        heard
+            .and_then(|()| self.sender.arm(self.len))
+            .unwrap_or(false)
+    }
+
+    by_seat!(sender);
+}
+
+impl<L: Link + Clone> Selected for rpc::Server<L> {
+    fn is_ready(&mut self) -> bool {
+        self.requests_mut().is_ready()
+    }
+
+    fn arm_alarm(&mut self) -> bool {
+        self.requests_mut().arm_alarm()
+    }
+
     fn alarm(&self) -> &Alarm {
-        self.patience().alarm()
+        self.requests().alarm()
     }
 
     fn sleep_limit(&self) -> Duration {
-        self.seat().sleep_limit(self.alarm().limit())
+        self.requests().sleep_limit()
     }
 
     fn awake(&self) -> Result<()> {
-        self.seat().awake()
+        self.requests().awake()
     }
 }

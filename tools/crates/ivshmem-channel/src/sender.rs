@@ -8,6 +8,7 @@ use ivshmem::Link;
 
 use crate::end::End;
 use crate::ring::{Handover, Producer, Space};
+use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
@@ -131,9 +132,22 @@ impl<L: Link + Clone> Sender<L> {
         Ok(armed.is_some())
     }
 
-    #[cfg(feature = "tokio")]
-    pub(crate) fn seat(&self) -> &crate::seat::Seat<L> {
+    /// Room for `len` bytes, to be waited for by [`select`](crate::select) or [`Watch`](crate::Watch).
+    pub fn room(&mut self, len: usize) -> Room<'_, L> {
+        Room { sender: self, len }
+    }
+
+    pub(crate) fn seat(&self) -> &Seat<L> {
         &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
     }
 
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
@@ -156,6 +170,13 @@ impl<L: Link + Clone> Drop for Sender<L> {
         let seat = std::sync::Arc::clone(&self.end.seat);
         seat.at_end(|| self.publish());
     }
+}
+
+/// Room that may come: what [`Sender::room`] gives.
+#[derive(Debug)]
+pub struct Room<'a, L: Link + Clone> {
+    pub(crate) sender: &'a mut Sender<L>,
+    pub(crate) len: usize,
 }
 
 /// Room for a message in the ring itself.

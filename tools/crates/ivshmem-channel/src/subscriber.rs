@@ -7,6 +7,7 @@ use std::time::Duration;
 use ivshmem::Link;
 
 use crate::end::End;
+use crate::seat::Seat;
 use crate::topic::{Found, Reader, Topic};
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Result};
@@ -45,6 +46,11 @@ impl<L: Link + Clone> Subscriber<L> {
         self.patience.set_cancel(cancel);
     }
 
+    /// The longest value in bytes.
+    pub fn longest(&self) -> usize {
+        self.end.place.size as usize
+    }
+
     /// Takes the next value into `buffer`, in place of what was there: the oldest one that was not read here and is
     /// still there. Returns how many were missed before it; `None` if the time is over, after which `buffer` means
     /// nothing. A limit of `None` waits for ever, and zero only looks.
@@ -68,6 +74,41 @@ impl<L: Link + Clone> Subscriber<L> {
         timeout: Option<Duration>,
     ) -> Result<Option<u32>> {
         self.wait(timeout, |reader| reader.newest(buffer))
+    }
+
+    /// For event loops: has the next value ring this end once; see [`Receiver::arm`](crate::Receiver::arm). A value that
+    /// is written over meanwhile can be rung for and not be found.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool> {
+        let seat = &self.end.seat;
+        seat.check_generation()?;
+        seat.beat()?;
+        let armed = self.reader.arm(seat.slot);
+        Ok(armed.map_err(|fault| seat.explain(fault))?.is_some())
+    }
+
+    /// Whether there seems to be a value.
+    pub(crate) fn has_news(&mut self) -> Result<bool> {
+        let seat = &self.end.seat;
+        seat.check_generation()?;
+        seat.beat()?;
+        self.reader.has_news().map_err(|fault| seat.explain(fault))
+    }
+
+    pub(crate) fn seat(&self) -> &Seat<L> {
+        &self.end.seat
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Has the alarm hear all rings from here on.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.patience.listen(&self.end.seat)
     }
 
     fn wait(

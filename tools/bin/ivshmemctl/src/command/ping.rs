@@ -97,7 +97,7 @@ struct Answer {
 /// Asks or answers.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let link = options.end.link()?;
-    let at = options.place.claim(&*link, LENGTH, 0, PING)?;
+    let at = options.place.claim(&link, LENGTH, 0, PING)?;
     match options.peer {
         Some(peer) => ask(&*link, at, peer, options, output),
         None => serve(&*link, at, options.timeout),

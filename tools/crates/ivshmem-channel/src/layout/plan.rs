@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::{checksum, header, kind, Invalid, Layout, Producers, RingSpec, TopicSpec};
-use super::{ALL_OTHERS, BLOCK, ENTRY_LEN, HEADER_LEN, MAGIC, MAX_RINGS, VERSION};
+use super::{checksum, header, kind, Invalid, Layout, Producers, RingSpec, Stage, TopicSpec};
+use super::{ALL_OTHERS, BLOCK, ENTRY_LEN, HEADER_LEN, MAX_RINGS, VERSION};
 use super::{FEATURE_MULTI, FEATURE_TOPICS};
 use crate::ring::{Lane, Place};
 use crate::topic::Topic;
@@ -29,8 +29,10 @@ impl Plan {
     ///
     /// [`Invalid`] if this is no channel that can be read.
     pub fn table_len(head: &[u8; HEADER_LEN]) -> Result<usize, Invalid> {
-        if long(head, header::MAGIC) != MAGIC {
-            return Err(Invalid::Magic);
+        match Stage::of(long(head, header::MAGIC)) {
+            Stage::MADE => {}
+            other if other.is_marked() => return Err(Invalid::Unfinished),
+            _ => return Err(Invalid::Magic),
         }
         match word(head, header::VERSION) {
             VERSION => {}

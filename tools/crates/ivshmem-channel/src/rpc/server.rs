@@ -107,6 +107,14 @@ impl<L: Link + Clone> Server<L> {
         }
     }
 
+    pub(crate) fn requests(&self) -> &MultiReceiver<L> {
+        &self.requests
+    }
+
+    pub(crate) fn requests_mut(&mut self) -> &mut MultiReceiver<L> {
+        &mut self.requests
+    }
+
     /// Whether that client is the one in slot `from`.
     fn is_there(&self, from: u32, client: u32) -> Result<bool> {
         Ok(match self.member.presence(from)? {

@@ -71,6 +71,17 @@ impl<M: Memory> Reader<M> {
         self.find(into, self.topic.buffers)
     }
 
+    /// Whether it is worth while to look for a value: it can have been written over meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`newest`](Self::newest).
+    pub fn has_news(&mut self) -> Result<bool, Fault> {
+        let news = self.look()?;
+        // One that is not there need not be looked for before it is followed by another.
+        Ok(news.is_some_and(|newest| newest.count != self.absent))
+    }
+
     /// Takes the oldest of the `most` newest values.
     fn find(&mut self, into: &mut Vec<u8>, most: u32) -> Result<Option<Found>, Fault> {
         for _ in 0..TRIES {
@@ -158,9 +169,7 @@ impl<M: Memory> Reader<M> {
             }
         }
         self.memory.fence();
-        // One that is not there need not be looked for before it is followed by another.
-        let news = self.look()?;
-        if news.is_some_and(|newest| newest.count != self.absent) {
+        if self.has_news()? {
             return Ok(None);
         }
         // Not on the newest: a ring for a value that was read already takes the bit, and is no reason to sleep on.

@@ -1,0 +1,793 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * libivshmem_channel: channels between virtual machines and host processes, for C and C++. Made by cbindgen from
+ * tools/crates/ivshmem-channel-c: change it there. Documentation/libivshmem_channel.rst has an introduction, and
+ * Documentation/channels-guide.rst explains channels.
+ *
+ * Handles. Functions that make one set the pointer that they are given to it, or to NULL if they fail. The caller owns it
+ * and frees it once, by the function that ends with _close or _free, in any order: what a handle needs of another one
+ * stays until it is closed itself. A handle may be given from thread to thread; where not all threads may share it, its
+ * comment says so. No handle is of use in the child of fork(2).
+ *
+ * Pointers. NULL is -EINVAL where nothing else is said, also for handles. A buffer of `len` or `size` bytes may be NULL if
+ * that is 0. Nobody may change what a function reads, or use what it writes, before it returns; it keeps no pointer of the
+ * caller's.
+ *
+ * Times are in nanoseconds, on CLOCK_MONOTONIC: `timeout_ns` of 0 does not block, a negative one waits for ever. Signals
+ * do not end waits: ivshmem_channel_cancel_use() does, also in a signal handler.
+ *
+ * Errors are negative numbers of errno.h; errno itself is not set. ivshmem_channel_error() has the text. Beside those that
+ * the functions list, each may return another one of the system. What they mean:
+ *
+ *	-EAGAIN		nothing is there, or no room, and the call does not block
+ *	-ETIMEDOUT	the time is over
+ *	-ECANCELED	the wait was cancelled
+ *	-EMSGSIZE	the message is longer than can be sent, or than the buffer
+ *	-ESTALE		somebody made the channel anew: open it and join again
+ *	-ECONNABORTED	another program has taken this program's slot: end
+ *	-EUCLEAN	somebody wrote what no program may write: ivshmem_channel_reset()
+ *	-EBADMSG	the same of one sender alone: go on
+ *	-ENODEV		the device is gone, and with it the memory: close everything
+ *	-EINVAL		an argument cannot be
+ *	-ENOTRECOVERABLE	a mistake in the library
+ *
+ * The memory of a device that was unplugged, and of a file that was made shorter, ends whoever touches it by SIGBUS. The
+ * library looks before it touches it where it has slept; a program that must survive this needs a handler.
+ */
+
+#ifndef LIBIVSHMEM_CHANNEL_H
+#define LIBIVSHMEM_CHANNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Nobody has joined since the channel was made, or whoever did has left.
+ */
+#define IVSHMEM_CHANNEL_ABSENT 0
+
+/*
+ * A program has joined, and shows that it lives.
+ */
+#define IVSHMEM_CHANNEL_PRESENT 1
+
+/*
+ * A program has joined, and has been silent for too long: it crashed, hangs, or its machine stands still.
+ */
+#define IVSHMEM_CHANNEL_LOST 2
+
+/*
+ * Instead of a slot: all others, through a ring with several senders.
+ */
+#define IVSHMEM_CHANNEL_ALL UINT32_MAX
+
+/*
+ * Ends waits from another thread or from a signal handler. Threads may share it.
+ */
+struct ivshmem_channel_cancel;
+
+/*
+ * A channel that was made or found. Joining is what makes use of it. Threads may share it.
+ */
+struct ivshmem_channel;
+
+/*
+ * The shape of a channel: which programs can take part, and which rings and topics there are. All programs have to
+ * bring the same one. One thread at a time may use it.
+ */
+struct ivshmem_channel_layout;
+
+/*
+ * A way to the shared memory and to the doorbells of others. Threads may share it.
+ */
+struct ivshmem_channel_link;
+
+/*
+ * A slot that this program has joined, until this and all its senders, receivers, publishers and subscribers are closed.
+ * Threads may share it.
+ *
+ * The program shows that it lives whenever it calls or waits in these. If it does neither for a heartbeat of the layout,
+ * it has to call ivshmem_channel_member_beat(), or others take it for lost.
+ */
+struct ivshmem_channel_member;
+
+/*
+ * The end of a topic that publishes. It never waits for anybody. One thread at a time may use it.
+ */
+struct ivshmem_channel_publisher;
+
+/*
+ * The receiving end of a ring. One thread at a time may use it.
+ *
+ * The sender gets back the room of what was received when a quarter of the ring is, when no more has arrived, by
+ * ivshmem_channel_receiver_release(), and by closing. If this program crashes, the next one gets all messages again whose
+ * room was not given back.
+ */
+struct ivshmem_channel_receiver;
+
+/*
+ * Who asks. One thread at a time may use it.
+ */
+struct ivshmem_channel_rpc_client;
+
+/*
+ * A request. It need not be answered before others are taken. Threads may share it.
+ */
+struct ivshmem_channel_rpc_request;
+
+/*
+ * Who answers. One thread at a time may use it.
+ */
+struct ivshmem_channel_rpc_server;
+
+/*
+ * The sending end of a ring. One thread at a time may use it.
+ */
+struct ivshmem_channel_sender;
+
+/*
+ * An end of a topic that reads. One thread at a time may use it.
+ */
+struct ivshmem_channel_subscriber;
+
+/*
+ * Who is in a slot.
+ */
+struct ivshmem_channel_presence {
+        /*
+         * IVSHMEM_CHANNEL_ABSENT, _PRESENT or _LOST.
+         */
+        uint32_t state;
+        /*
+         * Another number each time that somebody joins: what was said to another is not known to this one. 0 if absent.
+         */
+        uint32_t incarnation;
+        /*
+         * The ID by which the link rings it. 0, which is an ID too, if it is not present.
+         */
+        uint32_t peer_id;
+};
+
+/*
+ * A message among those that ivshmem_channel_receiver_receive_many() received.
+ */
+struct ivshmem_channel_message {
+        /*
+         * Where it begins in the buffer, in bytes: a multiple of 8.
+         */
+        size_t at;
+        /*
+         * Its length in bytes.
+         */
+        size_t len;
+        /*
+         * The slot that sent it.
+         */
+        uint32_t from;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/*
+ * Makes one that was not used yet.
+ *
+ * Returns 0; -EMFILE or -ENFILE if there can be no more open files; -EINVAL if `cancel` is null.
+ */
+int ivshmem_channel_cancel_new(struct ivshmem_channel_cancel **cancel);
+
+/*
+ * Ends all waits that it was given to, now and later, with -ECANCELED. What is there is still received, and where there
+ * is room messages are still sent. Does not block; may be called from any thread and from a signal handler.
+ *
+ * Returns 0; -EINVAL if `cancel` is null.
+ */
+int ivshmem_channel_cancel_use(const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Frees the handle, and nothing if it is null. What it was given to can be cancelled no more.
+ */
+void ivshmem_channel_cancel_free(struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Finds the channel at byte `base` of the memory, a multiple of 4096. Does not block.
+ *
+ * Returns 0; -ENODATA if there is none, or not yet; -EINVAL if a pointer is null or `base` cannot be; -ENODEV.
+ */
+int ivshmem_channel_open(const struct ivshmem_channel_link *link, uint64_t base, struct ivshmem_channel **channel);
+
+/*
+ * Makes a channel at byte `base` of the memory, a multiple of 4096, whatever was there before. Programs that use what
+ * was there get -ESTALE. Blocks for up to 4 seconds while others do the same.
+ *
+ * Returns 0; -ENODATA if they do it all the time; -EOPNOTSUPP if the memory is not mapped write-back and this machine
+ * needs that; -EINVAL if a pointer is null, or `base` or the layout cannot be; -ENODEV.
+ */
+int ivshmem_channel_create(const struct ivshmem_channel_link *link,
+                           uint64_t base,
+                           const struct ivshmem_channel_layout *layout,
+                           struct ivshmem_channel **channel);
+
+/*
+ * Finds the channel at byte `base` of the memory, a multiple of 4096, or makes it. Programs that do this at the same time
+ * make one together. Blocks for up to 4 seconds while others make it.
+ *
+ * Returns 0; -EEXIST if there is one with another layout; -ENODATA if somebody else writes there all the time;
+ * -EOPNOTSUPP if the memory is not mapped write-back and this machine needs that; -EINVAL if a pointer is null, or `base`
+ * or the layout cannot be; -ENODEV.
+ */
+int ivshmem_channel_open_or_create(const struct ivshmem_channel_link *link,
+                                   uint64_t base,
+                                   const struct ivshmem_channel_layout *layout,
+                                   struct ivshmem_channel **channel);
+
+/*
+ * Makes the channel anew, with the same layout: all messages are gone, and all who use it get -ESTALE and have to join
+ * again. What to do after -EUCLEAN. `anew` is a second handle.
+ *
+ * Returns what ivshmem_channel_create() does.
+ */
+int ivshmem_channel_reset(const struct ivshmem_channel *channel, struct ivshmem_channel **anew);
+
+/*
+ * Takes part in whichever of the `count` slots at `slots` is free first, and is rung by vector `vector`, one below
+ * ivshmem_channel_link_vectors(), or any number if that is 0.
+ *
+ * A slot whose program has left, or ran on this machine and has ended, is taken at once. For one whose program is silent
+ * this blocks until it has been for as long as the layout says. `cancel`, which may be null, ends that. `timeout_ns` is
+ * how long to wait for programs that live; give more than the layout's silence, unless slots are only to be looked at.
+ *
+ * Returns 0; -EBUSY if all of them belong to programs that live; -ENXIO if there is no such slot; -ECANCELED; -ESTALE;
+ * -EOPNOTSUPP if the memory is not mapped write-back and this machine needs that; -EUCLEAN; -EINVAL if another pointer is
+ * null, `count` is 0, or there is no such vector; -ENODEV.
+ */
+int ivshmem_channel_join(const struct ivshmem_channel *channel,
+                         const uint32_t *slots,
+                         size_t count,
+                         uint32_t vector,
+                         int64_t timeout_ns,
+                         const struct ivshmem_channel_cancel *cancel,
+                         struct ivshmem_channel_member **member);
+
+/*
+ * ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
+ * meanwhile: how programs begin that may come in any order.
+ *
+ * Returns what these return, but -ESTALE.
+ */
+int ivshmem_channel_create_or_join(const struct ivshmem_channel_link *link,
+                                   uint64_t base,
+                                   const struct ivshmem_channel_layout *layout,
+                                   const uint32_t *slots,
+                                   size_t count,
+                                   uint32_t vector,
+                                   int64_t timeout_ns,
+                                   const struct ivshmem_channel_cancel *cancel,
+                                   struct ivshmem_channel_member **member);
+
+/*
+ * Closes the handle, and nothing if it is null. Members are not affected.
+ */
+void ivshmem_channel_close(struct ivshmem_channel *channel);
+
+/*
+ * Says why the last call of this thread failed that did, and what helps: an English sentence without a full stop, and
+ * "" if none failed. It belongs to the library, and is valid until this thread calls the library again.
+ */
+const char *ivshmem_channel_error(void);
+
+/*
+ * A layout for `slots` programs, 2 to 64, without any rings yet. They show that they live twice in a second, and count
+ * as lost after 3 silent seconds. What is out of its range is found when a channel is made with it.
+ */
+struct ivshmem_channel_layout *ivshmem_channel_layout_new(uint32_t slots);
+
+/*
+ * The layout for ivshmem_channel_rpc_server_join(): the server has slot 0, and up to `clients`, 1 to 63, those from 1
+ * on. `requests` and `replies` are the bytes of the rings from and to each client, multiples of 64, up to 1 GiB; the
+ * longest request and reply are 40 bytes shorter.
+ */
+struct ivshmem_channel_layout *ivshmem_channel_layout_new_rpc(uint32_t clients, uint32_t requests, uint32_t replies);
+
+/*
+ * Adds a ring from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
+ * 24 bytes less.
+ *
+ * Returns 0; -EINVAL if `layout` is null.
+ */
+int ivshmem_channel_layout_ring(struct ivshmem_channel_layout *layout, uint32_t from, uint32_t to, uint32_t size);
+
+/*
+ * Adds a ring to slot `to` from all others, each of which has `size` bytes of its own in it, as in
+ * ivshmem_channel_layout_ring().
+ *
+ * Returns 0; -EINVAL if `layout` is null.
+ */
+int ivshmem_channel_layout_multi_ring(struct ivshmem_channel_layout *layout, uint32_t to, uint32_t size);
+
+/*
+ * Adds a topic, which slot `publisher` publishes and all others can read. `buffers`, 3 to 64: a reader has to copy a
+ * value before so many others, less two, are published. `size`: bytes of the longest value, a multiple of 64, up to
+ * 1 GiB. Topics have numbers, from 0 on, in the order in which they are added.
+ *
+ * Returns 0; -EINVAL if `layout` is null.
+ */
+int ivshmem_channel_layout_topic(struct ivshmem_channel_layout *layout,
+                                 uint32_t publisher,
+                                 uint32_t buffers,
+                                 uint32_t size);
+
+/*
+ * Sets how often programs show that they live, 10 to 60,000 milliseconds, and after how many silent ones they count as
+ * lost, from twice that on, up to 3,600,000.
+ *
+ * Returns 0; -EINVAL if `layout` is null.
+ */
+int ivshmem_channel_layout_heartbeat(struct ivshmem_channel_layout *layout, uint32_t interval_ms, uint32_t lost_ms);
+
+/*
+ * How many bytes of the memory a channel of this layout takes; 0 if `layout` is null.
+ */
+uint64_t ivshmem_channel_layout_size(const struct ivshmem_channel_layout *layout);
+
+/*
+ * Frees the layout, and nothing if it is null. Channels that were made with it do not need it.
+ */
+void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
+
+/*
+ * Opens a way to the shared memory. What it is follows from what `path` is:
+ *
+ * * a device of the driver ivshmem_rs, such as "/dev/ivshmem0", in a guest;
+ * * the PCI address of a device, such as "0000:00:04.0", in a guest with any driver or none, slower;
+ * * the socket of an ivshmem server, on the host: this process becomes one of its peers. A thread of the library, in
+ *   which all signals are blocked, listens to the server until all that was made of the link is closed;
+ * * a file that is shared memory, on the host of machines with ivshmem-plain, or for processes of one machine.
+ *
+ * Blocks for up to 10 seconds if a server does not answer.
+ *
+ * Returns 0; -ENOENT, -EACCES, -ENODEV, -ECONNREFUSED or another number of open(2) or connect(2); -ENOTTY for a file
+ * of another kind; -EBUSY if a driver has the device's memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
+ * is null or a file is empty.
+ */
+int ivshmem_channel_link_open(const char *path, struct ivshmem_channel_link **link);
+
+/*
+ * The size of the memory in bytes; 0 if `link` is null.
+ */
+uint64_t ivshmem_channel_link_size(const struct ivshmem_channel_link *link);
+
+/*
+ * By how many vectors this end can be rung: those that programs join with are below it. 0 if by none, which is no
+ * error: then waiting looks at the memory each millisecond. 0 also if `link` is null.
+ */
+uint32_t ivshmem_channel_link_vectors(const struct ivshmem_channel_link *link);
+
+/*
+ * Closes the handle, and nothing if it is null. Channels that were opened through it keep the way to the memory.
+ */
+void ivshmem_channel_link_close(struct ivshmem_channel_link *link);
+
+/*
+ * The slot of the member; UINT32_MAX if `member` is null.
+ */
+uint32_t ivshmem_channel_member_slot(const struct ivshmem_channel_member *member);
+
+/*
+ * The member's number for this time; 0 if `member` is null.
+ */
+uint32_t ivshmem_channel_member_incarnation(const struct ivshmem_channel_member *member);
+
+/*
+ * Shows that this program lives, if it is time to. Does not block.
+ *
+ * Returns 0; -ESTALE; -ECONNABORTED; -EINVAL if `member` is null; -ENODEV.
+ */
+int ivshmem_channel_member_beat(const struct ivshmem_channel_member *member);
+
+/*
+ * Says who is in slot `slot`. A program that has crashed is found lost only if this is called from time to time: what
+ * counts is how long its heartbeat was seen to stand still, and each call counts for one heartbeat at most. Does not block.
+ *
+ * Returns 0, with `presence` set; -ENXIO if there is no such slot; -ESTALE; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_member_presence(const struct ivshmem_channel_member *member,
+                                    uint32_t slot,
+                                    struct ivshmem_channel_presence *presence);
+
+/*
+ * Leaves the slot once all that was opened through this handle is closed too. Nothing if it is null.
+ */
+void ivshmem_channel_member_close(struct ivshmem_channel_member *member);
+
+/*
+ * Opens the publishing end of topic `topic`. Goes on where the last one was. Does not block.
+ *
+ * Returns 0; -ENXIO if there is no such topic, or another slot publishes it; -EALREADY if this program has it open;
+ * -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_publisher_open(const struct ivshmem_channel_member *member,
+                                   uint32_t topic,
+                                   struct ivshmem_channel_publisher **publisher);
+
+/*
+ * The longest value in bytes, or -EINVAL if `publisher` is null.
+ */
+int64_t ivshmem_channel_publisher_longest(const struct ivshmem_channel_publisher *publisher);
+
+/*
+ * Publishes a value of `len` bytes, whole or not at all, and rings those who wait for one. Does not block.
+ *
+ * Returns 0; -EMSGSIZE if it is too long; -ESTALE; -ECONNABORTED; -EUCLEAN if so many programs were replaced while they
+ * published that the topic cannot go on; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_publisher_publish(struct ivshmem_channel_publisher *publisher, const void *value, size_t len);
+
+/*
+ * Closes the publisher, and nothing if it is null. What was published stays.
+ */
+void ivshmem_channel_publisher_close(struct ivshmem_channel_publisher *publisher);
+
+/*
+ * Opens the receiving end of the ring from slot `from`, or of the ring from all others if that is IVSHMEM_CHANNEL_ALL.
+ * Begins with the oldest message whose room was not given back. Does not block.
+ *
+ * Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+ * -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_receiver_open(const struct ivshmem_channel_member *member,
+                                  uint32_t from,
+                                  struct ivshmem_channel_receiver **receiver);
+
+/*
+ * Copies the next message to `buffer`, which has room for `size` bytes, and is done with it. Sets `from`, which may be
+ * null, to the slot that sent it. Blocks until there is one, for up to `timeout_ns`.
+ *
+ * Returns the message's length in bytes, which can be 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if
+ * the time is over; -EMSGSIZE if it does not fit: it is still the next one, and ivshmem_channel_receiver_peek() tells its
+ * length; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each of several senders, whose other messages
+ * are lost: call again for those of the others; -EINVAL if another pointer is null; -ENODEV.
+ */
+int64_t ivshmem_channel_receiver_receive(struct ivshmem_channel_receiver *receiver,
+                                         void *buffer,
+                                         size_t size,
+                                         uint32_t *from,
+                                         int64_t timeout_ns);
+
+/*
+ * Receives up to `count` messages with one call: blocks for up to `timeout_ns` until there is one, and takes those that
+ * are there by then and fit into `buffer`, which has room for `size` bytes. They are one after the other there, each from
+ * a multiple of 8 bytes on; `messages` is set to where.
+ *
+ * Returns how many, from 1 on; what ivshmem_channel_receiver_receive() returns if there is no first one; -EINVAL also if
+ * `count` is 0.
+ */
+int64_t ivshmem_channel_receiver_receive_many(struct ivshmem_channel_receiver *receiver,
+                                              struct ivshmem_channel_message *messages,
+                                              size_t count,
+                                              void *buffer,
+                                              size_t size,
+                                              int64_t timeout_ns);
+
+/*
+ * Waits for the next message as ivshmem_channel_receiver_receive() does, and leaves it there.
+ *
+ * Returns its length in bytes, or what that returns.
+ */
+int64_t ivshmem_channel_receiver_peek(struct ivshmem_channel_receiver *receiver, uint32_t *from, int64_t timeout_ns);
+
+/*
+ * Gives the senders the room of all messages that were received, and rings those that wait for room. Does not block.
+ *
+ * Returns 0; -ESTALE; -ECONNABORTED; -EINVAL if `receiver` is null; -ENODEV.
+ */
+int ivshmem_channel_receiver_release(struct ivshmem_channel_receiver *receiver);
+
+/*
+ * Lets `cancel` end the waiting for a message, also in calls to come. In a guest this takes the eventfd of the member's
+ * vector, as ivshmem_channel_receiver_arm() does.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_receiver_set_cancel(struct ivshmem_channel_receiver *receiver,
+                                        const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * A descriptor for poll(2), epoll(7) and event loops, which is ready for reading (POLLIN) once it is time to receive after
+ * ivshmem_channel_receiver_arm(): there is a message, or the program has to show that it lives. It belongs to the
+ * receiver, is always the same, and is neither read nor closed. The loop is: receive with a limit of 0 until -EAGAIN; arm;
+ * begin again if that returned 0, and when the descriptor is ready.
+ *
+ * Returns it; -EMFILE or -ENFILE; -EINVAL if `receiver` is null.
+ */
+int ivshmem_channel_receiver_fd(struct ivshmem_channel_receiver *receiver);
+
+/*
+ * Has the descriptor become ready once there is a message, or a heartbeat is due. Does not block.
+ *
+ * Returns 1 if it is armed; 0 if there is a message, or an error, by now: receive it; -ECANCELED; -EMFILE or -ENFILE;
+ * -EINVAL if `receiver` is null; -ENODEV.
+ */
+int ivshmem_channel_receiver_arm(struct ivshmem_channel_receiver *receiver);
+
+/*
+ * Has the descriptor be ready no more, until it is armed again. A program that stays away longer than a heartbeat of the
+ * layout has to call ivshmem_channel_member_beat().
+ *
+ * Returns 0; -EINVAL if `receiver` is null.
+ */
+int ivshmem_channel_receiver_disarm(struct ivshmem_channel_receiver *receiver);
+
+/*
+ * Gives the senders the room of what was received, and closes the receiver. Nothing if it is null.
+ */
+void ivshmem_channel_receiver_close(struct ivshmem_channel_receiver *receiver);
+
+/*
+ * Joins a channel of ivshmem_channel_layout_new_rpc() as its server, in slot 0, as ivshmem_channel_join() does with its
+ * own time limit of twice the layout's silence.
+ *
+ * Returns what ivshmem_channel_join() does; -ENXIO also if the channel has another layout.
+ */
+int ivshmem_channel_rpc_server_join(const struct ivshmem_channel *channel,
+                                    uint32_t vector,
+                                    struct ivshmem_channel_rpc_server **server);
+
+/*
+ * Waits for the next request of a client that has not ended since, for up to `timeout_ns`. The caller frees it by
+ * ivshmem_channel_rpc_request_free().
+ *
+ * Returns 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over; -ECANCELED; -ESTALE;
+ * -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring: call again for the others; -EINVAL if a
+ * pointer is null; -ENODEV.
+ */
+int ivshmem_channel_rpc_server_next(struct ivshmem_channel_rpc_server *server,
+                                    struct ivshmem_channel_rpc_request **request,
+                                    int64_t timeout_ns);
+
+/*
+ * Answers `request` with `len` bytes. Does not wait for the client. The request stays the caller's to free.
+ *
+ * Returns 1 if the answer is on its way, 0 if not: the client has ended or does not take its answers; -EMSGSIZE; -ESTALE;
+ * -ECONNABORTED; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_rpc_server_reply(struct ivshmem_channel_rpc_server *server,
+                                     const struct ivshmem_channel_rpc_request *request,
+                                     const void *answer,
+                                     size_t len);
+
+/*
+ * Lets `cancel` end the waiting for requests, also in calls to come.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_rpc_server_set_cancel(struct ivshmem_channel_rpc_server *server,
+                                          const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * As ivshmem_channel_receiver_fd(), for requests.
+ */
+int ivshmem_channel_rpc_server_fd(struct ivshmem_channel_rpc_server *server);
+
+/*
+ * As ivshmem_channel_receiver_arm(), for requests. One of a client that has ended can be told of, and not be found.
+ */
+int ivshmem_channel_rpc_server_arm(struct ivshmem_channel_rpc_server *server);
+
+/*
+ * As ivshmem_channel_receiver_disarm().
+ */
+int ivshmem_channel_rpc_server_disarm(struct ivshmem_channel_rpc_server *server);
+
+/*
+ * Leaves the server's slot. Nothing if `server` is null.
+ */
+void ivshmem_channel_rpc_server_close(struct ivshmem_channel_rpc_server *server);
+
+/*
+ * What is asked: bytes of another program, which need not keep to anything. Sets `len`, which may be null, to their
+ * number. They belong to the request; null if that is.
+ */
+const void *ivshmem_channel_rpc_request_body(const struct ivshmem_channel_rpc_request *request, size_t *len);
+
+/*
+ * The slot of the client; UINT32_MAX if `request` is null.
+ */
+uint32_t ivshmem_channel_rpc_request_from(const struct ivshmem_channel_rpc_request *request);
+
+/*
+ * Frees a request, and nothing if it is null.
+ */
+void ivshmem_channel_rpc_request_free(struct ivshmem_channel_rpc_request *request);
+
+/*
+ * Joins a channel of ivshmem_channel_layout_new_rpc() in whichever client's slot is free, as ivshmem_channel_join() does
+ * with its own time limit of twice the layout's silence.
+ *
+ * Returns what ivshmem_channel_join() does; -ENXIO also if the channel has another layout.
+ */
+int ivshmem_channel_rpc_client_join(const struct ivshmem_channel *channel,
+                                    uint32_t vector,
+                                    struct ivshmem_channel_rpc_client **client);
+
+/*
+ * Asks with `len` bytes, and waits for the answer, for up to `timeout_ns`; also for a server that has not come yet, but not
+ * for one that is gone. Sets `answer`, which may be null, to the answer: it belongs to the client, and is valid until the
+ * next call with it.
+ *
+ * Returns the answer's length in bytes; -ECONNRESET if the server ended or was replaced meanwhile, and -ETIMEDOUT if the
+ * time is over: the request may have been carried out, or may be later; -EMSGSIZE if the request is too long; -ECANCELED;
+ * -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if another pointer is null; -ENODEV.
+ */
+int64_t ivshmem_channel_rpc_client_call(struct ivshmem_channel_rpc_client *client,
+                                        const void *request,
+                                        size_t len,
+                                        const void **answer,
+                                        int64_t timeout_ns);
+
+/*
+ * Lets `cancel` end calls, also those to come.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_rpc_client_set_cancel(struct ivshmem_channel_rpc_client *client,
+                                          const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Leaves the client's slot. Nothing if `client` is null.
+ */
+void ivshmem_channel_rpc_client_close(struct ivshmem_channel_rpc_client *client);
+
+/*
+ * Opens the sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last one was.
+ * Does not block.
+ *
+ * Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+ * -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_sender_open(const struct ivshmem_channel_member *member,
+                                uint32_t to,
+                                struct ivshmem_channel_sender **sender);
+
+/*
+ * The longest message in bytes, or -EINVAL if `sender` is null.
+ */
+int64_t ivshmem_channel_sender_longest(const struct ivshmem_channel_sender *sender);
+
+/*
+ * Sends a message of `len` bytes, and all that was queued before. Blocks until there is room, for up to `timeout_ns`.
+ *
+ * Returns 0; -EAGAIN if there is no room and `timeout_ns` is 0, -ETIMEDOUT if the time is over; -EMSGSIZE if it can never
+ * fit; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_sender_send(struct ivshmem_channel_sender *sender,
+                                const void *message,
+                                size_t len,
+                                int64_t timeout_ns);
+
+/*
+ * As ivshmem_channel_sender_send(), but the receiver need not see the message before ivshmem_channel_sender_flush(): for
+ * many small messages at a time, which cost one doorbell.
+ */
+int ivshmem_channel_sender_queue(struct ivshmem_channel_sender *sender,
+                                 const void *message,
+                                 size_t len,
+                                 int64_t timeout_ns);
+
+/*
+ * Shows the receiver all that was queued, and rings it if it sleeps. Does not block.
+ *
+ * Returns 0; -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if `sender` is null; -ENODEV.
+ */
+int ivshmem_channel_sender_flush(struct ivshmem_channel_sender *sender);
+
+/*
+ * Lets `cancel` end the waiting for room, also in calls to come.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_sender_set_cancel(struct ivshmem_channel_sender *sender,
+                                      const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * A descriptor for poll(2), epoll(7) and event loops, which is ready for reading (POLLIN) once it is time to try to send
+ * again after ivshmem_channel_sender_arm(). It belongs to the sender, is always the same, and is neither read nor closed.
+ *
+ * Returns it; -EMFILE or -ENFILE; -EINVAL if `sender` is null.
+ */
+int ivshmem_channel_sender_fd(struct ivshmem_channel_sender *sender);
+
+/*
+ * Has the descriptor become ready once there is room for a message of `len` bytes, or a heartbeat is due. Does not block.
+ *
+ * Returns 1 if it is armed; 0 if there is room, or an error, by now: try to send; -ECANCELED; -EMFILE or -ENFILE; -EINVAL
+ * if `sender` is null; -ENODEV.
+ */
+int ivshmem_channel_sender_arm(struct ivshmem_channel_sender *sender,
+                               size_t len);
+
+/*
+ * Has the descriptor be ready no more, until it is armed again.
+ *
+ * Returns 0; -EINVAL if `sender` is null.
+ */
+int ivshmem_channel_sender_disarm(struct ivshmem_channel_sender *sender);
+
+/*
+ * Shows the receiver what was queued, and closes the sender. Nothing if it is null.
+ */
+void ivshmem_channel_sender_close(struct ivshmem_channel_sender *sender);
+
+/*
+ * Opens a reading end of topic `topic`, which is another slot's. Begins with the newest value, or with the first one if
+ * there is none yet. Does not block.
+ *
+ * Returns 0; -ENXIO if there is no such topic, or it is this slot's; -EALREADY if this program has it open; -ESTALE;
+ * -ECONNABORTED; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_subscriber_open(const struct ivshmem_channel_member *member,
+                                    uint32_t topic,
+                                    struct ivshmem_channel_subscriber **subscriber);
+
+/*
+ * The longest value in bytes, or -EINVAL if `subscriber` is null.
+ */
+int64_t ivshmem_channel_subscriber_longest(const struct ivshmem_channel_subscriber *subscriber);
+
+/*
+ * Copies the next value to `buffer`: the oldest one that was not read here and is still there. `size` is the room there
+ * in bytes, no less than ivshmem_channel_subscriber_longest(). Sets `missed`, which may be null, to how many values were
+ * published since the last one that was read and are gone. Blocks until there is one, for up to `timeout_ns`.
+ *
+ * Returns the value's length in bytes; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over;
+ * -EMSGSIZE if `size` is too small; -ECANCELED; -ESTALE; -ECONNABORTED; -EINVAL if another pointer is null; -ENODEV.
+ */
+int64_t ivshmem_channel_subscriber_next(struct ivshmem_channel_subscriber *subscriber,
+                                        void *buffer,
+                                        size_t size,
+                                        uint32_t *missed,
+                                        int64_t timeout_ns);
+
+/*
+ * As ivshmem_channel_subscriber_next(), but the newest value, for those who want no other.
+ */
+int64_t ivshmem_channel_subscriber_newest(struct ivshmem_channel_subscriber *subscriber,
+                                          void *buffer,
+                                          size_t size,
+                                          uint32_t *missed,
+                                          int64_t timeout_ns);
+
+/*
+ * Lets `cancel` end the waiting for a value, also in calls to come.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_subscriber_set_cancel(struct ivshmem_channel_subscriber *subscriber,
+                                          const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * As ivshmem_channel_receiver_fd().
+ */
+int ivshmem_channel_subscriber_fd(struct ivshmem_channel_subscriber *subscriber);
+
+/*
+ * As ivshmem_channel_receiver_arm(). A value that is written over meanwhile can be told of, and not be found.
+ */
+int ivshmem_channel_subscriber_arm(struct ivshmem_channel_subscriber *subscriber);
+
+/*
+ * As ivshmem_channel_receiver_disarm().
+ */
+int ivshmem_channel_subscriber_disarm(struct ivshmem_channel_subscriber *subscriber);
+
+/*
+ * Closes the subscriber, and nothing if it is null.
+ */
+void ivshmem_channel_subscriber_close(struct ivshmem_channel_subscriber *subscriber);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* LIBIVSHMEM_CHANNEL_H */

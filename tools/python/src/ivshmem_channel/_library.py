@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""The functions of libivshmem_channel."""
+
+import ctypes
+import os
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+from ._errors import error_of
+
+# The shared library with the interface that is declared here.
+_SONAME = "libivshmem_channel.so.0"
+
+
+class CMessage(ctypes.Structure):
+    """struct ivshmem_channel_message"""
+
+    _fields_ = [("at", c_size_t), ("len", c_size_t), ("sender", c_uint32)]
+
+
+class CPresence(ctypes.Structure):
+    """struct ivshmem_channel_presence"""
+
+    _fields_ = [("state", c_uint32), ("incarnation", c_uint32), ("peer_id", c_uint32)]
+
+
+_handle, _handles = c_void_p, POINTER(c_void_p)
+_words = POINTER(c_uint32)
+
+# Of each function: what it returns, and its arguments.
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "cancel_free": (None, [_handle]),
+    "cancel_new": (c_int, [_handles]),
+    "cancel_use": (c_int, [_handle]),
+    "close": (None, [_handle]),
+    "create": (c_int, [_handle, c_uint64, _handle, _handles]),
+    "create_or_join": (
+        c_int,
+        [_handle, c_uint64, _handle, _words, c_size_t, c_uint32, c_int64, _handle, _handles],
+    ),
+    "error": (c_char_p, []),
+    "join": (c_int, [_handle, _words, c_size_t, c_uint32, c_int64, _handle, _handles]),
+    "layout_free": (None, [_handle]),
+    "layout_heartbeat": (c_int, [_handle, c_uint32, c_uint32]),
+    "layout_multi_ring": (c_int, [_handle, c_uint32, c_uint32]),
+    "layout_new": (_handle, [c_uint32]),
+    "layout_new_rpc": (_handle, [c_uint32, c_uint32, c_uint32]),
+    "layout_ring": (c_int, [_handle, c_uint32, c_uint32, c_uint32]),
+    "layout_size": (c_uint64, [_handle]),
+    "layout_topic": (c_int, [_handle, c_uint32, c_uint32, c_uint32]),
+    "link_close": (None, [_handle]),
+    "link_open": (c_int, [c_char_p, _handles]),
+    "link_size": (c_uint64, [_handle]),
+    "link_vectors": (c_uint32, [_handle]),
+    "member_beat": (c_int, [_handle]),
+    "member_close": (None, [_handle]),
+    "member_incarnation": (c_uint32, [_handle]),
+    "member_presence": (c_int, [_handle, c_uint32, POINTER(CPresence)]),
+    "member_slot": (c_uint32, [_handle]),
+    "open": (c_int, [_handle, c_uint64, _handles]),
+    "open_or_create": (c_int, [_handle, c_uint64, _handle, _handles]),
+    "publisher_close": (None, [_handle]),
+    "publisher_longest": (c_int64, [_handle]),
+    "publisher_open": (c_int, [_handle, c_uint32, _handles]),
+    "publisher_publish": (c_int, [_handle, c_void_p, c_size_t]),
+    "receiver_arm": (c_int, [_handle]),
+    "receiver_close": (None, [_handle]),
+    "receiver_disarm": (c_int, [_handle]),
+    "receiver_fd": (c_int, [_handle]),
+    "receiver_open": (c_int, [_handle, c_uint32, _handles]),
+    "receiver_peek": (c_int64, [_handle, _words, c_int64]),
+    "receiver_receive": (c_int64, [_handle, c_void_p, c_size_t, _words, c_int64]),
+    "receiver_receive_many": (
+        c_int64,
+        [_handle, POINTER(CMessage), c_size_t, c_void_p, c_size_t, c_int64],
+    ),
+    "receiver_release": (c_int, [_handle]),
+    "receiver_set_cancel": (c_int, [_handle, _handle]),
+    "reset": (c_int, [_handle, _handles]),
+    "rpc_client_call": (c_int64, [_handle, c_void_p, c_size_t, _handles, c_int64]),
+    "rpc_client_close": (None, [_handle]),
+    "rpc_client_join": (c_int, [_handle, c_uint32, _handles]),
+    "rpc_client_set_cancel": (c_int, [_handle, _handle]),
+    "rpc_request_body": (c_void_p, [_handle, POINTER(c_size_t)]),
+    "rpc_request_free": (None, [_handle]),
+    "rpc_request_from": (c_uint32, [_handle]),
+    "rpc_server_arm": (c_int, [_handle]),
+    "rpc_server_close": (None, [_handle]),
+    "rpc_server_disarm": (c_int, [_handle]),
+    "rpc_server_fd": (c_int, [_handle]),
+    "rpc_server_join": (c_int, [_handle, c_uint32, _handles]),
+    "rpc_server_next": (c_int, [_handle, _handles, c_int64]),
+    "rpc_server_reply": (c_int, [_handle, _handle, c_void_p, c_size_t]),
+    "rpc_server_set_cancel": (c_int, [_handle, _handle]),
+    "sender_arm": (c_int, [_handle, c_size_t]),
+    "sender_close": (None, [_handle]),
+    "sender_disarm": (c_int, [_handle]),
+    "sender_fd": (c_int, [_handle]),
+    "sender_flush": (c_int, [_handle]),
+    "sender_longest": (c_int64, [_handle]),
+    "sender_open": (c_int, [_handle, c_uint32, _handles]),
+    "sender_queue": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
+    "sender_send": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
+    "sender_set_cancel": (c_int, [_handle, _handle]),
+    "subscriber_arm": (c_int, [_handle]),
+    "subscriber_close": (None, [_handle]),
+    "subscriber_disarm": (c_int, [_handle]),
+    "subscriber_fd": (c_int, [_handle]),
+    "subscriber_longest": (c_int64, [_handle]),
+    "subscriber_newest": (c_int64, [_handle, c_void_p, c_size_t, _words, c_int64]),
+    "subscriber_next": (c_int64, [_handle, c_void_p, c_size_t, _words, c_int64]),
+    "subscriber_open": (c_int, [_handle, c_uint32, _handles]),
+    "subscriber_set_cancel": (c_int, [_handle, _handle]),
+}
+
+
+def _load() -> dict[str, Any]:
+    name = os.environ.get("IVSHMEM_CHANNEL_LIBRARY", _SONAME)
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        hint = "install libivshmem_channel, or name its file in IVSHMEM_CHANNEL_LIBRARY"
+        raise ImportError(f"cannot load {name}: {error}: {hint}") from error
+    functions = {}
+    for short, (returns, arguments) in _FUNCTIONS.items():
+        function = library["ivshmem_channel_" + short]
+        function.restype, function.argtypes = returns, arguments
+        functions[short] = function
+    return functions
+
+
+_functions = _load()
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Calls a function that cannot fail, such as those that free."""
+    return _functions[name](*arguments)
+
+
+def check(name: str, *arguments: Any) -> int:
+    """Calls a function that returns a number, or the negative number of an error, which this raises."""
+    status: int = _functions[name](*arguments)
+    if status < 0:
+        text: bytes = _functions["error"]()
+        raise error_of(-status, text.decode(errors="replace"))
+    return status
+
+
+def make(name: str, *arguments: Any) -> c_void_p:
+    """Calls a function that makes a handle, which is its last argument."""
+    handle = c_void_p()
+    check(name, *arguments, ctypes.byref(handle))
+    return handle
+
+
+def words(numbers: list[int]) -> Any:
+    return (c_uint32 * len(numbers))(*numbers)
+
+
+def nanoseconds(timeout: float | None) -> int:
+    """A time limit as the library takes it."""
+    if timeout is None:
+        return -1
+    if timeout < 0:
+        raise ValueError("a time limit is not negative: None waits for ever")
+    return min(round(timeout * 1e9), 2**63 - 1)

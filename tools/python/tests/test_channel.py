@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""The package on a file, or on the link that IVSHMEM_TEST_LINK names. IVSHMEM_CHANNEL_LIBRARY names the library.
+
+    python3 -m unittest discover -s tests
+"""
+
+import asyncio
+import errno
+import gc
+import inspect
+import os
+import re
+import selectors
+import signal
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import ivshmem_channel as ic
+from ivshmem_channel import _library
+
+RING = 4096
+SOON = 0.02
+FOREVER = 300.0
+
+
+class Case(unittest.TestCase):
+    """Two members of a channel with a ring each way, one to slot 2 from both, and a topic."""
+
+    def setUp(self):
+        if named := os.environ.get("IVSHMEM_TEST_LINK"):
+            path = named
+        else:
+            file = tempfile.NamedTemporaryFile()
+            self.addCleanup(file.close)
+            file.truncate(1 << 20)
+            path = file.name
+        self.link = ic.Link(path)
+        self.layout = ic.Layout(3).ring(0, 1, RING).ring(1, 0, RING).multi_ring(2, RING).topic(0, 4, 64)
+        self.channel = ic.Channel.create(self.link, self.layout)
+        self.members = [self.channel.join([slot]) for slot in range(3)]
+        for member in self.members:
+            self.addCleanup(member.close)
+
+    def pair(self):
+        sender, receiver = self.members[0].sender(1), self.members[1].receiver(0)
+        self.addCleanup(sender.close)
+        self.addCleanup(receiver.close)
+        return sender, receiver
+
+
+class Interface(unittest.TestCase):
+    def test_declares_what_the_header_declares(self):
+        header = Path(__file__).parents[3] / "include/libivshmem_channel.h"
+        code = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
+        functions = re.findall(r"ivshmem_channel_(\w+)\(([^)]*)\);", code)
+        wanted = {name: 0 if arguments == "void" else arguments.count(",") + 1 for name, arguments in functions}
+        declared = {name: len(arguments) for name, (_, arguments) in _library._FUNCTIONS.items()}
+        self.assertEqual(declared, wanted)
+
+    def test_everything_is_documented_and_exported(self):
+        for name in ic.__all__:
+            self.assertTrue(inspect.getdoc(getattr(ic, name)), name)
+
+
+class Messages(Case):
+    def test_arrive_in_order_and_of_any_length(self):
+        sender, receiver = self.pair()
+        self.assertEqual(sender.longest, RING - 24)
+        for length in (0, 1, 7, 8, 1000, sender.longest):
+            for data in (bytes(length), bytearray(b"x" * length), memoryview(b"y" * length)):
+                sender.send(data)
+                self.assertEqual(receiver.receive(), bytes(data))
+
+    def test_several_come_at_a_time(self):
+        sender, receiver = self.pair()
+        for number in range(10):
+            sender.queue(b"%d" % number)
+        with self.assertRaises(ic.WouldBlock):
+            receiver.receive(0)
+        sender.flush()
+        self.assertEqual(receiver.receive_many(4), [b"0", b"1", b"2", b"3"])
+        self.assertEqual(len(receiver.receive_many(timeout=0)), 6)
+        receiver.release()
+
+    def test_of_several_senders_tell_who_sent_them(self):
+        with self.members[2].multi_receiver() as receiver:
+            for slot in (0, 1):
+                with self.members[slot].sender(2) as sender:
+                    sender.send(b"from %d" % slot)
+            found = sorted(receiver.receive() for _ in range(2))
+        self.assertEqual(found, [(0, b"from 0"), (1, b"from 1")])
+
+    def test_go_into_a_buffer(self):
+        sender, receiver = self.pair()
+        sender.send(b"hello")
+        with self.assertRaises(ic.MessageTooLong):
+            receiver.receive_into(bytearray(4))
+        room = bytearray(8)
+        self.assertEqual(receiver.receive_into(room), 5)
+        self.assertEqual(room[:5], b"hello")
+        with self.assertRaises(TypeError):
+            receiver.receive_into(b"cannot be written to")
+
+    def test_longer_than_the_first_room_arrive(self):
+        layout = ic.Layout(2).ring(0, 1, 65536)
+        channel = ic.Channel.create(self.link, layout, base=131072)
+        with channel.join([0]) as one, channel.join([1]) as two, one.sender(1) as to, two.receiver(0) as from_:
+            for take in (from_.receive, lambda: from_.receive_many()[0]):
+                data = os.urandom(to.longest)
+                to.send(data)
+                self.assertEqual(take(), data)
+                to.send(data[:9000])
+                self.assertEqual(take(), data[:9000])
+
+    def test_are_iterated_until_that_is_cancelled(self):
+        sender, receiver = self.pair()
+        cancel = ic.Cancel()
+        receiver.set_cancel(cancel)
+        for number in range(3):
+            sender.send(b"%d" % number)
+        timer = threading.Timer(SOON, cancel.cancel)
+        timer.start()
+        self.assertEqual(list(receiver), [b"0", b"1", b"2"])
+        timer.join()
+        with self.assertRaises(ic.Cancelled):
+            receiver.receive()
+
+
+class Waits(Case):
+    def test_end_in_time(self):
+        sender, receiver = self.pair()
+        for timeout, error in ((0, BlockingIOError), (SOON, TimeoutError), (0.25, TimeoutError)):
+            begin = time.monotonic()
+            with self.assertRaises(error) as raised:
+                receiver.receive(timeout)
+            self.assertGreaterEqual(time.monotonic() - begin, timeout)
+            self.assertIsInstance(raised.exception, ic.ChannelError)
+        sender.send(bytes(sender.longest))
+        with self.assertRaises(ic.WouldBlock):
+            sender.send(b"more", 0)
+        with self.assertRaises(ic.TimedOut):
+            sender.send(b"more", SOON)
+        with self.assertRaises(ValueError):
+            receiver.receive(-1)
+
+    def test_let_signal_handlers_run(self):
+        class Heard(Exception):
+            pass
+
+        def handler(*_):
+            raise Heard
+
+        before = signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        _, receiver = self.pair()
+        signal.setitimer(signal.ITIMER_REAL, SOON)
+        with self.assertRaises(Heard):
+            receiver.receive()
+        # It is as it was.
+        with self.assertRaises(ic.WouldBlock):
+            receiver.receive(0)
+
+    def test_of_selectors_end(self):
+        sender, receiver = self.pair()
+        with selectors.DefaultSelector() as selector:
+            selector.register(receiver, selectors.EVENT_READ)
+            for number in range(20):
+                threading.Timer(SOON / 10, sender.send, [b"%d" % number]).start()
+                while True:
+                    try:
+                        self.assertEqual(receiver.receive(0), b"%d" % number)
+                        break
+                    except ic.WouldBlock:
+                        if receiver.arm():
+                            self.assertTrue(selector.select(FOREVER))
+            self.assertTrue(receiver.arm())
+            receiver.disarm()
+            sender.send(b"is not told")
+            self.assertFalse(selector.select(1.2))
+            self.assertFalse(receiver.arm())
+
+    def test_of_asyncio_end(self):
+        sender, receiver = self.pair()
+        other, echoes = self.members[1].sender(0), self.members[0].receiver(1)
+        self.addCleanup(other.close)
+        self.addCleanup(echoes.close)
+        count = 200
+        # Three fit.
+        data = [bytes([number % 256]) * 1200 for number in range(count)]
+
+        async def send():
+            for message in data:
+                await sender.send_async(message)
+
+        async def echo():
+            async for message in receiver:
+                await other.send_async(message[:8])
+                if message == data[-1]:
+                    return
+
+        async def main():
+            tasks = [asyncio.create_task(send()), asyncio.create_task(echo())]
+            found = [await echoes.receive_async() for _ in range(count)]
+            await asyncio.gather(*tasks)
+            return found
+
+        self.assertEqual(asyncio.run(asyncio.wait_for(main(), FOREVER)), [message[:8] for message in data])
+
+
+class Topics(Case):
+    def test_values_are_read_each_and_the_newest(self):
+        with self.members[0].publisher() as publisher, self.members[1].subscriber() as subscriber:
+            self.assertEqual(publisher.longest, subscriber.longest)
+            publisher.publish(b"one")
+            self.assertEqual(subscriber.next(), (b"one", 0))
+            for number in range(20):
+                publisher.publish(b"%d" % number)
+            self.assertEqual(subscriber.newest(), (b"19", 19))
+            with self.assertRaises(ic.WouldBlock):
+                subscriber.newest(0)
+            with self.assertRaises(ic.MessageTooLong):
+                publisher.publish(bytes(65))
+
+    def test_asyncio_gets_values(self):
+        async def main(publisher, subscriber):
+            numbers = []
+            async for value in subscriber:
+                numbers.append(int(value.data))
+                if numbers[-1] == 5:
+                    return numbers
+                publisher.publish(b"%d" % (numbers[-1] + 1))
+
+        with self.members[0].publisher() as publisher, self.members[1].subscriber() as subscriber:
+            publisher.publish(b"1")
+            self.assertEqual(asyncio.run(main(publisher, subscriber)), [1, 2, 3, 4, 5])
+
+
+class Requests(Case):
+    def setUp(self):
+        super().setUp()
+        self.rpc = ic.Channel.create(self.link, ic.Layout.rpc(2, RING, RING), base=131072)
+
+    def test_are_answered(self):
+        cancel = ic.Cancel()
+
+        def serve():
+            with ic.RpcServer(self.rpc) as server:
+                server.set_cancel(cancel)
+                for request in server:
+                    self.assertTrue(server.reply(request, request.body.upper()))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with ic.RpcClient(self.rpc) as client:
+                for text in (b"hello", b"", b"x" * 2000):
+                    self.assertEqual(client.call(text, FOREVER), text.upper())
+        finally:
+            cancel.cancel()
+            thread.join()
+
+    def test_that_nobody_answers_end(self):
+        with ic.RpcClient(self.rpc) as client:
+            with self.assertRaises(ic.TimedOut):
+                client.call(b"hello", SOON)
+
+    def test_asyncio_answers(self):
+        async def serve(server, count):
+            for _ in range(count):
+                request = await server.next_async()
+                server.reply(request, request.body[::-1])
+
+        with ic.RpcServer(self.rpc) as server, ic.RpcClient(self.rpc) as client:
+            async def main():
+                task = asyncio.create_task(serve(server, 3))
+                answers = [await asyncio.to_thread(client.call, b"abc", FOREVER) for _ in range(3)]
+                await task
+                return answers
+
+            self.assertEqual(asyncio.run(main()), [b"cba"] * 3)
+
+
+class Life(Case):
+    def test_who_is_there_is_told(self):
+        one, two, _ = self.members
+        presence = one.presence(1)
+        self.assertEqual((presence.state, presence.incarnation), (ic.State.PRESENT, two.incarnation))
+        self.assertEqual(two.slot, 1)
+        two.close()
+        self.assertEqual(one.presence(1).state, ic.State.ABSENT)
+        with self.assertRaises(ic.ChannelError) as raised:
+            one.presence(3)
+        self.assertEqual(raised.exception.errno, errno.ENXIO)
+
+    def test_a_channel_made_anew_has_to_be_joined_again(self):
+        _, receiver = self.pair()
+        self.channel.reset()
+        with self.assertRaises(ic.Reset):
+            receiver.receive()
+        with ic.Channel.create_or_join(self.link, self.layout, [0]) as member:
+            member.beat()
+
+    def test_what_is_closed_is_not_used(self):
+        sender, receiver = self.pair()
+        sender.close()
+        sender.close()
+        with self.assertRaises(ValueError):
+            sender.send(b"hello")
+        # What is open outlives what it was opened with.
+        self.members[1].close()
+        del self.channel, self.link
+        gc.collect()
+        with self.assertRaises(ic.WouldBlock):
+            receiver.receive(0)
+
+    def test_two_threads_do_not_use_one_end(self):
+        sender, receiver = self.pair()
+        thread = threading.Thread(target=receiver.receive)
+        thread.start()
+        raised = False
+        while not raised:
+            try:
+                receiver.receive(0)
+            except RuntimeError:
+                raised = True
+            except ic.WouldBlock:
+                pass
+        with self.assertRaises(RuntimeError):
+            receiver.close()
+        sender.send(b"hello")
+        thread.join()
+
+    def test_errors_say_what_to_do(self):
+        with self.assertRaises(ic.ChannelError) as raised:
+            ic.Link("/nonexistent/ivshmem0")
+        self.assertEqual(raised.exception.errno, errno.ENOENT)
+        self.assertIn("/nonexistent/ivshmem0", str(raised.exception))
+        with self.assertRaises(ic.ChannelError) as raised:
+            ic.Channel.create_or_join(self.link, ic.Layout(2).ring(0, 1, 64), [0])
+        self.assertEqual(raised.exception.errno, errno.EEXIST)
+        with self.assertRaises(ic.ChannelError):
+            self.channel.join([])
+
+
+if __name__ == "__main__":
+    unittest.main()
