@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::mesh::{serve, Area, Mesh, Program, Purpose};
 use crate::output::Output;
 use address::{Allowed, Forward};
-use report::Report;
+use report::{Report, Side};
 use session::Session;
 use settings::Settings;
 use stream::Listener;
@@ -163,7 +163,7 @@ impl Forwarder {
             let listener =
                 listener.with_context(|| format!("cannot listen at {}", forward.listen))?;
             self.listeners.push(Rc::new(listener));
-            self.report.listening(forward, "here");
+            self.report.listening(forward, Side::Here);
         }
         Ok(())
     }

@@ -160,18 +160,18 @@ fn a_hundred_connections_of_which_some_are_killed() {
     });
     assert_eq!(near.status()["connections"]["opened"], CONNECTIONS);
 
-    // The far end is killed: nobody takes that for an end of the bytes.
+    // The far end is killed and started again: new connections work, and nobody takes that for an end of the old ones.
     far.signal(Signal::KILL);
+    let mut far = machines.start(&format!("forward --name far --allow 127.0.0.1:{served}"));
+    far.expect("here");
+    near.expect("here");
+    expect_echo(&mut connect(port), MUCH);
     for (number, stream) in all.iter_mut().enumerate() {
         if number % 3 != 0 {
             let error = stream.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{number}");
         }
     }
-    let mut far = machines.start(&format!("forward --name far --allow 127.0.0.1:{served}"));
-    far.expect("here");
-    near.expect("here");
-    expect_echo(&mut connect(port), MUCH);
     near.end();
     far.end();
 }
@@ -220,7 +220,6 @@ fn the_other_end_listens_where_it_is_allowed() {
     expect_echo(&mut connect(allowed), MUCH);
     // One that comes anew is asked anew.
     first.signal(Signal::KILL);
-    near.expect("left");
     let _second = machines.start(&far);
     near.expect("listening");
     expect_echo(&mut connect(allowed), 1);

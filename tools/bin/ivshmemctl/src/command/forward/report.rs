@@ -11,6 +11,15 @@ use super::address::Forward;
 use crate::mesh::Neighbour;
 use crate::output::{printable, Output, GOOD, WARNING};
 
+/// Where something listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    /// At this end.
+    Here,
+    /// At the other one.
+    There,
+}
+
 /// What is told, and where.
 pub struct Report {
     output: Output,
@@ -58,7 +67,7 @@ impl Report {
     }
 
     /// It is listened for this, here or at the other end.
-    pub fn listening(&self, forward: &Forward, side: &str) {
+    pub fn listening(&self, forward: &Forward, side: Side) {
         let Forward {
             listen,
             peer,
@@ -66,12 +75,18 @@ impl Report {
         } = forward;
         let value = json!({
             "event": "listening",
-            "side": side,
+            "side": match side {
+                Side::Here => "here",
+                Side::There => "there",
+            },
             "listen": listen.to_string(),
             "peer": peer.to_string(),
             "target": target.to_string(),
         });
-        let text = format!("{listen} ({side}) leads by {peer} to {target}");
+        let text = match side {
+            Side::Here => format!("{listen} leads to {target} at {peer}"),
+            Side::There => format!("{listen} at {peer} leads to {target}"),
+        };
         self.event(&value, &text, GOOD);
     }
 

@@ -16,7 +16,7 @@ use super::address::{Address, Forward};
 use super::carrier::{farewell, Ask, Carrier};
 use super::frame::{Body, Frame, Key};
 use super::lane::Correspondent;
-use super::report::Report;
+use super::report::{Report, Side};
 use super::settings::Settings;
 use super::stream::Listener;
 use crate::end::AnyLink;
@@ -175,7 +175,7 @@ impl Session {
             (Body::Listen(address), false) => self.listen(slot, key, address),
             (Body::Listening, true) => {
                 if let Some(forward) = self.remote(slot, key.number) {
-                    self.report.listening(forward, "there");
+                    self.report.listening(forward, Side::There);
                 }
             }
             (Body::NotListening(reason), true) => {
