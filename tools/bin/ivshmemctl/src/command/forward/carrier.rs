@@ -21,9 +21,6 @@ use super::report::Report;
 use super::stream::{Listener, Stream};
 use crate::mesh::Mesh;
 
-/// The most tasks, of which each connection has one: what another end asks for beyond that is left out.
-const MOST_TASKS: usize = 1 << 16;
-
 /// Bytes of a connection that are sent at a time, at most.
 const PIECE: usize = 16 << 10;
 /// Pieces that fit into a ring at least, so that connections have turns.
@@ -40,6 +37,16 @@ pub enum Ask {
     Target(String),
     /// What it has asked to be listened for by this number.
     Accepted(u32),
+}
+
+/// What is said to another end and has no connection.
+pub enum Answer {
+    /// A connection is refused for this reason.
+    Reset(String),
+    /// It is to listen at this address.
+    Listen(String),
+    /// It is not listened, for this reason.
+    NotListening(String),
 }
 
 /// A connection that is to be carried.
@@ -81,11 +88,28 @@ impl Carrier {
         while self.tasks.borrow_mut().try_join_next().is_some() {}
     }
 
-    /// Does this in a task; `None` if there are too many.
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Option<AbortHandle> {
-        let mut tasks = self.tasks.borrow_mut();
-        (tasks.len() < MOST_TASKS).then(|| tasks.spawn_local(task))
+    /// Does this in a task.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+        self.tasks.borrow_mut().spawn_local(task)
     }
+
+    /// Says something to the one in a slot after a pause, unless that one lets too many answers wait.
+    pub fn answer(&self, slot: u32, pause: Duration, key: Key, answer: Answer) {
+        let Some((other, turn)) = self.others.answer(slot) else {
+            return;
+        };
+        self.spawn(async move {
+            sleep(pause).await;
+            let body = match &answer {
+                Answer::Reset(reason) => Body::Reset(reason),
+                Answer::Listen(address) => Body::Listen(address),
+                Answer::NotListening(reason) => Body::NotListening(reason),
+            };
+            farewell(&other, key, body).await;
+            drop(turn);
+        });
+    }
+
     /// Waits for the next connection that a listener accepts.
     pub async fn accepted(&self, listener: &Listener) -> Stream {
         loop {
@@ -115,9 +139,7 @@ impl Carrier {
             }
             Err(reason) => {
                 self.report.fail(&reason);
-                if let Some(other) = self.others.correspondent(slot) {
-                    self.spawn(async move { farewell(&other, key, Body::Reset(&reason)).await });
-                }
+                self.answer(slot, Duration::ZERO, key, Answer::Reset(reason));
             }
         }
     }
@@ -166,7 +188,7 @@ impl Carrier {
         let carry = async {
             let mut stream = tokio::select! {
                 stream = stream => stream.map_err(Broken::Untold)?,
-                over = connection.over() => return Err(Broken::Told(over)),
+                broken = connection.over() => return Err(broken),
             };
             connection
                 .carry(&mut stream, &other, key, self.piece)

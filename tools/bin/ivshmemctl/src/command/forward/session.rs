@@ -13,7 +13,7 @@ use tokio::task::consume_budget;
 use tokio::time::sleep;
 
 use super::address::{Address, Forward};
-use super::carrier::{farewell, Ask, Carrier};
+use super::carrier::{Answer, Ask, Carrier};
 use super::frame::{Body, Frame, Key};
 use super::lane::Correspondent;
 use super::report::{Report, Side};
@@ -24,7 +24,8 @@ use crate::mesh::{Mesh, Neighbour, LOOK};
 
 /// Pause before the other end is asked to listen again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// A session.
+
+/// What one place among the ends is used for.
 pub struct Session {
     settings: Rc<Settings>,
     report: Rc<Report>,
@@ -204,26 +205,28 @@ impl Session {
 
     /// Listens for the one in a slot, if it may.
     fn listen(self: &Rc<Self>, slot: u32, key: Key, address: &str) {
-        let may = self.carrier.others.may_listen(slot, key.number);
-        let address = match may {
+        let address = match self.carrier.others.may_listen(slot, key.number) {
             true => self.settings.may_listen(address),
             false => Err("it is listened already, or at too many places".into()),
         };
-        let Some(other) = self.carrier.others.correspondent(slot) else {
-            return;
-        };
         let this = self.clone();
-        let task = self.carrier.spawn(async move {
-            let failed = match address {
-                Ok(address) => this.listen_at(slot, &other, key, &address).await,
-                Err(reason) => reason,
-            };
-            this.report.fail(&failed);
-            farewell(&other, key, Body::NotListening(&failed)).await;
-        });
-        if let Some(task) = task.filter(|_| may) {
-            self.carrier.others.listen(slot, key.number, task);
+        match (address, self.carrier.others.correspondent(slot)) {
+            (Ok(address), Some(other)) => {
+                let task = self.carrier.spawn(async move {
+                    let failed = this.listen_at(slot, &other, key, &address).await;
+                    this.not_listening(slot, key, failed);
+                });
+                self.carrier.others.listen(slot, key.number, task);
+            }
+            (Err(reason), _) => self.not_listening(slot, key, reason),
+            (Ok(_), None) => {}
         }
+    }
+
+    fn not_listening(&self, slot: u32, key: Key, reason: String) {
+        self.report.fail(&reason);
+        let answer = Answer::NotListening(reason);
+        self.carrier.answer(slot, Duration::ZERO, key, answer);
     }
 
     /// Listens until that fails, and returns why.
@@ -248,16 +251,10 @@ impl Session {
     }
 
     /// Asks the one in a slot to listen, after a pause.
-    fn ask_to_listen(self: &Rc<Self>, slot: u32, number: u32, pause: Duration) {
-        let Some(other) = self.carrier.others.correspondent(slot) else {
-            return;
-        };
+    fn ask_to_listen(&self, slot: u32, number: u32, pause: Duration) {
         let address = self.settings.remote[number as usize].listen.to_string();
-        self.carrier.spawn(async move {
-            sleep(pause).await;
-            // It is gone if it cannot be asked.
-            let key = Key { ours: true, number };
-            let _ = other.send(key, Body::Listen(&address)).await;
-        });
+        let key = Key { ours: true, number };
+        let ask = Answer::Listen(address);
+        self.carrier.answer(slot, pause, key, ask);
     }
 }
