@@ -3,7 +3,7 @@
 //! `tunnel` between network namespaces, on the real server. Takes root.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::thread;
 
@@ -30,20 +30,23 @@ fn start(machines: &Machines, namespace: &Namespace, options: &str) -> End {
     namespace.within(|| machines.start(&format!("tunnel {options}")))
 }
 
-/// Sends bytes there and back through what listens at `address` in `to`.
+/// Sends bytes through what listens at `address` in `to`, and expects them back while it sends.
 fn echo(from: &Namespace, to: &Namespace, address: &str) {
     let listener = to.within(|| TcpListener::bind((address, 0)).unwrap());
     let port = listener.local_addr().unwrap().port();
     let sent: Vec<u8> = (0..BYTES).map(|n| (n / 7) as u8).collect();
     thread::scope(|scope| {
         scope.spawn(|| {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut heard = vec![0; BYTES];
-            stream.read_exact(&mut heard).unwrap();
-            stream.write_all(&heard).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            std::io::copy(&mut &stream, &mut &stream).unwrap();
         });
         let mut stream = from.within(|| TcpStream::connect((address, port)).unwrap());
-        stream.write_all(&sent).unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        scope.spawn(|| {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+            drop(writer);
+        });
         let mut back = Vec::new();
         stream.read_to_end(&mut back).unwrap();
         assert!(back == sent, "other bytes came back");
