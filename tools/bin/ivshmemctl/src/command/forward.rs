@@ -3,6 +3,7 @@
 //! `ivshmemctl forward`: TCP connections and UNIX sockets from one machine to another.
 
 mod address;
+mod carrier;
 mod connection;
 mod flow;
 mod frame;
@@ -24,7 +25,7 @@ use crate::exit::Exit;
 use crate::mesh::{serve, Area, Mesh, Program, Purpose};
 use crate::output::Output;
 use address::{Allowed, Forward};
-use report::Report;
+use report::{Report, Side};
 use session::Session;
 use settings::Settings;
 use stream::Listener;
@@ -40,8 +41,8 @@ const LEAST_RING: u64 = 16 << 10;
 ///
 /// Each machine that takes part, and the host with --join, runs this. One that is only connected to has no -L and -R, and says
 /// with --allow what the others may use. Whoever can write to the memory counts as one of them. There can
-/// be up to 1024 connections with each other end; one whose reader is slow holds up no others. A signal ends it, and
-/// SIGUSR1 has it tell who is there and what is open.
+/// be up to 1024 connections with each other end; one whose reader is slow holds up no others. A signal ends it; then,
+/// and on SIGUSR1, it tells who is there and what is open.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -162,7 +163,7 @@ impl Forwarder {
             let listener =
                 listener.with_context(|| format!("cannot listen at {}", forward.listen))?;
             self.listeners.push(Rc::new(listener));
-            self.report.listening(forward, "here");
+            self.report.listening(forward, Side::Here);
         }
         Ok(())
     }

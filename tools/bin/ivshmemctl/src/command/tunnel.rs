@@ -31,8 +31,8 @@ const _: () = assert!(address::LONGEST < NOTICE as usize - 4);
 ///
 /// Each machine that runs this gets an interface with an address by which the others, and the host with --join, reach it
 /// as over any network. A packet goes to the end that has its address; broadcast and multicast go nowhere. Where the
-/// receiver is slow, the sender waits. It takes root, or the capability CAP_NET_ADMIN. A signal ends it, and SIGUSR1 has it tell
-/// who is there and what was carried. Whoever can write to the memory can send any packet: what a firewall does with a
+/// receiver is slow, the sender waits. It takes root, or the capability CAP_NET_ADMIN. A signal ends it; then, and on
+/// SIGUSR1, it tells who is there and what was carried. Whoever can write to the memory can send any packet: what a firewall does with a
 /// network of strangers it has to do with this one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -52,11 +52,11 @@ pub struct Options {
     address: Vec<IpNet>,
 
     /// The network of addresses that are made of peer IDs; the same at all ends
-    #[arg(short, long, value_name = "NETWORK", default_value = "10.110.0.0/16")]
+    #[arg(long, value_name = "NETWORK", default_value = "10.110.0.0/16")]
     network: Ipv4Net,
 
     /// The longest packet in bytes; without this option a quarter of a ring, 65520 at most
-    #[arg(short, long, value_name = "BYTES",
+    #[arg(long, value_name = "BYTES",
         value_parser = clap::value_parser!(u16).range(i64::from(mtu::SMALLEST)..=i64::from(mtu::LARGEST)))]
     mtu: Option<u16>,
 
@@ -81,12 +81,8 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     };
     let shared = Rc::new(Shared::default());
     let mut carrier = Carrier::new(settings, shared.clone(), output);
-    let done = serve(&options.area, purpose, output, &mut carrier, || {
-        shared.status()
-    })?;
-    let (value, text) = shared.status();
-    output.answer(&value, || text)?;
-    Ok(done)
+    let status = || shared.status();
+    serve(&options.area, purpose, output, &mut carrier, status)
 }
 
 /// Whether an interface can have these addresses together.

@@ -2,6 +2,8 @@
 
 //! The part of the memory that the ends share, and its division.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use ivshmem::{Doorbell, Memory};
@@ -96,8 +98,7 @@ impl Area {
             true => Channel::create(link.clone(), self.offset, &layout),
             false => Channel::open_or_create(link.clone(), self.offset, &layout),
         };
-        let slots: Vec<_> = (0..self.ends).collect();
-        let member = channel.and_then(|channel| channel.join_any(&slots, VECTOR));
+        let member = channel.and_then(|channel| self.take(&channel));
         Ok(Place {
             member: member.map_err(|error| self.explain(error))?,
             link,
@@ -106,6 +107,20 @@ impl Area {
             peer_id,
             joined,
         })
+    }
+
+    /// Takes the first slot that can be had at once, and that is, before one that was never used, that of a program of
+    /// this machine that has ended: the others know then that it has not only fallen silent.
+    fn take(&self, channel: &Channel<AnyLink>) -> ivshmem_channel::Result<Member<AnyLink>> {
+        let look = channel.joining().timeout(Duration::ZERO);
+        for slot in 0..self.ends {
+            match look.join(slot, VECTOR) {
+                Err(Error::SlotTaken(_)) => {}
+                taken => return taken,
+            }
+        }
+        let slots: Vec<_> = (0..self.ends).collect();
+        channel.join_any(&slots, VECTOR)
     }
 
     /// Bytes of each ring if there are so many bytes of memory.

@@ -29,7 +29,8 @@ pub trait Program {
     async fn run(&mut self, mesh: Mesh) -> Result<()>;
 }
 
-/// Runs `program` until SIGINT, SIGTERM or SIGHUP, and returns then. On SIGUSR1 it tells `status`, an object and a text.
+/// Runs `program` until SIGINT, SIGTERM or SIGHUP, and returns then. It tells `status`, an object and
+/// a text, then and on SIGUSR1.
 ///
 /// # Errors
 ///
@@ -43,6 +44,10 @@ pub fn serve(
 ) -> Result<Exit> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start tokio")?;
+    let tell = || {
+        let (value, text) = status();
+        output.answer(&value, || text)
+    };
     let done = LocalSet::new().block_on(&runtime, async {
         let [mut hangup, mut interrupt, mut terminate, mut ask] = signals()?;
         let work = stay(area, purpose, output, program);
@@ -53,16 +58,15 @@ pub fn serve(
                 _ = hangup.recv() => break Ok(()),
                 _ = interrupt.recv() => break Ok(()),
                 _ = terminate.recv() => break Ok(()),
-                _ = ask.recv() => {
-                    let (value, text) = status();
-                    output.answer(&value, || text)?;
-                }
+                _ = ask.recv() => tell()?,
             }
         }
     });
     // A thread may still wait for a slot.
     runtime.shutdown_background();
-    done.map(|()| Exit::Success)
+    done?;
+    tell()?;
+    Ok(Exit::Success)
 }
 
 fn signals() -> Result<[Signal; 4]> {

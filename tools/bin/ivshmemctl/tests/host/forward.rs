@@ -160,20 +160,57 @@ fn a_hundred_connections_of_which_some_are_killed() {
     });
     assert_eq!(near.status()["connections"]["opened"], CONNECTIONS);
 
-    // The far end is killed: nobody takes that for an end of the bytes.
+    // The far end is killed and started again: new connections work, and nobody takes that for an end of the old ones.
     far.signal(Signal::KILL);
+    let mut far = machines.start(&format!("forward --name far --allow 127.0.0.1:{served}"));
+    far.expect("here");
+    near.expect("here");
+    expect_echo(&mut connect(port), MUCH);
     for (number, stream) in all.iter_mut().enumerate() {
         if number % 3 != 0 {
             let error = stream.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{number}");
         }
     }
-    let mut far = machines.start(&format!("forward --name far --allow 127.0.0.1:{served}"));
-    far.expect("here");
-    near.expect("here");
-    expect_echo(&mut connect(port), MUCH);
     near.end();
     far.end();
+}
+
+#[test]
+fn an_end_that_stands_still_holds_up_no_other_end() {
+    let machines = Machines::new("1M");
+    let served = serve(echo);
+    let serving = |name| {
+        let command = format!("forward --name {name} --allow 127.0.0.1:{served}");
+        let mut end = machines.start(&command);
+        end.expect("joined");
+        end
+    };
+    let (far, _third) = (serving("far"), serving("third"));
+    let [port, other] = [(); 2].map(|()| free_port());
+    let mut near = machines.start(&format!(
+        "forward -L {port}:far:127.0.0.1:{served} -L {other}:third:127.0.0.1:{served}"
+    ));
+    for _ in 0..2 {
+        near.expect("here");
+    }
+    let mut stuck: Vec<_> = (0..8).map(|_| connect(port)).collect();
+    for stream in &mut stuck {
+        expect_echo(stream, 1);
+    }
+    far.signal(Signal::STOP);
+    // More than the ring holds.
+    for stream in &mut stuck {
+        let _ = stream.set_write_timeout(Some(Duration::from_millis(50)));
+        while stream.write(&[0; 1 << 16]).is_ok() {}
+    }
+    expect_echo(&mut connect(other), MUCH);
+    // Until it counts as gone.
+    for mut stream in stuck {
+        assert!(std::io::copy(&mut stream, &mut std::io::sink()).is_err());
+    }
+    far.signal(Signal::CONT);
+    near.end();
 }
 
 #[test]
@@ -220,7 +257,6 @@ fn the_other_end_listens_where_it_is_allowed() {
     expect_echo(&mut connect(allowed), MUCH);
     // One that comes anew is asked anew.
     first.signal(Signal::KILL);
-    near.expect("left");
     let _second = machines.start(&far);
     near.expect("listening");
     expect_echo(&mut connect(allowed), 1);

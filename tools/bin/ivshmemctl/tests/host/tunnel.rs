@@ -3,7 +3,8 @@
 //! `tunnel` between network namespaces, on the real server. Takes root.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::thread;
 
 use rustix::process::Signal;
@@ -11,6 +12,7 @@ use test_limit::wait_until;
 
 use super::end::{End, Machines};
 use super::netns::Namespace;
+use super::{stderr, PROGRAM};
 
 /// Bytes that go each way.
 const BYTES: usize = 8 << 20;
@@ -28,20 +30,23 @@ fn start(machines: &Machines, namespace: &Namespace, options: &str) -> End {
     namespace.within(|| machines.start(&format!("tunnel {options}")))
 }
 
-/// Sends bytes there and back through what listens at `address` in `to`.
+/// Sends bytes through what listens at `address` in `to`, and expects them back while it sends.
 fn echo(from: &Namespace, to: &Namespace, address: &str) {
     let listener = to.within(|| TcpListener::bind((address, 0)).unwrap());
     let port = listener.local_addr().unwrap().port();
     let sent: Vec<u8> = (0..BYTES).map(|n| (n / 7) as u8).collect();
     thread::scope(|scope| {
         scope.spawn(|| {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut heard = vec![0; BYTES];
-            stream.read_exact(&mut heard).unwrap();
-            stream.write_all(&heard).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            std::io::copy(&mut &stream, &mut &stream).unwrap();
         });
         let mut stream = from.within(|| TcpStream::connect((address, port)).unwrap());
-        stream.write_all(&sent).unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        scope.spawn(|| {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+            drop(writer);
+        });
         let mut back = Vec::new();
         stream.read_to_end(&mut back).unwrap();
         assert!(back == sent, "other bytes came back");
@@ -126,6 +131,22 @@ fn addresses_are_made_of_peer_ids() {
 }
 
 #[test]
+fn both_versions_of_ip_go_through_one_tunnel() {
+    let machines = Machines::new("1M");
+    let [a, b] = [(); 2].map(|()| Namespace::new());
+    let addresses = |n| format!("--address 10.1.0.{n}/24 --address fd00:1::{n}/64");
+    let _first = tunnel(&machines, &a, &addresses(1));
+    let second = tunnel(&machines, &b, &addresses(2));
+    wait_until("a reaches b", || a.ping("10.1.0.2", 56));
+    echo(&a, &b, "fd00:1::2");
+    // It takes the place of one that was killed on the same machine at once.
+    second.signal(Signal::KILL);
+    let _second = tunnel(&machines, &b, &addresses(2));
+    wait_until("a reaches b again", || a.ping("10.1.0.2", 56));
+    echo(&b, &a, "fd00:1::1");
+}
+
+#[test]
 fn an_end_that_stands_still_does_not_hold_up_the_others() {
     let machines = Machines::new("1M");
     let spaces = [(); 3].map(|()| Namespace::new());
@@ -197,4 +218,16 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         assert_eq!(exit, Some(code), "{options}: {text}");
         assert!(text.contains(message), "{options}: {text}");
     }
+    let mut without_right = Command::new("setpriv");
+    without_right.args([
+        "--bounding-set=-net_admin",
+        PROGRAM,
+        "tunnel",
+        "--join",
+        &machines.socket,
+    ]);
+    let refused = b.within(|| without_right.output().unwrap());
+    assert_eq!(refused.status.code(), Some(4));
+    let text = stderr(&refused);
+    assert!(text.contains("CAP_NET_ADMIN"), "{text}");
 }

@@ -61,16 +61,16 @@ impl Connection {
         };
         tokio::select! {
             carried = carry => carried.map(|_| ()),
-            over = self.over() => Err(match over {
-                Over::Violation(what) => Broken::Untold(what.into()),
-                told => Broken::Told(told),
-            }),
+            broken = self.over() => Err(broken),
         }
     }
 
     /// Waits until it is over before both directions have ended.
-    pub async fn over(&self) -> Over {
-        self.when(|flow| flow.over().cloned()).await
+    pub async fn over(&self) -> Broken {
+        match self.when(|flow| flow.over().cloned()).await {
+            Over::Violation(what) => Broken::Untold(what.into()),
+            told => Broken::Told(told),
+        }
     }
 
     /// Waits until there is something in the flow.

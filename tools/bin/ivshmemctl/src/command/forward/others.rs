@@ -18,6 +18,8 @@ use crate::mesh::Neighbour;
 const MOST_CONNECTIONS: usize = 1024;
 /// The most places at which is listened for one other end.
 const MOST_LISTENERS: usize = 64;
+/// The most answers that wait until one other end takes them: those to what is refused, mostly.
+const MOST_ANSWERS: usize = 128;
 
 /// All that are there.
 pub struct Others {
@@ -35,6 +37,8 @@ struct Other {
     last: u32,
     /// What listens here for it, by its number.
     listening: HashMap<u32, AbortHandle>,
+    /// Each answer that waits has one of these.
+    turn: Rc<()>,
 }
 
 impl Others {
@@ -58,6 +62,7 @@ impl Others {
             connections: HashMap::new(),
             last: 0,
             listening: HashMap::new(),
+            turn: Rc::new(()),
         };
         self.by_slot
             .borrow_mut()
@@ -97,6 +102,14 @@ impl Others {
     pub fn correspondent(&self, slot: u32) -> Option<Correspondent> {
         let others = self.by_slot.borrow();
         Some(others.get(&slot)?.correspondent.clone())
+    }
+
+    /// How to answer the one in a slot, and what is to be kept meanwhile; `None` if too many answers wait.
+    pub fn answer(&self, slot: u32) -> Option<(Correspondent, Rc<()>)> {
+        let others = self.by_slot.borrow();
+        let other = others.get(&slot)?;
+        (Rc::strong_count(&other.turn) <= MOST_ANSWERS)
+            .then(|| (other.correspondent.clone(), other.turn.clone()))
     }
 
     /// A number for a connection that is opened here.

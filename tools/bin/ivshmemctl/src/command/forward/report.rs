@@ -3,6 +3,7 @@
 //! What is told of the work: as it happens, and when it is asked for.
 
 use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
 
 use anstyle::Style;
 use serde_json::{json, Value};
@@ -10,6 +11,19 @@ use serde_json::{json, Value};
 use super::address::Forward;
 use crate::mesh::Neighbour;
 use crate::output::{printable, Output, GOOD, WARNING};
+
+/// Where something listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    /// At this end.
+    Here,
+    /// At the other one.
+    There,
+}
+
+/// The most that is told in a while: another end can cause as many events as it likes, and must not fill the log.
+const MOST_EVENTS: u32 = 100;
+const WHILE: Duration = Duration::from_secs(10);
 
 /// What is told, and where.
 pub struct Report {
@@ -21,8 +35,11 @@ pub struct Report {
     failed: Cell<u64>,
     /// Messages that were none.
     invalid: Cell<u64>,
-    /// The failure that was told last. Another end can cause as many as it likes.
+    /// The failure that was told last.
     told: RefCell<String>,
+    /// What was told in a while, and when that has begun.
+    events: Cell<u32>,
+    begun: Cell<Instant>,
 }
 
 impl Report {
@@ -36,10 +53,20 @@ impl Report {
             failed: Cell::default(),
             invalid: Cell::default(),
             told: RefCell::default(),
+            events: Cell::default(),
+            begun: Cell::new(Instant::now()),
         }
     }
 
     fn event(&self, value: &Value, text: &str, style: Style) {
+        if self.begun.get().elapsed() > WHILE {
+            self.begun.set(Instant::now());
+            self.events.set(0);
+        }
+        self.events.set(self.events.get() + 1);
+        if self.events.get() > MOST_EVENTS {
+            return;
+        }
         // The work goes on if nobody reads it.
         let _ = self.output.event(value, text, style);
     }
@@ -58,7 +85,7 @@ impl Report {
     }
 
     /// It is listened for this, here or at the other end.
-    pub fn listening(&self, forward: &Forward, side: &str) {
+    pub fn listening(&self, forward: &Forward, side: Side) {
         let Forward {
             listen,
             peer,
@@ -66,12 +93,18 @@ impl Report {
         } = forward;
         let value = json!({
             "event": "listening",
-            "side": side,
+            "side": match side {
+                Side::Here => "here",
+                Side::There => "there",
+            },
             "listen": listen.to_string(),
             "peer": peer.to_string(),
             "target": target.to_string(),
         });
-        let text = format!("{listen} ({side}) leads by {peer} to {target}");
+        let text = match side {
+            Side::Here => format!("{listen} leads to {target} at {peer}"),
+            Side::There => format!("{listen} at {peer} leads to {target}"),
+        };
         self.event(&value, &text, GOOD);
     }
 

@@ -3,70 +3,36 @@
 //! All connections with all other ends, for as long as this end has its place.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::StreamExt;
 use ivshmem_channel::{Error, Messages, MultiReceiver};
-use tokio::task::{consume_budget, AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::task::consume_budget;
+use tokio::time::sleep;
 
 use super::address::{Address, Forward};
-use super::connection::{Broken, Connection};
-use super::flow::Over;
+use super::carrier::{Answer, Ask, Carrier};
 use super::frame::{Body, Frame, Key};
-use super::lane::{lanes, Correspondent};
-use super::others::Others;
-use super::report::Report;
+use super::lane::Correspondent;
+use super::report::{Report, Side};
 use super::settings::Settings;
-use super::stream::{Listener, Stream};
+use super::stream::Listener;
 use crate::end::AnyLink;
 use crate::mesh::{Mesh, Neighbour, LOOK};
 
-/// The most tasks, of which each connection has one: what another end asks for beyond that is left out.
-const MOST_TASKS: usize = 1 << 16;
-
-/// Bytes of a connection that are sent at a time, at most.
-const PIECE: usize = 16 << 10;
-/// Pieces that fit into a ring at least, so that connections have turns.
-const PIECES: usize = 8;
-
-/// Pause after a connection could not be accepted: there are no more descriptors, perhaps.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Pause before the other end is asked to listen again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long the other end may take to be told that a connection is broken; it is gone by then if it cannot be told.
-const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A session.
+/// What one place among the ends is used for.
 pub struct Session {
     settings: Rc<Settings>,
     report: Rc<Report>,
     mesh: RefCell<Mesh>,
     /// Our incarnation.
     own: u32,
-    others: Others,
-    tasks: RefCell<JoinSet<()>>,
-    /// Bytes of a connection in a message, at most.
-    piece: usize,
-}
-
-/// What the other end is asked to connect to.
-enum Ask {
-    /// This address.
-    Target(String),
-    /// What it has asked to be listened for by this number.
-    Accepted(u32),
-}
-
-/// A connection that is to be carried.
-struct Opening {
-    slot: u32,
-    key: Key,
-    other: Correspondent,
-    connection: Rc<Connection>,
+    carrier: Rc<Carrier>,
 }
 
 impl Session {
@@ -75,12 +41,10 @@ impl Session {
         mesh.tell(settings.name.as_bytes())?;
         let own = mesh.member.incarnation();
         Ok(Rc::new(Self {
+            carrier: Rc::new(Carrier::new(&mesh, report.clone())?),
             settings,
             report,
             own,
-            others: Others::new(own, lanes(&mesh)?),
-            tasks: RefCell::default(),
-            piece: PIECE.min(mesh.ring as usize / PIECES),
             mesh: RefCell::new(mesh),
         }))
     }
@@ -112,26 +76,29 @@ impl Session {
     pub async fn watch(self: &Rc<Self>) -> Result<()> {
         loop {
             self.look()?;
-            while self.tasks.borrow_mut().try_join_next().is_some() {}
+            self.carrier.reap();
             sleep(LOOK).await;
         }
     }
 
     /// Ends all connections.
     pub fn end(&self) {
-        self.tasks.borrow_mut().abort_all();
+        self.carrier.end();
         self.report.set_ends(Vec::new());
     }
 
     /// Accepts connections of this machine for a forward, for ever.
     pub fn accept(self: &Rc<Self>, listener: Rc<Listener>, forward: usize) {
         let this = self.clone();
-        self.spawn(async move {
+        self.carrier.spawn(async move {
             loop {
-                let stream = this.accepted(&listener).await;
+                let stream = this.carrier.accepted(&listener).await;
                 let forward = &this.settings.local[forward];
-                match this.others.find(&forward.peer) {
-                    Some(slot) => this.open(slot, stream, Ask::Target(forward.target.to_string())),
+                match this.carrier.others.find(&forward.peer) {
+                    Some(slot) => {
+                        this.carrier
+                            .open(slot, stream, Ask::Target(forward.target.to_string()))
+                    }
                     None => {
                         let text = format!(
                             "{} is not there: a connection to it is closed",
@@ -144,15 +111,6 @@ impl Session {
         });
     }
 
-    async fn accepted(&self, listener: &Listener) -> Stream {
-        loop {
-            match listener.accept().await {
-                Ok(stream) => return stream,
-                Err(_) => sleep(PAUSE).await,
-            }
-        }
-    }
-
     fn look(self: &Rc<Self>) -> Result<()> {
         let changes = {
             let mut mesh = self.mesh.borrow_mut();
@@ -163,15 +121,15 @@ impl Session {
         for (before, now) in changes {
             let known = now
                 .as_ref()
-                .is_some_and(|now| self.others.is_known(now.slot, now.incarnation));
+                .is_some_and(|now| self.carrier.others.is_known(now.slot, now.incarnation));
             // Nobody tells another name of itself.
             if known {
                 continue;
             }
-            if let Some(before) = before.filter(|before| self.others.leave(before.slot)) {
+            if let Some(before) = before.filter(|before| self.carrier.others.leave(before.slot)) {
                 self.report.left(&before);
             }
-            if let Some(now) = now.filter(|now| self.others.come(now.clone())) {
+            if let Some(now) = now.filter(|now| self.carrier.others.come(now.clone())) {
                 self.come(&now);
             }
         }
@@ -182,7 +140,7 @@ impl Session {
     fn come(self: &Rc<Self>, now: &Neighbour) {
         self.report.here(now);
         let remote = self.settings.remote.iter().zip(0..);
-        for (_, number) in remote.filter(|(f, _)| self.others.is(now.slot, &f.peer)) {
+        for (_, number) in remote.filter(|(f, _)| self.carrier.others.is(now.slot, &f.peer)) {
             self.ask_to_listen(now.slot, number, Duration::ZERO);
         }
     }
@@ -197,26 +155,28 @@ impl Session {
         if frame.to != self.own {
             return Ok(());
         }
-        if !self.others.is_known(slot, frame.from) {
+        if !self.carrier.others.is_known(slot, frame.from) {
             self.look()?;
             // What somebody has sent who is gone.
-            if !self.others.is_known(slot, frame.from) {
+            if !self.carrier.others.is_known(slot, frame.from) {
                 return Ok(());
             }
         }
         let key = frame.key;
         match (frame.body, key.ours) {
             (Body::Open(target), false) => {
-                self.connect(slot, key, self.settings.may_connect(target))
+                self.carrier
+                    .connect(slot, key, self.settings.may_connect(target))
             }
             (Body::Accepted(number), false) => {
                 let target = self.remote(slot, number).map(|f| f.target.clone());
-                self.connect(slot, key, target.ok_or("this was not asked for".into()));
+                self.carrier
+                    .connect(slot, key, target.ok_or("this was not asked for".into()));
             }
             (Body::Listen(address), false) => self.listen(slot, key, address),
             (Body::Listening, true) => {
                 if let Some(forward) = self.remote(slot, key.number) {
-                    self.report.listening(forward, "there");
+                    self.report.listening(forward, Side::There);
                 }
             }
             (Body::NotListening(reason), true) => {
@@ -229,7 +189,7 @@ impl Session {
                     self.ask_to_listen(slot, key.number, AGAIN);
                 }
             }
-            (body, _) => self.others.hear(slot, key, body),
+            (body, _) => self.carrier.others.hear(slot, key, body),
         }
         Ok(())
     }
@@ -237,122 +197,36 @@ impl Session {
     /// What the one in a slot was asked to listen for by this number.
     fn remote(&self, slot: u32, number: u32) -> Option<&Forward> {
         let forward = self.settings.remote.get(number as usize)?;
-        self.others.is(slot, &forward.peer).then_some(forward)
+        self.carrier
+            .others
+            .is(slot, &forward.peer)
+            .then_some(forward)
     }
 
-    /// Connects to what the one in a slot wants, if it may, and carries that.
-    fn connect(self: &Rc<Self>, slot: u32, key: Key, target: Result<Address, String>) {
-        let opening = target.and_then(|target| {
-            let opening = self.opening(slot, key)?;
-            Ok((target, opening))
-        });
-        match opening {
-            Ok((target, opening)) => {
-                let this = self.clone();
-                self.spawn(async move {
-                    let connecting = async {
-                        let stream = Stream::connect(&target).await;
-                        stream.map_err(|error| format!("{target}: {error}"))
-                    };
-                    this.carry(opening, connecting).await;
-                });
-            }
-            Err(reason) => {
-                self.report.fail(&reason);
-                if let Some(other) = self.others.correspondent(slot) {
-                    self.spawn(async move { farewell(&other, key, Body::Reset(&reason)).await });
-                }
-            }
-        }
-    }
-
-    /// Carries a connection of this machine to the one in a slot.
-    fn open(self: &Rc<Self>, slot: u32, stream: Stream, ask: Ask) {
-        let opening = match self.opening(slot, self.others.next(slot)) {
-            Ok(opening) => opening,
-            Err(reason) => return self.report.fail(&reason),
-        };
-        let this = self.clone();
-        self.spawn(async move {
-            let (other, key) = (opening.other.clone(), opening.key);
-            let asking = async {
-                let body = match &ask {
-                    Ask::Target(target) => Body::Open(target),
-                    Ask::Accepted(number) => Body::Accepted(*number),
-                };
-                let asked = other.send(key, body).await;
-                asked.map(|()| stream).map_err(|error| error.to_string())
-            };
-            this.carry(opening, asking).await;
-        });
-    }
-
-    fn opening(&self, slot: u32, key: Key) -> Result<Opening, String> {
-        let connection = self.others.open(slot, key)?;
-        let other = self.others.correspondent(slot).ok_or("nobody is there")?;
-        Ok(Opening {
-            slot,
-            key,
-            other,
-            connection,
-        })
-    }
-
-    /// Carries a connection once its socket is there.
-    async fn carry(&self, opening: Opening, stream: impl Future<Output = Result<Stream, String>>) {
-        let Opening {
-            slot,
-            key,
-            other,
-            connection,
-        } = opening;
-        let counted = self.report.count();
-        let carry = async {
-            let mut stream = tokio::select! {
-                stream = stream => stream.map_err(Broken::Untold)?,
-                over = connection.over() => return Err(Broken::Told(over)),
-            };
-            connection
-                .carry(&mut stream, &other, key, self.piece)
-                .await?;
-            stream.finish();
-            Ok(())
-        };
-        let carried = carry.await;
-        drop(counted);
-        match carried {
-            Ok(()) => {}
-            Err(Broken::Told(Over::Reset(reason))) => self.report.fail(&reason),
-            Err(Broken::Told(_)) => {}
-            Err(Broken::Untold(reason)) => {
-                self.report.fail(&reason);
-                farewell(&other, key, Body::Reset(&reason)).await;
-            }
-        }
-        self.others.close(slot, other.incarnation(), key);
-    }
     /// Listens for the one in a slot, if it may.
     fn listen(self: &Rc<Self>, slot: u32, key: Key, address: &str) {
-        let may = self.others.may_listen(slot, key.number);
-        let address = match may {
+        let address = match self.carrier.others.may_listen(slot, key.number) {
             true => self.settings.may_listen(address),
             false => Err("it is listened already, or at too many places".into()),
         };
-        let Some(other) = self.others.correspondent(slot) else {
-            return;
-        };
         let this = self.clone();
-        let task = self.spawn(async move {
-            let failed = match address {
-                Ok(address) => this.listen_at(slot, &other, key, &address).await,
-                Err(reason) => reason,
-            };
-            this.report.fail(&failed);
-            farewell(&other, key, Body::NotListening(&failed)).await;
-        });
-        if let Some(task) = task.filter(|_| may) {
-            self.others.listen(slot, key.number, task);
+        match (address, self.carrier.others.correspondent(slot)) {
+            (Ok(address), Some(other)) => {
+                let task = self.carrier.spawn(async move {
+                    let failed = this.listen_at(slot, &other, key, &address).await;
+                    this.not_listening(slot, key, failed);
+                });
+                self.carrier.others.listen(slot, key.number, task);
+            }
+            (Err(reason), _) => self.not_listening(slot, key, reason),
+            (Ok(_), None) => {}
         }
+    }
+
+    fn not_listening(&self, slot: u32, key: Key, reason: String) {
+        self.report.fail(&reason);
+        let answer = Answer::NotListening(reason);
+        self.carrier.answer(slot, Duration::ZERO, key, answer);
     }
 
     /// Listens until that fails, and returns why.
@@ -371,33 +245,16 @@ impl Session {
             return error.to_string();
         }
         loop {
-            let stream = self.accepted(&listener).await;
-            self.open(slot, stream, Ask::Accepted(key.number));
+            let stream = self.carrier.accepted(&listener).await;
+            self.carrier.open(slot, stream, Ask::Accepted(key.number));
         }
     }
 
     /// Asks the one in a slot to listen, after a pause.
-    fn ask_to_listen(self: &Rc<Self>, slot: u32, number: u32, pause: Duration) {
-        let Some(other) = self.others.correspondent(slot) else {
-            return;
-        };
+    fn ask_to_listen(&self, slot: u32, number: u32, pause: Duration) {
         let address = self.settings.remote[number as usize].listen.to_string();
-        self.spawn(async move {
-            sleep(pause).await;
-            // It is gone if it cannot be asked.
-            let key = Key { ours: true, number };
-            let _ = other.send(key, Body::Listen(&address)).await;
-        });
+        let key = Key { ours: true, number };
+        let ask = Answer::Listen(address);
+        self.carrier.answer(slot, pause, key, ask);
     }
-
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Option<AbortHandle> {
-        let mut tasks = self.tasks.borrow_mut();
-        (tasks.len() < MOST_TASKS).then(|| tasks.spawn_local(task))
-    }
-}
-
-/// The last thing that is said of something.
-async fn farewell(other: &Correspondent, key: Key, body: Body<'_>) {
-    // It is gone by then if it cannot be told.
-    let _ = timeout(FAREWELL, other.send(key, body)).await;
 }

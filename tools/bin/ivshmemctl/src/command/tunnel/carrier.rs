@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use ivshmem_channel::{Error, Messages, MultiReceiver};
 use serde_json::json;
 use tokio::select;
+use tokio::task::yield_now;
 use tokio::time::{interval, sleep, Instant, Interval, MissedTickBehavior};
 
 use super::address::{self, Routes};
@@ -29,6 +30,9 @@ const OVERLAP: Duration = Duration::from_secs(5);
 
 /// How long after we have come another end may tell that it has one of our addresses and have it: both came together.
 const RACE: Duration = Duration::from_secs(1);
+
+/// Packets after which those of the other direction have their turn: fewer than what tokio lets a task do at a time.
+const TURN: u32 = 32;
 
 /// Bytes of the longest packet of IP.
 const LONGEST: usize = 1 << 16;
@@ -135,7 +139,12 @@ impl Carrier {
         interface: &Interface,
     ) -> Result<()> {
         let counters = &self.shared.counters;
+        let mut turn = 0;
         while let Some(message) = messages.next().await {
+            turn = (turn + 1) % TURN;
+            if turn == 0 {
+                yield_now().await;
+            }
             match message {
                 Ok((_, packet)) => {
                     let taken = destination(&packet).is_some() && interface.send(&packet).await?;
@@ -149,7 +158,6 @@ impl Carrier {
                 }
                 Err(error) => return Err(error.into()),
             }
-            tokio::task::consume_budget().await;
         }
         Ok(())
     }
