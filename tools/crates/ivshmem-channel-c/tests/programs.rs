@@ -6,6 +6,7 @@
 mod built;
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -222,6 +223,38 @@ fn the_sample_says_hello() {
         assert!(output.status.success());
         let said = String::from_utf8(output.stdout).unwrap();
         assert_eq!(said, format!("hello from slot {hears}\n"));
+    }
+}
+
+#[test]
+fn the_sample_in_cpp_collects_the_lines_of_all() {
+    let library = Library::shared();
+    let program = library.compile_other(Language::Cpp, "samples/channels/collect.cpp");
+    let region = Region::start(1 << 20, 1).unwrap();
+    let start = |what| {
+        let mut command = Command::new(&program);
+        command.arg(region.socket()).arg(what);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let collects = start("collect");
+    let mut says = ["one", "two"].map(|name| (start("say"), name));
+    for (child, name) in &mut says {
+        let mut input = child.stdin.take().unwrap();
+        writeln!(input, "{name}\nbye").unwrap();
+    }
+    let output = collects.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    for (mut child, name) in says {
+        assert!(child.wait().unwrap().success());
+        let line = said.lines().find(|line| line.ends_with(name)).unwrap();
+        let bye = line.replace(name, "bye");
+        assert_eq!(
+            said.lines().filter(|line| *line == bye).count(),
+            1,
+            "{said}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ mod built;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use built::{Language, Library};
@@ -136,4 +136,26 @@ fn python_and_rust_answer_each_other() {
         assert!(server.reply(&request, &answer).unwrap());
     }
     client.succeeds();
+}
+
+#[test]
+fn the_sample_shows_what_is_measured() {
+    let library = Library::shared();
+    let region = Region::start(1 << 20, 1).unwrap();
+    let start = |words: &[&str]| {
+        let mut command = python(&library);
+        command.arg("../../samples/channels/latest.py");
+        command.arg(region.socket()).args(words);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let shows = [(); 2].map(|()| start(&["show"]));
+    let mut measures = start(&["measure", "500"]);
+    assert!(measures.wait().unwrap().success());
+    for show in shows {
+        let output = show.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with("value 500 is 250000;"), "{said}");
+    }
 }

@@ -50,16 +50,18 @@ impl<L: Link> End<L> {
 
 impl<L: Link> End<L, Topic> {
     /// The end of topic `number` that publishes, if `publishes`, or else one that reads.
-    pub fn take_topic(seat: &Arc<Seat<L>>, number: usize, publishes: bool) -> Result<Self> {
+    ///
+    /// With the slot that publishes.
+    pub fn take_topic(seat: &Arc<Seat<L>>, number: usize, publishes: bool) -> Result<(Self, u32)> {
         let found = seat.plan.topic(seat.base, number);
         let found = found.filter(|(slot, _)| (*slot == seat.slot) == publishes);
-        let (_, topic) = found.ok_or_else(|| {
+        let (slot, topic) = found.ok_or_else(|| {
             let what = if publishes { "publishes" } else { "reads" };
             Error::NoSuch(format!("topic {number} that slot {} {what}", seat.slot))
         })?;
         // Ends of topics are counted after those of rings.
         let rings = seat.plan.layout().rings().len();
-        Self::new(seat, rings + number, topic)
+        Ok((Self::new(seat, rings + number, topic)?, slot))
     }
 }
 

@@ -70,6 +70,16 @@ pub enum Error {
         /// The longest for this ring, in bytes.
         max: usize,
     },
+    /// The message or value does not have the length of the type that is expected. It is done with: the next call goes on.
+    #[error("slot {from} sent {len} bytes where a value has {expected}: use the same type on both sides")]
+    OtherType {
+        /// The slot that sent it.
+        from: u32,
+        /// Its length in bytes.
+        len: usize,
+        /// The length of the type in bytes.
+        expected: usize,
+    },
     /// The time is over.
     #[error("the time is over, and the other side has not made room")]
     TimedOut,

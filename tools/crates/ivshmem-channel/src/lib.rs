@@ -8,7 +8,8 @@
 //!
 //! * [`Channel`]: makes an area, or opens one that is there.
 //! * [`Member`]: a slot that this program has joined, and who else is there. Crashes are seen by a heartbeat
-//!   that stops; a program that starts again joins again, and goes on with the rings where it was.
+//!   that stops; a program that starts again joins again, and goes on with the rings where it was. [`Changes`] tells of
+//!   programs that come and go.
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //! * [`Publisher`], [`Subscriber`]: the two ends of a topic, of whose values each reads what it has time for.
@@ -17,6 +18,7 @@
 //! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
 //! * [`rpc`]: requests and replies.
 //! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
+//! * `Typed`: messages and values of one type, with the feature `zerocopy`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
@@ -49,6 +51,7 @@ compile_error!("the layout is little-endian, and this crate does not swap bytes"
 mod alarm;
 mod bytes;
 mod cancel;
+mod changes;
 mod channel;
 mod end;
 mod error;
@@ -71,11 +74,14 @@ mod slot;
 mod stream;
 mod subscriber;
 pub mod topic;
+#[cfg(feature = "zerocopy")]
+mod typed;
 mod wait;
 mod watch;
 
 pub use bytes::{ByteReader, ByteWriter};
 pub use cancel::Cancel;
+pub use changes::{Change, Changes};
 pub use channel::Channel;
 pub use error::{Error, Result};
 pub use join::Joining;
@@ -90,5 +96,7 @@ pub use sender::{Reservation, Room, Sender};
 #[cfg(feature = "tokio")]
 pub use stream::{Messages, Outbox};
 pub use subscriber::Subscriber;
+#[cfg(feature = "zerocopy")]
+pub use typed::{Plain, Typed};
 pub use wait::Spin;
 pub use watch::Watch;

@@ -8,7 +8,9 @@ use ivshmem::Link;
 
 use crate::end::End;
 use crate::seat::Seat;
-use crate::{Error, MultiReceiver, Presence, Publisher, Receiver, Result, Sender, Subscriber};
+use crate::{
+    Changes, Error, MultiReceiver, Presence, Publisher, Receiver, Result, Sender, Subscriber,
+};
 
 /// A slot that this program has joined, until it and all its senders and receivers are dropped.
 ///
@@ -51,6 +53,11 @@ impl<L: Link + Clone> Member<L> {
     /// [`Error::NoSuch`], [`Error::Reset`], [`Error::Link`].
     pub fn presence(&self, slot: u32) -> Result<Presence> {
         self.0.presence(slot)
+    }
+
+    /// Who comes and goes, as events.
+    pub fn changes(&self) -> Changes<L> {
+        Changes::new(&self.0)
     }
 
     /// The sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last
@@ -96,7 +103,8 @@ impl<L: Link + Clone> Member<L> {
     ///
     /// As [`sender`](Self::sender); [`Error::NoSuch`] also if the topic is another slot's.
     pub fn publisher(&self, topic: usize) -> Result<Publisher<L>> {
-        Publisher::new(End::take_topic(&self.0, topic, true)?)
+        let (end, _) = End::take_topic(&self.0, topic, true)?;
+        Publisher::new(end)
     }
 
     /// A reading end of topic `topic`, which is another slot's. Begins with the newest value, or with the first one if
@@ -106,6 +114,7 @@ impl<L: Link + Clone> Member<L> {
     ///
     /// As [`sender`](Self::sender).
     pub fn subscriber(&self, topic: usize) -> Result<Subscriber<L>> {
-        Subscriber::new(End::take_topic(&self.0, topic, false)?)
+        let (end, publisher) = End::take_topic(&self.0, topic, false)?;
+        Subscriber::new(end, publisher)
     }
 }

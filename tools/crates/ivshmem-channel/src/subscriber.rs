@@ -22,16 +22,18 @@ use crate::{Cancel, Result};
 pub struct Subscriber<L: Link + Clone> {
     reader: Reader<L>,
     end: End<L, Topic>,
+    publisher: u32,
     patience: Patience,
 }
 
 impl<L: Link + Clone> Subscriber<L> {
-    pub(crate) fn new(end: End<L, Topic>) -> Result<Self> {
+    pub(crate) fn new(end: End<L, Topic>, publisher: u32) -> Result<Self> {
         let seat = &end.seat;
         let reader = Reader::new(seat.link.clone(), end.place);
         Ok(Self {
             reader: reader.map_err(|fault| seat.explain(fault))?,
             end,
+            publisher,
             patience: Patience::default(),
         })
     }
@@ -44,6 +46,11 @@ impl<L: Link + Clone> Subscriber<L> {
     /// Lets another thread end the waiting; see [`Receiver::set_cancel`](crate::Receiver::set_cancel).
     pub fn set_cancel(&mut self, cancel: &Cancel) {
         self.patience.set_cancel(cancel);
+    }
+
+    /// The slot that publishes.
+    pub fn publisher(&self) -> u32 {
+        self.publisher
     }
 
     /// The longest value in bytes.
