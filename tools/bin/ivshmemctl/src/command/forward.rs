@@ -56,8 +56,8 @@ pub struct Options {
 
     /// Listen here, and have each connection made from PEER to HOST:PORT
     ///
-    /// As [ADDRESS:]PORT:PEER:HOST:PORT. PEER is another end's --name or peer ID. Without an ADDRESS it is listened at
-    /// 127.0.0.1, with * at all of IPv4. unix:PATH can stand for [ADDRESS:]PORT, and for HOST:PORT.
+    /// As `[ADDRESS:]PORT:PEER:HOST:PORT`. PEER is another end's --name or peer ID. Without an ADDRESS it is listened at
+    /// 127.0.0.1, with * at all of IPv4. unix:PATH can stand for `[ADDRESS:]PORT`, and for HOST:PORT.
     #[arg(short = 'L', value_name = "FORWARD")]
     local: Vec<Forward>,
 
