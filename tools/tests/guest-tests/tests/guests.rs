@@ -15,6 +15,7 @@ mod guests {
     pub mod arm;
     pub mod cache;
     pub mod channel;
+    pub mod channel_c;
     pub mod churn;
     pub mod ctl;
     pub mod faults;
@@ -42,7 +43,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 19] = [
+const SETS: [(&str, Cases); 20] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
@@ -61,6 +62,7 @@ const SETS: [(&str, Cases); 19] = [
     ("ctl", guests::ctl::cases),
     ("stock", guests::stock::cases),
     ("channel", guests::channel::cases),
+    ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),
 ];
 
