@@ -42,6 +42,26 @@
 #include <stdint.h>
 
 /*
+ * A program has joined, or was there when the looking began.
+ */
+#define IVSHMEM_CHANNEL_JOINED 0
+
+/*
+ * A program has left its slot, or another one has taken that.
+ */
+#define IVSHMEM_CHANNEL_LEFT 1
+
+/*
+ * A program has been silent for too long.
+ */
+#define IVSHMEM_CHANNEL_SILENT 2
+
+/*
+ * A program was silent, and shows that it lives.
+ */
+#define IVSHMEM_CHANNEL_RETURNED 3
+
+/*
  * Nobody has joined since the channel was made, or whoever did has left.
  */
 #define IVSHMEM_CHANNEL_ABSENT 0
@@ -65,6 +85,14 @@
  * Ends waits from another thread or from a signal handler. Threads may share it.
  */
 struct ivshmem_channel_cancel;
+
+/*
+ * Who comes and goes, beginning with all who are there. One thread at a time may use it.
+ *
+ * Nobody is rung when a program joins or leaves, so this looks twice in a heartbeat, as long as it is called; one that
+ * joins and leaves in between is not seen.
+ */
+struct ivshmem_channel_changes;
 
 /*
  * A channel that was made or found. Joining is what makes use of it. Threads may share it.
@@ -131,6 +159,28 @@ struct ivshmem_channel_sender;
 struct ivshmem_channel_subscriber;
 
 /*
+ * Another program came or went.
+ */
+struct ivshmem_channel_change {
+        /*
+         * IVSHMEM_CHANNEL_JOINED, _LEFT, _SILENT or _RETURNED.
+         */
+        uint32_t what;
+        /*
+         * Its slot.
+         */
+        uint32_t slot;
+        /*
+         * Its number for this time.
+         */
+        uint32_t incarnation;
+        /*
+         * The ID by which the link rings it if it has joined, else 0.
+         */
+        uint32_t peer_id;
+};
+
+/*
  * Who is in a slot.
  */
 struct ivshmem_channel_presence {
@@ -189,6 +239,36 @@ int ivshmem_channel_cancel_use(const struct ivshmem_channel_cancel *cancel);
  * Frees the handle, and nothing if it is null. What it was given to can be cancelled no more.
  */
 void ivshmem_channel_cancel_free(struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Begins to look who is in the other slots. Does not block.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_changes_open(const struct ivshmem_channel_member *member, struct ivshmem_channel_changes **changes);
+
+/*
+ * Waits for the next change, for up to `timeout_ns`. Shows that this program lives.
+ *
+ * Returns 0, with `change` set; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over;
+ * -ECANCELED; -ESTALE; -ECONNABORTED; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_changes_next(struct ivshmem_channel_changes *changes,
+                                 struct ivshmem_channel_change *change,
+                                 int64_t timeout_ns);
+
+/*
+ * Lets `cancel` end the waiting, also in calls to come.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_changes_set_cancel(struct ivshmem_channel_changes *changes,
+                                       const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Ends the looking. Nothing if `changes` is null.
+ */
+void ivshmem_channel_changes_close(struct ivshmem_channel_changes *changes);
 
 /*
  * Finds the channel at byte `base` of the memory, a multiple of 4096. Does not block.

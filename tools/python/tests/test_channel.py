@@ -168,7 +168,8 @@ class Waits(Case):
         with selectors.DefaultSelector() as selector:
             selector.register(receiver, selectors.EVENT_READ)
             for number in range(20):
-                threading.Timer(SOON / 10, sender.send, [b"%d" % number]).start()
+                timer = threading.Timer(SOON / 10, sender.send, [b"%d" % number])
+                timer.start()
                 while True:
                     try:
                         self.assertEqual(receiver.receive(0), b"%d" % number)
@@ -176,6 +177,7 @@ class Waits(Case):
                     except ic.WouldBlock:
                         if receiver.arm():
                             self.assertTrue(selector.select(FOREVER))
+                timer.join()
             self.assertTrue(receiver.arm())
             receiver.disarm()
             sender.send(b"is not told")
@@ -294,6 +296,20 @@ class Life(Case):
         with self.assertRaises(ic.ChannelError) as raised:
             one.presence(3)
         self.assertEqual(raised.exception.errno, errno.ENXIO)
+
+    def test_who_comes_and_goes_is_told(self):
+        one, two, three = self.members
+        with one.changes() as changes:
+            cancel = ic.Cancel()
+            changes.set_cancel(cancel)
+            found = {changes.next(FOREVER) for _ in range(2)}
+            joined = ic.Event.JOINED
+            self.assertEqual(found, {ic.Change(joined, other.slot, other.incarnation) for other in (two, three)})
+            incarnation = three.incarnation
+            three.close()
+            self.assertEqual(changes.next(FOREVER), ic.Change(ic.Event.LEFT, 2, incarnation))
+            cancel.cancel()
+            self.assertEqual(list(changes), [])
 
     def test_a_channel_made_anew_has_to_be_joined_again(self):
         _, receiver = self.pair()

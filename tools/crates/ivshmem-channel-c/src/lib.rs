@@ -15,6 +15,7 @@
 
 mod boundary;
 mod cancel;
+mod changes;
 mod channel;
 mod error;
 mod event_loop;
@@ -28,6 +29,7 @@ mod sender;
 mod subscriber;
 
 pub use cancel::*;
+pub use changes::*;
 pub use channel::*;
 pub use error::*;
 pub use layout::*;
