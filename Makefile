@@ -21,6 +21,11 @@ sandbox_info = $(shell KERNEL=$(KERNEL) $(SANDBOX)/info 2>/dev/null | sed -n 's/
 
 # KERNEL, a name in tools/scripts/sandbox/kernels, if given; else KDIR if given; else the running kernel's build directory if
 # it has Rust metadata; else the sandbox's default kernel.
+# ARCH=arm64 alone is KERNEL=arm64.
+ifeq ($(ARCH)$(KERNEL),arm64)
+  KERNEL := arm64
+  export KERNEL
+endif
 running := /lib/modules/$(shell uname -r)/build
 comma := ,
 ifneq ($(KERNEL),)
@@ -166,11 +171,12 @@ install-programs: install-server-files install-manuals
 
 # What a distribution ships beside the server.
 install-server-files:
-	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/server/*.service dist/server/*.socket dist/server/*.timer)
+	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/*/*.service dist/server/*.socket dist/server/*.timer)
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-*@.service
 	install -D -m 0644 dist/server/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 dist/server/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
-	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml dist/server/ivshmem-server.apparmor
+	install -D -m 0644 -t $(prefix)/share/doc/ivshmem-rs dist/server/example.toml dist/server/ivshmem-server.apparmor \
+		dist/guest/ivshmem-tunnel.env
 
 # The programs write their manual pages and completions themselves.
 install-manuals: share = $(prefix)/share
@@ -205,7 +211,9 @@ guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
 # Whose guests run others than those of x86.
 ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
-  guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(selftests)))
+  guest_programs += $(patsubst %.c,build/guest-arm64/%,$(notdir $(samples) $(selftests)))
+  # Guests of both architectures on one memory.
+  with_others := $(if $(filter arm64,$(KERNEL)),amd64)
 endif
 vpath %.c samples samples/acrn tools/tests/selftests
 
@@ -220,13 +228,13 @@ $(quiet)$(ENTER) $(1) $(GUEST_CFLAGS) -o $@ $<
 endef
 
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc-14)
+	$(call guest_program,gcc)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc-14 -m32)
+	$(call guest_program,gcc -m32)
 
 build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,aarch64-linux-gnu-gcc-14)
+	$(call guest_program,$(call sandbox_info,KERNEL_CC))
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -241,7 +249,7 @@ ifeq ($(KERNEL),)
 	@$(SANDBOX)/stock-kernel
 	cd tools && cargo test --workspace --no-fail-fast
 else
-	+@$(MAKE) modules
+	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
@@ -290,6 +298,29 @@ test-planted: guest debug-kernel
 test-qemu-versions: programs
 	tools/bin/ivshmem-server/tests/qemu-versions tools/target/release/ivshmem-server
 
+# --- In a kernel's tree ------------------------------------------------------------------------------------------------
+
+# LINUX: the source of a kernel with Rust, not built in place. Without it, that of the sandbox's kernel is unpacked, without
+# the parts that are never built here.
+LINUX := build/in-tree/linux
+in_tree_left_out := arch/[!x]*.[chS] arch/*.dts* sound/*.[ch] $(addprefix drivers/,gpu/*.[ch] media/*.[ch] net/[ew]*.[ch] \
+	staging/*.[ch]) tools/perf/*
+build/in-tree/linux: | sandbox-ready
+	@echo "UNPACK  $@"
+	@rm -rf $@ $@.part && mkdir -p $@.part
+	@tar -x -C $@.part --strip-components=1 --wildcards --anchored $(patsubst %,--exclude='*/%',$(in_tree_left_out)) \
+		-f $(call sandbox_info,KERNEL_SOURCE)
+	@mv $@.part $@
+
+# The driver in that tree: built as a module and built in, with and without what it can use, and booted.
+in_tree_out := $(CURDIR)/build/in-tree/out
+.PHONY: in-tree
+in-tree: guest | $(if $(filter file,$(origin LINUX)),$(LINUX))
+	@dist/in-tree/copy $(LINUX)
+	@$(ENTER) dist/in-tree/build $(abspath $(LINUX)) $(in_tree_out)
+	cd tools && KERNEL= VMBENCH_KERNEL=$(in_tree_out)/arch/x86/boot/bzImage IVSHMEM_GUEST_MODULE= \
+		cargo test --package guest-tests --test guests
+
 # --- Measurements ------------------------------------------------------------------------------------------------------
 
 # Guests run the sandbox's kernel, so its module is what is measured. ACCEL=kvm: with KVM, in nanoseconds.
@@ -299,7 +330,7 @@ bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard
 bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
 
 build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
-	$(call guest_program,gcc-14)
+	$(call guest_program,gcc)
 
 # Raises interrupts from inside of a guest.
 .PHONY: bench-inject bench-ready
@@ -417,7 +448,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix dist/packages/,build check guest-check) \
+	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) \
 	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
@@ -491,6 +522,8 @@ help:
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
 	@echo '             PREEMPT_RT'
 	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
+	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
+	@echo '             built as a module and built in, booted'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'
@@ -504,6 +537,7 @@ help:
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
 	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
 	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
+	@echo '  ARCH=arm64 the same as KERNEL=arm64, and may stand beside the name of a kernel of that architecture'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
 	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'

@@ -11,19 +11,16 @@ author = "the authors of ivshmem-rs"
 release = re.search(r'(?m)^version = "(.+)"', Path("../tools/Cargo.toml").read_text())[1]
 version = release
 
-extensions = []
+extensions = ["sphinx_copybutton", "sphinx.ext.graphviz"]
 root_doc = "index"
 nitpicky = True
 # Most literal blocks are commands or messages; those in a language say so.
 highlight_language = "none"
+graphviz_output_format = "svg"
 
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "Shared memory and doorbells between virtual machines",
-    "fixed_sidebar": True,
-    "page_width": "72rem",
-    "body_max_width": "56rem",
-}
-html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+html_theme = "furo"
+html_title = f"ivshmem-rs {version}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False

@@ -11,6 +11,7 @@ use core::borrow::Borrow;
 use kernel::{
     bindings,
     error::Error,
+    ffi::c_uint,
     module_param::ModuleParamAccess, //
 };
 
@@ -170,18 +171,27 @@ pub(super) fn synchronize_rcu() {
     unsafe { bindings::synchronize_rcu() };
 }
 
-/// `IRQ_HANDLED`: in the bindings a number, or a structure with one.
-// SAFETY: Either type has the size of the C enumeration, and all its values are valid.
-pub(super) const HANDLED: bindings::irqreturn_t =
-    unsafe { core::mem::transmute::<u32, bindings::irqreturn_t>(1) };
+/// A value of a C enumeration, which the bindings have as a number or as a structure with one.
+///
+/// # Safety
+///
+/// All bits that an `E` has room for are a valid `E`.
+const unsafe fn enumerator<E: Copy>(value: c_uint) -> E {
+    const { assert!(size_of::<E>() == size_of::<c_uint>()) };
+    // SAFETY: They have one size, as was just asserted, and any bits are an `E`, as the caller
+    // promises.
+    unsafe { core::mem::transmute_copy(&value) }
+}
 
-/// `HRTIMER_NORESTART`, likewise.
-// SAFETY: Either type has the size of the C enumeration, and all its values are valid.
-pub(super) const NO_RESTART: bindings::hrtimer_restart =
-    unsafe { core::mem::transmute::<u32, bindings::hrtimer_restart>(0) };
+/// `IRQ_HANDLED`.
+// SAFETY: It is an integer, or a structure with one public integer.
+pub(super) const HANDLED: bindings::irqreturn_t = unsafe { enumerator(1) };
 
-/// `DMA_TO_DEVICE`, likewise.
-// SAFETY: Either type has the size of the C enumeration, and all its values are valid.
+/// `HRTIMER_NORESTART`.
+// SAFETY: It is an integer, or a structure with one public integer.
+pub(super) const NO_RESTART: bindings::hrtimer_restart = unsafe { enumerator(0) };
+
+/// `DMA_TO_DEVICE`.
+// SAFETY: It is an integer, or a structure with one public integer.
 #[cfg(dma_bufs)]
-pub(super) const TO_DEVICE: bindings::dma_data_direction =
-    unsafe { core::mem::transmute::<u32, bindings::dma_data_direction>(1) };
+pub(super) const TO_DEVICE: bindings::dma_data_direction = unsafe { enumerator(1) };

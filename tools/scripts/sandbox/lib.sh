@@ -24,8 +24,9 @@ triplet() {
 	esac
 }
 
-# Sets KERNEL_NAME and the variables after it to the line of `kernels` that is called $KERNEL, or to the first; and what
-# follows from its architecture: KERNEL_ARCH, as the kernel calls it, and KERNEL_TRIPLET, what its compiler's name begins with.
+# Sets KERNEL_NAME and the variables after it to the line of `kernels` that is called $KERNEL, or to the first; KERNEL_VERSION
+# to what its package's version begins with; and what follows from its architecture: KERNEL_ARCH, as the kernel calls it, and
+# KERNEL_TRIPLET, what its compiler's name begins with.
 # shellcheck disable=SC2034 # for those who source this
 select_kernel() {
 	kernel_line=$(awk -v name="${KERNEL:-}" '!/^#/ && (name == "" || $1 == name) { $1 = $1; print; exit }' "$here/kernels")
@@ -34,6 +35,8 @@ select_kernel() {
 	read -r KERNEL_NAME DEBIAN_ARCH KERNEL_SERIES KERNEL_ARCHIVE KERNEL_FLAVOUR KERNEL_SUITE cc RUSTC_VERSION <<-END
 		$kernel_line
 	END
+	KERNEL_VERSION=$KERNEL_SERIES
+	KERNEL_SERIES=${KERNEL_VERSION%~*}
 	case $DEBIAN_ARCH in amd64) KERNEL_ARCH=x86 ;; *) KERNEL_ARCH=$DEBIAN_ARCH ;; esac
 	KERNEL_TRIPLET=$(triplet "$DEBIAN_ARCH") || exit
 	KERNEL_CC=$KERNEL_TRIPLET-$cc

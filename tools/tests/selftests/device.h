@@ -21,7 +21,8 @@
 
 #include <linux/ivshmem_rs.h>
 
-#define PAGE_BYTES	4096u
+/* The size of a page; not all architectures have one alone. */
+#define PAGE_BYTES	((unsigned int)sysconf(_SC_PAGESIZE))
 
 static inline const char *dev_path(void)
 {

@@ -16,7 +16,7 @@
 /* The part of the shared memory that the programs use: slots, barrier words, their own data. */
 #define GUEST_BYTES	(256u * 1024)
 #define BARRIER_AT	RENDEZVOUS_BYTES
-#define DATA_AT		PAGE_BYTES
+#define DATA_AT		4096u
 #define LINE_BYTES	64
 
 /* One guest's view of the others. */

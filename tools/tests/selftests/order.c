@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Litmus test of IVSHMEM_RING's promise: what a thread wrote to the shared memory before it rings is
- * what the woken peer reads. The data is written with plain stores to lines in different pages, and
+ * what the woken peer reads. The data is written with plain stores to lines far from each other, and
  * nothing but the doorbell orders them; two threads on each side do this at once.
  *
  *	order 0|1 [ROUNDS]
@@ -14,7 +14,8 @@
 
 #define DEFAULT_ROUNDS	5000
 #define THREADS		2
-#define SPREAD		8	/* words of a round, each in a page of its own */
+#define SPREAD		8	/* words of a round */
+#define APART		4096u	/* bytes between them */
 
 struct player {
 	const struct guests *guests;
@@ -26,10 +27,10 @@ struct player {
 /* Word @i of what @guest's @thread writes. */
 static uint32_t *word(const struct player *player, unsigned int guest, unsigned int i)
 {
-	size_t page = (guest * THREADS + player->thread) * SPREAD + i;
+	size_t place = (guest * THREADS + player->thread) * SPREAD + i;
 
-	_Static_assert(DATA_AT + 2 * THREADS * SPREAD * PAGE_BYTES <= GUEST_BYTES, "words fit");
-	return (uint32_t *)(player->guests->memory + DATA_AT + page * PAGE_BYTES + i * LINE_BYTES);
+	_Static_assert(DATA_AT + 2 * THREADS * SPREAD * APART <= GUEST_BYTES, "words fit");
+	return (uint32_t *)(player->guests->memory + DATA_AT + place * APART + i * LINE_BYTES);
 }
 
 static void write_and_ring(const struct player *player, uint32_t round)

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{
-    bench, chat, completions, cp, doctor, dump, info, launch, list, load, manual, monitor, peek,
-    peers, ping, poke, ring, server, wait,
+    bench, chat, completions, cp, doctor, dump, forward, info, launch, list, load, manual, monitor,
+    peek, peers, ping, poke, ring, server, tunnel, wait,
 };
 use crate::exit::Exit;
 use crate::output::Output;
@@ -41,6 +41,8 @@ enum Command {
     Ping(ping::Options),
     Chat(chat::Options),
     Cp(cp::Options),
+    Tunnel(tunnel::Options),
+    Forward(forward::Options),
     Bench(bench::Options),
     Doctor(doctor::Options),
     Launch(launch::Options),
@@ -61,7 +63,8 @@ const GROUPS: [(&str, &[&str]); 3] = [
     (
         "In a guest, and with --join on a host",
         &[
-            "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat",
+            "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat", "tunnel",
+            "forward",
         ],
     ),
     ("On a host", &["launch", "server", "peers"]),
@@ -110,6 +113,8 @@ impl Cli {
             Command::Ping(options) => ping::run(options, output),
             Command::Chat(options) => chat::run(options, output),
             Command::Cp(options) => cp::run(options, output),
+            Command::Tunnel(options) => tunnel::run(options, output),
+            Command::Forward(options) => forward::run(options, output),
             Command::Bench(options) => bench::run(options, output),
             Command::Doctor(options) => doctor::run(options, output),
             Command::Launch(options) => launch::run(options, output),

@@ -12,11 +12,14 @@ use clap::Args;
 use ivshmem::{
     Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs,
 };
-use ivshmem_peer::{JoinError, Peer};
+use ivshmem_peer::{JoinError, Peer, Server};
 
 use crate::completion;
 use crate::exit::{failure, Exit};
 use crate::socket;
+
+/// An end's memory, doorbell and events, for any thread.
+pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
 /// Rings a vector of a peer; returns whether it is there.
 pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
@@ -51,6 +54,20 @@ pub enum Opened {
     Device(Device),
     /// A peer that has just joined, by this socket.
     Peer(Peer, PathBuf),
+}
+
+/// A peer, and the server by which it has joined.
+pub struct Joined {
+    peer: Arc<Peer>,
+    socket: PathBuf,
+}
+
+impl Joined {
+    /// Whether that server is gone and there is one again, so that it is time to join anew. Blocks while that one
+    /// answers.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self.peer.server(), Server::Lost(_)) && join(&self.socket).is_ok()
+    }
 }
 
 /// What a name stands for.
@@ -135,10 +152,18 @@ impl End {
     }
 
     /// Its memory, doorbell and events.
-    pub fn link(&self) -> Result<Arc<dyn Link>> {
+    pub fn link(&self) -> Result<AnyLink> {
+        Ok(self.watched_link()?.0)
+    }
+
+    /// The same, and on a host what tells whether the server is still there.
+    pub fn watched_link(&self) -> Result<(AnyLink, Option<Joined>)> {
         Ok(match self.socket() {
-            Some(socket) => Arc::new(join(&socket)?),
-            None => Arc::new(self.device.endpoint()?),
+            Some(socket) => {
+                let peer = Arc::new(join(&socket)?);
+                (peer.clone(), Some(Joined { peer, socket }))
+            }
+            None => (Arc::new(self.device.endpoint()?), None),
         })
     }
 

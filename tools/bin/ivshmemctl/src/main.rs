@@ -3,8 +3,8 @@
 //! `ivshmemctl`: looks at ivshmem devices, rings them, and copies their memory.
 //!
 //! A subcommand is a module of [`command`] with its options, its help and its `run`. What they share: which
-//! end of the memory is meant ([`end`]), how two ends talk ([`seat`]), how answers are written ([`output`]), how failures are
-//! ([`exit`]).
+//! end of the memory is meant ([`end`]), how two ends talk ([`seat`]) and how many do ([`mesh`]), how answers are
+//! written ([`output`]), how failures are ([`exit`]).
 
 mod claim;
 mod cli;
@@ -14,6 +14,7 @@ mod end;
 mod exit;
 mod hex;
 mod manual;
+mod mesh;
 mod output;
 mod parse;
 mod seat;

@@ -60,6 +60,16 @@ impl Output {
         stdout.flush()
     }
 
+    /// Tells what happened: in JSON an object among the answers, else a line of the standard error, not among the
+    /// answers, which may go into a file.
+    pub fn event<T: Serialize>(self, value: &T, text: &str, style: Style) -> io::Result<()> {
+        if self.json {
+            return self.answer(value, String::new);
+        }
+        anstream::eprintln!("{style}* {text}{style:#}");
+        Ok(())
+    }
+
     /// A table: columns, whose header is bold on a terminal.
     pub fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         let mut table = Table::new();
@@ -102,9 +112,22 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// As text without what could steer a terminal: it comes from another machine.
+pub fn printable(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let steers = |c: char| c.is_control() && c != '\t';
+    line.replace(steers, "\u{fffd}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_cannot_steer_a_terminal() {
+        assert_eq!(printable("grüß\tGott".as_bytes()), "grüß\tGott");
+        assert_eq!(printable(b"\x1b[2J\r\xff"), "\u{fffd}[2J\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn sizes_are_exact() {

@@ -63,7 +63,7 @@ impl Table {
         busy: &Busy<'_>,
         mut talk: impl FnMut(&Seat) -> Result<T>,
     ) -> Result<T> {
-        let link = self.end.link()?;
+        let link: Arc<dyn Link> = self.end.link()?;
         let mut anew = self.anew;
         loop {
             let talked = self

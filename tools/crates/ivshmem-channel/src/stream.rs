@@ -23,6 +23,8 @@ struct Wakeup {
     /// `None` if nobody can ring.
     bell: Option<AsyncFd<Bell>>,
     timer: Pin<Box<Sleep>>,
+    /// The task has slept since the memory was looked at, and it may have been taken away meanwhile.
+    slept: bool,
 }
 
 impl Wakeup {
@@ -34,6 +36,7 @@ impl Wakeup {
         Ok(Self {
             bell: watched,
             timer: Box::pin(sleep(Duration::ZERO)),
+            slept: false,
         })
     }
 
@@ -53,8 +56,14 @@ impl Wakeup {
         }
     }
 
+    /// Whether the task has slept since this was asked.
+    fn has_slept(&mut self) -> bool {
+        std::mem::take(&mut self.slept)
+    }
+
     /// Ready after `limit`, or sooner where nobody can ring.
     fn after(&mut self, limit: Duration, context: &mut Context<'_>) -> Poll<()> {
+        self.slept = true;
         let limit = match self.bell {
             Some(_) => limit,
             None => limit.min(LOOK),
@@ -110,6 +119,9 @@ pub trait Source: Unpin {
     /// How long to sleep at most.
     fn limit(&self) -> Duration;
 
+    /// Comes after a sleep, before the memory is touched.
+    fn awake(&self) -> Result<()>;
+
     /// What tells of rings.
     fn bell(&self) -> Result<Option<Bell>>;
 }
@@ -139,6 +151,9 @@ impl<R: Source> Messages<R> {
 
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<R::Item>> {
         loop {
+            if self.wakeup.has_slept() {
+                self.receiver.awake()?;
+            }
             if let Some(message) = self.receiver.take()? {
                 return Poll::Ready(Ok(message));
             }
@@ -180,6 +195,10 @@ impl<L: Link + Clone + Unpin> Source for Receiver<L> {
         self.seat().sleep_limit(None)
     }
 
+    fn awake(&self) -> Result<()> {
+        self.seat().awake()
+    }
+
     fn bell(&self) -> Result<Option<Bell>> {
         self.seat().bell()
     }
@@ -200,6 +219,10 @@ impl<L: Link + Clone + Unpin> Source for MultiReceiver<L> {
 
     fn limit(&self) -> Duration {
         self.seat().sleep_limit(None)
+    }
+
+    fn awake(&self) -> Result<()> {
+        self.seat().awake()
     }
 
     fn bell(&self) -> Result<Option<Bell>> {
@@ -244,6 +267,9 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
         };
         let message = message.as_ref();
         let queued = loop {
+            if self.wakeup.has_slept() {
+                self.sender.seat().awake()?;
+            }
             match self.sender.queue(message, Some(Duration::ZERO)) {
                 Err(Error::TimedOut) => {}
                 other => break other,

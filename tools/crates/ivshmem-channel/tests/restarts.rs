@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{layout, members, memory, Polled, GATHERS, SIZE, SOON};
+use futures_util::{SinkExt, StreamExt};
 use ivshmem::{forward_memory, Access, Doorbell, Locking, Mapping, Memory, Waiter};
-use ivshmem_channel::{Cancel, Channel, Error, Layout};
+use ivshmem_channel::{Cancel, Channel, Error, Layout, Messages, Outbox};
+use test_limit::limit;
 
 /// Nothing takes this long.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
@@ -335,6 +337,41 @@ fn nothing_touches_memory_that_was_taken_away() {
         drop((sender, idle));
         drop((receiver, finds));
     }
+}
+
+#[test]
+fn a_task_does_not_touch_memory_that_was_taken_away_while_it_slept() {
+    let file = memory();
+    let link = Host::of(&file, 0);
+    let channel = Channel::create(link.clone(), 0, &layout()).unwrap();
+    let me = channel.join(0, 0).unwrap();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    link.gone_while_asleep.store(true, Ordering::Relaxed);
+    runtime.block_on(async {
+        let mut messages = Messages::new(me.receiver(1).unwrap()).unwrap();
+        let found = tokio::time::timeout(limit(), messages.next()).await;
+        let found = found.expect("it is told");
+        let gone = matches!(found, Some(Err(Error::Link(ivshmem::Error::Gone))));
+        assert!(gone, "{found:?}");
+        assert!(messages.next().await.is_none());
+    });
+    drop(me);
+
+    // The same for one that waits for room.
+    let link = Host::of(&file, 0);
+    let channel = Channel::create(link.clone(), 0, &layout()).unwrap();
+    let me = channel.join(0, 0).unwrap();
+    runtime.block_on(async {
+        let mut outbox = Outbox::new(me.sender(1).unwrap()).unwrap();
+        let full = async {
+            while outbox.send(vec![0; 100]).await.is_ok() {
+                link.gone_while_asleep.store(true, Ordering::Relaxed);
+            }
+        };
+        let ended = tokio::time::timeout(limit(), full).await;
+        assert!(ended.is_ok(), "it is told");
+    });
 }
 
 #[test]

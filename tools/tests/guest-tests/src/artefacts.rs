@@ -55,8 +55,8 @@ impl Kernel {
         }
     }
 
-    /// Whether 32-bit programs are built for its guests.
-    pub fn runs_32_bits(self) -> Result<bool, String> {
+    /// Whether its guests run the host's programs, and those that are built for 32 bits.
+    pub fn runs_x86(self) -> Result<bool, String> {
         Ok(self.arch()? == Arch::X86)
     }
 
@@ -84,6 +84,11 @@ impl Kernel {
 /// The name of the sandbox's kernel that all guests are to boot, in place of the default.
 pub fn chosen_kernel() -> Option<String> {
     std::env::var("KERNEL").ok().filter(|name| !name.is_empty())
+}
+
+/// Whether the kernel of one's own has the driver built in: `IVSHMEM_GUEST_MODULE` is there and empty.
+pub fn driver_is_built_in() -> bool {
+    std::env::var_os("IVSHMEM_GUEST_MODULE").is_some_and(|path| path.is_empty())
 }
 
 /// The kernel module: `IVSHMEM_GUEST_MODULE`, for a kernel of one's own, else the one that was built.

@@ -148,3 +148,13 @@ pub fn expect_no_leaks(guest: &Guest) -> Result<(), Failed> {
         false => Ok(()),
     }
 }
+
+/// Runs one command in each of the first two guests at the same time; both must succeed.
+pub fn both(fleet: &Fleet, a: &[&str], b: &[&str]) -> Result<(), Failed> {
+    let a = fleet.guests[0].command(a.to_vec()).spawn()?;
+    let b = fleet.guests[1].command(b.to_vec()).spawn()?;
+    let (a, b) = (a.wait()?, b.wait()?);
+    a.check()?;
+    b.check()?;
+    Ok(())
+}

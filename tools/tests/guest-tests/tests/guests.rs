@@ -13,6 +13,7 @@ mod guests {
     pub mod acrn;
     pub mod alone;
     pub mod arm;
+    pub mod built_in;
     pub mod cache;
     pub mod channel;
     pub mod channel_c;
@@ -22,6 +23,7 @@ mod guests {
     pub mod import;
     pub mod impostor;
     pub mod load;
+    pub mod mixed;
     pub mod odd;
     pub mod pair;
     pub mod python;
@@ -36,7 +38,7 @@ mod guests {
     pub mod vectors;
 }
 
-use guest_tests::artefacts::{chosen_kernel, Kernel};
+use guest_tests::artefacts::{chosen_kernel, driver_is_built_in, Kernel};
 use guest_tests::filter;
 use libtest_mimic::{Arguments, Trial};
 
@@ -58,10 +60,10 @@ const SETS: [(&str, Cases); 20] = [
     ("trio", || guests::trio::cases(Kernel::DEFAULT)),
     ("server", guests::server::cases),
     ("acrn", guests::acrn::cases),
-    ("samples", guests::samples::cases),
-    ("ctl", guests::ctl::cases),
+    ("samples", || guests::samples::cases(Kernel::DEFAULT)),
+    ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
     ("stock", guests::stock::cases),
-    ("channel", guests::channel::cases),
+    ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),
 ];
@@ -91,11 +93,14 @@ const OTHERS: [Other; 2] = [
     ),
 ];
 
+const AMD64: Kernel = Kernel::named("amd64");
 const ARM64: Kernel = Kernel::named("arm64");
+const ARM64_16K: Kernel = Kernel::named("16k");
 const OLDER: Kernel = Kernel::named("7.2");
+const CANDIDATE: Kernel = Kernel::named("7.3-rc7");
 
 /// Those that differ in more, and take longer to make: only when they are chosen.
-const ON_REQUEST: [Other; 2] = [
+const ON_REQUEST: [Other; 4] = [
     (
         "arm64",
         &[
@@ -105,7 +110,20 @@ const ON_REQUEST: [Other; 2] = [
             ("arm64::registers", || guests::registers::cases(ARM64)),
             ("arm64::pair", || guests::pair::cases(ARM64)),
             ("arm64::trio", || guests::trio::cases(ARM64)),
+            ("arm64::samples", || guests::samples::cases(ARM64)),
+            ("arm64::ctl", || guests::ctl::cases(ARM64)),
+            ("arm64::channel", || guests::channel::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
+            ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
+        ],
+    ),
+    (
+        "16k",
+        &[
+            ("16k::load", || guests::load::cases(ARM64_16K)),
+            ("16k::alone", || guests::alone::cases_on(ARM64_16K)),
+            ("16k::unplug", || guests::unplug::cases(ARM64_16K)),
+            ("16k::pair", || guests::pair::cases(ARM64_16K)),
         ],
     ),
     (
@@ -118,10 +136,28 @@ const ON_REQUEST: [Other; 2] = [
             ("7.2::pair", || guests::pair::cases(OLDER)),
         ],
     ),
+    (
+        "7.3-rc7",
+        &[
+            ("7.3-rc7::load", || guests::load::cases(CANDIDATE)),
+            ("7.3-rc7::alone", || guests::alone::cases_on(CANDIDATE)),
+            ("7.3-rc7::unplug", || guests::unplug::cases(CANDIDATE)),
+            ("7.3-rc7::pair", || guests::pair::cases(CANDIDATE)),
+        ],
+    ),
+];
+
+/// For a kernel that has the driver built in.
+const BUILT_IN: [(&str, Cases); 2] = [
+    ("built_in", guests::built_in::cases),
+    ("alone", guests::alone::cases_built_in),
 ];
 
 /// The sets for the kernel that was chosen, or those of every run.
 fn sets() -> Vec<(&'static str, Cases)> {
+    if driver_is_built_in() {
+        return BUILT_IN.to_vec();
+    }
     let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
     let mut special = OTHERS.into_iter().chain(ON_REQUEST);
     match chosen_kernel() {

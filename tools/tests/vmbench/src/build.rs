@@ -29,13 +29,17 @@ pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
     build(cargo, Arch::X86, &target_dir, package, binaries)
 }
 
-/// Builds a program as [`static_binary`], for guests of this sandbox.
+/// Builds programs as [`static_binaries`], for guests of this sandbox.
 ///
 /// For other architectures than x86 the compiler is the sandbox's, as the host's seldom has the standard library for them.
-pub(crate) fn guest_binary(sandbox: &Sandbox, package: &str, binary: &str) -> Result<PathBuf> {
+pub(crate) fn guest_binaries(
+    sandbox: &Sandbox,
+    package: &str,
+    binaries: &[&str],
+) -> Result<PathBuf> {
     let arch = sandbox.arch()?;
     if arch == Arch::X86 {
-        return static_binary(package, binary);
+        return static_binaries(package, binaries);
     }
     // The sandbox's cargo cannot download: it does not know the host's certificates.
     let mut fetch = Command::new(cargo());
@@ -55,7 +59,7 @@ pub(crate) fn guest_binary(sandbox: &Sandbox, package: &str, binary: &str) -> Re
         .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), STATIC)
         .env_remove("RUSTFLAGS");
     let target_dir = workspace().join("target/static-cross");
-    Ok(build(cargo, arch, &target_dir, package, &[binary])?.join(binary))
+    build(cargo, arch, &target_dir, package, binaries)
 }
 
 const STATIC: &str = "-C target-feature=+crt-static";
@@ -126,7 +130,10 @@ fn run(mut cargo: Command, what: &str) -> Result<()> {
 pub(crate) fn agent(sandbox: &Sandbox) -> Result<PathBuf> {
     match std::env::var_os("VMBENCH_AGENT") {
         Some(path) => Ok(path.into()),
-        None => guest_binary(sandbox, "vmbench-agent", "vmbench-agent"),
+        None => {
+            const NAME: &str = "vmbench-agent";
+            Ok(guest_binaries(sandbox, NAME, &[NAME])?.join(NAME))
+        }
     }
 }
 

@@ -234,6 +234,17 @@ impl Builder {
         self
     }
 
+    /// Builds programs of a package of this workspace for guests of this architecture, statically linked, and returns the
+    /// directory that they are in.
+    pub fn static_binaries(&self, package: &str, binaries: &[&str]) -> Result<PathBuf> {
+        build::guest_binaries(&self.sandbox, package, binaries)
+    }
+
+    /// The same for one; returns its path.
+    pub fn static_binary(&self, package: &str, binary: &str) -> Result<PathBuf> {
+        Ok(self.static_binaries(package, &[binary])?.join(binary))
+    }
+
     /// Inserts a kernel module, a `.ko` or `.ko.xz` on the host, before the guest counts as booted.
     /// Modules are inserted in the order of the calls; those that others need must come first.
     pub fn module(self, host: impl Into<PathBuf>) -> Self {

@@ -56,15 +56,18 @@ fn units_are_right() {
         "ivshmem-server@.socket",
         "ivshmem-metrics@.service",
         "ivshmem-metrics@.timer",
+        "../guest/ivshmem-tunnel@.service",
     ] {
-        let text = std::fs::read_to_string(shipped(unit)).unwrap();
+        let shipped = shipped(unit);
+        let text = std::fs::read_to_string(&shipped).unwrap();
         // What is started has to be there.
         let text = text.replace("/usr/bin/ivshmem-server", PROGRAM);
         let text = text.replace("/usr/bin/ivshmemctl", PROGRAM);
-        std::fs::write(directory.path().join(unit), text).unwrap();
+        std::fs::write(directory.path().join(shipped.file_name().unwrap()), text).unwrap();
     }
     for unit in [
         "ivshmem-server@example.service",
+        "ivshmem-tunnel@0.service",
         "ivshmem-metrics@example.timer",
         "ivshmem-metrics@example.service",
     ] {

@@ -16,7 +16,7 @@ use ivshmem_channel::{Error, Presence, Receiver, Sender};
 use serde_json::json;
 
 use crate::exit::{failure, Exit};
-use crate::output::{Output, GOOD, WARNING};
+use crate::output::{printable, Output, GOOD, WARNING};
 use crate::parse;
 use crate::seat::{Busy, Seat, Table};
 use crate::signals;
@@ -282,13 +282,8 @@ impl<'a> Chat<'a> {
 
 /// Tells what happened: not among the lines, which may go into a file.
 fn notice(output: Output, event: &str, peer: Option<u32>, text: &str, style: Style) -> Result<()> {
-    if output.is_json() {
-        let answer = json!({ "event": event, "peer_id": peer });
-        output.answer(&answer, String::new)?;
-    } else {
-        anstream::eprintln!("{style}* {text}{style:#}");
-    }
-    Ok(())
+    let answer = json!({ "event": event, "peer_id": peer });
+    Ok(output.event(&answer, text, style)?)
 }
 
 fn is_there(presence: Presence) -> bool {
@@ -304,23 +299,5 @@ fn again(error: Error) -> Result<()> {
     match error {
         Error::Link(ivshmem::Error::Interrupted) => Ok(()),
         error => Err(error.into()),
-    }
-}
-
-/// As text without what could steer a terminal: it comes from another machine.
-fn printable(line: &[u8]) -> String {
-    let line = String::from_utf8_lossy(line);
-    let steers = |c: char| c.is_control() && c != '\t';
-    line.replace(steers, "\u{fffd}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_cannot_steer_a_terminal() {
-        assert_eq!(printable("grüß\tGott".as_bytes()), "grüß\tGott");
-        assert_eq!(printable(b"\x1b[2J\r\xff"), "\u{fffd}[2J\u{fffd}\u{fffd}");
     }
 }

@@ -3,9 +3,13 @@
 //! What `ivshmemctl` does on a host: with the real server and the sandbox's QEMU.
 
 mod chat;
+mod end;
+mod forward;
 mod launch;
+mod netns;
 mod ping;
 mod terminal;
+mod tunnel;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -7,7 +7,7 @@
 use guest_tests::artefacts::{self, Kernel, Width};
 use guest_tests::lab::{expect_success, Fleet, Lab};
 use libtest_mimic::Trial;
-use vmbench::{Device, Memory, Region};
+use vmbench::{Builder, Device, Memory, Region};
 
 /// Programs in which each case is one sentence of the contract.
 const PROGRAMS: [&str; 17] = [
@@ -39,22 +39,55 @@ const NODES: [(&str, &str); 3] = [
     ("IVSHMEM_PLAIN", "/dev/ivshmem2"),
 ];
 
+/// The program that takes the module out and puts it in again.
+const WITH_THE_MODULE: &str = "rebind";
+
 /// With 64-bit and 32-bit programs.
 pub fn cases() -> Result<Vec<Trial>, String> {
-    cases_of(Kernel::DEFAULT, &[Width::Bits64, Width::Bits32])
+    cases_of(
+        Kernel::DEFAULT,
+        with_module(Kernel::DEFAULT)?,
+        &PROGRAMS,
+        &[Width::Bits64, Width::Bits32],
+    )
 }
 
 /// On another kernel, where the 32-bit entry points are the same.
 pub fn cases_on(kernel: Kernel) -> Result<Vec<Trial>, String> {
-    cases_of(kernel, &[Width::Bits64])
+    cases_of(kernel, with_module(kernel)?, &PROGRAMS, &[Width::Bits64])
 }
 
-fn cases_of(kernel: Kernel, widths: &[Width]) -> Result<Vec<Trial>, String> {
+/// On a kernel that has the driver built in.
+pub fn cases_built_in() -> Result<Vec<Trial>, String> {
+    let programs: Vec<_> = PROGRAMS
+        .into_iter()
+        .filter(|name| *name != WITH_THE_MODULE)
+        .collect();
+    cases_of(
+        Kernel::DEFAULT,
+        Kernel::DEFAULT.guest(),
+        &programs,
+        &[Width::Bits64, Width::Bits32],
+    )
+}
+
+fn with_module(kernel: Kernel) -> Result<Builder, String> {
     let module = kernel.module()?;
-    let guest = kernel.guest();
+    Ok(kernel
+        .guest()
+        .file(&module, "/ivshmem_rs.ko")
+        .module(&module))
+}
+
+fn cases_of(
+    kernel: Kernel,
+    guest: Builder,
+    names: &[&str],
+    widths: &[Width],
+) -> Result<Vec<Trial>, String> {
     let mut programs = Vec::new();
     for &width in widths {
-        for name in PROGRAMS {
+        for &name in names {
             let program = match width {
                 Width::Bits64 => kernel.program(name)?,
                 Width::Bits32 => artefacts::program(name, width)?,
@@ -74,9 +107,7 @@ fn cases_of(kernel: Kernel, widths: &[Width]) -> Result<Vec<Trial>, String> {
             .cpus(2)
             .device(Device::doorbell(&first))
             .device(Device::doorbell(&second))
-            .device(Device::plain(&Memory::anonymous(SIZE)?))
-            .file(&module, "/ivshmem_rs.ko")
-            .module(&module);
+            .device(Device::plain(&Memory::anonymous(SIZE)?));
         let builder = installed.iter().fold(builder, |builder, (name, path, _)| {
             builder.file(path, in_guest(name))
         });

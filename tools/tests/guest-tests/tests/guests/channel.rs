@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use channel_trial::Progress;
-use guest_tests::artefacts;
+use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
 use ivshmem::Memory;
 use ivshmem_peer::Peer;
@@ -29,18 +29,24 @@ struct World {
     samples: PathBuf,
 }
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let lab = Lab::new(move || {
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let builder = kernel.guest();
+    let lab = Lab::on(kernel, move || {
         let trial = static_binary("channel-trial", "channel-trial")?;
         let samples = static_binaries("ivshmem-channel-samples", &SAMPLES)?;
         let region = Region::start(SIZE, 2)?;
-        let guest = Guest::builder()
+        let guest = builder
+            .clone()
             .module(&module)
-            .file(&trial, "/test/channel-trial")
+            .file(
+                builder.static_binary("channel-trial", "channel-trial")?,
+                "/test/channel-trial",
+            )
             .device(Device::doorbell(&region));
+        let in_guest = builder.static_binaries("ivshmem-channel-samples", &SAMPLES)?;
         let guest = SAMPLES.iter().fold(guest, |guest, sample| {
-            guest.file(samples.join(sample), format!("/test/{sample}"))
+            guest.file(in_guest.join(sample), format!("/test/{sample}"))
         });
         let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;
         Ok(Fleet {

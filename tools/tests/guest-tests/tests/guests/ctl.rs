@@ -8,15 +8,17 @@
 mod amiss;
 #[path = "ctl/memory.rs"]
 mod memory;
+#[path = "ctl/network.rs"]
+mod network;
 #[path = "ctl/talk.rs"]
 mod talk;
 
-use guest_tests::artefacts;
+use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{json, Value};
 use test_limit::limit_argument;
-use vmbench::{boot_all, build, Device, Guest, Memory, Output, Region, Status, DEFAULT_MEMORY_MIB};
+use vmbench::{boot_all, Device, Guest, Memory, Output, Region, Status, DEFAULT_MEMORY_MIB};
 
 const SIZE: u64 = 4 << 20;
 const VECTORS: u16 = 3;
@@ -30,17 +32,22 @@ const PASSWD: &str = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
 
 type Case = fn(&Fleet) -> Result<(), Failed>;
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let lab = Lab::new(move || {
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let builder = kernel.guest();
+    let tun = vmbench::kernel_module("drivers/net/tun").map_err(|error| error.to_string())?;
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(SIZE, VECTORS)?;
-        let guest = Guest::builder()
+        let program = builder.static_binary("ivshmemctl", "ivshmemctl")?;
+        let guest = builder
+            .clone()
             .memory_mib(DEFAULT_MEMORY_MIB + 4 * talk::copy_mib())
-            .file(build::static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM)
+            .file(program, PROGRAM)
             .file(&module, MODULE)
             .data("/etc/passwd", 0o644, PASSWD)
             .module(&module)
             .device(Device::doorbell(&region));
+        let guest = tun.iter().fold(guest, |guest, tun| guest.module(tun));
         let plain = Device::plain(&Memory::anonymous(SMALL)?);
         let guests = boot_all(&[guest.clone().name("a").device(plain), guest.name("b")])?;
         Ok(Fleet {
@@ -48,7 +55,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 17] = [
+    let cases: [(&str, Case); 19] = [
         ("list_shows_each_device", list),
         ("info_tells_what_the_driver_says", info),
         ("ring_wakes_who_waits", ring_and_wait),
@@ -75,6 +82,11 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             talk::lines_with_the_host,
         ),
         ("bench_measures_all_or_says_why_not", talk::bench),
+        (
+            "tunnel_carries_packets_through_kills_and_removal",
+            network::tunnel,
+        ),
+        ("forward_leads_from_the_host_to_a_guest", network::forward),
         ("cp_goes_on_after_the_receiver_was_killed", talk::copy),
         ("no_device_is_exit_code_3", amiss::no_device),
         ("no_permission_is_exit_code_4", amiss::no_permission),

@@ -3,8 +3,8 @@
 //! Two guests of two processors each on one region.
 
 use guest_tests::artefacts::Kernel;
-use guest_tests::lab::{Fleet, Lab};
-use libtest_mimic::{Failed, Trial};
+use guest_tests::lab::{both, Fleet, Lab};
+use libtest_mimic::Trial;
 use vmbench::{boot_all, Device, Region};
 
 const PROGRAMS: [&str; 3] = ["pair", "order", "loss"];
@@ -43,14 +43,4 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
             )
         }),
     ])
-}
-
-/// Runs one command in each guest at the same time; both must succeed.
-fn both(fleet: &Fleet, a: &[&str], b: &[&str]) -> Result<(), Failed> {
-    let a = fleet.guests[0].command(a.to_vec()).spawn()?;
-    let b = fleet.guests[1].command(b.to_vec()).spawn()?;
-    let (a, b) = (a.wait()?, b.wait()?);
-    a.check()?;
-    b.check()?;
-    Ok(())
 }

@@ -14,7 +14,7 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         .module_with(&module, "map_registers=1")
         .file(&module, "/ivshmem_rs.ko");
     let mut programs = vec![("registers", kernel.program("registers")?)];
-    if kernel.runs_32_bits()? {
+    if kernel.runs_x86()? {
         let program = artefacts::program("registers", Width::Bits32)?;
         programs.push(("registers32", program));
     }

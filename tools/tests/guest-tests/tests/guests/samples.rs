@@ -4,10 +4,9 @@
 
 use std::path::Path;
 
-use guest_tests::artefacts::{self, Width};
+use guest_tests::artefacts::{self, Kernel};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use vmbench::build::static_binaries;
 use vmbench::{boot_all, Device, Guest, Region, Status};
 
 use crate::guests::impostor::Impostor;
@@ -82,21 +81,20 @@ const SIZE: u64 = 16 << 20;
 type Case = fn(&Fleet) -> Result<(), Failed>;
 type CaseOfEach = fn(&Fleet, &Language) -> Result<(), Failed>;
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let mut builder = Guest::builder()
-        .module(artefacts::module()?)
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let mut builder = kernel
+        .guest()
+        .module(kernel.module()?)
         .file(artefacts::sample_script("ktap")?, "/bin/ktap");
     for name in C.programs() {
-        let program = artefacts::program(name, Width::Bits64)?;
-        builder = builder.file(program, format!("{}/{name}", C.directory));
+        builder = builder.file(kernel.program(name)?, format!("{}/{name}", C.directory));
     }
-    let readme = artefacts::program("hello", Width::Bits64)?;
-    builder = builder.file(readme, "/bin/hello");
-    let lab = Lab::new(move || {
+    builder = builder.file(kernel.program("hello")?, "/bin/hello");
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(SIZE, 8)?;
         let mut guest = builder.clone().device(Device::doorbell(&region));
         let names: Vec<_> = RUST.programs().collect();
-        let built = static_binaries("ivshmem-samples", &names)?;
+        let built = builder.static_binaries("ivshmem-samples", &names)?;
         for name in names {
             guest = guest.file(built.join(name), format!("{}/{name}", RUST.directory));
         }
@@ -137,7 +135,10 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     for (name, case) in cases {
         trials.push(lab.trial(format!("samples::{name}"), case));
     }
-    trials.push(python::trial()?);
+    // Python is the host's.
+    if kernel.runs_x86()? {
+        trials.push(python::trial()?);
+    }
     Ok(trials)
 }
 

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What is told of the work: as it happens, and when it is asked for.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use anstyle::Style;
+use serde_json::{json, Value};
+
+use super::address::Forward;
+use crate::mesh::Neighbour;
+use crate::output::{printable, Output, GOOD, WARNING};
+
+/// Where something listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    /// At this end.
+    Here,
+    /// At the other one.
+    There,
+}
+
+/// The most that is told in a while: another end can cause as many events as it likes, and must not fill the log.
+const MOST_EVENTS: u32 = 100;
+const WHILE: Duration = Duration::from_secs(10);
+
+/// What is told, and where.
+pub struct Report {
+    output: Output,
+    ends: RefCell<Vec<Neighbour>>,
+    /// Connections now, since the start, and those that came to nothing.
+    open: Cell<u64>,
+    opened: Cell<u64>,
+    failed: Cell<u64>,
+    /// Messages that were none.
+    invalid: Cell<u64>,
+    /// The failure that was told last.
+    told: RefCell<String>,
+    /// What was told in a while, and when that has begun.
+    events: Cell<u32>,
+    begun: Cell<Instant>,
+}
+
+impl Report {
+    /// Nothing yet.
+    pub fn new(output: Output) -> Self {
+        Self {
+            output,
+            ends: RefCell::default(),
+            open: Cell::default(),
+            opened: Cell::default(),
+            failed: Cell::default(),
+            invalid: Cell::default(),
+            told: RefCell::default(),
+            events: Cell::default(),
+            begun: Cell::new(Instant::now()),
+        }
+    }
+
+    fn event(&self, value: &Value, text: &str, style: Style) {
+        if self.begun.get().elapsed() > WHILE {
+            self.begun.set(Instant::now());
+            self.events.set(0);
+        }
+        self.events.set(self.events.get() + 1);
+        if self.events.get() > MOST_EVENTS {
+            return;
+        }
+        // The work goes on if nobody reads it.
+        let _ = self.output.event(value, text, style);
+    }
+
+    /// An end has come.
+    pub fn here(&self, end: &Neighbour) {
+        let value = json!({ "event": "here", "peer_id": end.peer_id, "name": name(end) });
+        self.event(&value, &format!("{} is here", described(end)), GOOD);
+    }
+
+    /// An end has left.
+    pub fn left(&self, end: &Neighbour) {
+        let value = json!({ "event": "left", "peer_id": end.peer_id, "name": name(end) });
+        let text = format!("{} has left, or is silent", described(end));
+        self.event(&value, &text, WARNING);
+    }
+
+    /// It is listened for this, here or at the other end.
+    pub fn listening(&self, forward: &Forward, side: Side) {
+        let Forward {
+            listen,
+            peer,
+            target,
+        } = forward;
+        let value = json!({
+            "event": "listening",
+            "side": match side {
+                Side::Here => "here",
+                Side::There => "there",
+            },
+            "listen": listen.to_string(),
+            "peer": peer.to_string(),
+            "target": target.to_string(),
+        });
+        let text = match side {
+            Side::Here => format!("{listen} leads to {target} at {peer}"),
+            Side::There => format!("{listen} at {peer} leads to {target}"),
+        };
+        self.event(&value, &text, GOOD);
+    }
+
+    /// A connection, or listening, has failed, here or at the other end.
+    pub fn fail(&self, reason: &str) {
+        self.failed.set(self.failed.get() + 1);
+        let reason = printable(reason.as_bytes());
+        if *self.told.borrow() != reason {
+            let value = json!({ "event": "failed", "reason": reason });
+            self.event(&value, &reason, WARNING);
+            *self.told.borrow_mut() = reason;
+        }
+    }
+
+    /// A message was none.
+    pub fn count_invalid(&self) {
+        self.invalid.set(self.invalid.get() + 1);
+    }
+
+    /// A connection begins; it ends when what this returns is dropped.
+    pub fn count(&self) -> Counted<'_> {
+        self.opened.set(self.opened.get() + 1);
+        self.open.set(self.open.get() + 1);
+        Counted(&self.open)
+    }
+
+    /// These ends are there.
+    pub fn set_ends(&self, ends: Vec<Neighbour>) {
+        *self.ends.borrow_mut() = ends;
+    }
+
+    /// Who is there, and how many connections there are and were.
+    pub fn status(&self) -> (Value, String) {
+        let ends = self.ends.borrow();
+        let list = ends
+            .iter()
+            .map(|end| json!({ "peer_id": end.peer_id, "name": name(end) }));
+        let (open, opened) = (self.open.get(), self.opened.get());
+        let (failed, invalid) = (self.failed.get(), self.invalid.get());
+        let value = json!({
+            "event": "status",
+            "ends": list.collect::<Vec<_>>(),
+            "connections": { "open": open, "opened": opened, "failed": failed },
+            "invalid": invalid,
+        });
+        let mut text = String::new();
+        for end in ends.iter() {
+            text += &format!("{}\n", described(end));
+        }
+        text += &format!("connections: {open} open, {opened} since the start, {failed} failed\n");
+        if invalid > 0 {
+            text += &format!("{invalid} messages were none\n");
+        }
+        (value, text)
+    }
+}
+
+/// A connection that is counted as open.
+pub struct Counted<'a>(&'a Cell<u64>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+fn name(end: &Neighbour) -> Option<String> {
+    (!end.notice.is_empty()).then(|| printable(&end.notice))
+}
+
+/// An end as people are told of it.
+pub fn described(end: &Neighbour) -> String {
+    match name(end) {
+        Some(name) => format!("{name} (peer {})", end.peer_id),
+        None => format!("peer {}", end.peer_id),
+    }
+}

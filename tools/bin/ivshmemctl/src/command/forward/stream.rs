@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! TCP connections and UNIX sockets of this machine.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::address::Address;
+
+/// A connection. Dropped before it is [finished](Self::finish) it is reset, so that nobody takes a part for the whole. (Of a
+/// UNIX socket the other end sees that only if it writes.)
+pub struct Stream {
+    socket: Socket,
+    finished: bool,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        Ok(match address {
+            Address::Tcp(host, port) => Self::tcp(TcpStream::connect((&host[..], *port)).await?),
+            Address::Unix(path) => Self::of(Socket::Unix(UnixStream::connect(path).await?)),
+        })
+    }
+
+    fn tcp(stream: TcpStream) -> Self {
+        // What comes in pieces is passed on in pieces. Where this is not to be had, it is later.
+        let _ = stream.set_nodelay(true);
+        Self::of(Socket::Tcp(stream))
+    }
+
+    fn of(socket: Socket) -> Self {
+        Self {
+            socket,
+            finished: false,
+        }
+    }
+
+    /// Its two directions.
+    pub fn split(
+        &mut self,
+    ) -> (
+        Box<dyn AsyncRead + Unpin + '_>,
+        Box<dyn AsyncWrite + Unpin + '_>,
+    ) {
+        match &mut self.socket {
+            Socket::Tcp(stream) => {
+                let (read, write) = stream.split();
+                (Box::new(read), Box::new(write))
+            }
+            Socket::Unix(stream) => {
+                let (read, write) = stream.split();
+                (Box::new(read), Box::new(write))
+            }
+        }
+    }
+
+    /// Closes it, after both directions have ended.
+    pub fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let (Socket::Tcp(stream), false) = (&self.socket, self.finished) {
+            // Closed in this state, it is reset. If it cannot be, it is gone already.
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+/// What accepts connections.
+pub enum Listener {
+    /// At a port.
+    Tcp(TcpListener),
+    /// At a path, which is removed when this is dropped.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Listens. Nobody but this user may connect to a UNIX socket.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(host, port) => Ok(Self::Tcp(TcpListener::bind((&host[..], *port)).await?)),
+            Address::Unix(path) => {
+                remove_stale(path).await;
+                let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+                let bound = UnixListener::bind(path);
+                umask(before);
+                Ok(Self::Unix(bound?, path.clone()))
+            }
+        }
+    }
+
+    /// Waits for a connection. Nothing is lost if this is dropped while it waits.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(listener) => Stream::tcp(listener.accept().await?.0),
+            Self::Unix(listener, _) => Stream::of(Socket::Unix(listener.accept().await?.0)),
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes a socket to which nobody listens any more.
+async fn remove_stale(path: &Path) {
+    let refused = UnixStream::connect(path).await;
+    if refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        // What cannot be removed is in the way, as binding says.
+        let _ = std::fs::remove_file(path);
+    }
+}

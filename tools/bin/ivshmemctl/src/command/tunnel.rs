@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl tunnel`: a network between machines.
+
+mod address;
+mod carrier;
+mod counters;
+mod interface;
+mod mtu;
+mod outgoing;
+mod packet;
+mod status;
+
+use std::rc::Rc;
+
+use anyhow::Result;
+use clap::Args;
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::exit::{failure, Exit};
+use crate::mesh::{serve, Area, Purpose};
+use crate::output::Output;
+use carrier::{Carrier, Settings};
+use status::Shared;
+
+/// Bytes of what an end tells of itself, at most. Not a size that another command has.
+const NOTICE: u32 = 256;
+const _: () = assert!(address::LONGEST < NOTICE as usize - 4);
+
+/// Carry IP packets between machines, by a network interface at each end
+///
+/// Each machine that runs this gets an interface with an address by which the others, and the host with --join, reach it
+/// as over any network. A packet goes to the end that has its address; broadcast and multicast go nowhere. Where the
+/// receiver is slow, the sender waits. It takes root, or the capability CAP_NET_ADMIN. A signal ends it; then, and on
+/// SIGUSR1, it tells who is there and what was carried. Whoever can write to the memory can send any packet: what a firewall does with a
+/// network of strangers it has to do with this one.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl tunnel
+  ivshmemctl tunnel --join demo --address 10.1.0.1/24
+  ivshmemctl tunnel --address 10.1.0.2/24 --address fd00:1::2/64 --name machines")]
+pub struct Options {
+    #[command(flatten)]
+    area: Area,
+
+    /// An address of this end, with the length of the network's prefix: one of IPv4, any of IPv6, 8 together
+    ///
+    /// Without this option it is the peer ID plus one in --network. A process of the host gets a new peer ID each time,
+    /// and should have an address of its own.
+    #[arg(short, long, value_name = "ADDRESS", value_parser = address::of_interface)]
+    address: Vec<IpNet>,
+
+    /// The network of addresses that are made of peer IDs; the same at all ends
+    #[arg(long, value_name = "NETWORK", default_value = "10.110.0.0/16")]
+    network: Ipv4Net,
+
+    /// The longest packet in bytes; without this option a quarter of a ring, 65520 at most
+    #[arg(long, value_name = "BYTES",
+        value_parser = clap::value_parser!(u16).range(i64::from(mtu::SMALLEST)..=i64::from(mtu::LARGEST)))]
+    mtu: Option<u16>,
+
+    /// Name of the interface; %d stands for the first number that is free
+    #[arg(long, value_name = "NAME", default_value = "ivtun%d")]
+    name: String,
+}
+
+/// Carries until a signal comes.
+pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    check(&options.address)?;
+    let purpose = Purpose {
+        notice: NOTICE,
+        least_ring: mtu::least_ring(options.mtu),
+        remedy: "a smaller --mtu, fewer --ends, or a larger memory",
+    };
+    let settings = Settings {
+        addresses: options.address.clone(),
+        network: options.network,
+        mtu: options.mtu,
+        name: options.name.clone(),
+    };
+    let shared = Rc::new(Shared::default());
+    let mut carrier = Carrier::new(settings, shared.clone(), output);
+    let status = || shared.status();
+    serve(&options.area, purpose, output, &mut carrier, status)
+}
+
+/// Whether an interface can have these addresses together.
+fn check(addresses: &[IpNet]) -> Result<()> {
+    let four = addresses.iter().filter(|a| matches!(a, IpNet::V4(_)));
+    let message = match () {
+        () if four.count() > 1 => "give one --address of IPv4 at most".into(),
+        () if addresses.len() > address::MOST => {
+            format!("give {} times --address at most", address::MOST)
+        }
+        () => return Ok(()),
+    };
+    Err(failure(Exit::Usage, message))
+}

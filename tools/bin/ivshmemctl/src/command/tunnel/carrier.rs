@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Carries packets between the interface and the rings.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::StreamExt;
+use ipnet::{IpNet, Ipv4Net};
+use ivshmem_channel::{Error, Messages, MultiReceiver};
+use serde_json::json;
+use tokio::select;
+use tokio::task::yield_now;
+use tokio::time::{interval, sleep, Instant, Interval, MissedTickBehavior};
+
+use super::address::{self, Routes};
+use super::interface::Interface;
+use super::mtu;
+use super::outgoing::{Outgoing, Sent};
+use super::packet::destination;
+use super::status::{described, list, Shared};
+use crate::end::AnyLink;
+use crate::exit::{failure, Exit};
+use crate::mesh::{Change, Mesh, Neighbour, Program, LOOK};
+use crate::output::{Output, GOOD, WARNING};
+
+/// How long another end may have our address: for longer than one that has crashed seems to be there.
+const OVERLAP: Duration = Duration::from_secs(5);
+
+/// How long after we have come another end may tell that it has one of our addresses and have it: both came together.
+const RACE: Duration = Duration::from_secs(1);
+
+/// Packets after which those of the other direction have their turn: fewer than what tokio lets a task do at a time.
+const TURN: u32 = 32;
+
+/// Bytes of the longest packet of IP.
+const LONGEST: usize = 1 << 16;
+
+/// What was asked for.
+pub struct Settings {
+    /// The addresses, none for one that is made of the peer ID.
+    pub addresses: Vec<IpNet>,
+    /// The network of those.
+    pub network: Ipv4Net,
+    /// The MTU if it was said.
+    pub mtu: Option<u16>,
+    /// The interface's name.
+    pub name: String,
+}
+
+/// A tunnel's end.
+pub struct Carrier {
+    settings: Settings,
+    shared: Rc<Shared>,
+    output: Output,
+    /// Stays while the memory is away, so that connections survive.
+    interface: Option<(Vec<IpNet>, Rc<Interface>)>,
+}
+
+impl Program for Carrier {
+    async fn run(&mut self, mut mesh: Mesh) -> Result<()> {
+        let addresses = self.addresses(mesh.peer_id)?;
+        await_addresses(&mut mesh, &addresses).await?;
+        let interface = self.interface(&addresses, mesh.ring)?;
+        mesh.tell(&address::encode(&addresses))?;
+        let messages = Messages::new(mesh.member.multi_receiver()?)?;
+        let outgoing = Outgoing::new(&mesh)?;
+        select! {
+            // This one finds out first that the memory was taken away, which nobody may touch then.
+            biased;
+            done = self.receive(messages, &interface) => done,
+            done = self.send(outgoing, &interface) => done,
+            done = self.watch(mesh, &addresses) => done,
+        }
+    }
+}
+
+impl Carrier {
+    /// A tunnel's end that is not there yet.
+    pub fn new(settings: Settings, shared: Rc<Shared>, output: Output) -> Self {
+        Self {
+            settings,
+            shared,
+            output,
+            interface: None,
+        }
+    }
+
+    /// Our addresses, with this peer ID.
+    fn addresses(&self, peer_id: Option<u32>) -> Result<Vec<IpNet>> {
+        let Settings {
+            addresses, network, ..
+        } = &self.settings;
+        if !addresses.is_empty() {
+            return Ok(addresses.clone());
+        }
+        let Some(peer_id) = peer_id else {
+            let text = "without a doorbell there is no peer ID to make an address of: give one with --address";
+            return Err(failure(Exit::Unable, text));
+        };
+        let address = address::automatic(*network, peer_id).ok_or_else(|| {
+            let text = format!(
+                "{network} is too small for an address made of peer ID {peer_id}: give all ends a larger --network, or \
+                 this one an --address"
+            );
+            failure(Exit::Unable, text)
+        })?;
+        Ok(vec![address])
+    }
+
+    /// The interface with these addresses: that of before if it has them.
+    fn interface(&mut self, addresses: &[IpNet], ring: u32) -> Result<Rc<Interface>> {
+        if let Some((before, interface)) = &self.interface {
+            if before == addresses {
+                return Ok(interface.clone());
+            }
+        }
+        // Before another one of the same name.
+        self.interface = None;
+        let mtu = self.settings.mtu.unwrap_or_else(|| mtu::default(ring));
+        let interface = Rc::new(Interface::new(&self.settings.name, mtu, addresses)?);
+        let name = interface.name();
+        let event = json!({ "event": "up", "name": name, "mtu": mtu, "addresses": addresses });
+        let text = format!("{name} is up: {}, MTU {mtu}", list(addresses));
+        self.output.event(&event, &text, GOOD)?;
+        let mut state = self.shared.state.borrow_mut();
+        state.name = name.into();
+        state.mtu = mtu;
+        state.addresses = addresses.into();
+        self.interface = Some((addresses.into(), interface.clone()));
+        Ok(interface)
+    }
+
+    /// From the other ends to the kernel.
+    async fn receive(
+        &self,
+        mut messages: Messages<MultiReceiver<AnyLink>>,
+        interface: &Interface,
+    ) -> Result<()> {
+        let counters = &self.shared.counters;
+        let mut turn = 0;
+        while let Some(message) = messages.next().await {
+            turn = (turn + 1) % TURN;
+            if turn == 0 {
+                yield_now().await;
+            }
+            match message {
+                Ok((_, packet)) => {
+                    let taken = destination(&packet).is_some() && interface.send(&packet).await?;
+                    match taken {
+                        true => counters.received.count(&packet),
+                        false => counters.refused.count(&packet),
+                    }
+                }
+                Err(error @ Error::CorruptLane { .. }) => {
+                    self.warn("corrupt", &error.to_string())?
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// From the kernel to the other ends.
+    async fn send(&self, mut outgoing: Outgoing, interface: &Interface) -> Result<()> {
+        let counters = &self.shared.counters;
+        let mut buffer = vec![0; LONGEST];
+        let mut look = ticks();
+        loop {
+            let length = select! {
+                length = interface.receive(&mut buffer) => length?,
+                _ = look.tick() => {
+                    outgoing.flush().await?;
+                    continue;
+                }
+            };
+            let packet = &buffer[..length];
+            let slot =
+                destination(packet).and_then(|to| self.shared.state.borrow().routes.slot(to));
+            let sent = match slot {
+                Some(slot) => outgoing.send(slot, packet.to_vec()).await?,
+                None => {
+                    counters.unknown.count(packet);
+                    continue;
+                }
+            };
+            match sent {
+                Sent::Yes => counters.sent.count(packet),
+                Sent::Full | Sent::Corrupt => counters.full.count(packet),
+            }
+        }
+    }
+
+    /// Looks who is there.
+    async fn watch(&self, mut mesh: Mesh, addresses: &[IpNet]) -> Result<()> {
+        let (mut look, begin) = (ticks(), Instant::now());
+        loop {
+            mesh.look()?;
+            let changes = mesh.changes();
+            if !changes.is_empty() {
+                self.route(&mesh);
+            }
+            for change in &changes {
+                self.tell(change, addresses)?;
+            }
+            // Two who have come at the same time have both found the address free: one of them gives up.
+            if begin.elapsed() < RACE {
+                let before = |other: &&Neighbour| other.slot < mesh.member.slot();
+                let mut others = mesh.neighbours().filter(before);
+                if let Some(other) = others.find(|other| has_any(other, addresses)) {
+                    return Err(overlap(other));
+                }
+            }
+            look.tick().await;
+        }
+    }
+
+    fn route(&self, mesh: &Mesh) {
+        let ends: Vec<_> = mesh.neighbours().cloned().collect();
+        let told = ends.iter().map(|end| (end.slot, &end.notice[..]));
+        let mut state = self.shared.state.borrow_mut();
+        state.routes = Routes::of(told);
+        state.ends = ends;
+    }
+
+    /// Tells who came or left.
+    fn tell(&self, (before, now): &Change, addresses: &[IpNet]) -> Result<()> {
+        let (event, end, style) = match (before, now) {
+            (_, Some(end)) => ("here", end, GOOD),
+            (Some(end), None) => ("left", end, WARNING),
+            (None, None) => return Ok(()),
+        };
+        let value = json!({
+            "event": event,
+            "peer_id": end.peer_id,
+            "addresses": address::decode(&end.notice),
+        });
+        let text = match now {
+            Some(_) => format!("{} is here", described(end)),
+            None => format!("{} has left, or is silent", described(end)),
+        };
+        self.output.event(&value, &text, style)?;
+        match now.as_ref().filter(|end| has_any(end, addresses)) {
+            Some(end) => self.warn("overlap", &overlap(end).to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn warn(&self, event: &str, text: &str) -> Result<()> {
+        let value = json!({ "event": event, "reason": text });
+        Ok(self.output.event(&value, text, WARNING)?)
+    }
+}
+
+/// Waits until nobody else has one of our addresses: whoever had them may have crashed.
+async fn await_addresses(mesh: &mut Mesh, addresses: &[IpNet]) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        mesh.look()?;
+        let other = mesh.neighbours().find(|other| has_any(other, addresses));
+        match other {
+            None => return Ok(()),
+            Some(other) if begin.elapsed() > OVERLAP => return Err(overlap(other)),
+            Some(_) => sleep(LOOK).await,
+        }
+    }
+}
+
+fn has_any(other: &Neighbour, addresses: &[IpNet]) -> bool {
+    let theirs = address::decode(&other.notice);
+    addresses.iter().any(|own| theirs.contains(&own.addr()))
+}
+
+fn overlap(other: &Neighbour) -> anyhow::Error {
+    let text = format!(
+        "{} has an address of this end too: give each end an --address of its own",
+        described(other)
+    );
+    failure(Exit::Failure, text)
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

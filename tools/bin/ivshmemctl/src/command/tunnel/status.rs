@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What a tunnel tells of itself when it is asked.
+
+use std::cell::RefCell;
+
+use ipnet::IpNet;
+use serde_json::{json, Value};
+
+use super::address::{self, Routes};
+use super::counters::Counters;
+use crate::mesh::Neighbour;
+
+/// What the work and those who ask how it goes share.
+#[derive(Default)]
+pub struct Shared {
+    /// What was carried.
+    pub counters: Counters,
+    /// Who is there.
+    pub state: RefCell<State>,
+}
+
+/// Who is there, and what this end is.
+#[derive(Default)]
+pub struct State {
+    /// Which end has which address.
+    pub routes: Routes,
+    /// The other ends.
+    pub ends: Vec<Neighbour>,
+    /// The interface's name, MTU and addresses.
+    pub name: String,
+    pub mtu: u16,
+    pub addresses: Vec<IpNet>,
+}
+
+impl Shared {
+    /// Who is there, and what was carried.
+    pub fn status(&self) -> (Value, String) {
+        let state = self.state.borrow();
+        let ends = state.ends.iter().map(
+            |end| json!({ "peer_id": end.peer_id, "addresses": address::decode(&end.notice) }),
+        );
+        let value = json!({
+            "event": "status",
+            "name": state.name,
+            "mtu": state.mtu,
+            "addresses": state.addresses,
+            "ends": ends.collect::<Vec<_>>(),
+            "packets": self.counters.to_json(),
+        });
+        let mut text = format!(
+            "{}: {}, MTU {}\n",
+            state.name,
+            list(&state.addresses),
+            state.mtu
+        );
+        for end in &state.ends {
+            text += &format!("{}\n", described(end));
+        }
+        text += &self.counters.to_text();
+        (value, text)
+    }
+}
+
+/// An end as people are told of it.
+pub fn described(end: &Neighbour) -> String {
+    let addresses = address::decode(&end.notice);
+    format!("peer {} ({})", end.peer_id, list(&addresses))
+}
+
+/// Addresses as people are told of them.
+pub fn list(addresses: &[impl ToString]) -> String {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    match texts.is_empty() {
+        true => "no address".into(),
+        false => texts.join(", "),
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A command that runs until a signal ends it, and tells in JSON what happens.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{path_in, server, Server, PROGRAM};
+
+/// A server, whose memory ends share.
+pub struct Machines {
+    pub directory: TempDir,
+    server: Option<Server>,
+    pub socket: String,
+    size: &'static str,
+}
+
+impl Machines {
+    pub fn new(size: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = path_in(directory.path(), "socket");
+        let mut machines = Self {
+            directory,
+            server: None,
+            socket,
+            size,
+        };
+        machines.restart();
+        machines
+    }
+
+    /// Kills the server, and starts another one with memory of its own.
+    pub fn restart(&mut self) {
+        self.server = None;
+        let _ = std::fs::remove_file(&self.socket);
+        let arguments = ["-S", &self.socket, "--size", self.size, "--vectors=1"];
+        self.server = Some(server(&arguments));
+    }
+
+    /// Starts a command as an end of this memory.
+    pub fn start(&self, command: &str) -> End {
+        End::start(&format!("{command} --join {}", self.socket))
+    }
+}
+
+/// A process, killed when this is dropped.
+pub struct End {
+    child: Child,
+    told: BufReader<ChildStdout>,
+    complaints: ChildStderr,
+}
+
+impl End {
+    /// Starts a command, whose words are separated by spaces.
+    pub fn start(command: &str) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .arg("--json")
+            .args(command.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            told: BufReader::new(child.stdout.take().unwrap()),
+            complaints: child.stderr.take().unwrap(),
+            child,
+        }
+    }
+
+    /// The next thing of this kind that it tells; others before it are left out.
+    pub fn expect(&mut self, event: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            self.told.read_line(&mut line).unwrap();
+            if line.is_empty() {
+                let mut text = String::new();
+                self.complaints.read_to_string(&mut text).unwrap();
+                panic!("it ended before {event}: {text}");
+            }
+            let told: Value = serde_json::from_str(&line).unwrap();
+            if told["event"] == event {
+                return told;
+            }
+        }
+    }
+
+    /// What it tells when it is asked by SIGUSR1.
+    pub fn status(&mut self) -> Value {
+        self.signal(Signal::USR1);
+        self.expect("status")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it as `systemctl stop` does.
+    pub fn end(mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Waits until it ends by itself: its exit code and what it says.
+    pub fn failure(mut self) -> (Option<i32>, String) {
+        let mut text = String::new();
+        self.complaints.read_to_string(&mut text).unwrap();
+        (self.child.wait().unwrap().code(), text)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
