@@ -221,6 +221,35 @@ extern "C" {
 #endif // __cplusplus
 
 /*
+ * Finds the area `name` by the directory at byte `base` of the memory, a multiple of 4096, or makes it, with at least `size`
+ * bytes. The directory takes 4096 bytes and is made if it is not there; areas follow it. All programs have to ask for the
+ * same size. Sets `start` to the byte of the memory where the area begins, a multiple of 4096: what an area is for is
+ * its users' matter, for example a channel with that base. Does not block, and a program that is killed meanwhile keeps
+ * nobody from it. Names are told apart by 48 bits that are computed from them.
+ *
+ * Returns 0; -EEXIST if the area has another size; -ENOSPC if there is no room for it or for its entry; -EOPNOTSUPP if the
+ * memory is not mapped write-back and this machine needs that; -EINVAL if a pointer is null, `base` cannot be, or the name
+ * is not UTF-8; -ENODEV.
+ */
+int ivshmem_channel_area_claim(const struct ivshmem_channel_link *link,
+                               uint64_t base,
+                               const char *name,
+                               uint64_t size,
+                               uint64_t *start);
+
+/*
+ * Finds the area `name` as ivshmem_channel_area_claim() does, and does not make it. Sets `start` to the byte of the memory
+ * where it begins, and `size` to its bytes, a multiple of 4096; each may be null.
+ *
+ * Returns 0; -ENOENT if nobody has claimed it; else as ivshmem_channel_area_claim().
+ */
+int ivshmem_channel_area_find(const struct ivshmem_channel_link *link,
+                              uint64_t base,
+                              const char *name,
+                              uint64_t *start,
+                              uint64_t *size);
+
+/*
  * Makes one that was not used yet.
  *
  * Returns 0; -EMFILE or -ENFILE if there can be no more open files; -EINVAL if `cancel` is null.

@@ -285,6 +285,26 @@ class Requests(Case):
             self.assertEqual(asyncio.run(main()), [b"cba"] * 3)
 
 
+class Areas(Case):
+    def test_are_found_by_name(self):
+        directory = 262144
+        self.assertIsNone(self.link.find_area("one", directory))
+        start = self.link.claim_area("one", 5000, directory)
+        self.assertEqual(self.link.claim_area("one", 5000, directory), start)
+        self.assertEqual(self.link.find_area("one", directory), range(start, start + 8192))
+        with self.assertRaises(ic.ChannelError) as raised:
+            self.link.claim_area("two", 1 << 40, directory)
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+        layout = ic.Layout(2).ring(0, 1, 64)
+        with ic.Channel.create_or_join(self.link, layout, [0], base=start) as member:
+            member.beat()
+
+    def tearDown(self):
+        # The next test's link may be the same memory.
+        if os.environ.get("IVSHMEM_TEST_LINK"):
+            ic.Channel.create(self.link, ic.Layout(2).ring(0, 1, 64), base=262144)
+
+
 class Life(Case):
     def test_who_is_there_is_told(self):
         one, two, _ = self.members

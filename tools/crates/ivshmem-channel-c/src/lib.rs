@@ -13,6 +13,7 @@
 // The header says it once for all functions.
 #![allow(clippy::missing_safety_doc)]
 
+mod area;
 mod boundary;
 mod cancel;
 mod changes;
@@ -28,6 +29,7 @@ mod rpc;
 mod sender;
 mod subscriber;
 
+pub use area::*;
 pub use cancel::*;
 pub use changes::*;
 pub use channel::*;

@@ -35,6 +35,8 @@ _words = POINTER(c_uint32)
 
 # Of each function: what it returns, and its arguments.
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "area_claim": (c_int, [_handle, c_uint64, c_char_p, c_uint64, POINTER(c_uint64)]),
+    "area_find": (c_int, [_handle, c_uint64, c_char_p, POINTER(c_uint64), POINTER(c_uint64)]),
     "cancel_free": (None, [_handle]),
     "cancel_new": (c_int, [_handles]),
     "cancel_use": (c_int, [_handle]),

@@ -157,6 +157,26 @@ static void null_pointers(struct pair *pair)
 	ivshmem_channel_cancel_free(NULL);
 }
 
+static void areas(struct pair *pair)
+{
+	const uint64_t base = 256 * 1024;
+	uint64_t one = 0, two = 0, start = 0, size = 0;
+
+	CHECK(ivshmem_channel_area_claim(NULL, base, "one", 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, NULL, 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "\xff", 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 1, NULL) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, 1, "one", 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_find(pair->link, base, "one", &start, &size) == -ENOENT);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 5000, &one) == 0 && one == base + 4096);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "two", 1, &two) == 0 && two == one + 8192);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 5000, &start) == 0 && start == one);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 1, &start) == -EEXIST);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "three", UINT64_MAX, &start) == -ENOSPC);
+	CHECK(ivshmem_channel_area_find(pair->link, base, "one", &start, &size) == 0 && start == one && size == 8192);
+	CHECK(ivshmem_channel_area_find(pair->link, base, "two", NULL, NULL) == 0);
+}
+
 static void wrong_arguments(struct pair *pair)
 {
 	struct ivshmem_channel_layout *layout = ivshmem_channel_layout_new(0);
@@ -441,6 +461,7 @@ int main(int argc, char **argv)
 	set_up(&pair, argv[1]);
 	null_pointers(&pair);
 	wrong_arguments(&pair);
+	areas(&pair);
 	messages(&pair);
 	descriptors(&pair);
 	cancels(&pair);
