@@ -42,6 +42,26 @@
 #include <stdint.h>
 
 /*
+ * A program has joined, or was there when the looking began.
+ */
+#define IVSHMEM_CHANNEL_JOINED 0
+
+/*
+ * A program has left its slot, or another one has taken that.
+ */
+#define IVSHMEM_CHANNEL_LEFT 1
+
+/*
+ * A program has been silent for too long.
+ */
+#define IVSHMEM_CHANNEL_SILENT 2
+
+/*
+ * A program was silent, and shows that it lives.
+ */
+#define IVSHMEM_CHANNEL_RETURNED 3
+
+/*
  * Nobody has joined since the channel was made, or whoever did has left.
  */
 #define IVSHMEM_CHANNEL_ABSENT 0
@@ -65,6 +85,14 @@
  * Ends waits from another thread or from a signal handler. Threads may share it.
  */
 struct ivshmem_channel_cancel;
+
+/*
+ * Who comes and goes, beginning with all who are there. One thread at a time may use it.
+ *
+ * Nobody is rung when a program joins or leaves, so this looks twice in a heartbeat, as long as it is called; one that
+ * joins and leaves in between is not seen.
+ */
+struct ivshmem_channel_changes;
 
 /*
  * A channel that was made or found. Joining is what makes use of it. Threads may share it.
@@ -131,6 +159,28 @@ struct ivshmem_channel_sender;
 struct ivshmem_channel_subscriber;
 
 /*
+ * Another program came or went.
+ */
+struct ivshmem_channel_change {
+        /*
+         * IVSHMEM_CHANNEL_JOINED, _LEFT, _SILENT or _RETURNED.
+         */
+        uint32_t what;
+        /*
+         * Its slot.
+         */
+        uint32_t slot;
+        /*
+         * Its number for this time.
+         */
+        uint32_t incarnation;
+        /*
+         * The ID by which the link rings it if it has joined, else 0.
+         */
+        uint32_t peer_id;
+};
+
+/*
  * Who is in a slot.
  */
 struct ivshmem_channel_presence {
@@ -171,6 +221,35 @@ extern "C" {
 #endif // __cplusplus
 
 /*
+ * Finds the area `name` by the directory at byte `base` of the memory, a multiple of 4096, or makes it, with at least `size`
+ * bytes. The directory takes 4096 bytes and is made if it is not there; areas follow it. All programs have to ask for the
+ * same size. Sets `start` to the byte of the memory where the area begins, a multiple of 4096: what an area is for is
+ * its users' matter, for example a channel with that base. Does not block, and a program that is killed meanwhile keeps
+ * nobody from it. Names are told apart by 48 bits that are computed from them.
+ *
+ * Returns 0; -EEXIST if the area has another size; -ENOSPC if there is no room for it or for its entry; -EOPNOTSUPP if the
+ * memory is not mapped write-back and this machine needs that; -EINVAL if a pointer is null, `base` cannot be, or the name
+ * is not UTF-8; -ENODEV.
+ */
+int ivshmem_channel_area_claim(const struct ivshmem_channel_link *link,
+                               uint64_t base,
+                               const char *name,
+                               uint64_t size,
+                               uint64_t *start);
+
+/*
+ * Finds the area `name` as ivshmem_channel_area_claim() does, and does not make it. Sets `start` to the byte of the memory
+ * where it begins, and `size` to its bytes, a multiple of 4096; each may be null.
+ *
+ * Returns 0; -ENOENT if nobody has claimed it; else as ivshmem_channel_area_claim().
+ */
+int ivshmem_channel_area_find(const struct ivshmem_channel_link *link,
+                              uint64_t base,
+                              const char *name,
+                              uint64_t *start,
+                              uint64_t *size);
+
+/*
  * Makes one that was not used yet.
  *
  * Returns 0; -EMFILE or -ENFILE if there can be no more open files; -EINVAL if `cancel` is null.
@@ -189,6 +268,36 @@ int ivshmem_channel_cancel_use(const struct ivshmem_channel_cancel *cancel);
  * Frees the handle, and nothing if it is null. What it was given to can be cancelled no more.
  */
 void ivshmem_channel_cancel_free(struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Begins to look who is in the other slots. Does not block.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_changes_open(const struct ivshmem_channel_member *member, struct ivshmem_channel_changes **changes);
+
+/*
+ * Waits for the next change, for up to `timeout_ns`. Shows that this program lives.
+ *
+ * Returns 0, with `change` set; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over;
+ * -ECANCELED; -ESTALE; -ECONNABORTED; -EINVAL if a pointer is null; -ENODEV.
+ */
+int ivshmem_channel_changes_next(struct ivshmem_channel_changes *changes,
+                                 struct ivshmem_channel_change *change,
+                                 int64_t timeout_ns);
+
+/*
+ * Lets `cancel` end the waiting, also in calls to come.
+ *
+ * Returns 0; -EINVAL if a pointer is null.
+ */
+int ivshmem_channel_changes_set_cancel(struct ivshmem_channel_changes *changes,
+                                       const struct ivshmem_channel_cancel *cancel);
+
+/*
+ * Ends the looking. Nothing if `changes` is null.
+ */
+void ivshmem_channel_changes_close(struct ivshmem_channel_changes *changes);
 
 /*
  * Finds the channel at byte `base` of the memory, a multiple of 4096. Does not block.

@@ -168,7 +168,8 @@ class Waits(Case):
         with selectors.DefaultSelector() as selector:
             selector.register(receiver, selectors.EVENT_READ)
             for number in range(20):
-                threading.Timer(SOON / 10, sender.send, [b"%d" % number]).start()
+                timer = threading.Timer(SOON / 10, sender.send, [b"%d" % number])
+                timer.start()
                 while True:
                     try:
                         self.assertEqual(receiver.receive(0), b"%d" % number)
@@ -176,6 +177,7 @@ class Waits(Case):
                     except ic.WouldBlock:
                         if receiver.arm():
                             self.assertTrue(selector.select(FOREVER))
+                timer.join()
             self.assertTrue(receiver.arm())
             receiver.disarm()
             sender.send(b"is not told")
@@ -283,6 +285,26 @@ class Requests(Case):
             self.assertEqual(asyncio.run(main()), [b"cba"] * 3)
 
 
+class Areas(Case):
+    def test_are_found_by_name(self):
+        directory = 262144
+        self.assertIsNone(self.link.find_area("one", directory))
+        start = self.link.claim_area("one", 5000, directory)
+        self.assertEqual(self.link.claim_area("one", 5000, directory), start)
+        self.assertEqual(self.link.find_area("one", directory), range(start, start + 8192))
+        with self.assertRaises(ic.ChannelError) as raised:
+            self.link.claim_area("two", 1 << 40, directory)
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+        layout = ic.Layout(2).ring(0, 1, 64)
+        with ic.Channel.create_or_join(self.link, layout, [0], base=start) as member:
+            member.beat()
+
+    def tearDown(self):
+        # The next test's link may be the same memory.
+        if os.environ.get("IVSHMEM_TEST_LINK"):
+            ic.Channel.create(self.link, ic.Layout(2).ring(0, 1, 64), base=262144)
+
+
 class Life(Case):
     def test_who_is_there_is_told(self):
         one, two, _ = self.members
@@ -294,6 +316,20 @@ class Life(Case):
         with self.assertRaises(ic.ChannelError) as raised:
             one.presence(3)
         self.assertEqual(raised.exception.errno, errno.ENXIO)
+
+    def test_who_comes_and_goes_is_told(self):
+        one, two, three = self.members
+        with one.changes() as changes:
+            cancel = ic.Cancel()
+            changes.set_cancel(cancel)
+            found = {changes.next(FOREVER) for _ in range(2)}
+            joined = ic.Event.JOINED
+            self.assertEqual(found, {ic.Change(joined, other.slot, other.incarnation) for other in (two, three)})
+            incarnation = three.incarnation
+            three.close()
+            self.assertEqual(changes.next(FOREVER), ic.Change(ic.Event.LEFT, 2, incarnation))
+            cancel.cancel()
+            self.assertEqual(list(changes), [])
 
     def test_a_channel_made_anew_has_to_be_joined_again(self):
         _, receiver = self.pair()

@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::ffi::{c_char, CString};
 use std::fmt::Write;
 
-use ivshmem_channel::Error;
+use ivshmem_channel::{Error, Invalid};
 use ivshmem_peer::JoinError;
 use rustix::io::Errno;
 
@@ -26,6 +26,10 @@ pub(crate) enum Failure {
         "the library has failed, which is a mistake in it: please report what it wrote to stderr"
     )]
     Panic,
+    #[error("nobody has claimed an area of this name")]
+    NoArea,
+    #[error("there is no room for the area: {0}")]
+    NoRoom(Invalid),
     #[error("cannot open {path}")]
     Open {
         path: String,
@@ -66,6 +70,8 @@ impl Failure {
             Self::Nothing => Errno::AGAIN,
             Self::Late => Errno::TIMEDOUT,
             Self::Panic => Errno::NOTRECOVERABLE,
+            Self::NoArea => Errno::NOENT,
+            Self::NoRoom(_) => Errno::NOSPC,
             Self::Open { source, .. } => of_io(source),
             Self::Join(error) => of_join(error),
             Self::Channel(error) => of_channel(error),
@@ -90,7 +96,7 @@ impl Failure {
 fn of_channel(error: &Error) -> Errno {
     match error {
         Error::NotAChannel(_) => Errno::NODATA,
-        Error::OtherLayout => Errno::EXIST,
+        Error::OtherLayout | Error::OtherSize { .. } => Errno::EXIST,
         Error::Layout(_) => Errno::INVAL,
         Error::Corrupt(_) => Errno::UCLEAN,
         Error::CorruptLane { .. } => Errno::BADMSG,

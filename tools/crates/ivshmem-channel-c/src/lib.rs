@@ -13,8 +13,10 @@
 // The header says it once for all functions.
 #![allow(clippy::missing_safety_doc)]
 
+mod area;
 mod boundary;
 mod cancel;
+mod changes;
 mod channel;
 mod error;
 mod event_loop;
@@ -27,7 +29,9 @@ mod rpc;
 mod sender;
 mod subscriber;
 
+pub use area::*;
 pub use cancel::*;
+pub use changes::*;
 pub use channel::*;
 pub use error::*;
 pub use layout::*;

@@ -43,6 +43,18 @@ fn it_shows_what_the_header_declares_and_nothing_else() {
 }
 
 #[test]
+fn the_package_of_debian_lists_the_same() {
+    let list =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../debian/libivshmem-channel0.symbols");
+    let list = std::fs::read_to_string(list).unwrap();
+    let listed = list
+        .lines()
+        .filter_map(|line| line.strip_prefix(' ')?.split_once("@Base "))
+        .map(|(name, _)| name.to_string());
+    assert_eq!(listed.collect::<BTreeSet<_>>(), declared());
+}
+
+#[test]
 fn its_name_has_the_version_of_the_interface() {
     let library = Library::shared();
     let dynamic = output("readelf", &["--dynamic", "--wide"], &library.file());

@@ -6,10 +6,10 @@ mod built;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use built::{Language, Library};
+use built::{Language, Library, Program};
 use ivshmem_channel::{rpc, Channel};
 use ivshmem_peer::Peer;
 use test_limit::limit;
@@ -35,32 +35,10 @@ fn python(library: &Library) -> Command {
     command
 }
 
-/// A process that does not outlive the test.
-struct Program(Child);
-
-impl Program {
-    fn python(library: &Library, link: &Path, words: &[&str]) -> Self {
-        let mut command = python(library);
-        command.arg("tests/peer.py").arg(link).args(words);
-        Self(command.spawn().unwrap())
-    }
-
-    fn start(program: &Path, link: &Path, words: &[&str]) -> Self {
-        Self(Command::new(program).arg(link).args(words).spawn().unwrap())
-    }
-
-    fn succeeds(mut self) {
-        let status = self.0.wait().unwrap();
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Fails if it has ended, which is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A program of `peer.py`.
+fn program(library: &Library, link: &Path, words: &[&str]) -> Program {
+    let mut command = python(library);
+    Program::of(command.arg("tests/peer.py").arg(link).args(words))
 }
 
 #[test]
@@ -100,12 +78,12 @@ fn python_and_c_talk() {
         (&["subscribe", ROUNDS], &["publish", ROUNDS]),
     ];
     for (one, other) in pairs {
-        let reader = Program::python(&library, link, one);
+        let reader = program(&library, link, one);
         Program::start(c, link, other).succeeds();
         reader.succeeds();
         clear();
         let reader = Program::start(c, link, one);
-        Program::python(&library, link, other).succeeds();
+        program(&library, link, other).succeeds();
         reader.succeeds();
         clear();
     }
@@ -118,7 +96,7 @@ fn python_and_rust_answer_each_other() {
     let link = &region.socket();
     let peer = Arc::new(Peer::join(link).unwrap());
     let channel = Channel::create(peer, 0, &rpc::layout(2, RING, RING)).unwrap();
-    let server = Program::python(&library, link, &["serve"]);
+    let server = program(&library, link, &["serve"]);
     let mut client = rpc::Client::join(&channel, 0).unwrap();
     for number in 0..ROUNDS_NUMBER {
         let request = number.to_le_bytes();
@@ -129,7 +107,7 @@ fn python_and_rust_answer_each_other() {
     drop(client);
     server.succeeds();
     let mut server = rpc::Server::join(&channel, 0).unwrap();
-    let client = Program::python(&library, link, &["ask", ROUNDS]);
+    let client = program(&library, link, &["ask", ROUNDS]);
     for _ in 0..ROUNDS_NUMBER {
         let request = server.next(Some(limit())).unwrap().unwrap();
         let answer: Vec<_> = request.body.iter().rev().copied().collect();

@@ -80,6 +80,16 @@ pub enum Error {
         /// The length of the type in bytes.
         expected: usize,
     },
+    /// There is an area of that name, with another size than was asked for.
+    #[error(
+        "the area has {there} bytes, and {wanted} were asked for: ask for the same in all programs"
+    )]
+    OtherSize {
+        /// Its bytes.
+        there: u64,
+        /// Those that were asked for.
+        wanted: u64,
+    },
     /// The time is over.
     #[error("the time is over, and the other side has not made room")]
     TimedOut,

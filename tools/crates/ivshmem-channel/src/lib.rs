@@ -17,6 +17,7 @@
 //!   for event loops.
 //! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
 //! * [`rpc`]: requests and replies.
+//! * [`Areas`]: parts of the memory that programs find by name.
 //! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //! * `Typed`: messages and values of one type, with the feature `zerocopy`.
 //!
@@ -49,6 +50,7 @@
 compile_error!("the layout is little-endian, and this crate does not swap bytes");
 
 mod alarm;
+mod areas;
 mod bytes;
 mod cancel;
 mod changes;
@@ -79,6 +81,7 @@ mod typed;
 mod wait;
 mod watch;
 
+pub use areas::{Areas, MAX_AREAS};
 pub use bytes::{ByteReader, ByteWriter};
 pub use cancel::Cancel;
 pub use changes::{Change, Changes};

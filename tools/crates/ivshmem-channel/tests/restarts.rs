@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{layout, members, memory, Polled, GATHERS, SIZE, SOON};
 use futures_util::{SinkExt, StreamExt};
 use ivshmem::{forward_memory, Access, Doorbell, Locking, Mapping, Memory, Waiter};
-use ivshmem_channel::{Cancel, Channel, Error, Layout, Messages, Outbox};
+use ivshmem_channel::{Cancel, Channel, Error, Layout, Messages, Outbox, Watch};
 use test_limit::limit;
 
 /// Nothing takes this long.
@@ -410,4 +410,27 @@ fn a_ring_whose_messages_are_all_done_has_room_for_the_longest() {
         assert!(receiver.receive(&mut message, LIMIT).unwrap());
         assert_eq!(message, longest);
     }
+}
+
+#[test]
+fn neither_an_event_loop_nor_a_look_at_others_touches_memory_that_was_taken_away() {
+    let file = memory();
+    let link = Host::of(&file, 0);
+    let channel = Channel::create(link.clone(), 0, &layout()).unwrap();
+    let me = channel.join(0, 0).unwrap();
+    let mut receiver = me.receiver(1).unwrap();
+    let mut changes = me.changes();
+    assert!(changes.next(Some(Duration::ZERO)).unwrap().is_none());
+    let watch = Watch::new().unwrap();
+    assert!(watch.arm(&mut receiver).unwrap());
+    link.gone_while_asleep.store(true, Ordering::Relaxed);
+    let is_gone = |result: Result<(), Error>| {
+        let gone = matches!(result, Err(Error::Link(ivshmem::Error::Gone)));
+        assert!(gone, "{result:?}");
+    };
+    is_gone(changes.next(LIMIT).map(drop));
+    is_gone(watch.awake(&receiver));
+    is_gone(receiver.next(LIMIT).map(drop));
+    // An error is found by looking.
+    assert!(!watch.arm(&mut receiver).unwrap());
 }

@@ -25,15 +25,18 @@ from ._errors import (
     TimedOut,
     WouldBlock,
 )
-from ._member import Member, Presence, State
+from ._member import Change, Changes, Event, Member, Presence, State
 from ._rpc import Request, RpcClient, RpcServer
 
 __all__ = [
     "Cancel",
     "Cancelled",
+    "Change",
+    "Changes",
     "Channel",
     "ChannelError",
     "Corrupt",
+    "Event",
     "Gone",
     "LaneCorrupt",
     "Layout",

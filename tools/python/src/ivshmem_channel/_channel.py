@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """Links, layouts, channels: what is shared by threads, and freed when nobody has it any more."""
 
+import ctypes
+import errno
 import os
 from collections.abc import Iterable
-from ctypes import c_void_p
+from ctypes import c_uint64, c_void_p
 
 from . import _library
+from ._errors import ChannelError
 from ._member import Member
 
 # How long joining waits for programs that live, in seconds: more than a layout's silence of 3.
@@ -28,6 +31,26 @@ class Link:
     def vectors(self) -> int:
         """By how many vectors this end can be rung; 0 if by none, which is no error."""
         return int(_library.call("link_vectors", self._handle))
+
+    def claim_area(self, name: str, size: int, directory: int = 0) -> int:
+        """Finds or makes the area of this name, with at least `size` bytes, by the directory at byte `directory`; returns the
+        byte where it begins, for example as the base of a channel."""
+        start = c_uint64()
+        place = (self._handle, directory, name.encode())
+        _library.check("area_claim", *place, size, ctypes.byref(start))
+        return start.value
+
+    def find_area(self, name: str, directory: int = 0) -> range | None:
+        """The bytes of the area of this name; None if nobody has claimed it."""
+        start, size = c_uint64(), c_uint64()
+        place = (self._handle, directory, name.encode())
+        try:
+            _library.check("area_find", *place, ctypes.byref(start), ctypes.byref(size))
+        except ChannelError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return range(start.value, start.value + size.value)
 
     def __del__(self) -> None:
         if handle := getattr(self, "_handle", None):

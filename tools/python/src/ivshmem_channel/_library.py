@@ -24,14 +24,26 @@ class CPresence(ctypes.Structure):
     _fields_ = [("state", c_uint32), ("incarnation", c_uint32), ("peer_id", c_uint32)]
 
 
+class CChange(ctypes.Structure):
+    """struct ivshmem_channel_change"""
+
+    _fields_ = [("what", c_uint32), ("slot", c_uint32), ("incarnation", c_uint32), ("peer_id", c_uint32)]
+
+
 _handle, _handles = c_void_p, POINTER(c_void_p)
 _words = POINTER(c_uint32)
 
 # Of each function: what it returns, and its arguments.
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "area_claim": (c_int, [_handle, c_uint64, c_char_p, c_uint64, POINTER(c_uint64)]),
+    "area_find": (c_int, [_handle, c_uint64, c_char_p, POINTER(c_uint64), POINTER(c_uint64)]),
     "cancel_free": (None, [_handle]),
     "cancel_new": (c_int, [_handles]),
     "cancel_use": (c_int, [_handle]),
+    "changes_close": (None, [_handle]),
+    "changes_next": (c_int, [_handle, POINTER(CChange), c_int64]),
+    "changes_open": (c_int, [_handle, _handles]),
+    "changes_set_cancel": (c_int, [_handle, _handle]),
     "close": (None, [_handle]),
     "create": (c_int, [_handle, c_uint64, _handle, _handles]),
     "create_or_join": (

@@ -3,11 +3,17 @@
 
 import ctypes
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from . import _library
 from ._ends import MultiReceiver, Publisher, Receiver, Sender, Subscriber
+from ._errors import Cancelled
 from ._handle import Handle
+
+if TYPE_CHECKING:
+    from ._channel import Cancel
 
 # Instead of a slot: all others.
 _ALL = 2**32 - 1
@@ -28,6 +34,53 @@ class Presence:
     state: State
     incarnation: int
     peer_id: int
+
+
+class Event(enum.IntEnum):
+    """What has happened to a program."""
+
+    JOINED = 0
+    LEFT = 1
+    SILENT = 2
+    RETURNED = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another program came or went."""
+
+    event: Event
+    slot: int
+    incarnation: int
+
+
+class Changes(Handle):
+    """Who comes and goes, beginning with all who are there. Iterating waits for ever, and ends when it is cancelled.
+
+    It looks twice in a heartbeat, as long as it is called; a program that joins and leaves in between is not seen.
+    """
+
+    _kind = "changes"
+
+    def next(self, timeout: float | None = None) -> Change:
+        """Waits for the next change."""
+        return self._wait(timeout, self._next)
+
+    def set_cancel(self, cancel: "Cancel") -> None:
+        """Lets `cancel` end the waiting."""
+        self._check("set_cancel", cancel._handle)
+
+    def __iter__(self) -> Iterator[Change]:
+        while True:
+            try:
+                yield self.next()
+            except Cancelled:
+                return
+
+    def _next(self, handle: ctypes.c_void_p, left: int) -> Change:
+        found = _library.CChange()
+        _library.check("changes_next", handle, ctypes.byref(found), left)
+        return Change(Event(found.what), found.slot, found.incarnation)
 
 
 class Member(Handle):
@@ -59,6 +112,11 @@ class Member(Handle):
         found = _library.CPresence()
         self._check("presence", slot, ctypes.byref(found))
         return Presence(State(found.state), found.incarnation, found.peer_id)
+
+    def changes(self) -> Changes:
+        """Who comes and goes, as events."""
+        with self._using() as handle:
+            return Changes(_library.make("changes_open", handle))
 
     def sender(self, to: int) -> Sender:
         """Opens the sending end of the ring to slot `to`."""

@@ -16,6 +16,7 @@ mod guests {
     pub mod built_in;
     pub mod cache;
     pub mod channel;
+    pub mod channel_c;
     pub mod churn;
     pub mod ctl;
     pub mod faults;
@@ -44,7 +45,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 19] = [
+const SETS: [(&str, Cases); 20] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
@@ -63,6 +64,7 @@ const SETS: [(&str, Cases); 19] = [
     ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
     ("stock", guests::stock::cases),
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
+    ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),
 ];
 

@@ -75,7 +75,7 @@ fn cargo() -> std::ffi::OsString {
 
 /// Has `cargo` build, and returns the directory that the programs are in.
 fn build(
-    mut cargo: Command,
+    cargo: Command,
     arch: Arch,
     target_dir: &Path,
     package: &str,
@@ -88,19 +88,32 @@ fn build(
         let text = format!("Building {names}, statically: minutes the first time\n");
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
+    let binaries = binaries.iter().flat_map(|binary| ["--bin", *binary]);
+    let binaries: Vec<_> = binaries.collect();
+    build_target(cargo, arch, target_dir, package, &binaries)
+}
+
+/// The same of the targets of the package that these arguments are for.
+fn build_target(
+    mut cargo: Command,
+    arch: Arch,
+    target_dir: &Path,
+    package: &str,
+    targets: &[&str],
+) -> Result<PathBuf> {
     cargo
         .args(["build", "--quiet", "--release", "--target", arch.target()])
         .args(["--package", package])
-        .args(binaries.iter().flat_map(|binary| ["--bin", *binary]))
+        .args(targets)
         .arg("--target-dir")
         .arg(target_dir)
         .env("CARGO_PROFILE_RELEASE_STRIP", "true")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    run(cargo, &format!("build {names} statically"))?;
-    Ok(directory)
+    run(cargo, &format!("build {package} statically"))?;
+    Ok(target_dir.join(arch.target()).join("release"))
 }
 
-/// Runs cargo in the workspace.
+/// Runs a compiler in the workspace.
 fn run(mut cargo: Command, what: &str) -> Result<()> {
     let output = cargo
         .current_dir(workspace())
@@ -130,4 +143,34 @@ pub(crate) fn server() -> Result<PathBuf> {
         Some(path) => Ok(path.into()),
         None => static_binary("ivshmem-server", "ivshmem-server"),
     }
+}
+
+/// Builds a program in C for the host and for x86 guests, with the library that the workspace's package `package` is for C,
+/// all of it statically linked, as `output`. `source` and `include` are relative to the checkout. Blocks as
+/// [`static_binary`].
+pub fn static_c_program(package: &str, source: &str, include: &str, output: &Path) -> Result<()> {
+    let target_dir = workspace().join("target/static");
+    let mut command = Command::new(cargo());
+    command.env("RUSTFLAGS", STATIC);
+    let directory = build_target(command, Arch::X86, &target_dir, package, &["--lib"])?;
+    let library = format!("lib{}.a", package.replace('-', "_"));
+    let mut compiler = Command::new("cc");
+    compiler
+        .args([
+            "-std=gnu99",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+        ])
+        .arg("-I")
+        .arg(checkout().join(include))
+        .arg(checkout().join(source))
+        .arg(directory.join(library))
+        // What unwinds, and mathematics.
+        .args(["-lgcc_eh", "-lm"])
+        .arg("-o")
+        .arg(output);
+    run(compiler, &format!("compile {source}"))
 }

@@ -5,7 +5,7 @@
 #![allow(dead_code)] // No test uses all of it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use tempfile::TempDir;
 
@@ -124,4 +124,31 @@ fn built(name: &str) -> PathBuf {
     let file = test.parent().unwrap().join(name);
     assert!(file.exists(), "{file:?} is missing");
     file
+}
+
+/// A process that does not outlive the test.
+pub struct Program(Child);
+
+impl Program {
+    pub fn of(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// One with a link and more arguments.
+    pub fn start(program: &Path, link: &Path, words: &[&str]) -> Self {
+        Self::of(Command::new(program).arg(link).args(words))
+    }
+
+    pub fn succeeds(mut self) {
+        let status = self.0.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Fails if it has ended, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

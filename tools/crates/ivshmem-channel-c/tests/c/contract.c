@@ -67,6 +67,8 @@ static void null_pointers(struct pair *pair)
 	struct ivshmem_channel_rpc_request *request;
 	struct ivshmem_channel_rpc_server *server;
 	struct ivshmem_channel_rpc_client *client;
+	struct ivshmem_channel_changes *changes;
+	struct ivshmem_channel_change change;
 	struct ivshmem_channel_subscriber *subscriber;
 	struct ivshmem_channel_publisher *publisher;
 	struct ivshmem_channel_receiver *receiver;
@@ -136,6 +138,9 @@ static void null_pointers(struct pair *pair)
 	CHECK(ivshmem_channel_rpc_client_join(NULL, 0, &client) == -EINVAL && client == NULL);
 	CHECK(ivshmem_channel_rpc_client_call(NULL, "", 0, NULL, 0) == -EINVAL);
 	CHECK(ivshmem_channel_rpc_client_set_cancel(NULL, NULL) == -EINVAL);
+	CHECK(ivshmem_channel_changes_open(NULL, &changes) == -EINVAL && changes == NULL);
+	CHECK(ivshmem_channel_changes_next(NULL, &change, 0) == -EINVAL);
+	CHECK(ivshmem_channel_changes_set_cancel(NULL, NULL) == -EINVAL);
 	CHECK(ivshmem_channel_cancel_new(NULL) == -EINVAL && ivshmem_channel_cancel_use(NULL) == -EINVAL);
 	ivshmem_channel_link_close(NULL);
 	ivshmem_channel_layout_free(NULL);
@@ -148,7 +153,28 @@ static void null_pointers(struct pair *pair)
 	ivshmem_channel_rpc_server_close(NULL);
 	ivshmem_channel_rpc_request_free(NULL);
 	ivshmem_channel_rpc_client_close(NULL);
+	ivshmem_channel_changes_close(NULL);
 	ivshmem_channel_cancel_free(NULL);
+}
+
+static void areas(struct pair *pair)
+{
+	const uint64_t base = 256 * 1024;
+	uint64_t one = 0, two = 0, start = 0, size = 0;
+
+	CHECK(ivshmem_channel_area_claim(NULL, base, "one", 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, NULL, 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "\xff", 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 1, NULL) == -EINVAL);
+	CHECK(ivshmem_channel_area_claim(pair->link, 1, "one", 1, &one) == -EINVAL);
+	CHECK(ivshmem_channel_area_find(pair->link, base, "one", &start, &size) == -ENOENT);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 5000, &one) == 0 && one == base + 4096);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "two", 1, &two) == 0 && two == one + 8192);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 5000, &start) == 0 && start == one);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 1, &start) == -EEXIST);
+	CHECK(ivshmem_channel_area_claim(pair->link, base, "three", UINT64_MAX, &start) == -ENOSPC);
+	CHECK(ivshmem_channel_area_find(pair->link, base, "one", &start, &size) == 0 && start == one && size == 8192);
+	CHECK(ivshmem_channel_area_find(pair->link, base, "two", NULL, NULL) == 0);
 }
 
 static void wrong_arguments(struct pair *pair)
@@ -366,12 +392,43 @@ static void topics(struct pair *pair)
 	ivshmem_channel_publisher_close(publisher);
 }
 
+static void next_of(struct ivshmem_channel_changes *changes, uint32_t slot, struct ivshmem_channel_change *change)
+{
+	do {
+		CHECK(ivshmem_channel_changes_next(changes, change, FOREVER) == 0);
+	} while (change->slot != slot);
+}
+
 static void presence_and_reset(struct pair *pair)
 {
 	struct ivshmem_channel_presence presence;
 	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_changes *changes;
+	struct ivshmem_channel_member *three;
+	struct ivshmem_channel_change change;
 	struct ivshmem_channel *anew;
+	uint32_t slot = 2, incarnation;
 	char buffer[8];
+
+	/* The third slot's program comes, falls silent, returns and goes; the others' are silent or not. */
+	CHECK(ivshmem_channel_changes_open(pair->one, &changes) == 0);
+	CHECK(ivshmem_channel_changes_next(changes, NULL, 0) == -EINVAL);
+	CHECK(ivshmem_channel_join(pair->channel, &slot, 1, 0, FOREVER, NULL, &three) == 0);
+	incarnation = ivshmem_channel_member_incarnation(three);
+	next_of(changes, slot, &change);
+	CHECK(change.what == IVSHMEM_CHANNEL_JOINED && change.incarnation == incarnation);
+	next_of(changes, slot, &change);
+	CHECK(change.what == IVSHMEM_CHANNEL_SILENT && change.incarnation == incarnation);
+	CHECK(ivshmem_channel_member_beat(three) == 0);
+	next_of(changes, slot, &change);
+	CHECK(change.what == IVSHMEM_CHANNEL_RETURNED && change.incarnation == incarnation);
+	ivshmem_channel_member_close(three);
+	next_of(changes, slot, &change);
+	CHECK(change.what == IVSHMEM_CHANNEL_LEFT && change.incarnation == incarnation);
+	CHECK(ivshmem_channel_member_beat(pair->two) == 0);
+	while (ivshmem_channel_changes_next(changes, &change, 0) == 0)
+		CHECK(change.slot == 1);
+	ivshmem_channel_changes_close(changes);
 
 	CHECK(ivshmem_channel_member_presence(pair->one, 1, &presence) == 0);
 	CHECK(presence.state == IVSHMEM_CHANNEL_PRESENT);
@@ -404,6 +461,7 @@ int main(int argc, char **argv)
 	set_up(&pair, argv[1]);
 	null_pointers(&pair);
 	wrong_arguments(&pair);
+	areas(&pair);
 	messages(&pair);
 	descriptors(&pair);
 	cancels(&pair);
