@@ -39,7 +39,10 @@ impl Interface {
             .context("cannot ask for the interface's name")?;
         // The successor is unsafe, for descriptors that are closed or exchanged behind its back: the device's is not.
         #[allow(deprecated)]
-        let watch = |device| AsyncFd::new(device);
+        let watch = |device| {
+            let interest = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
+            AsyncFd::with_interest(device, interest)
+        };
         device
             .set_nonblocking(true)
             .and_then(|()| watch(device))
@@ -55,7 +58,9 @@ impl Interface {
     /// Waits for the next packet that the kernel sends, and returns its bytes. Nothing is lost if this is dropped while it waits.
     pub async fn receive(&self, buffer: &mut [u8]) -> Result<usize> {
         let read = |device: &SyncDevice| device.recv(buffer);
-        let read = self.device.async_io(Interest::READABLE, read).await;
+        // Of one that was deleted, the kernel tells an error and nothing else.
+        let interest = Interest::READABLE | Interest::ERROR;
+        let read = self.device.async_io(interest, read).await;
         read.map_err(|error| self.lost(error))
     }
 
@@ -73,7 +78,10 @@ impl Interface {
     }
 
     fn lost(&self, error: io::Error) -> anyhow::Error {
-        anyhow::Error::from(error).context(format!("the network interface {} is gone", self.name))
+        anyhow::Error::from(error).context(format!(
+            "the network interface {} is gone: if somebody deleted it, start this again",
+            self.name
+        ))
     }
 }
 

@@ -11,7 +11,7 @@ use guest_tests::lab::Fleet;
 use libtest_mimic::Failed;
 use rustix::process::{kill_process, Pid};
 use test_limit::limit;
-use vmbench::{build, Guest, Region, Running, Signal};
+use vmbench::{build, Guest, Region, Running, Signal, Status};
 
 use super::PROGRAM;
 
@@ -54,10 +54,12 @@ pub fn tunnel(fleet: &Fleet) -> Result<(), Failed> {
     super::bind(b, &bus_id)?;
     reach(a, &there)?;
     a.shell(&script)?.check()?;
-    for end in [first, second] {
-        end.signal(Signal::TERM)?;
-        end.wait()?.check()?;
-    }
+    first.signal(Signal::TERM)?;
+    first.wait()?.check()?;
+    b.shell("ip link del ivtun0")?.check()?;
+    let ended = second.wait()?;
+    assert_eq!(ended.status, Status::Code(1));
+    assert!(ended.stderr_text().contains("ivtun0 is gone"), "{ended:?}");
     echo.signal(Signal::KILL)?;
     echo.wait()?;
     Ok(())
