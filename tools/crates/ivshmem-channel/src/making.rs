@@ -79,10 +79,9 @@ pub(crate) fn make(
     let after = &rest[size_of::<u32>()..];
     memory.write(word + size_of::<u32>() as u64, after)?;
     memory.store32(word, generation, Ordering::Release)?;
-    if !replace(mark, Stage::MADE)? {
-        return Ok(None);
-    }
-    find(memory, base).map(Some)
+    // What was written, and not what is there by now: another program may have its mark on it, to look under that.
+    let plan = Plan::decode(&bytes, available)?;
+    Ok(replace(mark, Stage::MADE)?.then_some(plan))
 }
 
 /// The channel that is there if one does not mind the mark, and if it has this layout.
