@@ -43,6 +43,14 @@ impl Builder {
     /// Boots the guest and blocks until commands can be run and the modules are inserted.
     pub fn boot(&self) -> Result<Guest> {
         let guest = Guest(Session::start(self)?);
+        // The kernel goes on without the files that had no room.
+        if guest.console().contains("Initramfs unpacking failed") {
+            return Err(Error::Setup(format!(
+                "guest {} has not enough memory for its files: give it more than {} MiB",
+                guest.name(),
+                self.memory_mib
+            )));
+        }
         for (module, parameters) in &self.modules {
             guest.insert_module(module, parameters)?;
         }

@@ -177,6 +177,14 @@ fn suspend(guest: &Guest) {
 }
 
 #[test]
+fn files_that_have_no_room_are_an_error() {
+    let guest = Guest::builder().memory_mib(256);
+    let guest = guest.data("/large", 0o644, vec![0; 105 << 20]);
+    let error = guest.boot().map(drop).unwrap_err().to_string();
+    assert!(error.contains("not enough memory for its files"), "{error}");
+}
+
+#[test]
 fn guests_that_fail() {
     let region = Region::start(1 << 20, 8).unwrap();
     let guest = Guest::builder()

@@ -84,6 +84,7 @@ type CaseOfEach = fn(&Fleet, &Language) -> Result<(), Failed>;
 pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let mut builder = kernel
         .guest()
+        .memory_mib(384) // for all the programs
         .module(kernel.module()?)
         .file(artefacts::sample_script("ktap")?, "/bin/ktap");
     for name in C.programs() {
