@@ -5,6 +5,7 @@
  *
  *	churn ROUNDS		unbinds the driver and binds it again so many times
  *	churn plugged ROUNDS	says "round N" and waits for the host to replace the device, so many times
+ *	churn opens N		opens the device so many times: nothing is left of it
  *	churn			leaves that to somebody else, until SIGTERM
  */
 #include "guests.h"
@@ -263,6 +264,28 @@ static void unbind_and_bind(unsigned int rounds)
 	}
 }
 
+/* Files that wait, have an eventfd and a mapping, one after the other. */
+static void open_and_close(unsigned int rounds)
+{
+	int eventfd_fd = CHECK(eventfd(0, EFD_CLOEXEC));
+
+	for (unsigned int round = 0; round < rounds; round++) {
+		int fd = CHECK(open(dev_path(), O_RDWR | O_CLOEXEC));
+		struct ivshmem_eventfd bind = { .vector = 0, .fd = eventfd_fd };
+		struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+		volatile uint32_t *at = map_region(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES,
+						   PROT_READ | PROT_WRITE);
+
+		CHECK(ioctl(fd, IVSHMEM_SET_EVENTFD, &bind));
+		CHECK(poll(&pollfd, 1, 0));
+		at[0] = round;
+		CHECK(munmap((void *)at, PAGE_BYTES));
+		CHECK(close(fd));
+		test_progress();
+	}
+	close(eventfd_fd);
+}
+
 static void wait_for_node(bool there)
 {
 	test_waits_for("the node to %s", there ? "come" : "go");
@@ -300,6 +323,7 @@ static void join_users(void)
 int main(int argc, char **argv)
 {
 	bool plugged = argc > 2 && !strcmp(argv[1], "plugged");
+	bool opens = argc > 2 && !strcmp(argv[1], "opens");
 	unsigned int rounds = argc > 1 ? number_argument(argv[argc - 1], 1, 100000) : 0;
 	struct sigaction action = { .sa_handler = on_term, .sa_flags = SA_RESTART };
 	static struct slabs slabs;
@@ -313,6 +337,12 @@ int main(int argc, char **argv)
 	CHECK(sigaction(SIGTERM, &action, NULL));
 	claimed = claims();
 	read_slabs(&slabs);
+	if (opens) {
+		test_limit_start();
+		open_and_close(rounds);
+		check_slabs(&slabs, rounds);
+		return 0;
+	}
 	for (int user = 0; user < USERS; user++)
 		if (CHECK(fork()) == 0)
 			use_until_stop(user);

@@ -6,7 +6,7 @@
 //! A few rounds by default; `IVSHMEM_CHURN=full` makes it 500 of the first and 50 of the second.
 
 use guest_tests::artefacts::{self, Width};
-use guest_tests::lab::{expect_no_leaks, Fleet, Lab};
+use guest_tests::lab::{expect_no_leaks, expect_success, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{Builder, Device, Guest, Region};
 
@@ -40,6 +40,10 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     });
     let plugged = lab(builder, |builder, _| builder.qemu_args(PORT));
     Ok(vec![
+        bound.trial("churn::opened_files_leave_nothing", |fleet| {
+            // More than any cache grows for other reasons.
+            expect_success(fleet.guests[0].run(["/test/churn", "opens", "3000"]))
+        }),
         bound.trial("churn::unbind_and_bind", unbind_and_bind),
         plugged.trial("churn::unplug_and_plug", unplug_and_plug),
     ])
