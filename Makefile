@@ -305,10 +305,12 @@ test-qemu-versions: programs
 LINUX := build/in-tree/linux
 in_tree_left_out := arch/[!x]*.[chS] arch/*.dts* sound/*.[ch] $(addprefix drivers/,gpu/*.[ch] media/*.[ch] net/[ew]*.[ch] \
 	staging/*.[ch]) tools/perf/*
+# linux-source-SERIES, the archive's directory.
+in_tree_source = $(basename $(basename $(notdir $(call sandbox_info,KERNEL_SOURCE))))
 build/in-tree/linux: | sandbox-ready
 	@echo "UNPACK  $@"
 	@rm -rf $@ $@.part && mkdir -p $@.part
-	@tar -x -C $@.part --strip-components=1 --wildcards --anchored $(patsubst %,--exclude='*/%',$(in_tree_left_out)) \
+	@tar -x -C $@.part --strip-components=1 --wildcards --anchored $(patsubst %,--exclude='$(in_tree_source)/%',$(in_tree_left_out)) \
 		-f $(call sandbox_info,KERNEL_SOURCE)
 	@mv $@.part $@
 

@@ -67,7 +67,7 @@ fn unbind_and_bind(fleet: &Fleet) -> Result<(), Failed> {
     let argv = ["/test/churn".to_string(), rounds.to_string()];
     let guest = &fleet.guests[0];
     print!("{}", guest.run(argv)?.check()?.stdout_text());
-    // What a lost file holds is linked with the device: it is no leak for as long as that is there.
+    // What is linked with the device is no leak for as long as that is there.
     guest
         .shell("cd /sys/bus/pci/drivers/ivshmem_rs && echo 0000:*:*.* >unbind")?
         .check()?;
