@@ -98,8 +98,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
             return Err(error);
         }
         let (seat, senders) = (&self.end.seat, &self.senders);
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let explain = |fault| explain(seat, senders, fault);
         let look = |ring: &mut MultiConsumer<L>| {
             if ring.is_broken() {
@@ -190,8 +189,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
     /// As [`next`](Self::next).
     pub fn arm(&mut self) -> Result<bool> {
         let (seat, senders) = (&self.end.seat, &self.senders);
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         // The lanes of senders that died before they could say that they had sent something are among them.
         self.ring.look_everywhere();
         let armed = self.ring.arm();

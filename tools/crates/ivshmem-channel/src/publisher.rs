@@ -43,8 +43,7 @@ impl<L: Link + Clone> Publisher<L> {
     /// two buffers are left.
     pub fn publish(&mut self, value: &[u8]) -> Result<()> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let waiting = self.writer.publish(value);
         let waiting = waiting.map_err(|fault| seat.explain(fault))?;
         // Another program's bits: those that are nobody's are left out.

@@ -59,8 +59,7 @@ impl<L: Link + Clone> Receiver<L> {
     /// [`Error::Corrupt`], [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let found = match self.ring.peek().map_err(|fault| seat.explain(fault))? {
             Some(record) => Some(record),
             None => self.wait_for_record(timeout)?,
@@ -133,8 +132,7 @@ impl<L: Link + Clone> Receiver<L> {
     /// As [`next`](Self::next).
     pub fn arm(&mut self) -> Result<bool> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let armed = self.ring.arm().map_err(|fault| seat.explain(fault))?;
         Ok(armed.is_some())
     }

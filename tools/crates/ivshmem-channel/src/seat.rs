@@ -139,6 +139,13 @@ impl<L: Link> Seat<L> {
         }
     }
 
+    /// [`check_generation`](Self::check_generation), then [`beat`](Self::beat): what each call of an end begins with.
+    #[inline]
+    pub fn attend(&self) -> Result<()> {
+        self.check_generation()?;
+        self.beat()
+    }
+
     /// Shows that we live, if it is time to. This is called for each message.
     #[inline]
     pub fn beat(&self) -> Result<()> {

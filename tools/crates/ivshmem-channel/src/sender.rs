@@ -85,8 +85,7 @@ impl<L: Link + Clone> Sender<L> {
     /// As [`send`](Self::send).
     pub fn reserve(&mut self, len: usize, timeout: Option<Duration>) -> Result<Reservation<'_, L>> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let space = self.ring.reserve(len);
         let space = match space.map_err(|fault| seat.explain(fault))? {
             Some(space) => space,

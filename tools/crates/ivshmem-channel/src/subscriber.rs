@@ -91,8 +91,7 @@ impl<L: Link + Clone> Subscriber<L> {
     /// As [`next`](Self::next).
     pub fn arm(&mut self) -> Result<bool> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let armed = self.reader.arm(seat.slot);
         Ok(armed.map_err(|fault| seat.explain(fault))?.is_some())
     }
@@ -100,8 +99,7 @@ impl<L: Link + Clone> Subscriber<L> {
     /// Whether there seems to be a value.
     pub(crate) fn has_news(&mut self) -> Result<bool> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         self.reader.has_news().map_err(|fault| seat.explain(fault))
     }
 
@@ -124,8 +122,7 @@ impl<L: Link + Clone> Subscriber<L> {
         mut take: impl FnMut(&mut Reader<L>) -> Result<Option<Found>, crate::ring::Fault>,
     ) -> Result<Option<u32>> {
         let seat = &self.end.seat;
-        seat.check_generation()?;
-        seat.beat()?;
+        seat.attend()?;
         let explain = |fault| seat.explain(fault);
         let found = match take(&mut self.reader).map_err(explain)? {
             Some(found) => Some(found),

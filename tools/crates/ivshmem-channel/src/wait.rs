@@ -142,8 +142,7 @@ impl Patience {
                 return Ok(None);
             }
             if self.spin == Spin::Always || limit > SLEEP {
-                seat.check_generation()?;
-                seat.beat()?;
+                seat.attend()?;
             }
         }
     }
