@@ -4,15 +4,17 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        new_spinlock,
-        SpinLock, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
     }, //
 };
 
 use crate::{
     abi::events::Event,
-    events::Events, //
+    events::Events,
+    kapi::atomic::read_once, //
 };
 
 /// Most records of one [`Batch`].
@@ -43,39 +45,36 @@ impl Batch {
 }
 
 /// The position of one open file in the events of its device.
-#[pin_data]
+///
+/// There is no lock: an event goes to whoever moves the count that was seen past it, by an exchange
+/// that only one can win. What was seen is moved forward to a count of the vector that was read, so
+/// that it is never ahead of it, and back only by what was put back.
 pub(crate) struct Cursor {
-    /// The counts that were seen, for each vector. Process context only.
-    #[pin]
-    seen: SpinLock<KVec<u64>>,
+    /// The counts that were seen, for each vector.
+    seen: KVec<Atomic<u64>>,
 }
 
 impl Cursor {
     /// A cursor for the first `vectors` vectors that has seen what came so far. May sleep.
-    pub(crate) fn new(events: &Events, vectors: usize) -> impl PinInit<Self, Error> + '_ {
-        pin_init::pin_init_scope(move || {
-            let mut seen = KVec::with_capacity(vectors, GFP_KERNEL_ACCOUNT)?;
-            for vector in 0..vectors {
-                seen.push(events.seq(vector), GFP_KERNEL_ACCOUNT)?;
-            }
-            Events::observed();
-            Ok(try_pin_init!(Self {
-                seen <- new_spinlock!(seen, "ivshmem_cursor"),
-            }? Error))
-        })
+    pub(crate) fn new(events: &Events, vectors: usize) -> Result<Self> {
+        let mut seen = KVec::with_capacity(vectors, GFP_KERNEL_ACCOUNT)?;
+        for vector in 0..vectors {
+            seen.push(Atomic::new(events.seq(vector)), GFP_KERNEL_ACCOUNT)?;
+        }
+        Events::observed();
+        Ok(Self { seen })
     }
 
-    /// The count of `vector` that was seen.
+    /// The count of `vector` that was seen; `None` past the last vector.
     pub(crate) fn seen(&self, vector: usize) -> Option<u64> {
-        self.seen.lock().get(vector).copied()
+        self.seen.get(vector).map(read_once)
     }
 
     /// Whether a vector of `mask` is pending.
     pub(crate) fn is_pending(&self, events: &Events, mask: u64) -> bool {
-        let seen = self.seen.lock();
         let pending = bits(mask).any(|vector| {
-            let seen = seen.get(vector);
-            seen.is_some_and(|seen| *seen != events.seq(vector))
+            let seen = self.seen(vector);
+            seen.is_some_and(|seen| seen != events.seq(vector))
         });
         if pending {
             Events::observed();
@@ -87,25 +86,21 @@ impl Cursor {
     /// `room` and as many as it holds, and marks just those seen. Whether there were any.
     pub(crate) fn take(&self, events: &Events, mask: u64, room: usize, batch: &mut Batch) -> bool {
         batch.len = 0;
-        let mut all = self.seen.lock();
         for vector in bits(mask) {
             if batch.len >= room {
                 break;
             }
-            let (Some(seen), Some(record)) =
-                (all.get_mut(vector), batch.records.get_mut(batch.len))
-            else {
+            let Some(record) = batch.records.get_mut(batch.len) else {
                 break;
             };
-            let seq = events.seq(vector);
-            if seq != *seen {
+            let count = self.take_vector(events, vector);
+            if count != 0 {
                 *record = Event {
                     // CAST: Below `MAX_VECTORS`.
                     vector: vector as u32,
                     reserved: 0,
-                    count: seq.wrapping_sub(*seen),
+                    count,
                 };
-                *seen = seq;
                 batch.len += 1;
             }
         }
@@ -119,14 +114,8 @@ impl Cursor {
     /// Marks the pending ones among the vectors of `mask` seen, and returns their mask.
     pub(crate) fn take_mask(&self, events: &Events, mask: u64) -> u64 {
         let mut taken = 0;
-        let mut all = self.seen.lock();
         for vector in bits(mask) {
-            let Some(seen) = all.get_mut(vector) else {
-                break;
-            };
-            let seq = events.seq(vector);
-            if seq != *seen {
-                *seen = seq;
+            if self.take_vector(events, vector) != 0 {
                 taken |= 1 << vector;
             }
         }
@@ -136,11 +125,31 @@ impl Cursor {
         taken
     }
 
+    /// Marks the events of `vector` seen, and returns how many there were.
+    fn take_vector(&self, events: &Events, vector: usize) -> u64 {
+        let Some(word) = self.seen.get(vector) else {
+            return 0;
+        };
+        loop {
+            let seen = read_once(word);
+            // These two are read in any order. If the count is the older one, it is behind what was
+            // seen, and somebody has taken all that was counted before this call.
+            let count = events.seq(vector).wrapping_sub(seen);
+            if count == 0 || count > u64::MAX / 2 {
+                return 0;
+            }
+            // Ordered like a lock, for whoever finds this in `seen`.
+            if word.cmpxchg(seen, seen.wrapping_add(count), Full).is_ok() {
+                return count;
+            }
+        }
+    }
+
     /// Makes `count` events of `vector` pending again that were taken but could not be delivered.
+    /// Newer ones that somebody else may have taken meanwhile stay seen.
     pub(crate) fn put_back(&self, vector: usize, count: u64) {
-        if let Some(seen) = self.seen.lock().get_mut(vector) {
-            // Somebody else may have taken newer ones meanwhile: those stay seen.
-            *seen = seen.wrapping_sub(count);
+        if let Some(seen) = self.seen.get(vector) {
+            seen.fetch_sub(count, Relaxed);
         }
     }
 }

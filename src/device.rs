@@ -14,9 +14,8 @@
 //! 3. the locks of [`Window`] and [`Exports`]
 //! 4. `i_mmap_rwsem`, page table locks (kernel)
 //!
-//! The spinlocks of [`Events`], with interrupts off, and those of the files' cursors are taken
-//! under none of the above and with none of them inside. No user memory is touched under any of
-//! these locks.
+//! The spinlocks of [`Events`], with interrupts off, are taken under none of the above and with
+//! none of them inside. No user memory is touched under any of these locks.
 
 use kernel::{
     fs,

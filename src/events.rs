@@ -13,7 +13,7 @@
 //! Where there are none, it takes no lock.
 //!
 //! Lock order: `eventfds` of a vector > the lock inside of an eventfd; the lock of a vector's queue
-//! > that of a file's queue. Nothing is taken under a `Cursor`'s lock.
+//! > that of a file's queue. A `Cursor` has no lock.
 
 use kernel::{
     prelude::*,

@@ -41,7 +41,6 @@ pub(crate) struct File {
     id: FileId,
     /// Mask of the vectors that ever had an eventfd of this file.
     bound: Atomic<u64>,
-    #[pin]
     cursor: Cursor,
     /// Who waits for the vectors that the file is subscribed to, which are those it selects.
     #[pin]
@@ -57,7 +56,7 @@ impl File {
             try_pin_init!(Self {
                 id: device.next_file(),
                 bound: Atomic::new(0),
-                cursor <- Cursor::new(events, device.vectors()),
+                cursor: Cursor::new(events, device.vectors())?,
                 waiters <- FanIn::new(events.queues().clone(), device.armed()),
                 device: device.clone(),
             }? Error),
