@@ -253,6 +253,14 @@ else
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
+# Random programs of system calls, as many as one likes, and others with another seed.
+PROGRAMS ?= 10000
+SEED ?= 1
+.PHONY: fuzz
+fuzz: guest
+	+@$(MAKE) modules KDIR=sandbox
+	cd tools && IVSHMEM_FUZZ=$(PROGRAMS) IVSHMEM_FUZZ_SEED=$(SEED) cargo test --package guest-tests --test guests -- fuzz::
+
 # A module that imports dma-bufs, for guests of the default kernel.
 .PHONY: importer
 importer: kernel-accepted
@@ -524,6 +532,7 @@ help:
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
 	@echo '             PREEMPT_RT'
 	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
+	@echo '  fuzz       random programs of system calls in a guest: PROGRAMS=N, SEED=N'
 	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
 	@echo '             built as a module and built in, booted'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'

@@ -7,6 +7,7 @@
 #define OPENER_H
 
 #include "guests.h"
+#include "random.h"
 
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -49,14 +50,6 @@ struct opener {
 	int eventfds[IVSHMEM_MAX_VECTORS];
 	pthread_t thread;
 };
-
-static inline uint32_t next_random(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
-}
 
 static inline struct control *control_of(const struct guests *guests)
 {

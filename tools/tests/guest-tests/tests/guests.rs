@@ -20,6 +20,7 @@ mod guests {
     pub mod churn;
     pub mod ctl;
     pub mod faults;
+    pub mod fuzz;
     pub mod import;
     pub mod impostor;
     pub mod load;
@@ -45,7 +46,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 20] = [
+const SETS: [(&str, Cases); 21] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("alone", guests::alone::cases),
@@ -66,6 +67,7 @@ const SETS: [(&str, Cases); 20] = [
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),
+    ("fuzz", guests::fuzz::cases),
 ];
 
 /// A kernel that differs from the default in what the sets tell, with the sets that run there too.
