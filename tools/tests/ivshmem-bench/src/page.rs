@@ -35,6 +35,7 @@ pub fn files(report: &Report) -> Vec<File> {
     page.push_str(GOALS);
     picture(&mut files, &mut page, "goals", "Ratios and goals", &goals);
     table(&mut page, &goals);
+    missed(&mut page, &goals);
     for group in &report.groups {
         section(&mut files, &mut page, group);
     }
@@ -53,6 +54,28 @@ fn goals(group: &GroupReport) -> impl Iterator<Item = Line> + '_ {
         name: format!("{}: {}", group.name, line.name),
         ..line.clone()
     })
+}
+
+/// Why goals are missed, with those of one reason together.
+fn missed(page: &mut String, goals: &[&Line]) {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in goals.iter().filter(|line| line.holds() == Some(false)) {
+        let reason = match line.reason.as_str() {
+            "" => "Not looked into yet.",
+            reason => reason,
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(&line.name),
+            None => reasons.push((reason, vec![&line.name])),
+        }
+    }
+    if reasons.is_empty() {
+        return;
+    }
+    page.push_str("Why goals are missed:\n\n");
+    for (reason, names) in reasons {
+        let _ = writeln!(page, "{}\n    {reason}\n", names.join("; "));
+    }
 }
 
 const GOALS: &str = "\
