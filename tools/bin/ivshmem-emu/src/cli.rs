@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use ivshmem_model::flavour::{AcrnDm, AcrnHv};
+use ivshmem_model::flavour::{AcrnDm, AcrnHv, Vmm};
 
 const EXAMPLES: &str = "  The HV-land example of ACRN's tutorial: prints one QEMU command line for VM0 and one for VM2, and serves them.
       ivshmem-emu --region 'hv:/shm_region_0, 2, 0:2' --vm 2 -s 5,ivshmem,hv:/shm_region_0,2
@@ -57,6 +58,32 @@ impl Release {
     }
 }
 
+/// Which hypervisor's device each machine has.
+///
+/// kvmtool's is not among them: its BAR0 asks for as many I/O ports as the memory has bytes, which stops QEMU's
+/// firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Flavour {
+    /// That of the region's land.
+    Acrn,
+    /// Memory only.
+    CloudHypervisor,
+    /// MSI-X, and no doorbell.
+    #[value(name = "stratovirt")]
+    StratoVirt,
+}
+
+impl Flavour {
+    /// The device, if it is not one of ACRN's.
+    pub fn vmm(self) -> Option<Vmm> {
+        match self {
+            Self::Acrn => None,
+            Self::CloudHypervisor => Some(Vmm::CLOUD_HYPERVISOR),
+            Self::StratoVirt => Some(Vmm::STRATOVIRT),
+        }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub struct Options {
@@ -66,6 +93,8 @@ pub struct Options {
     pub scenario: Option<PathBuf>,
     /// Virtual machines' options of `acrn-dm`, in the order given.
     pub slots: Vec<(u16, String)>,
+    /// Whose devices they are.
+    pub flavour: Flavour,
     /// ACRN's release.
     pub release: Release,
     /// Whether the machines boot with OVMF.
@@ -104,6 +133,9 @@ pub fn command() -> Command {
         ))
         .arg(Arg::new("slot").short('s').value_name("SLOT,ivshmem,NAME,MB[,ID]").action(ArgAction::Append).help(
             "A device, as acrn-dm takes it; others than ivshmem are left out, and only their slots count. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
+        ))
+        .arg(value("flavour", "FLAVOUR").value_parser(value_parser!(Flavour)).default_value("acrn").help(
+            "Whose devices to give the machines: ACRN's, or others in their place over the same memory",
         ))
         .arg(value("release", "RELEASE").value_parser(value_parser!(Release)).default_value("3.3").help(
             "The release of ACRN whose devices these are",
@@ -191,7 +223,13 @@ impl Options {
             values.cloned().collect()
         };
         let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+        let flavour = *matches.get_one("flavour").unwrap_or(&Flavour::Acrn);
+        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if flavour != Flavour::Acrn && (is_given("release") || is_given("ovmf")) {
+            return Err("--release and --ovmf are about ACRN's devices: leave out --flavour");
+        }
         let options = Self {
+            flavour,
             regions: strings("region"),
             scenario: path("scenario"),
             slots: slots(matches)?,
@@ -257,6 +295,19 @@ mod tests {
         assert!(parse(&["-s", "a", "--vm", "1"])
             .unwrap_err()
             .contains("--vm"));
+    }
+
+    #[test]
+    fn releases_are_acrn_s() {
+        let region = ["--region", "r", "--flavour"];
+        for (args, good) in [
+            (&["acrn", "--release", "2.4", "--ovmf"][..], true),
+            (&["stratovirt"], true),
+            (&["stratovirt", "--release", "3.3"], false),
+            (&["cloud-hypervisor", "--ovmf"], false),
+        ] {
+            assert_eq!(parse(&[&region, args].concat()).is_ok(), good, "{args:?}");
+        }
     }
 
     #[test]

@@ -59,16 +59,15 @@ pub fn serve(regions: &[Region], options: &Options, sockets: &Path) -> Result<Ve
 }
 
 fn host(region: &Region, options: &Options, record: Option<Record>) -> Result<Host> {
+    let memory = match region.provider {
+        Provider::Hypervisor => Backing::anonymous(region.name.as_str(), region.size.bytes())?,
+        Provider::DeviceModel => Backing::file(dm_memory(region, &options.shm_dir)?)?,
+    };
     let release = options.release;
-    let model = match region.provider {
-        Provider::Hypervisor => {
-            let memory = Backing::anonymous(region.name.as_str(), region.size.bytes())?;
-            Model::new(release.hv(), memory)
-        }
-        Provider::DeviceModel => {
-            let memory = Backing::file(dm_memory(region, &options.shm_dir)?)?;
-            Model::new(release.dm(options.ovmf), memory)
-        }
+    let model = match (options.flavour.vmm(), region.provider) {
+        (Some(vmm), _) => Model::new(vmm, memory),
+        (None, Provider::Hypervisor) => Model::new(release.hv(), memory),
+        (None, Provider::DeviceModel) => Model::new(release.dm(options.ovmf), memory),
     };
     let mut model = model.with_region_id(region.id);
     for member in &region.members {

@@ -382,6 +382,37 @@ fn each_machine_sees_the_region_id_of_its_own_option() {
     }
 }
 
+/// The devices of other hypervisors, over the memory of the same configuration.
+#[test]
+fn devices_of_other_hypervisors() {
+    let directory = TempDir::new().unwrap();
+    let path = text(directory.path());
+    let places = ["--socket-dir", path, "--shm-dir", path];
+    let vm = ["--vm", "1", "-s", "6,ivshmem,dm:/r,2"];
+    for (flavour, vectors) in [("cloud-hypervisor", 0), ("stratovirt", 2)] {
+        let args = [&["--flavour", flavour][..], &vm, &places].concat();
+        let _served = Served::start(&args, 1);
+        let mut guest = vfio_user::Client::new(&directory.path().join("vm1-dm-r")).unwrap();
+        let (config, msix) = (7, 2);
+        let mut subsystem = [0xff; 4];
+        guest.region_read(config, 0x2c, &mut subsystem).unwrap();
+        assert_eq!(subsystem, [0; 4], "{flavour}");
+        assert_eq!(guest.get_irq_info(msix).unwrap().count, vectors);
+        assert_eq!(guest.region(2).unwrap().size, 2 << 20);
+    }
+    assert_eq!(
+        std::fs::metadata(directory.path().join("r")).unwrap().len(),
+        2 << 20
+    );
+    let args = [&["--flavour", "stratovirt", "--release", "3.3"][..], &vm].concat();
+    let (code, errors) = failure(&args);
+    assert_eq!(code, 2);
+    assert!(
+        errors.contains("--release and --ovmf are about ACRN's"),
+        "{errors}"
+    );
+}
+
 #[test]
 fn manual_page_and_completions() {
     let printed = |args: &[&str]| {
@@ -395,7 +426,10 @@ fn manual_page_and_completions() {
         assert!(page.contains(&format!("\n.SH {section}\n")), "{page}");
     }
     let completions = printed(&["--print-completions", "bash"]);
-    assert!(completions.contains("--shm-dir"), "{completions}");
+    for part in ["--shm-dir", "--flavour", "cloud-hypervisor", "stratovirt"] {
+        assert!(completions.contains(part), "{completions}");
+    }
+    assert!(page.contains("cloud\\-hypervisor"), "{page}");
 }
 
 #[test]

@@ -62,9 +62,12 @@ pub const MSIX_ENABLE: u16 = 1 << 15;
 /// Bytes of the MSI-X capability.
 const MSIX_LENGTH: u16 = 12;
 const CAPABILITY_MSIX: u8 = 0x11;
-const CLASS_MEMORY_RAM: u16 = 0x0500;
+/// Class of RAM: a memory controller.
+pub(crate) const CLASS_MEMORY_RAM: u16 = 0x0500;
 const REVISION: u8 = 1;
 
+/// Type bits of a base address register: I/O ports, not memory.
+pub(crate) const BAR_IO: u32 = 0b0001;
 /// Type bits of a base address register: 64 bits wide.
 pub(crate) const BAR_64: u32 = 0b0100;
 /// Type bits of a base address register: prefetchable.
@@ -79,7 +82,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A space of `len` bytes that holds only what all flavours agree on: IDs, class, revision.
+    /// A space of `len` bytes that holds only what most flavours agree on: IDs, class, revision.
     pub(crate) fn new(len: usize) -> Self {
         let mut config = Self {
             bytes: vec![0; len],

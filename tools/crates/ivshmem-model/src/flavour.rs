@@ -18,16 +18,32 @@
 //! | memory enable, bus master | obeyed | obeyed | ignored | only BAR0 and BAR1 |
 //! | moving BAR2 | works | works | works | loses the memory |
 //! | BARs decode before software writes them | no | no | no | yes |
+//!
+//! Those of [`Vmm`] have no doorbell: their registers read 0, and writes are ignored.
+//!
+//! | | Cloud Hypervisor | kvmtool | StratoVirt |
+//! |---|---|---|---|
+//! | subsystem | 0:0 | 0:0 | 0:0 |
+//! | revision, class | 1, 05.00 | 0, ff.00 | 1, 05.00 |
+//! | BAR0 | 256 bytes | I/O ports, as many as the memory has bytes | 256 bytes |
+//! | MSI-X vectors | none | 2, never raised | 2, raised by the host |
+//! | BAR2 | 64 bits, prefetchable | 32 bits | 64 bits, prefetchable |
+//! | addresses of BARs | any | any | multiples of the size |
+//! | memory enable | needed to move a BAR | ignored | obeyed |
+//! | moving BAR2 | works | without effect | works |
+//! | BARs decode before software writes them | yes | yes | no |
 
 mod acrn_dm;
 mod acrn_hv;
 mod qemu;
+mod vmm;
 
 use core::fmt;
 
 pub use acrn_dm::AcrnDm;
 pub use acrn_hv::{AcrnHv, Position};
 pub use qemu::Qemu;
+pub use vmm::Vmm;
 
 use crate::function::Function;
 use crate::width::Width;

@@ -30,13 +30,26 @@ pub struct Bar {
     pub size: u64,
     /// Type bits of the register.
     pub flags: u32,
+    /// Whether its register takes any address, not only multiples of the size.
+    pub any_address: bool,
     /// Where it decodes now.
     pub mapped: Option<u64>,
 }
 
+/// What an address in a register that takes any is a multiple of: the bits below are the type.
+const ADDRESS_UNIT: u64 = 16;
+
 impl Bar {
     /// The bits of the address that software can set, in both halves.
     pub(crate) fn mask(&self) -> u64 {
+        match self.any_address && self.size > 0 {
+            true => !(ADDRESS_UNIT - 1),
+            false => self.size_mask(),
+        }
+    }
+
+    /// The bits of the address that are not below the size, in both halves.
+    pub(crate) fn size_mask(&self) -> u64 {
         match self.size {
             0 => 0,
             size => !(size - 1),
@@ -94,17 +107,31 @@ impl Function {
         self.add_bar(BAR_MSIX, size, 0);
     }
 
-    /// Adds BAR2, which is always 64 bits wide.
+    /// Adds BAR2, 64 bits wide.
     pub(crate) fn add_memory(&mut self, size: u64, flags: u32) {
         self.add_bar(BAR_MEMORY, size, flags | BAR_64);
     }
 
-    fn add_bar(&mut self, bar: u32, size: u64, flags: u32) {
+    /// Adds a BAR.
+    pub(crate) fn add_bar(&mut self, bar: u32, size: u64, flags: u32) {
         // CAST: A BAR number.
         let bar = bar as usize;
         self.bars[bar].size = size;
         self.bars[bar].flags = flags;
         self.set_base(bar, 0);
+    }
+
+    /// Makes the address bits of all base address registers writable.
+    pub(crate) fn allow_bars(&mut self) {
+        for bar in 0..self.bars.len() {
+            let mask = self.bars[bar].mask();
+            // CAST: The two halves.
+            self.config.allow_u32(register(bar), mask as u32);
+            if self.bars[bar].flags & BAR_64 != 0 {
+                self.config
+                    .allow_u32(register(bar + 1), (mask >> 32) as u32);
+            }
+        }
     }
 
     /// The address in a base address register, whatever it decodes.

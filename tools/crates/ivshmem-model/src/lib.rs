@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The ivshmem device of QEMU and of ACRN as plain data and functions.
+//! The ivshmem device of QEMU, ACRN and other hypervisors as plain data and functions.
 //!
 //! The model has configuration space, BARs, registers of every access width, the MSI-X table and its pending
 //! bits, doorbells between the peers of a region, resets, and virtual machines that come and go. It does no input and

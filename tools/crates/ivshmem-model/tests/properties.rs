@@ -2,7 +2,7 @@
 
 //! What holds for every flavour, whatever guests do.
 
-use ivshmem_model::flavour::{AcrnDm, AcrnHv, Flavour, Outcome, Qemu, Ring};
+use ivshmem_model::flavour::{AcrnDm, AcrnHv, Flavour, Outcome, Qemu, Ring, Vmm};
 use ivshmem_model::{Event, Region, Width};
 use proptest::prelude::*;
 
@@ -28,6 +28,9 @@ fn flavours() -> Vec<fn() -> Region<Vec<u8>>> {
         || region(AcrnHv::V3_3),
         || region(AcrnHv::V2_3),
         || region(AcrnDm::V3_3),
+        || region(Vmm::CLOUD_HYPERVISOR),
+        || region(Vmm::KVMTOOL),
+        || region(Vmm::STRATOVIRT),
     ]
 }
 

@@ -20,6 +20,7 @@ mod guests {
     pub mod churn;
     pub mod ctl;
     pub mod faults;
+    pub mod flavours;
     pub mod fuzz;
     pub mod import;
     pub mod impostor;
@@ -46,9 +47,10 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 21] = [
+const SETS: [(&str, Cases); 22] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
+    ("flavours", || guests::flavours::cases(Kernel::DEFAULT)),
     ("alone", guests::alone::cases),
     ("unplug", || guests::unplug::cases(Kernel::DEFAULT)),
     ("import", guests::import::cases),
@@ -116,6 +118,7 @@ const ON_REQUEST: [Other; 4] = [
             ("arm64::ctl", || guests::ctl::cases(ARM64)),
             ("arm64::channel", || guests::channel::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
+            ("arm64::flavours", || guests::flavours::cases(ARM64)),
             ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
         ],
     ),

@@ -9,7 +9,7 @@ use ivshmem_abi::regs::{DOORBELL, INTR_MASK, INTR_STATUS, IV_POSITION, MAX_PEER,
 
 use super::{Birth, Flavour, Lost, Outcome, PeerId, Ring};
 use crate::config::{offset, Config, BAR_64, BAR_PREFETCH, COMMAND_MASTER, COMMAND_MEMORY};
-use crate::function::{register, Function};
+use crate::function::Function;
 use crate::msix::{self, Msix, ENTRY};
 use crate::width::{pieces, Width};
 
@@ -32,7 +32,7 @@ const MSIX_BAR_SIZE: u32 = 4096;
 /// QEMU's device; without vectors it is `ivshmem-plain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Qemu {
-    vectors: u16,
+    pub(super) vectors: u16,
 }
 
 impl Qemu {
@@ -62,14 +62,14 @@ impl Qemu {
 }
 
 /// `msix_is_masked`.
-fn masked(function: &Function, msix: &Msix, vector: u16) -> bool {
-    !msix::unmasked(&function.config) || msix.entry_masked(vector)
+pub(super) fn masked(config: &Config, msix: &Msix, vector: u16) -> bool {
+    !msix::unmasked(config) || msix.entry_masked(vector)
 }
 
 /// `msix_handle_mask_update`: a pending vector that is not masked any more is sent.
 fn send_unmasked(function: &mut Function, vector: u16, was_masked: bool) {
     let Some(msix) = &function.msix else { return };
-    if was_masked && !masked(function, msix, vector) && msix.is_pending(vector) {
+    if was_masked && !masked(&function.config, msix, vector) && msix.is_pending(vector) {
         if let Some(msix) = &mut function.msix {
             msix.set_pending(vector, false);
         }
@@ -155,16 +155,7 @@ impl Flavour for Qemu {
             function.registers.position = birth.peer.into();
         }
         function.add_memory(birth.memory, BAR_PREFETCH);
-        for bar in 0..function.bars.len() {
-            let mask = function.bars[bar].mask();
-            // CAST: The two halves.
-            function.config.allow_u32(register(bar), mask as u32);
-            if function.bars[bar].flags & BAR_64 != 0 {
-                function
-                    .config
-                    .allow_u32(register(bar + 1), (mask >> 32) as u32);
-            }
-        }
+        function.allow_bars();
         function
     }
 
@@ -255,7 +246,7 @@ impl Flavour for Qemu {
             if piece.width != Width::U32 || vector >= msix.vectors() {
                 continue;
             }
-            let was_masked = masked(function, msix, vector);
+            let was_masked = masked(&function.config, msix, vector);
             let msix = function.msix.as_mut();
             if let Some(word) = msix.and_then(|msix| msix.table_word(piece.offset)) {
                 // CAST: The half that this piece is.
@@ -276,7 +267,7 @@ impl Flavour for Qemu {
         if !msix::enabled(&function.config) {
             return Outcome::Lost(Lost::Disabled);
         }
-        if masked(function, msix, vector) {
+        if masked(&function.config, msix, vector) {
             if let Some(msix) = &mut function.msix {
                 msix.set_pending(vector, true);
             }

@@ -13,6 +13,7 @@ mod scripts;
 mod world;
 
 use guest_tests::artefacts::{self, Width};
+use guest_tests::device::{contains, equal, node, run, until_asleep};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{boot_all, Guest};
@@ -78,40 +79,4 @@ fn check_table(trials: &[Trial]) -> Result<(), String> {
 fn world(fleet: &Fleet) -> Result<&World, Failed> {
     let world = fleet.world.downcast_ref::<World>();
     world.ok_or_else(|| "the fleet has another world".into())
-}
-
-/// The node of the device in a slot, found from the address as the tutorial finds `uioX`.
-fn node(guest: &Guest, slot: u8) -> Result<String, Failed> {
-    let script = format!("ls /sys/bus/pci/devices/0000:00:{slot:02x}.0/misc");
-    let name = guest.shell(&script)?.check()?.stdout_text();
-    Ok(format!("/dev/{name}"))
-}
-
-/// Runs a sample on the device in a slot and returns what it wrote.
-fn run(guest: &Guest, slot: u8, sample: &str, args: &[&str]) -> Result<String, Failed> {
-    let mut words = vec![format!("/test/{sample}"), "-d".into(), node(guest, slot)?];
-    words.extend(args.iter().map(|arg| arg.to_string()));
-    Ok(guest.run(words)?.check()?.stdout_text())
-}
-
-/// Blocks until a program sleeps in a call that a signal would end: it waits for the device.
-fn until_asleep(guest: &Guest, program: &str) -> Result<(), Failed> {
-    let script =
-        format!("until grep -qs 'State:.S' /proc/$(pidof {program})/status; do usleep 20000; done");
-    guest.shell(&script)?.check()?;
-    Ok(())
-}
-
-fn equal<T: PartialEq + std::fmt::Debug>(found: T, expected: T) -> Result<(), Failed> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(format!("found {found:?}, expected {expected:?}").into()),
-    }
-}
-
-fn contains(text: &str, part: &str) -> Result<(), Failed> {
-    match text.contains(part) {
-        true => Ok(()),
-        false => Err(format!("no {part:?} in:\n{text}").into()),
-    }
 }
