@@ -88,7 +88,7 @@ class Place:
 
     def module(self, name):
         if name not in self.modules:
-            raise KeyError(f"src/kapi/{name} is used, and has no place in the series")
+            raise KeyError(f"src/kapi/{name} is used, and is not there: neither this patch nor one before brings it")
         return self.modules[name]
 
     def relocate(self, text):
