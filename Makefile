@@ -315,7 +315,7 @@ in_tree_left_out := arch/[!x]*.[chS] arch/*.dts* sound/*.[ch] $(addprefix driver
 	staging/*.[ch]) tools/perf/*
 # linux-source-SERIES, the archive's directory.
 in_tree_source = $(basename $(basename $(notdir $(call sandbox_info,KERNEL_SOURCE))))
-build/in-tree/linux: | sandbox-ready
+build/in-tree/linux build/patches/linux: | sandbox-ready
 	@echo "UNPACK  $@"
 	@rm -rf $@ $@.part && mkdir -p $@.part
 	@tar -x -C $@.part --strip-components=1 --wildcards --anchored $(patsubst %,--exclude='$(in_tree_source)/%',$(in_tree_left_out)) \
@@ -330,6 +330,15 @@ in-tree: guest | $(if $(filter file,$(origin LINUX)),$(LINUX))
 	@$(ENTER) dist/in-tree/build $(abspath $(LINUX)) $(in_tree_out)
 	cd tools && KERNEL= VMBENCH_KERNEL=$(in_tree_out)/arch/x86/boot/bzImage IVSHMEM_GUEST_MODULE= \
 		cargo test --package guest-tests --test guests
+
+# The driver as a series of patches for that tree, or without LINUX for another one that nothing was copied to; and whether
+# each of them builds, which takes hours.
+patches_linux := $(if $(filter file,$(origin LINUX)),build/patches/linux,$(LINUX))
+.PHONY: patches check-patches
+patches: | sandbox-ready $(filter build/patches/linux,$(patches_linux))
+	@dist/patches/make $(patches_linux) build/patches/series
+check-patches: patches
+	@dist/patches/check $(patches_linux) build/patches/series build/patches/check
 
 # --- Measurements ------------------------------------------------------------------------------------------------------
 
@@ -374,11 +383,11 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 
 .PHONY: check
 check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
-	check-header check-scripts check-cargo check-crates check-licences check-docs
+	check-edits check-header check-scripts check-cargo check-crates check-licences check-docs
 	@echo "All checks passed."
 
 .PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
-	check-header check-scripts check-cargo check-crates check-licences
+	check-edits check-header check-scripts check-cargo check-crates check-licences
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
@@ -442,6 +451,11 @@ check-planted:
 	@echo "CHECK   planted bugs fit the source"
 	@for patch in tools/tests/planted/*.patch; do git apply --check $$patch; done
 
+check-edits:
+	@echo "CHECK   the series for Linux: its edits fit the source, and each file has a place"
+	@dist/patches/relocate.test 2>build/relocate.log || { cat build/relocate.log; exit 1; }
+	@dist/patches/make build/patches/fit
+
 headers := include/uapi/linux/ivshmem_rs.h $(wildcard include/*.h)
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only -I include/uapi -D_FILE_OFFSET_BITS=64
 check-header: sandbox-ready
@@ -458,7 +472,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) \
+	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
 	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
@@ -535,6 +549,8 @@ help:
 	@echo '  fuzz       random programs of system calls in a guest: PROGRAMS=N, SEED=N'
 	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
 	@echo '             built as a module and built in, booted'
+	@echo '  patches    the driver as a series of patches for LINUX=DIR, in build/patches/series'
+	@echo '  check-patches  does each of them build, without a warning? Takes hours'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'

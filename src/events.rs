@@ -50,7 +50,7 @@ use crate::{
         },
         eventfd::EventFd,
         fan_in::Sources,
-        irq::IrqContext,
+        irq_context::IrqContext,
         shared_page::SharedPage,
         spinlock::{
             new_irq_spinlock,

@@ -181,7 +181,8 @@ static inline void *listen_until_stop(void *argument)
 	__atomic_fetch_add(&opener->local->opened, 1, __ATOMIC_RELEASE);
 	for (;;) {
 		disturb(opener);
-		store(&opener->control->seen[opener->method].word, load(&opener->control->burst.word));
+		store(&opener->control->seen[opener->method].word,
+		      load(&opener->control->burst.word));
 		if (load(&opener->local->stop))
 			break;
 		sleep_and_take(opener);
