@@ -11,7 +11,7 @@ use crate::join::Joining;
 use crate::layout::{Invalid, Stage};
 use crate::making::{self, Making};
 use crate::random::random;
-use crate::{Error, Layout, Member, Plan, Result};
+use crate::{Error, Layout, Member, Observer, Plan, Result};
 
 /// How long another program may take to make a channel, and half of how long to try it while others do.
 const CONTENTION: Duration = Duration::from_secs(2);
@@ -167,6 +167,11 @@ impl<L: Link + Clone> Channel<L> {
     /// As [`join`](Self::join).
     pub fn join_any(&self, slots: &[u32], vector: u32) -> Result<Member<L>> {
         self.joining().join_any(slots, vector)
+    }
+
+    /// Tells who has joined, without joining.
+    pub fn observe(&self) -> Observer<L> {
+        Observer::new(self.link.clone(), self.base, self.plan.clone())
     }
 
     /// Joins with a time limit of one's own, or so that it can be cancelled.

@@ -97,6 +97,20 @@ impl Slot {
         })
     }
 
+    /// What its owner says of itself; `None` if nobody of this generation has joined.
+    pub fn claim(
+        self,
+        memory: &impl Memory,
+        generation: u32,
+    ) -> Result<Option<Words>, AccessError> {
+        let owner = self.owner(memory)?;
+        if !owner.is_of(generation) {
+            return Ok(None);
+        }
+        let words = self.words(memory)?;
+        Ok((words.joined == owner.incarnation).then_some(words))
+    }
+
     pub fn say(self, memory: &impl Memory, words: &Words) -> Result<(), AccessError> {
         let store = |field, value, order| memory.store32(self.0 + field, value, order);
         store(slot::HEARTBEAT, words.heartbeat, Ordering::Relaxed)?;
