@@ -6,7 +6,7 @@
 #ifndef FUZZ_CALLS_H
 #define FUZZ_CALLS_H
 
-#include "fuzz_pool.h"
+#include "fuzz_uring.h"
 #include "sysfs.h"
 
 #include <linux/dma-buf.h>
@@ -601,6 +601,7 @@ static const struct fuzz_call fuzz_calls[] = {
 	{ "splice", call_splice, 4 },
 	{ "poll", call_poll, 5 },
 	{ "epoll", call_epoll, 8 },
+	{ "io_uring", call_io_uring, 2 },
 	{ "proc", call_proc, 1 },
 	{ "attribute", call_attribute, 1 },
 };
