@@ -15,10 +15,12 @@ use ivshmem_peer::Peer;
 use serde_json::json;
 
 use crate::end::{settle, End, Opened};
-use crate::exit::{failure, Exit};
+use crate::exit::{gone, Exit};
+use crate::fullscreen;
 use crate::output::{size, Output};
 use crate::parse;
 use counts::{Counts, Snapshot};
+use screen::Screen;
 
 /// Count this end's interrupts live, for each vector
 ///
@@ -62,8 +64,12 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     };
     let mut counts = Counts::new((source.look)());
     if output.is_terminal() && !output.is_json() && !options.plain {
-        let (interval, count) = (options.interval, options.count);
-        screen::run(&source.title, &mut counts, &source.look, interval, count)?;
+        let mut screen = Screen {
+            title: source.title,
+            counts: &mut counts,
+            count: &source.look,
+        };
+        fullscreen::run(&mut screen, options.interval, options.count)?;
         return match counts.dead() {
             true => Err(gone()),
             false => Ok(Exit::Success),
@@ -124,11 +130,6 @@ fn lines(options: &Options, source: &Source, mut counts: Counts, output: Output)
         }
     }
     Ok(Exit::Success)
-}
-
-fn gone() -> anyhow::Error {
-    let message = "the device is gone: unplugged, or its driver was unbound";
-    failure(Exit::NoDevice, message)
 }
 
 fn json_of(counts: &Counts) -> serde_json::Value {
