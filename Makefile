@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 SANDBOX := tools/scripts/sandbox
 ENTER := $(SANDBOX)/enter
-GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
+GUEST_CFLAGS := -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
 # What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared. (The shell of an older make does not see
 # the command line's KERNEL, the programs of recipes do.)
@@ -206,8 +206,10 @@ sandbox-ready:
 
 samples := $(wildcard samples/*.c samples/acrn/*.c)
 selftests := $(wildcard tools/tests/selftests/*.c)
-guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/tests/selftests/*.h)
+samples_cpp := $(wildcard samples/cpp/*.cpp)
+guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h samples/cpp/*.hpp tools/tests/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
+	$(patsubst %.cpp,build/guest/%,$(notdir $(samples_cpp))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
 # Whose guests run others than those of x86.
 ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
@@ -216,6 +218,7 @@ ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SAND
   with_others := $(if $(filter arm64,$(KERNEL)),amd64)
 endif
 vpath %.c samples samples/acrn tools/tests/selftests
+vpath %.cpp samples/cpp
 
 .PHONY: guest
 guest: sandbox-ready $(guest_programs)
@@ -228,13 +231,16 @@ $(quiet)$(ENTER) $(1) $(GUEST_CFLAGS) -o $@ $<
 endef
 
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc)
+	$(call guest_program,gcc -std=gnu11)
+
+build/guest/%: %.cpp $(guest_headers) | sandbox-ready
+	$(call guest_program,g++ -std=c++17)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc -m32)
+	$(call guest_program,gcc -std=gnu11 -m32)
 
 build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,$(call sandbox_info,KERNEL_CC))
+	$(call guest_program,$(call sandbox_info,KERNEL_CC) -std=gnu11)
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -364,7 +370,7 @@ bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard
 bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
 
 build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
-	$(call guest_program,gcc)
+	$(call guest_program,gcc -std=gnu11)
 
 # Raises interrupts from inside of a guest.
 .PHONY: bench-inject bench-ready
