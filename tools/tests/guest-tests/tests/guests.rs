@@ -40,7 +40,7 @@ mod guests {
     pub mod vectors;
 }
 
-use guest_tests::artefacts::{chosen_kernel, driver_is_built_in, Kernel};
+use guest_tests::artefacts::{chosen_kernel, driver_is_built_in, module_is_given, Kernel};
 use guest_tests::filter;
 use libtest_mimic::{Arguments, Trial};
 
@@ -165,6 +165,7 @@ fn sets() -> Vec<(&'static str, Cases)> {
     let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
     let mut special = OTHERS.into_iter().chain(ON_REQUEST);
     match chosen_kernel() {
+        None if module_is_given() => SETS.to_vec(),
         None => SETS.into_iter().chain(others()).collect(),
         Some(kernel) => match special.find(|(name, _)| *name == kernel) {
             Some((_, sets)) => sets.to_vec(),
