@@ -77,9 +77,6 @@ pub struct Line {
     pub rival: Option<Compared>,
     /// What the ratio, or the count, is not to be above.
     pub goal: Option<f64>,
-    /// Why it is, where somebody has found out.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
 }
 
 /// A rival in a row.
@@ -206,7 +203,6 @@ fn line(row: &Row, runs: &[Run]) -> Result<Line> {
         ours: round(median(&ours), 10.0),
         rival,
         goal: row.goal,
-        reason: row.reason.into(),
     })
 }
 
