@@ -19,6 +19,7 @@ mod manual;
 mod mesh;
 mod output;
 mod parse;
+mod sampling;
 mod seat;
 mod signals;
 mod socket;

@@ -6,7 +6,6 @@ mod counts;
 mod screen;
 
 use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -18,7 +17,7 @@ use crate::end::{settle, End, Opened};
 use crate::exit::{gone, Exit};
 use crate::fullscreen;
 use crate::output::{size, Output};
-use crate::parse;
+use crate::sampling::Sampling;
 use counts::{Counts, Snapshot};
 use screen::Screen;
 
@@ -37,13 +36,8 @@ pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// Sampling interval
-    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
-    interval: Duration,
-
-    /// Exit after N intervals
-    #[arg(short, long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    sampling: Sampling,
 
     /// Print lines even on a terminal
     #[arg(long)]
@@ -69,7 +63,11 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
             counts: &mut counts,
             count: &source.look,
         };
-        fullscreen::run(&mut screen, options.interval, options.count)?;
+        fullscreen::run(
+            &mut screen,
+            options.sampling.interval,
+            options.sampling.count,
+        )?;
         return match counts.dead() {
             true => Err(gone()),
             false => Ok(Exit::Success),
@@ -120,8 +118,8 @@ fn of_peer(peer: Peer, socket: &str) -> Source {
 
 fn lines(options: &Options, source: &Source, mut counts: Counts, output: Output) -> Result<Exit> {
     let mut intervals = 0;
-    while options.count.is_none_or(|count| intervals < count) {
-        sleep(options.interval);
+    while options.sampling.count.is_none_or(|count| intervals < count) {
+        sleep(options.sampling.interval);
         intervals += 1;
         counts.add((source.look)());
         output.answer(&json_of(&counts), || line(&counts))?;

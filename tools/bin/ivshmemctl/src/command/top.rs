@@ -5,7 +5,6 @@
 mod openers;
 
 use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -18,7 +17,7 @@ use crate::end::{Bound, DeviceName};
 use crate::exit::Exit;
 use crate::fullscreen::{self, frame_of, View};
 use crate::output::Output;
-use crate::parse;
+use crate::sampling::Sampling;
 use openers::{openers, Opener, Openers};
 
 /// Show who has the node open, and what each waits for
@@ -41,13 +40,8 @@ pub struct Options {
     #[command(flatten)]
     device: DeviceName,
 
-    /// Time between two looks
-    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
-    interval: Duration,
-
-    /// Exit after N looks
-    #[arg(short, long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    sampling: Sampling,
 
     /// Print tables even on a terminal
     #[arg(long)]
@@ -71,12 +65,12 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
             seen,
             output,
         };
-        fullscreen::run(&mut top, options.interval, options.count)?;
+        fullscreen::run(&mut top, options.sampling.interval, options.sampling.count)?;
         return Ok(Exit::Success);
     }
-    for number in 0..options.count.unwrap_or(1) {
+    for number in 0..options.sampling.count.unwrap_or(1) {
         if number > 0 {
-            sleep(options.interval);
+            sleep(options.sampling.interval);
         }
         let seen = look(&bound)?;
         output.answer(&seen.json(&bound), || seen.text(&bound, output))?;

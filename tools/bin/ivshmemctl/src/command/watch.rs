@@ -3,7 +3,7 @@
 //! `ivshmemctl watch`: what the driver counts, over time.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
@@ -13,7 +13,7 @@ use crate::counters::{Counters, Kind};
 use crate::end::DeviceName;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::parse;
+use crate::sampling::Sampling;
 
 /// Lines on a terminal after which the header comes again: less than the smallest screen.
 const PAGE: u64 = 20;
@@ -32,13 +32,8 @@ pub struct Options {
     #[command(flatten)]
     device: DeviceName,
 
-    /// Time between two lines
-    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
-    interval: Duration,
-
-    /// Exit after N lines
-    #[arg(short, long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    sampling: Sampling,
 }
 
 /// What was counted between two looks.
@@ -58,8 +53,8 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let mut last = begin;
     let mut before = Counters::read(&directory)?;
     let mut lines = 0;
-    while options.count.is_none_or(|count| lines < count) {
-        sleep(options.interval);
+    while options.sampling.count.is_none_or(|count| lines < count) {
+        sleep(options.sampling.interval);
         let (at, now) = (Instant::now(), Counters::read(&directory)?);
         let line = Line {
             seconds: (at - begin).as_secs_f64(),
