@@ -103,7 +103,7 @@ pub(crate) fn dispatch(
         Command::Subscribe => subscribe(this, user::read(argument)?),
         Command::SetEventfd => set_eventfd(this, user::read(argument)?),
         Command::AcrnSetEventfd => acrn_set_eventfd(this, user::read(argument)?),
-        Command::Wait => wait(this, argument),
+        Command::Wait => wait(this, file, argument),
         Command::KvmfrGetSize => kvmfr_get_size(this),
         Command::KvmfrCreateDmaBuf => kvmfr_create_dma_buf(this, file, user::read(argument)?),
     }
@@ -124,6 +124,15 @@ fn is_writable(file: &fs::File) -> bool {
 fn check_writable(file: &fs::File) -> Result {
     if !is_writable(file) {
         return Err(EBADF);
+    }
+    Ok(())
+}
+
+/// `EACCES` for files that were opened write-only: as with `mmap`, they learn nothing of the
+/// memory.
+fn check_readable(file: &fs::File) -> Result {
+    if file.flags() & flags::O_ACCMODE == flags::O_WRONLY {
+        return Err(EACCES);
     }
     Ok(())
 }
@@ -223,14 +232,17 @@ fn armed_vector(this: &File, vector: u32) -> Result<usize> {
     Ok(usize::try_from(vector)?)
 }
 
-fn wait(this: &File, argument: usize) -> Result<isize> {
+fn wait(this: &File, file: &fs::File, argument: usize) -> Result<isize> {
     let args: Wait = user::read(argument)?;
     this.device().check_can_wait()?;
     if args.flags & !WAIT_WORD != 0 || args.vectors & !this.device().armed() != 0 {
         return Err(EINVAL);
     }
-    if args.flags & WAIT_WORD != 0 && !this.device().window().has_word(args.offset) {
-        return Err(EINVAL);
+    if args.flags & WAIT_WORD != 0 {
+        check_readable(file)?;
+        if !this.device().window().has_word(args.offset) {
+            return Err(EINVAL);
+        }
     }
     let timeout = match args.timeout_ns {
         ..=-1 => Timeout::Infinite,
@@ -318,10 +330,7 @@ fn kvmfr_create_dma_buf(this: &File, file: &fs::File, args: DmaBuf) -> Result<is
     if args.flags & !DMA_BUF_CLOEXEC != 0 {
         return Err(EINVAL);
     }
-    // Who may not read through the file gets nothing to read: as for `mmap`.
-    if file.flags() & flags::O_ACCMODE == flags::O_WRONLY {
-        return Err(EACCES);
-    }
+    check_readable(file)?;
     let fd = this.device().exports().create(
         args.offset,
         args.size,
