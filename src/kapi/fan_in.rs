@@ -138,7 +138,7 @@ pub(crate) struct FanIn {
 // queues.
 unsafe impl Send for FanIn {}
 
-// SAFETY: As for `Send`; the masks are atomics.
+// SAFETY: The entries are accessed under the locks of the queues, and the masks are atomics.
 unsafe impl Sync for FanIn {}
 
 impl FanIn {

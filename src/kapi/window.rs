@@ -81,7 +81,7 @@ unsafe impl Send for Node {}
 fn inode_of(file: &File) -> Option<NonNull<bindings::inode>> {
     // SAFETY: An open file has a mapping, which does not change.
     let mapping = unsafe { (*file.as_ptr()).f_mapping };
-    // SAFETY: As above; the host does not change.
+    // SAFETY: The mapping of an open file is valid, and its host does not change.
     NonNull::new(unsafe { (*mapping).host })
 }
 

@@ -65,7 +65,8 @@ struct ivshmem_event {
  * @subsystem_vendor: PCI subsystem vendor; ACRN: 0x8086
  * @subsystem_device: PCI subsystem device; ACRN: the region's ID
  * @cache: IVSHMEM_CACHE_*, what a mapping of the shared memory really gets
- * @page_order: log2 of the bytes of the largest page that a mapping can get: 12, 21 or 30
+ * @page_order: log2 of the bytes of the largest page that a mapping can get: with pages of 4 KiB,
+ *	12 or 21; 30 is reserved
  * @generation: goes up by one at each resume; what a peer told before may be stale
  * @bus_id: PCI address such as "0000:00:04.0", NUL-terminated
  * @reserved: always 0
