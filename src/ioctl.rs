@@ -145,7 +145,7 @@ fn doorbell(ring: &Ring) -> Result<Doorbell> {
 fn ring(this: &File, file: &fs::File, ring: Ring) -> Result<isize> {
     check_writable(file)?;
     this.device().check_can_ring()?;
-    this.device().ring([doorbell(&ring)?])?;
+    this.ring([doorbell(&ring)?].into_iter())?;
     Ok(0)
 }
 
@@ -163,7 +163,7 @@ fn ring_many(this: &File, file: &fs::File, many: RingMany) -> Result<isize> {
     let address = usize::try_from(many.rings).map_err(|_| EFAULT)?;
     if count == 1 {
         // As cheap as the command for one.
-        this.device().ring([doorbell(&user::read(address)?)?])?;
+        this.ring([doorbell(&user::read(address)?)?].into_iter())?;
     } else if count <= FEW {
         user::with_few::<_, FEW, _>(address, count, |rings| ring_all(this, rings))?;
     } else {
@@ -183,8 +183,7 @@ fn ring_all(this: &File, rings: &[Ring]) -> Result {
     rings.iter().try_for_each(|ring| doorbell(ring).map(drop))?;
     // Each leaves the machine, and the end of the device waits for a part.
     for part in rings.chunks(AT_ONCE) {
-        this.device()
-            .ring(part.iter().filter_map(|ring| doorbell(ring).ok()))?;
+        this.ring(part.iter().filter_map(|ring| doorbell(ring).ok()))?;
         cond_resched();
     }
     Ok(())
