@@ -15,7 +15,10 @@ use kernel::{
 };
 
 use crate::{
-    abi::events::Event,
+    abi::{
+        events::Event,
+        regs::Doorbell, //
+    },
     cursor::{
         bits,
         Cursor, //
@@ -185,6 +188,24 @@ impl File {
                 wait_in(&mut places, timeout, woken, done)
             }
         }
+    }
+
+    /// Rings peers. While the device is reset, waits for the end of that: peers are told nothing of
+    /// the reset, and one that sleeps would never hear of a doorbell that was lost. May sleep.
+    ///
+    /// `ENODEV` once the device is gone, `ERESTARTSYS` for a signal.
+    pub(crate) fn ring(&self, doorbells: impl Iterator<Item = Doorbell> + Clone) -> Result {
+        while !self.device.ring(doorbells.clone())? {
+            self.wait_for_device()?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps while the device is reset. The end of a reset wakes all that wait on the file.
+    #[cold]
+    fn wait_for_device(&self) -> Result {
+        let is_back = || (!self.device.window().is_paused()).then_some(());
+        self.waiters.queue().wait(Timeout::Infinite, || (), is_back)
     }
 
     /// Binds `eventfd` to `vector`, replacing what was bound there, and signals it at once if the
