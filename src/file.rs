@@ -193,10 +193,12 @@ impl File {
     /// Rings peers. While the device is reset, waits for the end of that: peers are told nothing of
     /// the reset, and one that sleeps would never hear of a doorbell that was lost. May sleep.
     ///
-    /// `ENODEV` once the device is gone, `ERESTARTSYS` for a signal.
+    /// `ENODEV` once the device is gone, `ERESTARTNOINTR` for a signal.
     pub(crate) fn ring(&self, doorbells: impl Iterator<Item = Doorbell> + Clone) -> Result {
         while !self.device.ring(doorbells.clone())? {
-            self.wait_for_device()?;
+            // After the handler the call begins anew, whatever the program asked for: who rings
+            // does not count on a failure, and a doorbell that is rung twice does no harm.
+            self.wait_for_device().map_err(|_| ERESTARTNOINTR)?;
         }
         Ok(())
     }

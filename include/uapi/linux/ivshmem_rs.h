@@ -184,7 +184,7 @@ struct ivshmem_wait {
 /*
  * Rings a doorbell: one 32-bit register write, after everything that this thread wrote to the
  * shared memory before. EINVAL: peer or vector out of range. EBADF: the file is read-only. Waits
- * while the device is reset; EINTR: a signal meanwhile.
+ * while the device is reset.
  */
 #define IVSHMEM_RING		_IOW('i', 0xA1, struct ivshmem_ring)
 

@@ -105,21 +105,40 @@ TEST(doorbells_and_vectors_work_afterwards)
 		ring_arrives(vector);
 }
 
-/* Another device hears of each, one by one, which is not reset. */
+static void ignore(int signal)
+{
+	(void)signal;
+}
+
+/* Sends SIGUSR1 to @thread all the time, whose handler is not one that restarts calls. */
+static void *disturb(void *thread)
+{
+	struct sigaction action = { .sa_handler = ignore };
+
+	ASSERT_OK(sigaction(SIGUSR1, &action, NULL));
+	while (!over) {
+		ASSERT_EQ(0, pthread_kill(*(pthread_t *)thread, SIGUSR1));
+		usleep(5000);
+	}
+	return NULL;
+}
+
+/* Another device hears of each, one by one, which is not reset. Signals make none fail. */
 TEST(no_doorbell_is_lost)
 {
 	const char *path = getenv("IVSHMEM_DEV2");
 	const volatile struct ivshmem_event_page *page;
 	int fd = resettable(), other;
+	pthread_t threads[2], self = pthread_self();
 	uint32_t peer;
-	pthread_t thread;
 
 	if (!path)
 		SKIP("needs IVSHMEM_DEV2, a peer of %s", dev_path());
 	other = (int)ASSERT_OK(open(path, O_RDWR | O_CLOEXEC));
 	page = map_event_page(other);
 	peer = dev_info(other).peer_id;
-	ASSERT_EQ(0, pthread_create(&thread, NULL, reset_often, &fd));
+	ASSERT_EQ(0, pthread_create(&threads[0], NULL, reset_often, &fd));
+	ASSERT_EQ(0, pthread_create(&threads[1], NULL, disturb, &self));
 	while (!over) {
 		uint64_t before = page->seq[0];
 
@@ -128,7 +147,8 @@ TEST(no_doorbell_is_lost)
 		while (page->seq[0] == before)
 			usleep(100);
 	}
-	EXPECT_EQ(0, pthread_join(thread, NULL));
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(0, pthread_join(threads[i], NULL));
 }
 
 /* WAIT_WORD must not take what a device in reset reads as for another value. */
