@@ -218,6 +218,7 @@ impl Device {
 
     /// Rings peers, unless the device is being reset, when doorbells would be lost; whether it did.
     /// `ENODEV` once the device is gone. Does not sleep.
+    #[inline(always)]
     pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result<bool> {
         // From here on a critical section of RCU, as `is_paused` asks for.
         let registers = self.registers.try_access().ok_or(ENODEV)?;

@@ -194,6 +194,7 @@ impl File {
     /// the reset, and one that sleeps would never hear of a doorbell that was lost. May sleep.
     ///
     /// `ENODEV` once the device is gone, `ERESTARTNOINTR` for a signal.
+    #[inline(always)] // The call that programs make most often.
     pub(crate) fn ring(&self, doorbells: impl Iterator<Item = Doorbell> + Clone) -> Result {
         while !self.device.ring(doorbells.clone())? {
             // After the handler the call begins anew, whatever the program asked for: who rings

@@ -167,8 +167,8 @@ fn ring_many(this: &File, file: &fs::File, many: RingMany) -> Result<isize> {
 /// Rings the `count` doorbells, at most [`RING_MANY_MAX`], that stand at user address `address`.
 #[inline(never)]
 fn ring_several(this: &File, address: usize, count: u32) -> Result<isize> {
-    /// So many are kept on the stack; more are allocated.
-    const FEW: usize = 32;
+    /// So many are kept on the stack, in 512 bytes; more are allocated.
+    const FEW: usize = 64;
 
     // CAST: At most 1024.
     let len = count as usize;
