@@ -68,10 +68,7 @@ fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> Result<(), Fail
 
 /// Unplugs what [`plug`] plugged, and waits until it is gone.
 pub fn unplug(guest: &Guest) -> Result<(), Failed> {
-    unplug_as("device", guest)
-}
-
-fn unplug_as(id: &str, guest: &Guest) -> Result<(), Failed> {
+    let id = "device";
     guest.qmp().unplug(id)?;
     guest
         .qmp()
@@ -101,6 +98,9 @@ fn doorbell(fleet: &Fleet) -> Result<(), Failed> {
 }
 
 /// A device behind a port of its own can be reset alone. A peer of it is not.
+///
+/// The last case of its guest, in which both devices stay: QEMU can crash when a doorbell device is unplugged one of
+/// whose peers has left.
 fn reset(fleet: &Fleet) -> Result<(), Failed> {
     let guest = &fleet.guests[0];
     let region = Region::start(SIZE, 8)?;
@@ -113,8 +113,7 @@ fn reset(fleet: &Fleet) -> Result<(), Failed> {
         .env("IVSHMEM_DEV2", "/dev/ivshmem1")
         .run()?
         .check()?;
-    unplug_as("peer", guest)?;
-    unplug(guest)
+    Ok(())
 }
 
 fn plain(fleet: &Fleet) -> Result<(), Failed> {
