@@ -135,7 +135,7 @@ pub fn command() -> Command {
             "A device, as acrn-dm takes it; others than ivshmem are left out, and only their slots count. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
         ))
         .arg(value("flavour", "FLAVOUR").value_parser(value_parser!(Flavour)).default_value("acrn").help(
-            "Whose devices to give the machines: ACRN's, or others in their place over the same memory",
+            "Whose devices the machines get: ACRN's, or another hypervisor's over the same memory",
         ))
         .arg(value("release", "RELEASE").value_parser(value_parser!(Release)).default_value("3.3").help(
             "The release of ACRN whose devices these are",
@@ -159,7 +159,7 @@ pub fn command() -> Command {
             "The command that starts QEMU, split at spaces",
         ))
         .arg(value("print-completions", "SHELL").value_parser(value_parser!(Shell)).exclusive(true).help(
-            "Print a file that makes a shell complete these options, and exit",
+            "Print a completion script for a shell, and exit",
         ))
         .arg(Arg::new("print-man-page").long("print-man-page").action(ArgAction::SetTrue).exclusive(true).help(
             "Print the manual page, and exit",
