@@ -89,6 +89,8 @@ install: install-module install-system install-headers
 		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
 	+@if ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1; then $(MAKE) install-programs; \
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
+	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
+		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
@@ -164,6 +166,12 @@ install-library:
 	@mkdir -p $(libdir)/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(version)|' include/libivshmem_channel.pc.in \
 		>$(libdir)/pkgconfig/libivshmem_channel.pc
+
+# Those of the interface, which are pages of Documentation.
+.PHONY: install-man
+install-man:
+	install -D -m 0644 -t $(prefix)/share/man/man3 $(wildcard build/man/*.3)
+	install -D -m 0644 -t $(prefix)/share/man/man4 build/man/ivshmem.4
 
 .PHONY: install-server-files install-manuals
 install-programs: install-server-files install-manuals
@@ -517,14 +525,19 @@ check-licences:
 # --- Documentation ---------------------------------------------------------------------------------------------------
 
 sphinx = tools/scripts/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
-.PHONY: docs
+.PHONY: docs man
 docs: | sandbox-ready
 	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
 	@echo "build/docs/index.html"
 
+# Some of them as manual pages: conf.py says which.
+man: | sandbox-ready
+	@$(sphinx) --builder man --doctree-dir build/doctrees-man Documentation build/man
+	@echo build/man/*
+
 # Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
 .PHONY: check-docs
-check-docs: docs
+check-docs: docs man
 	@echo "CHECK   documentation: names of files, quoted messages, libvirt's XML; rustdoc without a warning"
 	@tools/scripts/docs/enter tools/scripts/docs/check
 	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
@@ -559,8 +572,8 @@ help:
 	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
-	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs: one of'
-	@echo '             them'
+	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs, -man:'
+	@echo '             one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
 	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
@@ -579,6 +592,7 @@ help:
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'
+	@echo '  man        the reference pages of the interface for man, in build/man'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
 	@echo '  install-dkms  the sources for DKMS, below /usr/src (as root)'
 	@echo '  packages   Debian packages, in build/packages (as root)'
