@@ -560,7 +560,7 @@ clean:
 distclean: clean
 	tools/scripts/docs/enter --remove
 	$(SANDBOX)/prepare --remove
-	rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-packages"
+	for kept in packages qemu; do rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-$$kept"; done
 
 # --- Help -------------------------------------------------------------------------------------------------------------
 
