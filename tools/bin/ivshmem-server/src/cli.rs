@@ -50,7 +50,7 @@ pub struct Cli {
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<PathBuf>,
 
-    /// UNIX socket that takes commands of the same user and root: to drop clients, to drain regions
+    /// UNIX socket for commands of the same user or root: to drop clients, to drain regions
     ///
     /// `ivshmemctl server` gives them.
     #[arg(long, value_name = "PATH")]
