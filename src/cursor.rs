@@ -2,6 +2,8 @@
 
 //! What one open file has seen of the device's events.
 
+use core::num::NonZero;
+
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -16,33 +18,6 @@ use crate::{
     events::Events,
     kapi::atomic::read_once, //
 };
-
-/// Most records of one [`Batch`].
-const BATCH: usize = 8;
-
-/// Events that were taken from a cursor: records for `read`.
-pub(crate) struct Batch {
-    records: [Event; BATCH],
-    len: usize,
-}
-
-impl Batch {
-    /// Most records of one.
-    pub(crate) const MAX: usize = BATCH;
-
-    /// Nothing.
-    pub(crate) fn new() -> Self {
-        Self {
-            records: [Event::default(); BATCH],
-            len: 0,
-        }
-    }
-
-    /// The records, lowest vector first.
-    pub(crate) fn records(&self) -> &[Event] {
-        self.records.get(..self.len).unwrap_or(&[])
-    }
-}
 
 /// The position of one open file in the events of its device.
 ///
@@ -82,33 +57,22 @@ impl Cursor {
         pending
     }
 
-    /// Takes the events of the pending ones among the vectors of `mask` into `batch`, at most
-    /// `room` and as many as it holds, and marks just those seen. Whether there were any.
-    pub(crate) fn take(&self, events: &Events, mask: u64, room: usize, batch: &mut Batch) -> bool {
-        batch.len = 0;
+    /// Takes the events of the lowest vector of `mask` that is pending, and marks just those seen.
+    /// `None` if none is.
+    pub(crate) fn take(&self, events: &Events, mask: u64) -> Option<Event> {
         for vector in bits(mask) {
-            if batch.len >= room {
-                break;
-            }
-            let Some(record) = batch.records.get_mut(batch.len) else {
-                break;
-            };
             let count = self.take_vector(events, vector);
             if count != 0 {
-                *record = Event {
+                Events::observed();
+                return Some(Event {
                     // CAST: Below `MAX_VECTORS`.
                     vector: vector as u32,
                     reserved: 0,
                     count,
-                };
-                batch.len += 1;
+                });
             }
         }
-        if batch.len == 0 {
-            return false;
-        }
-        Events::observed();
-        true
+        None
     }
 
     /// Marks the pending ones among the vectors of `mask` seen, and returns their mask.
@@ -157,11 +121,9 @@ impl Cursor {
 /// The numbers of the bits that are set in `mask`, lowest first.
 pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
-        // CAST: At most 64.
-        let bit = mask.trailing_zeros() as usize;
-        (mask != 0).then(|| {
-            mask &= mask - 1;
-            bit
-        })
+        let set = NonZero::new(mask)?;
+        mask &= mask - 1;
+        // CAST: Below 64.
+        Some(set.trailing_zeros() as usize)
     })
 }

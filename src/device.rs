@@ -216,9 +216,14 @@ impl Device {
         Ok(())
     }
 
-    /// Rings peers; `ENODEV` once the device is gone. Does not sleep.
-    pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result {
+    /// Rings peers, unless the device is being reset, when doorbells would be lost; whether it did.
+    /// `ENODEV` once the device is gone. Does not sleep.
+    pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result<bool> {
+        // From here on a critical section of RCU, as `is_paused` asks for.
         let registers = self.registers.try_access().ok_or(ENODEV)?;
+        if self.window.is_paused() {
+            return Ok(false);
+        }
         // Everything that this thread wrote to the shared memory goes before the doorbells. The
         // peer's half of this pair: its interrupt handler counts fully ordered, and its programs
         // have a read barrier after the count (`Events::count`, `Events::observed`).
@@ -230,7 +235,7 @@ impl Device {
             count += 1;
         }
         self.statistics.doorbells.add(count, Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Number of doorbells rung since the driver bound.

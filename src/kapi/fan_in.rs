@@ -138,7 +138,7 @@ pub(crate) struct FanIn {
 // queues.
 unsafe impl Send for FanIn {}
 
-// SAFETY: As for `Send`; the masks are atomics.
+// SAFETY: The entries are accessed under the locks of the queues, and the masks are atomics.
 unsafe impl Sync for FanIn {}
 
 impl FanIn {
@@ -205,7 +205,9 @@ impl FanIn {
     /// Selects the sources of `mask` from now on, and wakes all waiters, for whom something may
     /// have changed. Process context.
     pub(crate) fn select(&self, mask: u64, readiness: u32) {
-        self.shared.selected.store(mask, Relaxed);
+        // Fully ordered, as clearing a bit is in `Shared::wake`: an entry that leaves there because
+        // its source was not selected either sees this and stays, or is missing in `join`.
+        self.shared.selected.xchg(mask, Full);
         // Pollers that are in the queue do not call `join` again by themselves.
         self.join();
         self.queue().wake(readiness, Exclusive::All);

@@ -295,6 +295,19 @@ TEST(offset_not_aligned_or_out_of_range_is_EINVAL)
 	EXPECT_EQ(1, take_pending(fd));
 }
 
+/* Whether a word has a value tells what it is, after enough questions. */
+TEST(a_write_only_file_learns_nothing_of_the_memory)
+{
+	int fd = dev_open_with(O_WRONLY, 1);
+	struct ivshmem_wait wait = { .flags = IVSHMEM_WAIT_WORD };
+
+	EXPECT_ERRNO(EACCES, wait_for(fd, &wait));
+	wait.value = 1;
+	EXPECT_ERRNO(EACCES, wait_for(fd, &wait));
+	wait.flags = 0;
+	EXPECT_ERRNO(ETIMEDOUT, wait_for(fd, &wait));
+}
+
 TEST(the_last_word_can_be_waited_for)
 {
 	int fd = dev_open_with(O_RDWR, 1);

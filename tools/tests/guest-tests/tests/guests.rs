@@ -25,6 +25,7 @@ mod guests {
     pub mod import;
     pub mod impostor;
     pub mod load;
+    pub mod migration;
     pub mod mixed;
     pub mod odd;
     pub mod pair;
@@ -47,7 +48,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 22] = [
+const SETS: [(&str, Cases); 23] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("flavours", || guests::flavours::cases(Kernel::DEFAULT)),
@@ -58,6 +59,7 @@ const SETS: [(&str, Cases); 22] = [
     ("registers", || guests::registers::cases(Kernel::DEFAULT)),
     ("vectors", guests::vectors::cases),
     ("suspend", guests::suspend::cases),
+    ("migration", guests::migration::cases),
     ("cache", guests::cache::cases),
     ("pair", || guests::pair::cases(Kernel::DEFAULT)),
     ("trio", || guests::trio::cases(Kernel::DEFAULT)),
