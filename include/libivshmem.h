@@ -98,7 +98,7 @@ static inline void *ivshmem_map(int fd, uint64_t offset, size_t bytes, int prot)
  * @vector: which of its vectors
  *
  * What this thread wrote to the shared memory before is visible to whoever learns of this ring.
- * Never blocks.
+ * Blocks only while the device is reset.
  *
  * Return: 0, which does not mean that anybody heard it; or -1. EBADF: opened read-only. EOPNOTSUPP:
  * the device has no doorbell. EINVAL: out of range. ENODEV: the device is gone.
@@ -175,7 +175,7 @@ static inline int ivshmem_wait_vectors(int fd, uint64_t *vectors, int64_t timeou
  * ring one of those. Load the word again, with ivshmem_load(), before using what it guards. Marks
  * what is pending on them as seen.
  *
- * Return: 0 or -1, as ivshmem_wait_vectors(). EINVAL: no such word.
+ * Return: 0 or -1, as ivshmem_wait_vectors(). EINVAL: no such word. EACCES: opened write-only.
  */
 static inline int ivshmem_wait_word(int fd, uint64_t offset, uint32_t value, int64_t timeout_ns)
 {

@@ -16,7 +16,8 @@ pub trait Doorbell {
     fn vectors(&self) -> u32;
 
     /// Rings vector `vector` of peer `peer`; oneself is allowed. What this thread wrote to the shared
-    /// memory before is visible to who wakes. Success does not mean that anybody heard it. Does not block.
+    /// memory before is visible to who wakes. Success does not mean that anybody heard it. Blocks only
+    /// while the device is reset.
     ///
     /// # Errors
     ///
