@@ -89,6 +89,8 @@ install: install-module install-system install-headers
 		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
 	+@if ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1; then $(MAKE) install-programs; \
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
+	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
+		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
@@ -164,6 +166,12 @@ install-library:
 	@mkdir -p $(libdir)/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(version)|' include/libivshmem_channel.pc.in \
 		>$(libdir)/pkgconfig/libivshmem_channel.pc
+
+# Those of the interface, which are pages of Documentation.
+.PHONY: install-man
+install-man:
+	install -D -m 0644 -t $(prefix)/share/man/man3 $(wildcard build/man/*.3)
+	install -D -m 0644 -t $(prefix)/share/man/man4 build/man/ivshmem.4
 
 .PHONY: install-server-files install-manuals
 install-programs: install-server-files install-manuals
@@ -517,14 +525,19 @@ check-licences:
 # --- Documentation ---------------------------------------------------------------------------------------------------
 
 sphinx = tools/scripts/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
-.PHONY: docs
+.PHONY: docs man
 docs: | sandbox-ready
 	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
 	@echo "build/docs/index.html"
 
+# Some of them as manual pages: conf.py says which.
+man: | sandbox-ready
+	@$(sphinx) --builder man --doctree-dir build/doctrees-man Documentation build/man
+	@echo build/man/*
+
 # Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
 .PHONY: check-docs
-check-docs: docs
+check-docs: docs man
 	@echo "CHECK   documentation: names of files, quoted messages, libvirt's XML; rustdoc without a warning"
 	@tools/scripts/docs/enter tools/scripts/docs/check
 	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
@@ -547,7 +560,7 @@ clean:
 distclean: clean
 	tools/scripts/docs/enter --remove
 	$(SANDBOX)/prepare --remove
-	rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-packages"
+	for kept in packages qemu; do rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-$$kept"; done
 
 # --- Help -------------------------------------------------------------------------------------------------------------
 
@@ -559,18 +572,19 @@ help:
 	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
-	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs: one of'
-	@echo '             them'
+	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs, -man:'
+	@echo '             one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
 	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
-	@echo '             bench-baseline writes'
+	@echo '             bench-baseline writes; bench-docs: Documentation/performance.rst, from build/bench.json'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
 	@echo '             PREEMPT_RT'
 	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
 	@echo '  fuzz       random programs of system calls in a guest: PROGRAMS=N, SEED=N'
 	@echo '  coverage   which lines of the driver run in guest tests; fails below COVERAGE=92 percent'
+	@echo '  test-qemu-versions  the server with older QEMUs, which are fetched'
 	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
 	@echo '             built as a module and built in, booted'
 	@echo '  patches    the driver as a series of patches for LINUX=DIR, in build/patches/series'
@@ -578,7 +592,9 @@ help:
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'
+	@echo '  man        the reference pages of the interface for man, in build/man'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
+	@echo '  install-dkms  the sources for DKMS, below /usr/src (as root)'
 	@echo '  packages   Debian packages, in build/packages (as root)'
 	@echo '  check-packages  make them, install them in a clean Debian, boot it, use the device, purge them (as root)'
 	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
@@ -590,6 +606,8 @@ help:
 	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
 	@echo '  ARCH=arm64 the same as KERNEL=arm64, and may stand beside the name of a kernel of that architecture'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
+	@echo '  CASE=NAME  of test-debug-kernel and coverage: only cases whose names have this in them; PLANTED=NAMES, of'
+	@echo '             test-planted: only these bugs'
 	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'
 	@echo '  LIBDIR=DIR                install the library below LIBDIR (PREFIX/lib)'

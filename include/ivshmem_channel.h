@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The two ends of a ring of a channel, and the sending end of a lane of a ring with several senders, for C and C++:
- * header-only, no system calls, no allocation. The layout and the rules are in Documentation/channel.rst. Joining a
+ * Both ends of the rings of a channel, with one sender or several, for C and C++: header-only, no system calls, no
+ * allocation. The layout and the rules are in Documentation/channel.rst. Joining a
  * slot, heartbeats and doorbells are the program's.
  *
  * For GCC and Clang, on machines of either byte order that replace words of 64 bits in one step, and whose mapping of

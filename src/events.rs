@@ -174,7 +174,7 @@ impl Events {
         dead
     }
 
-    /// Number of resumes.
+    /// Number of resumes and resets.
     pub(crate) fn generation(&self) -> u32 {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
     }

@@ -101,9 +101,9 @@ pub struct Info {
     /// `CACHE_*`: what a mapping of the shared memory really gets.
     pub cache: u32,
     /// Logarithm of the bytes of the largest page that a mapping can get: with pages of 4 KiB, 12
-    /// or 21; 30 is reserved.
+    /// or 21, 30 is reserved; with pages of 16 KiB, 14 or 25.
     pub page_order: u32,
-    /// Goes up by one at each resume: what a peer said before may be stale.
+    /// Goes up by one at each resume and reset: what a peer said before may be stale.
     pub generation: u32,
     /// PCI address, NUL-terminated.
     pub bus_id: [u8; BUS_ID_LEN],

@@ -30,9 +30,9 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 /// The option that names a device.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceName {
-    /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
+    /// The device: N of /dev/ivshmemN (default 0), a path, or a PCI address such as 0000:00:04.0
     ///
-    /// By its address, a device is reached also where the driver is not loaded: slower.
+    /// A PCI address also reaches a device without the driver, more slowly.
     #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV", add = completion::devices())]
     device: Option<String>,
 }
