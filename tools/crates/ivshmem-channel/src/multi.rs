@@ -53,8 +53,8 @@ pub struct MultiReceiver<L: Link + Clone> {
     ring: MultiConsumer<L>,
     /// The sender of each lane.
     senders: Vec<u32>,
-    end: End<L>,
-    patience: Patience,
+    pub(crate) end: End<L>,
+    pub(crate) patience: Patience,
     /// An error that was found, and not told yet.
     kept: Option<Error>,
 }
@@ -205,19 +205,6 @@ impl<L: Link + Clone> MultiReceiver<L> {
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
         (0..self.senders.len()).try_for_each(|lane| self.release_lane(lane))
-    }
-
-    pub(crate) fn seat(&self) -> &Seat<L> {
-        &self.end.seat
-    }
-
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Has the alarm hear all rings from here on.
-    pub(crate) fn listen(&mut self) -> Result<()> {
-        self.patience.listen(&self.end.seat)
     }
 
     /// Has the next call of [`next`](Self::next) give an error that was found before.

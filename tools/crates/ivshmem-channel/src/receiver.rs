@@ -23,9 +23,9 @@ const RELEASE_PART: u32 = 4;
 #[derive(Debug)]
 pub struct Receiver<L: Link + Clone> {
     ring: Consumer<L>,
-    end: End<L>,
+    pub(crate) end: End<L>,
     from: u32,
-    patience: Patience,
+    pub(crate) patience: Patience,
 }
 
 impl<L: Link + Clone> Receiver<L> {
@@ -144,19 +144,6 @@ impl<L: Link + Clone> Receiver<L> {
     /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
         give_back(&mut self.ring, &self.end.seat, self.from)
-    }
-
-    pub(crate) fn seat(&self) -> &Seat<L> {
-        &self.end.seat
-    }
-
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Has the alarm hear all rings from here on.
-    pub(crate) fn listen(&mut self) -> Result<()> {
-        self.patience.listen(&self.end.seat)
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {

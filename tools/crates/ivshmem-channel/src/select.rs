@@ -107,19 +107,19 @@ fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Resul
     alarms().try_for_each(Alarm::check)
 }
 
-/// What is the same for all that have a seat and patience.
-macro_rules! by_seat {
+/// What is the same for all that have an end and patience.
+macro_rules! by_end {
     ($($field:ident)?) => {
         fn alarm(&self) -> &Alarm {
-            self.$($field.)?patience().alarm()
+            self.$($field.)?patience.alarm()
         }
 
         fn sleep_limit(&self) -> Duration {
-            self.$($field.)?seat().sleep_limit(self.alarm().limit())
+            self.$($field.)?end.seat.sleep_limit(self.alarm().limit())
         }
 
         fn awake(&self) -> Result<()> {
-            self.$($field.)?seat().awake()
+            self.$($field.)?end.seat.awake()
         }
     };
 }
@@ -131,10 +131,11 @@ impl<L: Link + Clone> Selected for Receiver<L> {
 
     fn arm_alarm(&mut self) -> bool {
         // An error is found again by `is_ready`.
-        self.listen().and_then(|()| self.arm()).unwrap_or(false)
+        let heard = self.patience.listen(&self.end.seat);
+        heard.and_then(|()| self.arm()).unwrap_or(false)
     }
 
-    by_seat!();
+    by_end!();
 }
 
 impl<L: Link + Clone> Selected for MultiReceiver<L> {
@@ -149,14 +150,14 @@ impl<L: Link + Clone> Selected for MultiReceiver<L> {
     }
 
     fn arm_alarm(&mut self) -> bool {
-        let armed = self.listen().and_then(|()| self.arm());
-        armed.unwrap_or_else(|error| {
+        let heard = self.patience.listen(&self.end.seat);
+        heard.and_then(|()| self.arm()).unwrap_or_else(|error| {
             self.keep(error);
             false
         })
     }
 
-    by_seat!();
+    by_end!();
 }
 
 impl<L: Link + Clone> Selected for Subscriber<L> {
@@ -165,10 +166,11 @@ impl<L: Link + Clone> Selected for Subscriber<L> {
     }
 
     fn arm_alarm(&mut self) -> bool {
-        self.listen().and_then(|()| self.arm()).unwrap_or(false)
+        let heard = self.patience.listen(&self.end.seat);
+        heard.and_then(|()| self.arm()).unwrap_or(false)
     }
 
-    by_seat!();
+    by_end!();
 }
 
 impl<L: Link + Clone> Selected for Room<'_, L> {
@@ -178,13 +180,13 @@ impl<L: Link + Clone> Selected for Room<'_, L> {
     }
 
     fn arm_alarm(&mut self) -> bool {
-        let heard = self.sender.listen();
+        let heard = self.sender.patience.listen(&self.sender.end.seat);
         heard
             .and_then(|()| self.sender.arm(self.len))
             .unwrap_or(false)
     }
 
-    by_seat!(sender);
+    by_end!(sender);
 }
 
 impl<L: Link + Clone> Selected for rpc::Server<L> {
