@@ -310,7 +310,8 @@ static inline int ivshmem_channel_go_on(struct ivshmem_channel_end *end, bool ma
 		header = ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i);
 		end->places[i].at = (uint32_t)header;
 		end->places[i].len = (uint32_t)(header >> 32);
-		if (end->places[i].at >= end->size || end->places[i].len >= end->size)
+		if (end->places[i].len && (end->places[i].at >= end->size || end->places[i].len >= end->size ||
+					   (end->places[i].at | end->places[i].len) % 8))
 			return IVSHMEM_CHANNEL_CORRUPT;
 	}
 	end->met = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_HEAD_GENERATION) == end->generation;

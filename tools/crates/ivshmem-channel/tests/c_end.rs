@@ -232,6 +232,26 @@ fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
     }
 }
 
+/// Records begin at multiples of 8. A sender that gets around a place which does not would write over the ring's end.
+#[test]
+fn a_c_sender_refuses_places_that_cannot_be_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile(directory.path(), "echo");
+    let ring = u64::from(RING);
+    for (at, len) in [(1, 8), (8, 1), (4, 12), (ring, 8), (8, ring)] {
+        let (file, mapping) = memory();
+        let order = std::sync::atomic::Ordering::SeqCst;
+        mapping.store32(second(), GENERATION, order).unwrap();
+        mapping
+            .store64(second() + 64, at | len << 32, order)
+            .unwrap();
+        // So that it ends if it does not refuse.
+        assert!(try_send(&mut producer(&mapping, place(0)), &[]));
+        let status = echo(&program, &file, None).wait().unwrap();
+        assert_eq!(status.code(), Some(6), "{len} bytes at {at}");
+    }
+}
+
 #[test]
 fn the_c_end_reports_a_corrupt_ring() {
     let directory = tempfile::tempdir().unwrap();
