@@ -146,6 +146,11 @@ impl<L: Link + Clone> Receiver<L> {
         give_back(&mut self.ring, &self.end.seat, self.from)
     }
 
+    /// Bytes of the ring.
+    pub(crate) fn size(&self) -> usize {
+        self.ring.size() as usize
+    }
+
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
         // The sender cannot fill a ring that it believes to be full.
         self.release()?;
