@@ -114,7 +114,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
                     if idle {
                         ring.look_everywhere();
                     }
-                    ring.arm().map_err(explain)
+                    arm(ring, seat, senders)
                 })?,
         };
         Ok(found.map(|(lane, record)| Message {
@@ -192,29 +192,21 @@ impl<L: Link + Clone> MultiReceiver<L> {
         seat.attend()?;
         // The lanes of senders that died before they could say that they had sent something are among them.
         self.ring.look_everywhere();
-        let armed = self.ring.arm();
-        Ok(armed
-            .map_err(|fault| explain(seat, senders, fault))?
-            .is_some())
+        Ok(arm(&mut self.ring, seat, senders)?.is_some())
     }
 
     /// Gives all senders the room of messages that are done, and rings those that wait for room.
     ///
     /// # Errors
     ///
-    /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
+    /// [`Error::CorruptLane`], [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
-        (0..self.senders.len()).try_for_each(|lane| self.release_lane(lane))
+        release(&mut self.ring, &self.end.seat, &self.senders)
     }
 
     /// Has the next call of [`next`](Self::next) give an error that was found before.
     pub(crate) fn keep(&mut self, error: Error) {
         self.kept = Some(error);
-    }
-
-    fn release_lane(&mut self, lane: usize) -> Result<()> {
-        let seat: &Arc<Seat<L>> = &self.end.seat;
-        give_back(self.ring.lane(lane), seat, self.senders[lane])
     }
 }
 
@@ -223,6 +215,38 @@ impl<L: Link + Clone> Drop for MultiReceiver<L> {
         let seat = Arc::clone(&self.end.seat);
         seat.at_end(|| self.release());
     }
+}
+
+/// Asks all senders to ring. One of them may wait itself, for the room of what it had to leave out, which no message
+/// gives back.
+fn arm<L: Link + Clone>(
+    ring: &mut MultiConsumer<L>,
+    seat: &Seat<L>,
+    senders: &[u32],
+) -> Result<Option<(u64, u32)>> {
+    let armed = ring.arm();
+    let armed = armed.map_err(|fault| explain(seat, senders, fault))?;
+    release(ring, seat, senders)?;
+    Ok(armed)
+}
+
+/// Gives each sender the room of messages that are done, and rings those that wait for room.
+fn release<L: Link + Clone>(
+    ring: &mut MultiConsumer<L>,
+    seat: &Seat<L>,
+    senders: &[u32],
+) -> Result<()> {
+    for (lane, from) in senders.iter().copied().enumerate() {
+        // This was told once, and concerns that lane alone.
+        if ring.lane(lane).is_replaced() {
+            continue;
+        }
+        match give_back(ring.lane(lane), seat, from) {
+            Err(Error::Corrupt(what)) => return Err(Error::CorruptLane { from, what }),
+            given => given?,
+        }
+    }
+    Ok(())
 }
 
 fn explain<L: Link>(seat: &Seat<L>, senders: &[u32], error: MultiFault) -> Error {

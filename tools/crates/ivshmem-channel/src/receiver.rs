@@ -7,7 +7,7 @@ use std::time::Duration;
 use ivshmem::Link;
 
 use crate::end::End;
-use crate::ring::{Consumer, Fault, Record};
+use crate::ring::{Consumer, Record};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
@@ -133,8 +133,7 @@ impl<L: Link + Clone> Receiver<L> {
     pub fn arm(&mut self) -> Result<bool> {
         let seat = &self.end.seat;
         seat.attend()?;
-        let armed = self.ring.arm().map_err(|fault| seat.explain(fault))?;
-        Ok(armed.is_some())
+        Ok(arm(&mut self.ring, seat, self.from)?.is_some())
     }
 
     /// Gives the sender the room of all messages that are done, and rings it if it waits for room.
@@ -155,15 +154,26 @@ impl<L: Link + Clone> Receiver<L> {
         // The sender cannot fill a ring that it believes to be full.
         self.release()?;
         let seat = &self.end.seat;
-        let explain = |fault: Fault| seat.explain(fault);
         self.patience.wait(
             seat,
             timeout,
             &mut self.ring,
-            |ring| ring.peek().map_err(explain),
-            |ring, _| ring.arm().map_err(explain),
+            |ring| ring.peek().map_err(|fault| seat.explain(fault)),
+            |ring, _| arm(ring, seat, self.from),
         )
     }
+}
+
+/// Asks the sender in slot `from` to ring. It may wait itself, for the room of what it had to leave out, which no message
+/// gives back.
+fn arm<L: Link + Clone>(
+    ring: &mut Consumer<L>,
+    seat: &Seat<L>,
+    from: u32,
+) -> Result<Option<(u64, u32)>> {
+    let armed = ring.arm().map_err(|fault| seat.explain(fault))?;
+    give_back(ring, seat, from)?;
+    Ok(armed)
 }
 
 /// Gives the sender in slot `from` the room of all messages that are done, and rings it if it waits for room.

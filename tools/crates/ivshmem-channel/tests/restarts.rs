@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{layout, members, memory, Polled, GATHERS, SIZE, SOON};
+use common::{layout, members, memory, Polled, GATHERS, RING, SIZE, SOON};
 use futures_util::{SinkExt, StreamExt};
 use ivshmem::{forward_memory, Access, Doorbell, Locking, Mapping, Memory, Waiter};
+use ivshmem_channel::ring::{Consumer, Handover, Place, Producer};
 use ivshmem_channel::{Cancel, Channel, Error, Layout, Messages, Outbox, Watch};
-use test_limit::limit;
+use test_limit::{limit, wait_until};
 
 /// Nothing takes this long.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
@@ -312,6 +313,104 @@ fn who_cannot_be_rung_is_not_taken_for_a_machine_that_was_started_again() {
     writing.write(0, &[0; 100]).unwrap();
     writing.commit(100).unwrap();
     assert!(matches!(sender.flush(), Err(Error::Replaced)));
+}
+
+/// A ring whose sender was replaced while it wrote, and that goes on behind what it may still write.
+fn replaced(memory: &Polled) -> Producer<&Polled> {
+    let place = place();
+    let attach = |before| Producer::attach(memory, place, before, &mut || Ok(())).unwrap();
+    attach(Handover::Ended).reserve(100).unwrap().unwrap();
+    attach(Handover::MayRun)
+}
+
+fn place() -> Place {
+    Place {
+        offset: 0,
+        size: RING,
+        generation: 7,
+        lane: None,
+    }
+}
+
+#[test]
+fn the_longest_message_gets_around_a_place_that_is_left_out_wherever_the_ring_is() {
+    let file = memory();
+    let memory = Polled::of(&file, 0);
+    let mut tried = 0;
+    for position in (0..RING).step_by(8) {
+        file.write_all_at(&[0; 256 + RING as usize], 0).unwrap();
+        let mut producer = replaced(&memory);
+        let mut consumer = Consumer::attach(&*memory, place(), &mut || Ok(())).unwrap();
+        let longest = producer.longest();
+        let mut left = position as usize;
+        while left > 0 {
+            // With its header.
+            let record = left.min(longest / 8 * 8 + 8);
+            let space = producer.reserve(record - 8).unwrap().unwrap();
+            producer.commit(space, record - 8).unwrap();
+            producer.publish().unwrap();
+            let found = consumer.peek().unwrap().unwrap();
+            consumer.advance(found);
+            consumer.release().unwrap();
+            left -= record;
+        }
+        let space = producer.reserve(longest).unwrap();
+        assert!(space.is_some(), "an empty ring, {position} bytes further");
+        tried += 1;
+    }
+    assert!(tried > 100);
+}
+
+/// The byte in the file of the head of the ring from slot 0 to slot `to`, in [`layout`].
+fn head_at(to: u32) -> u64 {
+    const HEAD: u64 = 136;
+    let rings = slot_at(3);
+    let step = 256 + u64::from(RING);
+    match to {
+        GATHERS => rings + 2 * step + 128 + HEAD,
+        _ => rings + HEAD,
+    }
+}
+
+#[test]
+fn who_waits_gives_back_the_room_of_what_was_left_out() {
+    let file = memory();
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
+    let paused = channel.join(0, 0).unwrap();
+    let mut senders = [1, GATHERS].map(|to| paused.sender(to).unwrap());
+    for sender in &mut senders {
+        sender.reserve(100, SOON).unwrap();
+    }
+    let [one, gathers] = [1, GATHERS].map(|slot| {
+        let channel = Channel::open(Polled::of(&file, slot), 0).unwrap();
+        channel.join(slot, 0).unwrap()
+    });
+    std::thread::scope(|scope| {
+        let waits = [
+            scope.spawn(|| {
+                one.receiver(0)
+                    .unwrap()
+                    .next(Some(limit()))
+                    .unwrap()
+                    .is_some()
+            }),
+            scope.spawn(|| {
+                let mut receiver = gathers.multi_receiver().unwrap();
+                receiver.next(Some(limit())).unwrap().is_some()
+            }),
+        ];
+        let successor = channel.join(0, 0).unwrap();
+        for to in [1, GATHERS] {
+            let head = || {
+                let mut word = [0; 4];
+                file.read_exact_at(&mut word, head_at(to)).unwrap();
+                u32::from_le_bytes(word)
+            };
+            wait_until("the room is given back", || head() > 0);
+            successor.sender(to).unwrap().send(b"end", SOON).unwrap();
+        }
+        assert!(waits.into_iter().all(|wait| wait.join().unwrap()));
+    });
 }
 
 #[test]

@@ -169,6 +169,11 @@ impl<M: Memory> Consumer<M> {
         self.broken.is_some()
     }
 
+    /// Whether this end was found to be taken over: no room can be given back any more.
+    pub fn is_replaced(&self) -> bool {
+        self.broken == Some(Fault::Replaced)
+    }
+
     /// Goes on after `record`, which [`peek`](Self::peek) returned last.
     #[inline]
     pub fn advance(&mut self, record: Record) {
@@ -225,7 +230,7 @@ impl<M: Memory> Consumer<M> {
         if self.released.count == self.next.count {
             return Ok(false);
         }
-        if let Some(Fault::Replaced) = self.broken {
+        if self.is_replaced() {
             return Err(Fault::Replaced);
         }
         let new = Owned {
