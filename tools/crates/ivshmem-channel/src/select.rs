@@ -23,8 +23,9 @@ pub trait Selected {
     /// Whether `next` gives a message or an error at once.
     fn is_ready(&mut self) -> bool;
 
-    /// Asks to be rung, and hears it from here on. Returns whether it is time to sleep.
-    fn arm_alarm(&mut self) -> bool;
+    /// Asks to be rung, and hears it from here on. Returns whether it is time to sleep; not so after an error that
+    /// [`is_ready`](Self::is_ready) finds again.
+    fn arm_alarm(&mut self) -> Result<bool>;
 
     /// What wakes.
     fn alarm(&self) -> &Alarm;
@@ -64,8 +65,9 @@ pub trait Selected {
 ///
 /// # Errors
 ///
-/// [`Error::Cancelled`](crate::Error::Cancelled) if that was asked of any of them. Errors of one receiver come out of its
-/// own `next`.
+/// [`Error::Cancelled`](crate::Error::Cancelled) if that was asked of any of them; [`Error::Link`](crate::Error::Link) if
+/// one of them cannot be listened to, for example because there can be no more open files. All other errors of one
+/// receiver come out of its own `next`.
 pub fn select(
     receivers: &mut [&mut dyn Selectable],
     timeout: Option<Duration>,
@@ -91,7 +93,7 @@ fn ready(receivers: &mut [&mut dyn Selectable]) -> Vec<usize> {
 /// Sleeps until one of the receivers may be ready, for at most `left`, or until another reason to look.
 fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Result<()> {
     for receiver in receivers.iter_mut() {
-        if !receiver.arm_alarm() {
+        if !receiver.arm_alarm()? {
             return Ok(());
         }
     }
@@ -129,10 +131,9 @@ impl<L: Link + Clone> Selected for Receiver<L> {
         !matches!(self.next(Some(Duration::ZERO)), Ok(None))
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        // An error is found again by `is_ready`.
-        let heard = self.patience.listen(&self.end.seat);
-        heard.and_then(|()| self.arm()).unwrap_or(false)
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.patience.listen(&self.end.seat)?;
+        Ok(self.arm().unwrap_or(false))
     }
 
     by_end!();
@@ -149,12 +150,12 @@ impl<L: Link + Clone> Selected for MultiReceiver<L> {
         }
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        let heard = self.patience.listen(&self.end.seat);
-        heard.and_then(|()| self.arm()).unwrap_or_else(|error| {
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.patience.listen(&self.end.seat)?;
+        Ok(self.arm().unwrap_or_else(|error| {
             self.keep(error);
             false
-        })
+        }))
     }
 
     by_end!();
@@ -165,9 +166,9 @@ impl<L: Link + Clone> Selected for Subscriber<L> {
         self.has_news().unwrap_or(true)
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        let heard = self.patience.listen(&self.end.seat);
-        heard.and_then(|()| self.arm()).unwrap_or(false)
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.patience.listen(&self.end.seat)?;
+        Ok(self.arm().unwrap_or(false))
     }
 
     by_end!();
@@ -179,11 +180,9 @@ impl<L: Link + Clone> Selected for Room<'_, L> {
         !matches!(room, Err(Error::TimedOut))
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        let heard = self.sender.patience.listen(&self.sender.end.seat);
-        heard
-            .and_then(|()| self.sender.arm(self.len))
-            .unwrap_or(false)
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.sender.patience.listen(&self.sender.end.seat)?;
+        Ok(self.sender.arm(self.len).unwrap_or(false))
     }
 
     by_end!(sender);
@@ -194,7 +193,7 @@ impl<L: Link + Clone> Selected for rpc::Server<L> {
         self.requests_mut().is_ready()
     }
 
-    fn arm_alarm(&mut self) -> bool {
+    fn arm_alarm(&mut self) -> Result<bool> {
         self.requests_mut().arm_alarm()
     }
 

@@ -13,9 +13,12 @@ use std::time::{Duration, Instant};
 
 use common::{layout, members, memory, Polled, GATHERS, RING, SIZE, SOON};
 use futures_util::{SinkExt, StreamExt};
-use ivshmem::{forward_memory, Access, Doorbell, Locking, Mapping, Memory, Waiter};
+use ivshmem::{forward_memory, Access, Bell, Doorbell, Locking, Mapping, Memory, Waiter};
 use ivshmem_channel::ring::{Consumer, Handover, Place, Producer};
-use ivshmem_channel::{Cancel, Channel, Error, Layout, Messages, Outbox, Watch};
+use ivshmem_channel::{
+    select, Cancel, Channel, Error, Layout, Messages, Outbox, Selectable, Watch,
+};
+use rustix::io::Errno;
 use test_limit::{limit, wait_until};
 
 /// Nothing takes this long.
@@ -38,6 +41,8 @@ struct Host {
     gone: AtomicBool,
     /// The next sleep ends because it is.
     gone_while_asleep: AtomicBool,
+    /// There can be no more open files.
+    too_many_files: AtomicBool,
 }
 
 impl Host {
@@ -56,6 +61,7 @@ impl Host {
             signal: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             gone_while_asleep: AtomicBool::new(false),
+            too_many_files: AtomicBool::new(false),
         })
     }
 
@@ -109,6 +115,12 @@ impl Waiter for Host {
         }
         std::thread::sleep(timeout.expect("a sleep has an end"));
         Ok(self.load32(at, Ordering::Acquire)? != value)
+    }
+    fn bell(&self, _: u32) -> ivshmem::Result<Bell> {
+        match self.too_many_files.load(Ordering::Relaxed) {
+            true => Err(ivshmem::Error::io(Errno::MFILE, "cannot make an eventfd")),
+            false => Err(ivshmem::Error::NoDoorbell),
+        }
     }
 }
 
@@ -411,6 +423,32 @@ fn who_waits_gives_back_the_room_of_what_was_left_out() {
         }
         assert!(waits.into_iter().all(|wait| wait.join().unwrap()));
     });
+}
+
+#[test]
+fn who_cannot_listen_is_told_and_does_not_look_for_ever() {
+    let link = Host::of(&memory(), 0);
+    let channel = Channel::create(link.clone(), 0, &layout()).unwrap();
+    let [one, gathers] = [0, GATHERS].map(|slot| channel.join(slot, 0).unwrap());
+    let mut sender = one.sender(1).unwrap();
+    while sender.send(&[0; 64], Some(Duration::ZERO)).is_ok() {}
+    let mut receiver = one.receiver(1).unwrap();
+    let mut multi = gathers.multi_receiver().unwrap();
+    let mut room = sender.room(64);
+    let ends: [&mut dyn Selectable; 3] = [&mut receiver, &mut multi, &mut room];
+    link.too_many_files.store(true, Ordering::Relaxed);
+    let is_told = |error: Option<Error>| {
+        let told = matches!(error, Some(Error::Link(ivshmem::Error::Io { .. })));
+        assert!(told, "{error:?}");
+    };
+    for end in ends {
+        let selected = select(&mut [end], Some(Duration::from_millis(20)));
+        is_told(selected.err());
+    }
+    let watch = Watch::new().unwrap();
+    is_told(watch.arm(&mut receiver).err());
+    is_told(watch.arm(&mut multi).err());
+    is_told(watch.arm(&mut sender.room(64)).err());
 }
 
 #[test]
