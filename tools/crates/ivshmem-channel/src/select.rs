@@ -79,6 +79,10 @@ pub fn select(
         if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
             return Ok(ready);
         }
+        // Also where nobody sleeps, because others write all the time what is no message.
+        for receiver in receivers.iter() {
+            receiver.alarm().check()?;
+        }
         sleep(receivers, left)?;
     }
 }
@@ -97,8 +101,8 @@ fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Resul
             return Ok(());
         }
     }
-    let alarms = || receivers.iter().map(|receiver| receiver.alarm());
-    let fds: Vec<_> = alarms().flat_map(Alarm::fds).collect();
+    let alarms = receivers.iter().map(|receiver| receiver.alarm());
+    let fds: Vec<_> = alarms.flat_map(Alarm::fds).collect();
     let limits = receivers.iter().map(|receiver| receiver.sleep_limit());
     let limit = limits.chain(left).min();
     cancel::sleep(&fds, limit.unwrap_or(Duration::MAX));
@@ -106,7 +110,7 @@ fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Resul
         // What is wrong comes out of its own call.
         let _ = receiver.awake();
     }
-    alarms().try_for_each(Alarm::check)
+    Ok(())
 }
 
 /// What is the same for all that have an end and patience.

@@ -17,6 +17,10 @@ use tokio::time::{sleep, Instant, Sleep};
 use crate::alarm::LOOK;
 use crate::{Error, MultiReceiver, Receiver, Result, Sender};
 
+/// Looks in a row before other tasks have their turn: what others write without end, and is no message, does not keep a
+/// task for ever.
+const LOOKS: u32 = 16;
+
 /// What wakes a task.
 #[derive(Debug)]
 struct Wakeup {
@@ -150,7 +154,7 @@ impl<R: Source> Messages<R> {
     }
 
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<R::Item>> {
-        loop {
+        for _ in 0..LOOKS {
             if self.wakeup.has_slept() {
                 self.receiver.awake()?;
             }
@@ -162,6 +166,8 @@ impl<R: Source> Messages<R> {
             }
             ready!(self.wakeup.after(self.receiver.limit(), context));
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
