@@ -363,7 +363,7 @@ int ivshmem_channel_join(const struct ivshmem_channel *channel,
  * ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
  * meanwhile: how programs begin that may come in any order.
  *
- * Returns what these return, but -ESTALE.
+ * Returns what these return; -ESTALE if others make it anew again and again.
  */
 int ivshmem_channel_create_or_join(const struct ivshmem_channel_link *link,
                                    uint64_t base,

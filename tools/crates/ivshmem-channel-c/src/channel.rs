@@ -129,7 +129,7 @@ pub unsafe extern "C" fn ivshmem_channel_join(
 /// ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
 /// meanwhile: how programs begin that may come in any order.
 ///
-/// Returns what these return, but -ESTALE.
+/// Returns what these return; -ESTALE if others make it anew again and again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_create_or_join(
     link: Option<&Link>,

@@ -255,6 +255,19 @@ fn a_vector_that_the_end_does_not_have_is_refused() {
 }
 
 #[test]
+fn a_channel_that_is_made_anew_again_and_again_keeps_nobody_for_ever() {
+    let file = memory();
+    let mut tries = 0;
+    let joined = Channel::create_or_join(Host::of(&file, 0), 0, &layout(), |_| {
+        tries += 1;
+        assert!(tries < 10_000, "it does not give up");
+        Err::<(), _>(Error::Reset)
+    });
+    assert!(matches!(joined, Err(Error::Reset)), "{joined:?}");
+    assert!(tries > 10, "programs that start together make it anew");
+}
+
+#[test]
 fn a_signal_does_not_end_a_wait() {
     let file = memory();
     let link = Host::of(&file, 0);
