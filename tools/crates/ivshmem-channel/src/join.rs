@@ -71,11 +71,15 @@ impl<'a, L: Link + Clone> Joining<'a, L> {
     ///
     /// # Errors
     ///
-    /// As [`join`](Self::join).
+    /// As [`join`](Self::join); [`Error::Link`] also if there are no `slots`.
     pub fn join_any(&self, slots: &[u32], vector: u32) -> Result<Member<L>> {
         let Self {
             link, base, plan, ..
         } = *self;
+        if slots.is_empty() {
+            let text = "no slot is given: give at least one".into();
+            return Err(ivshmem::Error::Argument(text).into());
+        }
         if !link.can_exchange() {
             return Err(Error::NotWriteBack);
         }
@@ -103,7 +107,7 @@ impl<'a, L: Link + Clone> Joining<'a, L> {
             }
             let left = self.timeout.saturating_sub(begin.elapsed());
             if left.is_zero() {
-                return Err(Error::SlotTaken(slots.last().copied().unwrap_or(0)));
+                return Err(Error::SlotTaken(slots[slots.len() - 1]));
             }
             nap(left.min(plan.heartbeat() / 4), self.cancel)?;
         }

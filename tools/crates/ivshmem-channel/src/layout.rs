@@ -206,7 +206,8 @@ pub struct TopicSpec {
 
 impl TopicSpec {
     fn len(&self) -> u64 {
-        topic::CONTROL + u64::from(self.buffers) * (topic::HEADER + u64::from(self.size))
+        let buffer = topic::HEADER + u64::from(self.size);
+        topic::CONTROL.saturating_add(u64::from(self.buffers).saturating_mul(buffer))
     }
 }
 
@@ -360,8 +361,10 @@ impl Layout {
                 "the size of a ring",
             )?;
             within(ring.consumer < self.slots, "the slot of a ring")?;
-            for sender in ring.senders(self.slots) {
+            if let Producers::One(sender) = ring.producers {
                 within(sender < self.slots, "the slot of a ring")?;
+            }
+            for sender in ring.senders(self.slots) {
                 within(sender != ring.consumer, "a ring to its own sender")?;
                 if !ends.insert((sender, ring.consumer)) {
                     return Err(Invalid::TwoRings);

@@ -255,6 +255,14 @@ fn a_vector_that_the_end_does_not_have_is_refused() {
 }
 
 #[test]
+fn to_join_no_slot_at_all_is_refused() {
+    let channel = Channel::create(Host::of(&memory(), 0), 0, &layout()).unwrap();
+    let joined = channel.joining().timeout(Duration::ZERO).join_any(&[], 0);
+    let refused = matches!(joined, Err(Error::Link(ivshmem::Error::Argument(_))));
+    assert!(refused, "{joined:?}");
+}
+
+#[test]
 fn a_channel_that_is_made_anew_again_and_again_keeps_nobody_for_ever() {
     let file = memory();
     let mut tries = 0;
