@@ -183,14 +183,15 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         let domain = lock.as_ref().map_or(0, Lock::domain);
         // It would have the lock that we got.
         let ended = joined && domain != 0 && domain == words.domain;
+        let machine = lock.as_ref().map_or(0, Lock::machine);
         // Another start of the same machine: it has this peer ID now. Without vectors it is nobody's number: on
         // `ivshmem-plain` all have the same.
         let restarted = joined
             && self.link.vectors() > 0
             && words.peer_id == self.link.peer_id()
-            && domain != 0
-            && words.domain != 0
-            && domain != words.domain;
+            && machine != 0
+            && words.machine != 0
+            && machine != words.machine;
         let look = Look {
             seen: (before.incarnation, words.heartbeat),
             began,

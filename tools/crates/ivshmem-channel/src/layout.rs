@@ -88,6 +88,7 @@ pub(crate) mod slot {
     pub const PEER_ID: u64 = 16;
     pub const VECTOR: u64 = 20;
     pub const DOMAIN: u64 = 24;
+    pub const MACHINE: u64 = 28;
 }
 
 /// Smallest and largest size of a ring's data in bytes, and what it is a multiple of.

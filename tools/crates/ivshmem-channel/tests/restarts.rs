@@ -348,6 +348,47 @@ fn who_cannot_be_rung_is_not_taken_for_a_machine_that_was_started_again() {
     assert!(matches!(sender.flush(), Err(Error::Replaced)));
 }
 
+/// A container of a machine, with a node of its own: the peer ID is that of the others, the locks are not.
+fn container(file: &File) -> Arc<Host> {
+    Arc::new(Host {
+        file: memory(),
+        ..Arc::into_inner(Host::of(file, 7)).unwrap()
+    })
+}
+
+#[test]
+fn a_program_of_this_machine_with_another_lock_is_not_taken_for_ended() {
+    let file = memory();
+    let channel = Channel::create(container(&file), 0, &layout()).unwrap();
+    let paused = channel.join(0, 0).unwrap();
+    let mut sender = paused.sender(1).unwrap();
+    let longest = sender.longest();
+    let mut writing = sender.reserve(100, SOON).unwrap();
+    let successor = Channel::open(container(&file), 0).unwrap();
+    let successor = successor.join(0, 0).unwrap();
+    let left = successor.sender(1).unwrap().longest();
+    assert!(left < longest, "the place is left out");
+    writing.write(0, &[0; 100]).unwrap();
+    writing.commit(100).unwrap();
+    assert!(matches!(sender.flush(), Err(Error::Replaced)));
+}
+
+#[test]
+fn whatever_ran_before_a_machine_was_started_again_has_ended() {
+    let file = memory();
+    let channel = Channel::create(container(&file), 0, &layout()).unwrap();
+    let before = channel.join(0, 0).unwrap();
+    let mut sender = before.sender(1).unwrap();
+    let longest = sender.longest();
+    sender.reserve(100, SOON).unwrap();
+    // Another start of the machine, whose kernel has another number for the file too.
+    let words = [5u32, 6].map(u32::to_le_bytes).concat();
+    file.write_all_at(&words, slot_at(0) + 24).unwrap();
+    let after = Channel::open(Host::of(&file, 7), 0).unwrap().join(0, 0);
+    let sender = after.unwrap().sender(1).unwrap();
+    assert_eq!(sender.longest(), longest, "nothing need be left out");
+}
+
 /// A ring whose sender was replaced while it wrote, and that goes on behind what it may still write.
 fn replaced(memory: &Polled) -> Producer<&Polled> {
     let place = place();
