@@ -223,6 +223,32 @@ fn a_c_receiver_hears_all_senders_and_leaves_out_a_corrupt_one() {
     assert!(program.wait().unwrap().success());
 }
 
+#[test]
+fn a_c_receiver_that_comes_again_leaves_out_a_corrupt_lane() {
+    const LANES: u32 = 2;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let lane = |number: u32| Place {
+        lane: Some(Lane { shared: 0, number }),
+        ..place(128 + u64::from(number) * second())
+    };
+    // A head that is no place of a record.
+    let order = std::sync::atomic::Ordering::SeqCst;
+    let corrupt = lane(1).offset;
+    mapping.store32(corrupt + 128, GENERATION, order).unwrap();
+    mapping.store32(corrupt + 136, 4, order).unwrap();
+    // The other one has sent all that it sends.
+    assert!(try_send(&mut producer(&mapping, lane(0)), &[]));
+    let back = 128 + u64::from(LANES) * second();
+    let numbers = [SIZE, GENERATION.into(), LANES.into(), 0, back, RING.into()];
+    let status = Command::new(compile(directory.path(), "gather"))
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(file.try_clone().unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
 /// As who is not rung before the word was changed.
 fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
     let begin = Instant::now();

@@ -85,6 +85,21 @@ impl<M: Memory> Consumer<M> {
         })
     }
 
+    /// An end that was found to be corrupt when it was taken over, and that stays so.
+    pub(super) fn broken(memory: M, place: Place, fault: Fault) -> Self {
+        let nowhere = Cursor { count: 0, at: 0 };
+        Self {
+            memory,
+            place,
+            counts: place.counts(),
+            next: nowhere,
+            // Nothing is released that was not advanced over.
+            released: Owned { count: 0, epoch: 0 },
+            met: false,
+            broken: Some(fault),
+        }
+    }
+
     /// The memory.
     #[inline]
     pub fn memory(&self) -> &M {
