@@ -151,7 +151,7 @@ impl<L: Link + Clone> Channel<L> {
     /// * Anything else: this blocks until that program has been silent for as long as the layout says, and takes the
     ///   slot then. It may still run, or go on later: it gets [`Error::Replaced`], and cannot touch what this program
     ///   sends. The part of each ring that it was writing to is left out until the channel is made anew.
-    /// * It shows that it lives: [`Error::SlotTaken`], after twice the time of the layout.
+    /// * It shows that it lives: [`Error::SlotTaken`], after the time that [`Joining::timeout`] has if nothing is said.
     ///
     /// # Errors
     ///
