@@ -8,7 +8,7 @@ use std::time::Duration;
 use ivshmem::Link;
 
 use crate::end::End;
-use crate::receiver::{give_back, Message};
+use crate::receiver::{give_back, of_lane, Message};
 use crate::ring::{MultiConsumer, MultiFault};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
@@ -121,6 +121,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
             ring: self.ring.lane(lane),
             seat,
             from: senders[lane],
+            several: true,
             record,
         }))
     }
@@ -241,20 +242,16 @@ fn release<L: Link + Clone>(
         if ring.lane(lane).is_replaced() {
             continue;
         }
-        match give_back(ring.lane(lane), seat, from) {
-            Err(Error::Corrupt(what)) => return Err(Error::CorruptLane { from, what }),
-            given => given?,
-        }
+        let given = give_back(ring.lane(lane), seat, from);
+        given.map_err(|error| of_lane(from, error))?;
     }
     Ok(())
 }
 
 fn explain<L: Link>(seat: &Seat<L>, senders: &[u32], error: MultiFault) -> Error {
-    match (error.lane, seat.explain(error.fault)) {
-        (Some(lane), Error::Corrupt(what)) => Error::CorruptLane {
-            from: senders[lane],
-            what,
-        },
-        (_, other) => other,
+    let explained = seat.explain(error.fault);
+    match error.lane {
+        Some(lane) => of_lane(senders[lane], explained),
+        None => explained,
     }
 }

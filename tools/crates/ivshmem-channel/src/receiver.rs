@@ -68,6 +68,7 @@ impl<L: Link + Clone> Receiver<L> {
             ring: &mut self.ring,
             seat: &self.end.seat,
             from: self.from,
+            several: false,
             record,
         }))
     }
@@ -189,6 +190,14 @@ pub(crate) fn give_back<L: Link + Clone>(
     }
 }
 
+/// What an error of the lane of slot `from` is to the receiver of all.
+pub(crate) fn of_lane(from: u32, error: Error) -> Error {
+    match error {
+        Error::Corrupt(what) => Error::CorruptLane { from, what },
+        other => other,
+    }
+}
+
 impl<L: Link + Clone> Drop for Receiver<L> {
     fn drop(&mut self) {
         let seat = std::sync::Arc::clone(&self.end.seat);
@@ -204,6 +213,8 @@ pub struct Message<'a, L: Link + Clone> {
     pub(crate) ring: &'a mut Consumer<L>,
     pub(crate) seat: &'a Seat<L>,
     pub(crate) from: u32,
+    /// Whether the ring has other senders, which need not know what this one spoils.
+    pub(crate) several: bool,
     pub(crate) record: Record,
 }
 
@@ -227,7 +238,8 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLong`] if that leaves the message; [`Error::Replaced`], [`Error::Reset`], [`Error::Link`].
+    /// [`Error::TooLong`] if that leaves the message; [`Error::Corrupt`], or [`Error::CorruptLane`] of one of several
+    /// senders; [`Error::Replaced`], [`Error::Reset`], [`Error::Link`].
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
         let max = self.len();
         let end = at.saturating_add(into.len());
@@ -238,16 +250,23 @@ impl<L: Link + Clone> Message<'_, L> {
         let (memory, at) = (self.ring.memory(), at as u32);
         self.record.bytes.read(memory, at, into)?;
         // If another program has our slot, it may have given the room back, and this be another message's.
-        self.ring
-            .confirm()
-            .map_err(|fault| self.seat.explain(fault))
+        let confirmed = self.ring.confirm();
+        confirmed.map_err(|fault| self.of_lane(self.seat.explain(fault)))
+    }
+
+    /// Of a lane, what is corrupt concerns its sender alone.
+    fn of_lane(&self, error: Error) -> Error {
+        match self.several {
+            true => of_lane(self.from, error),
+            false => error,
+        }
     }
 
     /// A copy of it.
     ///
     /// # Errors
     ///
-    /// [`Error::Link`].
+    /// As [`read`](Self::read).
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.len()];
         self.read(0, &mut bytes)?;
@@ -282,13 +301,14 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::release`]: the room may be given back.
+    /// As [`Receiver::release`] or [`MultiReceiver::release`](crate::MultiReceiver::release): the room may be given back.
     pub fn done(self) -> Result<()> {
         self.ring.advance(self.record);
         let much = self.ring.unreleased() >= self.ring.size() / RELEASE_PART;
         // What is found to be corrupt is the next call's.
         if much || matches!(self.ring.peek(), Ok(None)) {
-            give_back(self.ring, self.seat, self.from)?;
+            let given = give_back(self.ring, self.seat, self.from);
+            return given.map_err(|error| self.of_lane(error));
         }
         Ok(())
     }

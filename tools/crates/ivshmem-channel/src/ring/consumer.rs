@@ -133,6 +133,19 @@ impl<M: Memory> Consumer<M> {
         Ok(None)
     }
 
+    /// As [`peek`](Self::peek), unless somebody else has this end: then it gives nothing any more.
+    #[inline]
+    pub(super) fn peek_own(&mut self) -> Result<Option<Record>, Fault> {
+        let found = self.peek()?;
+        match found.map(|_| self.confirm()) {
+            Some(Err(fault)) => {
+                self.broken = Some(fault);
+                Err(fault)
+            }
+            _ => Ok(found),
+        }
+    }
+
     #[cold]
     fn meet(&mut self) -> Result<bool, Fault> {
         let word = self.place.word(control::ORIGIN);

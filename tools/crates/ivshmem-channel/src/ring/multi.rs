@@ -215,7 +215,8 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         self.untold &= !(1 << lane);
         let found = match consumer.is_broken() && told {
             true => Ok(None),
-            false => consumer.peek().map_err(MultiFault::at(lane)),
+            // Its sender can have spoilt the head, and would be looked at for ever.
+            false => consumer.peek_own().map_err(MultiFault::at(lane)),
         };
         if !matches!(found, Ok(Some(_))) {
             self.hot &= !(1 << lane);
