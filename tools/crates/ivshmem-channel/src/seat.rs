@@ -176,6 +176,7 @@ impl<L: Link> Seat<L> {
             peer_id: self.link.peer_id(),
             vector: self.vector,
             domain: self.lock.as_ref().map_or(0, Lock::domain),
+            machine: self.lock.as_ref().map_or(0, Lock::machine),
         };
         Ok(self.ours.say(&self.link, &words)?)
     }

@@ -53,6 +53,8 @@ pub(crate) struct Words {
     pub vector: u32,
     /// Whom its lock is against; 0: it has none.
     pub domain: u32,
+    /// Where it runs; 0: that is not known.
+    pub machine: u32,
 }
 
 /// A slot in the memory, by the offset of its first byte.
@@ -94,6 +96,7 @@ impl Slot {
             peer_id: load(slot::PEER_ID, Ordering::Relaxed)?,
             vector: load(slot::VECTOR, Ordering::Relaxed)?,
             domain: load(slot::DOMAIN, Ordering::Relaxed)?,
+            machine: load(slot::MACHINE, Ordering::Relaxed)?,
         })
     }
 
@@ -117,6 +120,7 @@ impl Slot {
         store(slot::PEER_ID, words.peer_id, Ordering::Relaxed)?;
         store(slot::VECTOR, words.vector, Ordering::Relaxed)?;
         store(slot::DOMAIN, words.domain, Ordering::Relaxed)?;
+        store(slot::MACHINE, words.machine, Ordering::Relaxed)?;
         store(slot::JOINED, words.joined, Ordering::Release)
     }
 }

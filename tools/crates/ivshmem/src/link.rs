@@ -9,7 +9,7 @@ use crate::{Bell, Error, Locking, Memory, Result};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
-    /// The ID by which others ring this end. 0 is a real ID.
+    /// The ID by which others ring this end. 0 is a real ID. It can become another one when a machine is resumed.
     fn peer_id(&self) -> u32;
 
     /// Vectors by which this end can be rung; 0 if it cannot be. It may be able to ring all the same.
