@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 SANDBOX := tools/scripts/sandbox
 ENTER := $(SANDBOX)/enter
-GUEST_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
+GUEST_CFLAGS := -O2 -Wall -Wextra -Werror -static -I include -I include/uapi
 
 # What `tools/scripts/sandbox/info` says; empty when the sandbox is not prepared. (The shell of an older make does not see
 # the command line's KERNEL, the programs of recipes do.)
@@ -89,6 +89,8 @@ install: install-module install-system install-headers
 		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
 	+@if ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1; then $(MAKE) install-programs; \
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
+	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
+		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
@@ -165,6 +167,12 @@ install-library:
 	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(version)|' include/libivshmem_channel.pc.in \
 		>$(libdir)/pkgconfig/libivshmem_channel.pc
 
+# Those of the interface, which are pages of Documentation.
+.PHONY: install-man
+install-man:
+	install -D -m 0644 -t $(prefix)/share/man/man3 $(wildcard build/man/*.3)
+	install -D -m 0644 -t $(prefix)/share/man/man4 build/man/ivshmem.4
+
 .PHONY: install-server-files install-manuals
 install-programs: install-server-files install-manuals
 	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
@@ -206,8 +214,10 @@ sandbox-ready:
 
 samples := $(wildcard samples/*.c samples/acrn/*.c)
 selftests := $(wildcard tools/tests/selftests/*.c)
-guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h tools/tests/selftests/*.h)
+samples_cpp := $(wildcard samples/cpp/*.cpp)
+guest_headers := $(wildcard include/*.h include/uapi/linux/*.h samples/*.h samples/cpp/*.hpp tools/tests/selftests/*.h)
 guest_programs := $(patsubst %.c,build/guest/%,$(notdir $(samples) $(selftests))) \
+	$(patsubst %.cpp,build/guest/%,$(notdir $(samples_cpp))) \
 	$(patsubst %.c,build/guest32/%,$(notdir $(selftests)))
 # Whose guests run others than those of x86.
 ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SANDBOX)/kernels),arm64)
@@ -216,6 +226,7 @@ ifeq ($(shell awk -v name=$(KERNEL) '!/^\#/ && $$1 == name { print $$2 }' $(SAND
   with_others := $(if $(filter arm64,$(KERNEL)),amd64)
 endif
 vpath %.c samples samples/acrn tools/tests/selftests
+vpath %.cpp samples/cpp
 
 .PHONY: guest
 guest: sandbox-ready $(guest_programs)
@@ -228,13 +239,16 @@ $(quiet)$(ENTER) $(1) $(GUEST_CFLAGS) -o $@ $<
 endef
 
 build/guest/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc)
+	$(call guest_program,gcc -std=gnu11)
+
+build/guest/%: %.cpp $(guest_headers) | sandbox-ready
+	$(call guest_program,g++ -std=c++17)
 
 build/guest32/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,gcc -m32)
+	$(call guest_program,gcc -std=gnu11 -m32)
 
 build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
-	$(call guest_program,$(call sandbox_info,KERNEL_CC))
+	$(call guest_program,$(call sandbox_info,KERNEL_CC) -std=gnu11)
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
@@ -253,6 +267,31 @@ else
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
+# Random programs of system calls, as many as one likes, and others with another seed.
+PROGRAMS ?= 10000
+SEED ?= 1
+.PHONY: fuzz
+fuzz: guest
+	+@$(MAKE) modules KDIR=sandbox
+	cd tools && IVSHMEM_FUZZ=$(PROGRAMS) IVSHMEM_FUZZ_SEED=$(SEED) cargo test --package guest-tests --test guests -- fuzz::
+
+# Which lines of the driver run in guest tests, by what QEMU wrote down: in any context, with the module as it is. Left out
+# are for their time sets that come to no other lines. CASE: no others.
+coverage_logs := build/coverage
+coverage_skips := stock:: channel:: samples:: ctl:: server::
+COVERAGE ?= 92
+.PHONY: coverage
+coverage: guest
+	+@$(MAKE) modules KDIR=sandbox
+	+@$(MAKE) importer KDIR=sandbox
+	@rm -rf $(coverage_logs)
+	@mkdir -p $(coverage_logs)
+	cd tools && COVERAGE_DIR=$(CURDIR)/$(coverage_logs) VMBENCH_QEMU=$(CURDIR)/tools/tests/coverage/qemu \
+		IVSHMEM_GUEST_MODULE=$(CURDIR)/build/module/ivshmem_rs.ko \
+		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/build/importer/ivshmem_importer.ko \
+		cargo test --package guest-tests --test guests -- $(or $(CASE),$(addprefix --skip ,$(coverage_skips)))
+	@tools/tests/coverage/report build/module/ivshmem_rs.ko $(coverage_logs) --least $(COVERAGE)
+
 # A module that imports dma-bufs, for guests of the default kernel.
 .PHONY: importer
 importer: kernel-accepted
@@ -264,7 +303,7 @@ debug_dir = $(shell KERNEL=$(KERNEL) $(SANDBOX)/debug-kernel --where)
 debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI; without KERNEL=rt dma-bufs, and with it
 # large pages), and for their time the same programs with 32 bits and the sets with several guests.
-debug_skips := $(addsuffix ::,$(also_in_guests)) $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
+debug_skips := $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
 	pair:: trio:: server:: stock:: ctl:: channel:: acrn:: samples::
 
 debug_build = build/debug$(addprefix -,$(KERNEL))
@@ -307,7 +346,7 @@ in_tree_left_out := arch/[!x]*.[chS] arch/*.dts* sound/*.[ch] $(addprefix driver
 	staging/*.[ch]) tools/perf/*
 # linux-source-SERIES, the archive's directory.
 in_tree_source = $(basename $(basename $(notdir $(call sandbox_info,KERNEL_SOURCE))))
-build/in-tree/linux: | sandbox-ready
+build/in-tree/linux build/patches/linux: | sandbox-ready
 	@echo "UNPACK  $@"
 	@rm -rf $@ $@.part && mkdir -p $@.part
 	@tar -x -C $@.part --strip-components=1 --wildcards --anchored $(patsubst %,--exclude='$(in_tree_source)/%',$(in_tree_left_out)) \
@@ -323,6 +362,15 @@ in-tree: guest | $(if $(filter file,$(origin LINUX)),$(LINUX))
 	cd tools && KERNEL= VMBENCH_KERNEL=$(in_tree_out)/arch/x86/boot/bzImage IVSHMEM_GUEST_MODULE= \
 		cargo test --package guest-tests --test guests
 
+# The driver as a series of patches for that tree, or without LINUX for another one that nothing was copied to; and whether
+# each of them builds, which takes hours.
+patches_linux := $(if $(filter file,$(origin LINUX)),build/patches/linux,$(LINUX))
+.PHONY: patches check-patches
+patches: | sandbox-ready $(filter build/patches/linux,$(patches_linux))
+	@dist/patches/make $(patches_linux) build/patches/series
+check-patches: patches
+	@dist/patches/check $(patches_linux) build/patches/series build/patches/check
+
 # --- Measurements ------------------------------------------------------------------------------------------------------
 
 # Guests run the sandbox's kernel, so its module is what is measured. ACCEL=kvm: with KVM, in nanoseconds.
@@ -332,7 +380,7 @@ bench_programs := $(patsubst $(bench_sources)/guest/%.c,build/bench/%,$(wildcard
 bench_headers := $(wildcard $(bench_sources)/guest/*.h $(bench_sources)/inject/*.h include/uapi/linux/*.h)
 
 build/bench/%: $(bench_sources)/guest/%.c $(bench_headers) | sandbox-ready
-	$(call guest_program,gcc)
+	$(call guest_program,gcc -std=gnu11)
 
 # Raises interrupts from inside of a guest.
 .PHONY: bench-inject bench-ready
@@ -366,11 +414,11 @@ demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
 
 .PHONY: check
 check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
-	check-header check-scripts check-cargo check-crates check-licences check-docs
+	check-edits check-header check-scripts check-cargo check-crates check-licences check-docs
 	@echo "All checks passed."
 
 .PHONY: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
-	check-header check-scripts check-cargo check-crates check-licences
+	check-edits check-header check-scripts check-cargo check-crates check-licences
 check-kdir:
 	@echo "CHECK   refusals of unfit kernels"
 	@tools/scripts/kdir-check.test >build/kdir-check.log || { cat build/kdir-check.log; exit 1; }
@@ -434,6 +482,11 @@ check-planted:
 	@echo "CHECK   planted bugs fit the source"
 	@for patch in tools/tests/planted/*.patch; do git apply --check $$patch; done
 
+check-edits:
+	@echo "CHECK   the series for Linux: its edits fit the source, and each file has a place"
+	@dist/patches/relocate.test 2>build/relocate.log || { cat build/relocate.log; exit 1; }
+	@dist/patches/make build/patches/fit
+
 headers := include/uapi/linux/ivshmem_rs.h $(wildcard include/*.h)
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only -I include/uapi -D_FILE_OFFSET_BITS=64
 check-header: sandbox-ready
@@ -448,9 +501,9 @@ check-header: sandbox-ready
 
 scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
-	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run \
+	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run tools/tests/coverage/qemu \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) \
+	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
 	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
@@ -472,14 +525,19 @@ check-licences:
 # --- Documentation ---------------------------------------------------------------------------------------------------
 
 sphinx = tools/scripts/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
-.PHONY: docs
+.PHONY: docs man
 docs: | sandbox-ready
 	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
 	@echo "build/docs/index.html"
 
+# Some of them as manual pages: conf.py says which.
+man: | sandbox-ready
+	@$(sphinx) --builder man --doctree-dir build/doctrees-man Documentation build/man
+	@echo build/man/*
+
 # Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
 .PHONY: check-docs
-check-docs: docs
+check-docs: docs man
 	@echo "CHECK   documentation: names of files, quoted messages, libvirt's XML; rustdoc without a warning"
 	@tools/scripts/docs/enter tools/scripts/docs/check
 	@cd tools && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --keep-going
@@ -502,7 +560,7 @@ clean:
 distclean: clean
 	tools/scripts/docs/enter --remove
 	$(SANDBOX)/prepare --remove
-	rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-packages"
+	for kept in packages qemu; do rm -rf --one-file-system -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/ivshmem-rs-$$kept"; done
 
 # --- Help -------------------------------------------------------------------------------------------------------------
 
@@ -514,22 +572,29 @@ help:
 	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
-	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs: one of'
-	@echo '             them'
+	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs, -man:'
+	@echo '             one of them'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
 	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
-	@echo '             bench-baseline writes'
+	@echo '             bench-baseline writes; bench-docs: Documentation/performance.rst, from build/bench.json'
 	@echo '  test       all tests: on the host and in virtual machines'
 	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
 	@echo '             PREEMPT_RT'
 	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
+	@echo '  fuzz       random programs of system calls in a guest: PROGRAMS=N, SEED=N'
+	@echo '  coverage   which lines of the driver run in guest tests; fails below COVERAGE=92 percent'
+	@echo '  test-qemu-versions  the server with older QEMUs, which are fetched'
 	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
 	@echo '             built as a module and built in, booted'
+	@echo '  patches    the driver as a series of patches for LINUX=DIR, in build/patches/series'
+	@echo '  check-patches  does each of them build, without a warning? Takes hours'
 	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
 	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
 	@echo '  docs       the manuals as HTML, in build/docs'
+	@echo '  man        the reference pages of the interface for man, in build/man'
 	@echo '  guest      the C samples and selftests, as static programs in build/guest'
+	@echo '  install-dkms  the sources for DKMS, below /usr/src (as root)'
 	@echo '  packages   Debian packages, in build/packages (as root)'
 	@echo '  check-packages  make them, install them in a clean Debian, boot it, use the device, purge them (as root)'
 	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
@@ -541,6 +606,8 @@ help:
 	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
 	@echo '  ARCH=arm64 the same as KERNEL=arm64, and may stand beside the name of a kernel of that architecture'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
+	@echo '  CASE=NAME  of test-debug-kernel and coverage: only cases whose names have this in them; PLANTED=NAMES, of'
+	@echo '             test-planted: only these bugs'
 	@echo '  V=1        show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'
 	@echo '  LIBDIR=DIR                install the library below LIBDIR (PREFIX/lib)'

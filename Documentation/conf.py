@@ -24,3 +24,10 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
+
+# `make man`: the reference pages that people look for by `man`.
+man_pages = [
+    ("userspace-api", "ivshmem", "shared memory and doorbells between virtual machines, /dev/ivshmemN", author, 4),
+    ("libivshmem", "libivshmem", "/dev/ivshmemN for C and C++", author, 3),
+    ("libivshmem_channel", "libivshmem_channel", "channels between virtual machines for C and C++", author, 3),
+]

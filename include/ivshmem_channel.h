@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The two ends of a ring of a channel, and the sending end of a lane of a ring with several senders, for C and C++:
- * header-only, no system calls, no allocation. The layout and the rules are in Documentation/channel.rst. Joining a
+ * Both ends of the rings of a channel, with one sender or several, for C and C++: header-only, no system calls, no
+ * allocation. The layout and the rules are in Documentation/channel.rst. Joining a
  * slot, heartbeats and doorbells are the program's.
  *
  * For GCC and Clang, on machines of either byte order that replace words of 64 bits in one step, and whose mapping of
@@ -310,7 +310,8 @@ static inline int ivshmem_channel_go_on(struct ivshmem_channel_end *end, bool ma
 		header = ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i);
 		end->places[i].at = (uint32_t)header;
 		end->places[i].len = (uint32_t)(header >> 32);
-		if (end->places[i].at >= end->size || end->places[i].len >= end->size)
+		if (end->places[i].len && (end->places[i].at >= end->size || end->places[i].len >= end->size ||
+					   (end->places[i].at | end->places[i].len) % 8))
 			return IVSHMEM_CHANNEL_CORRUPT;
 	}
 	end->met = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_HEAD_GENERATION) == end->generation;
@@ -777,12 +778,13 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
  * @turn: index of the lane whose turn it is
  * @since: count at which that began
  * @hot: a bit for each lane that may have messages
+ * @untold: a bit for each lane that was found to be corrupt when this became the receiver, and was not reported yet
  */
 struct ivshmem_channel_multi {
 	struct ivshmem_channel_end *lanes;
 	unsigned char *shared;
 	uint32_t count, turn, since;
-	uint64_t hot;
+	uint64_t hot, untold;
 };
 
 /* Looks at all lanes once more: a sender that dies after it has published has not said that it did. */
@@ -800,9 +802,10 @@ static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *mult
  * @size: bytes of data of each lane, from the table of rings, checked by the caller
  * @generation: the channel's
  *
- * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0.
+ * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0. A lane
+ * that is corrupt is reported by ivshmem_channel_multi_peek().
  *
- * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
+ * Returns 0, or IVSHMEM_CHANNEL_REPLACED.
  */
 static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *multi,
 						 struct ivshmem_channel_end *lanes, uint32_t count, void *block,
@@ -819,7 +822,9 @@ static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *m
 	at += IVSHMEM_CHANNEL_SHARED;
 	for (i = 0; i < count; i++, at += IVSHMEM_CHANNEL_CONTROL + (size_t)size) {
 		error = ivshmem_channel_receiver(&lanes[i], at, size, generation);
-		if (error)
+		if (error == IVSHMEM_CHANNEL_CORRUPT)
+			multi->untold |= (uint64_t)1 << i;
+		else if (error)
 			return error;
 	}
 	multi->since = lanes[0].next;
@@ -831,11 +836,13 @@ static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *m
 static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi *multi, uint32_t lane)
 {
 	struct ivshmem_channel_end *end = &multi->lanes[lane];
-	/* A lane that has failed was reported, and is left out. */
-	int32_t len = end->failed ? IVSHMEM_CHANNEL_EMPTY : ivshmem_channel_peek(end);
+	uint64_t bit = (uint64_t)1 << lane;
+	/* A lane that has failed, and was reported, is left out. */
+	int32_t len = end->failed && !(multi->untold & bit) ? IVSHMEM_CHANNEL_EMPTY : ivshmem_channel_peek(end);
 
+	multi->untold &= ~bit;
 	if (len < 0)
-		multi->hot &= ~((uint64_t)1 << lane);
+		multi->hot &= ~bit;
 	return len;
 }
 

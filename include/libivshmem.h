@@ -98,7 +98,7 @@ static inline void *ivshmem_map(int fd, uint64_t offset, size_t bytes, int prot)
  * @vector: which of its vectors
  *
  * What this thread wrote to the shared memory before is visible to whoever learns of this ring.
- * Never blocks.
+ * Blocks only while the device is reset.
  *
  * Return: 0, which does not mean that anybody heard it; or -1. EBADF: opened read-only. EOPNOTSUPP:
  * the device has no doorbell. EINVAL: out of range. ENODEV: the device is gone.
@@ -151,7 +151,7 @@ static inline int ivshmem_read_events(int fd, struct ivshmem_event *events, unsi
  * @vectors: bit n for vector n, 0 for those the file is subscribed to; then those that were rung
  * @timeout_ns: nanoseconds; 0 only looks, a negative number is for ever
  *
- * Return: 0 or -1. ETIMEDOUT. EINTR: a signal. EINVAL: a vector that the device does not have.
+ * Return: 0 or -1. ETIMEDOUT. EINTR: a signal. EINVAL: a vector that is not armed. ENOMEM.
  * EOPNOTSUPP: no vector is armed. ENODEV: the device is gone.
  */
 static inline int ivshmem_wait_vectors(int fd, uint64_t *vectors, int64_t timeout_ns)
@@ -171,10 +171,11 @@ static inline int ivshmem_wait_vectors(int fd, uint64_t *vectors, int64_t timeou
  * @value: the value
  * @timeout_ns: nanoseconds; 0 only looks, a negative number is for ever
  *
- * Only interrupts wake, of any vector: who changes the word has to ring. Load the word again, with
- * ivshmem_load(), before using what it guards. Marks what is pending as seen.
+ * Only interrupts wake, of the vectors that the file is subscribed to: who changes the word has to
+ * ring one of those. Load the word again, with ivshmem_load(), before using what it guards. Marks
+ * what is pending on them as seen.
  *
- * Return: 0 or -1, as ivshmem_wait_vectors(). EINVAL: no such word.
+ * Return: 0 or -1, as ivshmem_wait_vectors(). EINVAL: no such word. EACCES: opened write-only.
  */
 static inline int ivshmem_wait_word(int fd, uint64_t offset, uint32_t value, int64_t timeout_ns)
 {
@@ -188,7 +189,7 @@ static inline int ivshmem_wait_word(int fd, uint64_t offset, uint32_t value, int
  * @fd: the device
  * @vectors: bit n for vector n; all, after opening
  *
- * Return: 0 or -1. EINVAL: a vector that the device does not have. ENODEV: the device is gone.
+ * Return: 0 or -1. EINVAL: a vector that is not armed. ENODEV: the device is gone.
  */
 static inline int ivshmem_subscribe(int fd, uint64_t vectors)
 {
@@ -206,7 +207,7 @@ static inline int ivshmem_subscribe(int fd, uint64_t vectors)
  * It replaces what was bound, and lasts as long as the open file. When the device goes away, the
  * eventfd is signalled a last time.
  *
- * Return: 0 or -1. EINVAL: not an eventfd, or no such vector. EBADF: @eventfd is not open. EOPNOTSUPP:
+ * Return: 0 or -1. EINVAL: not an eventfd, or a vector that is not armed. EBADF: @eventfd is not open. EOPNOTSUPP:
  * no vector is armed. ENODEV: the device is gone.
  */
 static inline int ivshmem_bind_eventfd(int fd, uint32_t vector, int eventfd)

@@ -363,7 +363,7 @@ int ivshmem_channel_join(const struct ivshmem_channel *channel,
  * ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
  * meanwhile: how programs begin that may come in any order.
  *
- * Returns what these return, but -ESTALE.
+ * Returns what these return; -ESTALE if others make it anew again and again.
  */
 int ivshmem_channel_create_or_join(const struct ivshmem_channel_link *link,
                                    uint64_t base,
@@ -634,8 +634,8 @@ int ivshmem_channel_receiver_disarm(struct ivshmem_channel_receiver *receiver);
 void ivshmem_channel_receiver_close(struct ivshmem_channel_receiver *receiver);
 
 /*
- * Joins a channel of ivshmem_channel_layout_new_rpc() as its server, in slot 0, as ivshmem_channel_join() does with its
- * own time limit of twice the layout's silence.
+ * Joins a channel of ivshmem_channel_layout_new_rpc() as its server, in slot 0, as ivshmem_channel_join() does with a
+ * time limit of twice the layout's silence, at least a second and at most a minute.
  *
  * Returns what ivshmem_channel_join() does; -ENXIO also if the channel has another layout.
  */
@@ -712,7 +712,7 @@ void ivshmem_channel_rpc_request_free(struct ivshmem_channel_rpc_request *reques
 
 /*
  * Joins a channel of ivshmem_channel_layout_new_rpc() in whichever client's slot is free, as ivshmem_channel_join() does
- * with its own time limit of twice the layout's silence.
+ * with a time limit of twice the layout's silence, at least a second and at most a minute.
  *
  * Returns what ivshmem_channel_join() does; -ENXIO also if the channel has another layout.
  */

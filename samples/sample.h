@@ -48,9 +48,8 @@ static inline const char *sample_remedy(int error)
 	case ENODEV:
 		return "the device was removed: start again when it is back";
 	case EOPNOTSUPP:
-		return "the device has no doorbell: give the machine ivshmem-doorbell instead of ivshmem-plain";
-	case ENOSPC:
-		return "too many eventfds are bound to this device: end programs that hold some";
+		return "the device has no doorbell, or no interrupt vectors (see dmesg): give the machine ivshmem-doorbell "
+		       "instead of ivshmem-plain";
 	case ETIMEDOUT:
 		return "nobody rang: see whether the other machine's program runs, and its peer ID";
 	default:

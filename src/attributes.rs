@@ -12,12 +12,9 @@ use kernel::{
 use crate::{
     device::Device,
     driver::Ivshmem,
-    kapi::{
-        attributes::{
-            attribute_group,
-            Groups, //
-        },
-        pci_driver::GROUPS, //
+    kapi::attributes::{
+        attribute_group,
+        Groups, //
     },
     parameters, //
 };
@@ -49,8 +46,7 @@ attribute_group!(STATISTICS: Ivshmem, c"ivshmem_statistics", {
 });
 
 /// All groups.
-pub(crate) static ALL: Groups<Ivshmem, { GROUPS + 1 }> =
-    Groups::new(&[&DEVICE, &PARAMETERS, &STATISTICS]);
+pub(crate) static ALL: Groups<Ivshmem, 4> = Groups::new(&[&DEVICE, &PARAMETERS, &STATISTICS]);
 
 fn show(value: impl fmt::Display) -> Result<CString> {
     CString::try_from_fmt(fmt!("{}", value))

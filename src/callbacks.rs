@@ -9,16 +9,13 @@ use crate::{
         Running, //
     },
     kapi::{
-        attributes::Groups,
-        pci_driver::{
-            PciDriver,
-            GROUPS, //
-        }, //
+        attributes::RawGroups,
+        pci_driver::PciDriver, //
     }, //
 };
 
 impl PciDriver for Ivshmem {
-    const GROUPS: &'static Groups<Self, { GROUPS + 1 }> = &attributes::ALL;
+    const GROUPS: RawGroups<Self> = attributes::ALL.as_raw();
 
     fn resume(running: &Running) {
         running.device().resume();

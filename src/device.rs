@@ -14,9 +14,8 @@
 //! 3. the locks of [`Window`] and [`Exports`]
 //! 4. `i_mmap_rwsem`, page table locks (kernel)
 //!
-//! The spinlocks of [`Events`], with interrupts off, and those of the files' cursors are taken
-//! under none of the above and with none of them inside. No user memory is touched under any of
-//! these locks.
+//! The spinlocks of [`Events`], with interrupts off, are taken under none of the above and with
+//! none of them inside. No user memory is touched under any of these locks.
 
 use kernel::{
     fs,
@@ -217,9 +216,15 @@ impl Device {
         Ok(())
     }
 
-    /// Rings peers; `ENODEV` once the device is gone. Does not sleep.
-    pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result {
+    /// Rings peers, unless the device is being reset, when doorbells would be lost; whether it did.
+    /// `ENODEV` once the device is gone. Does not sleep.
+    #[inline(always)]
+    pub(crate) fn ring(&self, doorbells: impl IntoIterator<Item = Doorbell>) -> Result<bool> {
+        // From here on a critical section of RCU, as `is_paused` asks for.
         let registers = self.registers.try_access().ok_or(ENODEV)?;
+        if self.window.is_paused() {
+            return Ok(false);
+        }
         // Everything that this thread wrote to the shared memory goes before the doorbells. The
         // peer's half of this pair: its interrupt handler counts fully ordered, and its programs
         // have a read barrier after the count (`Events::count`, `Events::observed`).
@@ -231,7 +236,7 @@ impl Device {
             count += 1;
         }
         self.statistics.doorbells.add(count, Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Number of doorbells rung since the driver bound.

@@ -98,7 +98,8 @@ impl Running {
     /// The device is about to be reset, and does not work until [`Running::resume`]. Called under
     /// the device's lock. May sleep.
     pub(crate) fn pause(&self) {
-        // While the PCI core restores the vectors, it does not expect that one is enabled.
+        // The PCI core restores the vectors without the lock that enabling one takes, which a timer
+        // would do at the end of a pause.
         if let Some(vectors) = &self.vectors {
             vectors.end_pauses();
         }

@@ -13,7 +13,7 @@
 //! Where there are none, it takes no lock.
 //!
 //! Lock order: `eventfds` of a vector > the lock inside of an eventfd; the lock of a vector's queue
-//! > that of a file's queue. Nothing is taken under a `Cursor`'s lock.
+//! > that of a file's queue. A `Cursor` has no lock.
 
 use kernel::{
     prelude::*,
@@ -50,7 +50,7 @@ use crate::{
         },
         eventfd::EventFd,
         fan_in::Sources,
-        irq::IrqContext,
+        irq_context::IrqContext,
         shared_page::SharedPage,
         spinlock::{
             new_irq_spinlock,
@@ -174,7 +174,7 @@ impl Events {
         dead
     }
 
-    /// Number of resumes.
+    /// Number of resumes and resets.
     pub(crate) fn generation(&self) -> u32 {
         self.page.word32::<EVENT_PAGE_GENERATION>().load(Relaxed)
     }

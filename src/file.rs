@@ -15,9 +15,12 @@ use kernel::{
 };
 
 use crate::{
+    abi::{
+        events::Event,
+        regs::Doorbell, //
+    },
     cursor::{
         bits,
-        Batch,
         Cursor, //
     },
     device::Device,
@@ -41,7 +44,6 @@ pub(crate) struct File {
     id: FileId,
     /// Mask of the vectors that ever had an eventfd of this file.
     bound: Atomic<u64>,
-    #[pin]
     cursor: Cursor,
     /// Who waits for the vectors that the file is subscribed to, which are those it selects.
     #[pin]
@@ -57,7 +59,7 @@ impl File {
             try_pin_init!(Self {
                 id: device.next_file(),
                 bound: Atomic::new(0),
-                cursor <- Cursor::new(events, device.vectors()),
+                cursor: Cursor::new(events, device.vectors())?,
                 waiters <- FanIn::new(events.queues().clone(), device.armed()),
                 device: device.clone(),
             }? Error),
@@ -106,27 +108,20 @@ impl File {
             .is_pending(self.device.events(), self.subscribed())
     }
 
-    /// Fills `batch` with at most `room` events of vectors of `mask` for `read`: waits for them
+    /// Takes the events of the lowest pending vector that the file is subscribed to: waits for one
     /// unless `nonblocking`. Process context.
     ///
     /// `EAGAIN` if it may not wait, `EOPNOTSUPP` if none can come, `ENODEV` once the device is gone
     /// and none is pending, `ERESTARTSYS` for a signal.
-    pub(crate) fn next_events(
-        &self,
-        mask: u64,
-        room: usize,
-        nonblocking: bool,
-        batch: &mut Batch,
-    ) -> Result {
+    pub(crate) fn next_event(&self, nonblocking: bool) -> Result<Event> {
         let events = self.device.events();
-        let mut ready = || {
+        let ready = || {
             // In this order: what came before the end is delivered before the end is reported.
             let dead = events.is_dead();
-            let mask = mask & self.subscribed();
-            if self.cursor.take(events, mask, room, batch) {
-                return Some(Ok(()));
+            match self.cursor.take(events, self.subscribed()) {
+                None if dead => Some(Err(ENODEV)),
+                event => event.map(Ok),
             }
-            dead.then_some(Err(ENODEV))
         };
         if let Some(result) = ready() {
             return result;
@@ -138,8 +133,17 @@ impl File {
         self.wait(None, Timeout::Infinite, ready)?
     }
 
+    /// Takes the events of the lowest pending vector above `vector` that the file is subscribed to,
+    /// if there is one now.
+    pub(crate) fn event_above(&self, vector: u32) -> Option<Event> {
+        let above = u64::MAX.checked_shl(vector.saturating_add(1)).unwrap_or(0);
+        self.cursor
+            .take(self.device.events(), above & self.subscribed())
+    }
+
     /// Makes events pending again that were taken but could not be delivered, and wakes other
     /// threads of the file: one that looked meanwhile saw nothing and went to sleep.
+    #[cold] // The address was bad.
     pub(crate) fn put_back(&self, undelivered: impl Iterator<Item = (usize, u64)>) {
         let mut any = false;
         for (vector, count) in undelivered {
@@ -184,6 +188,27 @@ impl File {
                 wait_in(&mut places, timeout, woken, done)
             }
         }
+    }
+
+    /// Rings peers. While the device is reset, waits for the end of that: peers are told nothing of
+    /// the reset, and one that sleeps would never hear of a doorbell that was lost. May sleep.
+    ///
+    /// `ENODEV` once the device is gone, `ERESTARTNOINTR` for a signal.
+    #[inline(always)] // The call that programs make most often.
+    pub(crate) fn ring(&self, doorbells: impl Iterator<Item = Doorbell> + Clone) -> Result {
+        while !self.device.ring(doorbells.clone())? {
+            // After the handler the call begins anew, whatever the program asked for: who rings
+            // does not count on a failure, and a doorbell that is rung twice does no harm.
+            self.wait_for_device().map_err(|_| ERESTARTNOINTR)?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps while the device is reset. The end of a reset wakes all that wait on the file.
+    #[cold]
+    fn wait_for_device(&self) -> Result {
+        let is_back = || (!self.device.window().is_paused()).then_some(());
+        self.waiters.queue().wait(Timeout::Infinite, || (), is_back)
     }
 
     /// Binds `eventfd` to `vector`, replacing what was bound there, and signals it at once if the

@@ -21,7 +21,6 @@ use crate::{
             RegionRange, //
         }, //
     },
-    cursor::Batch,
     device::Device,
     file::File,
     ioctl,
@@ -48,43 +47,28 @@ impl OpenFile for File {
     fn read(&self, to: &mut IovIterDest<'_>, nonblocking: bool) -> Result<usize> {
         const RECORD: usize = size_of::<Event>();
 
-        let mut room = to.len() / RECORD;
-        if room == 0 {
+        if to.len() < RECORD {
             return Err(EINVAL);
         }
-        let mut batch = Batch::new();
-        // Each vector once, lowest first: one that is rung all the time keeps no other back.
-        let (mut total, mut left) = (0, u64::MAX);
-        while room > 0 && left != 0 {
-            // What was delivered is not to be lost: from the second batch on, this neither waits
-            // nor fails.
-            match self.next_events(left, room, nonblocking || total > 0, &mut batch) {
-                Ok(()) => {}
-                Err(error) if total == 0 => return Err(error),
-                Err(_) => break,
-            }
-            let records = batch.records();
-            let delivered = to.copy_to_iter(records.as_bytes()) / RECORD;
-            total += delivered;
-            room -= delivered;
+        let mut event = self.next_event(nonblocking)?;
+        let mut total = 0;
+        loop {
             // A record that did not arrive whole counts as not delivered.
-            let undelivered = records.get(delivered..).unwrap_or(&[]);
-            // CAST: `u32` fits into `usize`.
-            self.put_back(
-                undelivered
-                    .iter()
-                    .map(|event| (event.vector as usize, event.count)),
-            );
-            if !undelivered.is_empty() || records.len() < Batch::MAX {
-                break;
+            if to.copy_to_iter(event.as_bytes()) < RECORD {
+                // CAST: `u32` fits into `usize`.
+                self.put_back([(event.vector as usize, event.count)].into_iter());
+                return if total > 0 { Ok(total) } else { Err(EFAULT) };
             }
-            let last = records.last().map_or(u32::MAX, |event| event.vector);
-            left = u64::MAX.checked_shl(last.saturating_add(1)).unwrap_or(0);
+            total += RECORD;
+            if to.len() < RECORD {
+                return Ok(total);
+            }
+            // Each vector once, lowest first: one that is rung all the time keeps no other back.
+            match self.event_above(event.vector) {
+                Some(next) => event = next,
+                None => return Ok(total),
+            }
         }
-        if total == 0 {
-            return Err(EFAULT);
-        }
-        Ok(total * RECORD)
     }
 
     fn poll_queue(&self) -> &WaitQueue {

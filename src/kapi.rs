@@ -26,11 +26,12 @@
 //! - [`helpers`]: macros and inline functions of headers. Would be replaced by `rust/helpers/`.
 //! - [`irq`]: MSI-X vectors with their handlers and names. Would be replaced by `kernel::irq` with
 //!   owned vectors and names.
+//! - [`irq_context`], [`spinlock`]: a lock for handlers, and the proof that one runs. Would be
+//!   replaced by a method of `SpinLockIrq`, and what `kernel::irq` hands to handlers.
 //! - [`pci`]: enabling that is undone, MSI-X table size. Would be replaced by methods of
 //!   `kernel::pci::Device`.
 //! - [`shared_page`]: a page that programs map read-only. Would be replaced by methods of
 //!   `kernel::page::Page`.
-//! - [`spinlock`]: a lock for handlers. Would be replaced by a method of `SpinLockIrq`.
 //! - [`trace`]: tracepoints of a module. Would be replaced by `kernel::tracepoint`, in the tree.
 //! - [`user`]: values from and to user memory. Would be replaced by `kernel::uaccess` for types of
 //!   `zerocopy`.
@@ -56,6 +57,7 @@ pub(crate) mod fan_in;
 mod frames;
 mod helpers;
 pub(crate) mod irq;
+pub(crate) mod irq_context;
 pub(crate) mod pci;
 pub(crate) mod pci_driver;
 pub(crate) mod shared_page;

@@ -20,9 +20,9 @@ use kernel::{
 use crate::{
     events::Events,
     index::Index,
-    kapi::irq::{
-        self,
-        IrqContext, //
+    kapi::{
+        irq,
+        irq_context::IrqContext, //
     },
     moderation::{
         Moderation,

@@ -88,7 +88,7 @@ pub struct Info {
     pub shm_size: u64,
     /// This end's peer ID.
     pub peer_id: u32,
-    /// Armed vectors, 0 to 8.
+    /// Armed vectors, 0 to [`MAX_VECTORS`](super::pci::MAX_VECTORS).
     pub vectors: u32,
     /// Vectors in the device's MSI-X table.
     pub vectors_offered: u32,
@@ -100,9 +100,10 @@ pub struct Info {
     pub subsystem_device: u16,
     /// `CACHE_*`: what a mapping of the shared memory really gets.
     pub cache: u32,
-    /// Logarithm of the bytes of the largest page that a mapping can get: 12, 21 or 30.
+    /// Logarithm of the bytes of the largest page that a mapping can get: with pages of 4 KiB, 12
+    /// or 21, 30 is reserved; with pages of 16 KiB, 14 or 25.
     pub page_order: u32,
-    /// Goes up by one at each resume: what a peer said before may be stale.
+    /// Goes up by one at each resume and reset: what a peer said before may be stale.
     pub generation: u32,
     /// PCI address, NUL-terminated.
     pub bus_id: [u8; BUS_ID_LEN],

@@ -116,11 +116,17 @@ impl<T: DriverData, const N: usize> Groups<T, N> {
         Self(list)
     }
 
-    /// The C view.
-    pub(super) const fn as_raw(&'static self) -> *mut *const bindings::attribute_group {
-        (&raw const self.0).cast_mut().cast()
+    /// What a driver is registered with.
+    pub(crate) const fn as_raw(&'static self) -> RawGroups<T> {
+        RawGroups((&raw const self.0).cast_mut().cast(), PhantomData)
     }
 }
+
+/// The C view of the [`Groups`] of the driver `T`, which live for ever.
+pub(crate) struct RawGroups<T>(
+    pub(super) *mut *const bindings::attribute_group,
+    PhantomData<fn(T)>,
+);
 
 /// Makes a `static` [`Group`]: `attribute_group!(NAME: Driver, c"directory", { c"file" => |it| text
 /// })`, where `it` is the driver's `Shared`, and `text` a `Result<CString>`.

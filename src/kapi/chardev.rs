@@ -126,7 +126,8 @@ impl<T: OpenFile> Registration<T> {
                 // SAFETY: `slot` can be written to.
                 unsafe { slot.write(misc) };
                 // SAFETY: The device was just initialised. It is pinned and deregistered by the
-                // drop; the name's buffer, the table and the parent live longer.
+                // drop; the name's buffer and the table live longer. The parent is bound now, and
+                // the device below it that this makes has a reference to it.
                 to_result(unsafe { bindings::misc_register(slot) })
             }),
         })

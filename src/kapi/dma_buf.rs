@@ -80,8 +80,10 @@ struct Export {
 ///
 /// # Invariants
 ///
-/// `buf` is the dma-buf of `export`, allocated while this is in the list of [`Exports`], from which
-/// [`Operations::release`] takes it. `inode` is that of its file, and is attached to the window.
+/// `buf` is the dma-buf of `export`, with a reservation of its own. Both are allocated while this
+/// is in the list of [`Exports`]: [`Operations::release`] takes it out, under the lock of the list,
+/// and they are freed when that has returned. `inode` is that of its file, and is attached to the
+/// window.
 struct Entry {
     buf: NonNull<bindings::dma_buf>,
     inode: NonNull<bindings::inode>,
@@ -182,7 +184,7 @@ impl Exports {
     fn add(&self, buf: NonNull<bindings::dma_buf>, export: Arc<Export>) -> Result {
         // SAFETY: The caller has a reference to the dma-buf, which has a file.
         let file = unsafe { (*buf.as_ptr()).file };
-        // SAFETY: As above; the inode of a file does not change.
+        // SAFETY: The file is that of the caller's dma-buf; its inode does not change.
         let inode = NonNull::new(unsafe { (*file).f_inode }).ok_or(ENODEV)?;
         let mut list = self.list.lock();
         if list.state == State::Closed {
@@ -226,29 +228,20 @@ impl Exports {
 }
 
 impl Entry {
-    /// Calls `f` with the dma-buf, unless it is being released: then it has no importers.
-    fn with_buf(&self, f: impl FnOnce(*mut bindings::dma_buf)) {
-        let buf = self.buf.as_ptr();
-        // SAFETY: By the type invariant the dma-buf is allocated, for `&self` is from the list.
-        let file = unsafe { bindings::get_file_active(&raw mut (*buf).file) };
-        if !file.is_null() {
-            f(buf);
-            // SAFETY: The reference from above.
-            unsafe { bindings::fput(file) };
-        }
-    }
-
     /// Tells importers that their mappings are no longer good, and waits for what their devices do.
+    /// To be called with the list locked, and the reservation not, by this thread.
     ///
-    /// # Safety
-    ///
-    /// `buf` is valid for the call, and its reservation not locked by this thread.
-    unsafe fn invalidate(buf: *mut bindings::dma_buf) {
-        // SAFETY: The caller promises that the dma-buf is valid.
+    /// Nothing here uses the dma-buf's file, which can be gone long before the dma-buf: whoever has
+    /// opened it with `O_PATH` keeps the latter. There are no importers then.
+    fn invalidate(&self) {
+        let buf = self.buf.as_ptr();
+        // SAFETY: By the type invariant the dma-buf is allocated, for `&self` is from the list,
+        // whose lock is held.
         let reservation = unsafe { (*buf).resv };
-        // SAFETY: A dma-buf has a reservation. Without a context locking cannot fail.
+        // SAFETY: By the type invariant the reservation is the dma-buf's own and not freed. Without
+        // a context locking cannot fail.
         unsafe { bindings::dma_resv_lock(reservation, core::ptr::null_mut()) };
-        // SAFETY: The reservation is locked.
+        // SAFETY: The dma-buf is allocated, and its reservation locked.
         unsafe { bindings::dma_buf_invalidate_mappings(buf) };
         // CAST: The largest `long` stands for no time limit. SAFETY: The reservation is valid.
         unsafe {
@@ -270,9 +263,7 @@ impl Entry {
             imports, unmapped, ..
         } = &*self.export;
         imports.lock().revoked = true;
-        // SAFETY: `with_buf` has a reference. No function of the dma-buf is being executed by this
-        // thread.
-        self.with_buf(|buf| unsafe { Self::invalidate(buf) });
+        self.invalidate();
         let mut imports = imports.lock();
         while imports.mapped > 0 {
             unmapped.wait(&mut imports);
@@ -282,9 +273,7 @@ impl Entry {
     /// Lets importers map the memory again, and tells them.
     fn allow(&self) {
         self.export.imports.lock().revoked = false;
-        // SAFETY: `with_buf` has a reference. No function of the dma-buf is being executed by this
-        // thread.
-        self.with_buf(|buf| unsafe { Self::invalidate(buf) });
+        self.invalidate();
     }
 }
 

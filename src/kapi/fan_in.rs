@@ -138,7 +138,7 @@ pub(crate) struct FanIn {
 // queues.
 unsafe impl Send for FanIn {}
 
-// SAFETY: As for `Send`; the masks are atomics.
+// SAFETY: The entries are accessed under the locks of the queues, and the masks are atomics.
 unsafe impl Sync for FanIn {}
 
 impl FanIn {
@@ -175,8 +175,13 @@ impl FanIn {
         for index in 0..=count {
             let entry = Entry {
                 wait: bindings::wait_queue_entry {
+                    flags: 0,
+                    private: core::ptr::null_mut(),
                     func: Some(pass_on),
-                    ..Default::default()
+                    entry: bindings::list_head {
+                        next: core::ptr::null_mut(),
+                        prev: core::ptr::null_mut(),
+                    },
                 },
                 owner,
                 // The last is the one for everybody: no bit.
@@ -200,7 +205,9 @@ impl FanIn {
     /// Selects the sources of `mask` from now on, and wakes all waiters, for whom something may
     /// have changed. Process context.
     pub(crate) fn select(&self, mask: u64, readiness: u32) {
-        self.shared.selected.store(mask, Relaxed);
+        // Fully ordered, as clearing a bit is in `Shared::wake`: an entry that leaves there because
+        // its source was not selected either sees this and stays, or is missing in `join`.
+        self.shared.selected.xchg(mask, Full);
         // Pollers that are in the queue do not call `join` again by themselves.
         self.join();
         self.queue().wake(readiness, Exclusive::All);
@@ -211,7 +218,7 @@ impl FanIn {
     /// Process context; does not sleep.
     pub(crate) fn join(&self) {
         let shared = &self.shared;
-        let mut missing = read_once(&shared.selected) & !read_once(&shared.joined);
+        let missing = read_once(&shared.selected) & !read_once(&shared.joined);
         if missing == 0 {
             return;
         }
@@ -219,20 +226,27 @@ impl FanIn {
         while let Err(now) = shared.entered.cmpxchg(entered, entered | missing, Relaxed) {
             entered = now;
         }
-        while missing != 0 {
-            // CAST: Below 64.
-            let index = missing.trailing_zeros() as usize;
-            missing &= missing - 1;
-            if let (Some(queue), Some(entry)) =
-                (self.sources.source(index), self.entries.get(index))
-            {
-                // SAFETY: The entry is that of the source, by the type invariant.
-                unsafe { shared.enter(queue, entry) };
-            }
-        }
+        self.for_each(missing, |queue, entry| {
+            // SAFETY: The entry is that of the source, by the type invariant.
+            unsafe { shared.enter(queue, entry) };
+        });
         // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active`
         // asks.
         smp_full_barrier();
+    }
+
+    /// Calls `f` with the queue of each source of `mask` and the entry for it.
+    fn for_each(&self, mut mask: u64, f: impl Fn(&WaitQueue, &Opaque<Entry>)) {
+        while mask != 0 {
+            // CAST: Below 64.
+            let index = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            if let (Some(queue), Some(entry)) =
+                (self.sources.source(index), self.entries.get(index))
+            {
+                f(queue, entry);
+            }
+        }
     }
 }
 
@@ -266,10 +280,6 @@ impl Shared {
     unsafe fn leave(&self, queue: &WaitQueue, entry: &Opaque<Entry>) {
         // SAFETY: The entry is initialised; the bit never changes.
         let bit = unsafe { (*entry.get()).bit };
-        // Who never waited costs nothing. Nobody is left who would enter.
-        if bit != 0 && read_once(&self.entered) & bit == 0 {
-            return;
-        }
         // Also if the bit is clear in `joined`: a wake-up that clears it holds the lock, and goes
         // on using the entry and this object until it releases it.
         queue.locked(|_| {
@@ -313,11 +323,15 @@ impl Shared {
 #[pinned_drop]
 impl PinnedDrop for FanIn {
     fn drop(self: Pin<&mut Self>) {
-        for (index, entry) in self.entries.iter().enumerate() {
-            let everybody = &self.sources.everybody;
-            let queue = self.sources.source(index).unwrap_or(everybody);
+        let shared = &self.shared;
+        // Who never waited costs nothing. Nobody is left who would enter.
+        self.for_each(read_once(&shared.entered), |queue, entry| {
             // SAFETY: The entry is that of the queue, by the type invariant.
-            unsafe { self.shared.leave(queue, entry) };
+            unsafe { shared.leave(queue, entry) };
+        });
+        if let Some(entry) = self.entries.last() {
+            // SAFETY: The last entry is that for everybody, by the type invariant.
+            unsafe { shared.leave(&self.sources.everybody, entry) };
         }
     }
 }

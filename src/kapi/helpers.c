@@ -213,7 +213,8 @@ void ivshmem_set_state(u32 *state, u32 value)
 
 /*
  * Waits while *@state is @value, without the locks of the fault if it may be tried again, so that
- * other threads of the program can map and unmap. Ends at a fatal signal, and not when frozen.
+ * other threads of the program can map and unmap. Ends at a fatal signal. Not freezable: whoever
+ * copies from or to the memory may hold locks, and a frozen thread would keep them.
  */
 vm_fault_t ivshmem_wait_while_state(struct vm_fault *vmf, u32 *state, u32 value)
 {
@@ -223,8 +224,7 @@ vm_fault_t ivshmem_wait_while_state(struct vm_fault *vmf, u32 *state, u32 value)
 		return VM_FAULT_RETRY;
 	if (again)
 		release_fault_lock(vmf);
-	___wait_var_event(state, READ_ONCE(*state) != value, (TASK_KILLABLE | TASK_FREEZABLE),
-			  0, 0, schedule());
+	wait_var_event_killable(state, READ_ONCE(*state) != value);
 	if (again)
 		return VM_FAULT_RETRY;
 	return fatal_signal_pending(current) ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;

@@ -9,8 +9,6 @@
 //! [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h),
 //! [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
-use core::marker::PhantomData;
-
 use kernel::{
     bindings,
     container_of,
@@ -35,34 +33,14 @@ use kernel::{
     types::Opaque, //
 };
 
-#[cfg(not(CONFIG_PREEMPT_RT))]
-use super::compat::local_interrupt_disable;
 use super::{
     compat::{
         HANDLED,
         NO_RESTART, //
     },
+    irq_context::IrqContext,
     pci::as_raw, //
 };
-
-/// Proof that the holder runs as an interrupt handler does: with interrupts of this CPU off, or on
-/// a PREEMPT_RT kernel, where spinlocks sleep and handlers are threads.
-///
-/// # Invariants
-///
-/// Exists only there, and does not leave the call that it was handed to.
-pub(crate) struct IrqContext(PhantomData<*mut ()>);
-
-impl IrqContext {
-    /// Calls `f` as an interrupt handler would be. Process context; `f` must not sleep.
-    pub(crate) fn enter<R>(f: impl FnOnce(&Self) -> R) -> R {
-        // On PREEMPT_RT, what a handler takes are sleeping locks, for which interrupts must be on.
-        #[cfg(not(CONFIG_PREEMPT_RT))]
-        let _off = local_interrupt_disable();
-        // INVARIANT: Interrupts are off until `_off` is dropped, or this is PREEMPT_RT.
-        f(&Self(PhantomData))
-    }
-}
 
 /// What to do at an interrupt.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -302,9 +280,10 @@ unsafe extern "C" fn handle<H: Handler>(_: c_int, line: *mut c_void) -> bindings
     // SAFETY: The cookie is the address of a boxed `Line<H>`, which lives until `free_irq` has
     // waited for this call.
     let line = unsafe { &*line.cast::<Line<H>>() };
-    // INVARIANT: A handler runs with interrupts off, also as a thread (`threadirqs`), but not so on
-    // PREEMPT_RT.
-    if let Some(time) = line.handler.handle(&IrqContext(PhantomData)) {
+    // SAFETY: A handler runs with interrupts off, also as a thread (`threadirqs`), but not so on
+    // PREEMPT_RT. The context ends with the handler's call.
+    let context = unsafe { IrqContext::assume() };
+    if let Some(time) = line.handler.handle(&context) {
         line.pause(time);
     }
     HANDLED

@@ -34,7 +34,7 @@ use kernel::{
 };
 
 use super::{
-    attributes::Groups,
+    attributes::RawGroups,
     driver_data::DriverData, //
 };
 
@@ -43,8 +43,8 @@ use super::{
 /// All methods are called in process context, may sleep, and get what belongs to a bound device:
 /// binding and unbinding wait until they return.
 pub(crate) trait PciDriver: DriverData + Sized {
-    /// The attribute groups of each device: `&Groups` of one more than there are.
-    const GROUPS: &'static Groups<Self, { GROUPS + 1 }>;
+    /// The attribute groups of each device.
+    const GROUPS: RawGroups<Self>;
 
     /// The machine slept, to memory or to disk, and the device works again: its configuration and
     /// its interrupts are back, programs are still frozen.
@@ -57,9 +57,6 @@ pub(crate) trait PciDriver: DriverData + Sized {
     /// The device was reset and works again, or has failed to; its configuration is back.
     fn reset_done(shared: &Self::Shared);
 }
-
-/// How many attribute groups a driver has.
-pub(crate) const GROUPS: usize = 3;
 
 /// The registration of a [`PciDriver`]: `kernel::pci::Adapter` with what that leaves empty.
 pub(crate) struct Adapter<T: PciDriver>(PhantomData<T>);
@@ -84,7 +81,7 @@ unsafe impl<T: PciDriver> RegistrationOps for Adapter<T> {
         let driver = unsafe { &mut *pdrv.get() };
         driver.driver.pm = Self::POWER;
         driver.err_handler = Self::ERRORS;
-        driver.dev_groups = T::GROUPS.as_raw();
+        driver.dev_groups = T::GROUPS.0;
         // SAFETY: The structure is valid, and is unregistered by `unregister`, as our caller
         // promises.
         unsafe { pci::Adapter::<T>::register(pdrv, name, module) }

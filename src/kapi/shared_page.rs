@@ -55,7 +55,7 @@ pub(crate) struct SharedPage {
 // SAFETY: The page belongs to no thread and is accessed with atomics only.
 unsafe impl Send for SharedPage {}
 
-// SAFETY: As for `Send`.
+// SAFETY: Nothing but atomic accesses to the page is possible through a shared reference.
 unsafe impl Sync for SharedPage {}
 
 impl SharedPage {
@@ -94,7 +94,8 @@ impl SharedPage {
         const { assert!(OFFSET % 4 == 0 && OFFSET + 4 <= WORDS32) };
         // SAFETY: Within the page, as was asserted.
         let word = unsafe { self.words.get().byte_add(OFFSET) };
-        // SAFETY: As in `word64`.
+        // SAFETY: The word is aligned and lives as long as `self`; by the type invariant, all
+        // accesses are atomic. Programs can only read.
         unsafe { Atomic::from_ptr(word.cast()) }
     }
 

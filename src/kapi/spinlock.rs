@@ -14,7 +14,7 @@ use kernel::{
 
 use super::{
     compat::SpinLockIrq,
-    irq::IrqContext, //
+    irq_context::IrqContext, //
 };
 
 /// Data behind a spinlock that is taken with interrupts off.

@@ -71,7 +71,9 @@ pub(crate) mod ready {
 /// others always are.
 #[derive(Clone, Copy)]
 pub(crate) enum Exclusive {
+    /// One of them.
     One,
+    /// All of them.
     All,
 }
 

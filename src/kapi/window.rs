@@ -50,6 +50,7 @@ use super::{
         Access,
         Pager, //
     },
+    atomic::read_once,
     cache::Cache,
     compat::synchronize_rcu,
     device_memory::DeviceMemory,
@@ -81,7 +82,7 @@ unsafe impl Send for Node {}
 fn inode_of(file: &File) -> Option<NonNull<bindings::inode>> {
     // SAFETY: An open file has a mapping, which does not change.
     let mapping = unsafe { (*file.as_ptr()).f_mapping };
-    // SAFETY: As above; the host does not change.
+    // SAFETY: The mapping of an open file is valid, and its host does not change.
     NonNull::new(unsafe { (*mapping).host })
 }
 
@@ -274,7 +275,7 @@ impl Window {
 
     /// Takes all pages away from all processes until [`Window::resume`] or [`Window::close`]: page
     /// faults wait for that, and [`Window::word`] does not read. When this returns, nobody in this
-    /// machine accesses the memory any more.
+    /// machine accesses the memory any more, nor does what depends on [`Window::is_paused`].
     ///
     /// May sleep, for a grace period. To be called with no lock that a page fault or `open`
     /// needs; the device's lock is none of them.
@@ -285,7 +286,8 @@ impl Window {
         }
         self.change(PAUSED);
         self.take_away();
-        // For readers of words, which look at the state within a critical section of RCU.
+        // For readers of words, and callers of `is_paused`, who look at the state within a critical
+        // section of RCU.
         synchronize_rcu();
     }
 
@@ -296,6 +298,12 @@ impl Window {
         if self.state.load(Relaxed) == PAUSED {
             self.change(OPEN);
         }
+    }
+
+    /// Whether the window is paused. If not, and the caller is in a critical section of RCU, no
+    /// [`Window::pause`] returns before the end of that. Any context.
+    pub(crate) fn is_paused(&self) -> bool {
+        read_once(&self.state) == PAUSED
     }
 
     /// Changes the state and wakes the faults that wait for that.

@@ -42,7 +42,7 @@ struct ivshmem_event {
 };
 
 /* Bits of ivshmem_info.flags */
-#define IVSHMEM_INFO_DOORBELL		1 /* the device has a doorbell: it can be rung */
+#define IVSHMEM_INFO_DOORBELL		1 /* the device has a doorbell: peers can be rung */
 #define IVSHMEM_INFO_PEER_ID_OVERRIDDEN	2 /* peer_id is the module parameter's */
 #define IVSHMEM_INFO_REGISTERS_MAPPABLE	4 /* region 2 can be mapped */
 
@@ -65,8 +65,9 @@ struct ivshmem_event {
  * @subsystem_vendor: PCI subsystem vendor; ACRN: 0x8086
  * @subsystem_device: PCI subsystem device; ACRN: the region's ID
  * @cache: IVSHMEM_CACHE_*, what a mapping of the shared memory really gets
- * @page_order: log2 of the bytes of the largest page that a mapping can get: 12, 21 or 30
- * @generation: goes up by one at each resume; what a peer told before may be stale
+ * @page_order: log2 of the bytes of the largest page that a mapping can get: with pages of 4 KiB,
+ *	12 or 21, 30 is reserved; with pages of 16 KiB, 14 or 25
+ * @generation: goes up by one at each resume and reset; what a peer told before may be stale
  * @bus_id: PCI address such as "0000:00:04.0", NUL-terminated
  * @reserved: always 0
  */
@@ -182,7 +183,8 @@ struct ivshmem_wait {
 
 /*
  * Rings a doorbell: one 32-bit register write, after everything that this thread wrote to the
- * shared memory before. EINVAL: peer or vector out of range. EBADF: the file is read-only.
+ * shared memory before. EINVAL: peer or vector out of range. EBADF: the file is read-only. Waits
+ * while the device is reset.
  */
 #define IVSHMEM_RING		_IOW('i', 0xA1, struct ivshmem_ring)
 
@@ -202,7 +204,7 @@ struct ivshmem_wait {
 /*
  * Sleeps until a vector is pending or, with IVSHMEM_WAIT_WORD, until the word differs. ETIMEDOUT,
  * EINTR, and ENODEV if the device goes away meanwhile. EINVAL: vector not armed, offset out of
- * range or not aligned.
+ * range or not aligned. EACCES: IVSHMEM_WAIT_WORD, and the file is write-only.
  */
 #define IVSHMEM_WAIT		_IOWR('i', 0xA5, struct ivshmem_wait)
 
@@ -210,7 +212,7 @@ struct ivshmem_wait {
 #define IVSHMEM_ACRN_SET_EVENTFD	_IOW('u', 100, struct ivshmem_acrn_eventfd)
 
 /*
- * KVMFR_DMABUF_CREATE of Looking Glass' kvmfr: makes a dma-buf of a stretch of the memory and
+ * KVMFR_DMABUF_CREATE of Looking Glass' kvmfr: makes a dma-buf of a part of the memory and
  * returns its descriptor. It cannot be written to if this file is read-only. EINVAL: not whole
  * pages, or not inside of the memory. EACCES: the file is write-only.
  */

@@ -4,6 +4,7 @@
     python3 -m unittest discover -s tests
 """
 
+import array
 import asyncio
 import errno
 import gc
@@ -210,6 +211,28 @@ class Waits(Case):
             return found
 
         self.assertEqual(asyncio.run(asyncio.wait_for(main(), FOREVER)), [message[:8] for message in data])
+
+    def test_asyncio_waits_for_room_for_bytes_not_items(self):
+        sender, receiver = self.pair()
+        items = memoryview(array.array("Q", range(128)))
+        # Room for as many bytes as there are items, and not for all.
+        sender.send(bytes(RING - 128 * 8), 0)
+
+        async def main():
+            task = asyncio.create_task(sender.send_async(items))
+            await asyncio.sleep(0)
+            self.assertEqual(len(receiver.receive(0)), RING - 128 * 8)
+            await task
+            return receiver.receive(0)
+
+        def hangs(*_):
+            raise AssertionError("the loop does not get its turn")
+
+        before = signal.signal(signal.SIGALRM, hangs)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, FOREVER)
+        self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
+        self.assertEqual(asyncio.run(main()), items.tobytes())
 
 
 class Topics(Case):

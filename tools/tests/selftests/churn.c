@@ -9,6 +9,7 @@
  *	churn			leaves that to somebody else, until SIGTERM
  */
 #include "guests.h"
+#include "random.h"
 #include "sigbus.h"
 #include "sysfs.h"
 
@@ -32,14 +33,6 @@ static void on_term(int signal)
 {
 	(void)signal;
 	store(&churn->stop, 1);
-}
-
-static uint32_t next_random(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
 }
 
 /* Writes words that belong to @user alone, one in each page of the mapping, and reads them back. */

@@ -223,7 +223,8 @@ static inline const volatile struct ivshmem_event_page *map_event_page(int fd)
 /* A page that is mapped nowhere. */
 static inline void *bad_pointer(void)
 {
-	void *at = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *at = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 
 	ASSERT_TRUE(at != MAP_FAILED);
 	ASSERT_OK(munmap(at, PAGE_BYTES));

@@ -6,7 +6,9 @@
 #include "sigbus.h"
 #include "sysfs.h"
 
+#include <linux/membarrier.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define MAGIC	0x4b564d46u
 
@@ -215,6 +217,22 @@ TEST(removal_takes_the_memory_from_who_mapped_a_buffer)
 	ASSERT_OK(driver_bind(device_bus_id));
 	EXPECT_TRUE(is_gone(words));
 	EXPECT_OK(close(buf));
+}
+
+/* Who has opened its path keeps the dma-buf, but not the file, which the driver must not touch then. */
+TEST(removal_finds_a_buffer_whose_file_is_gone_and_whose_path_is_open)
+{
+	int fd = dev_open(O_RDWR), buf = ASSERT_OK(create(fd, 0, PAGE_BYTES)), path;
+	char name[32];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", buf);
+	path = ASSERT_OK(open(name, O_PATH | O_CLOEXEC));
+	ASSERT_OK(close(buf));
+	/* A grace period of RCU: after it, KASAN sees who touches the file. */
+	ASSERT_OK(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0));
+	ASSERT_OK(driver_unbind(device_bus_id));
+	ASSERT_OK(driver_bind(device_bus_id));
+	EXPECT_OK(close(path));
 }
 
 TEST(after_removal_both_calls_are_ENODEV)

@@ -124,7 +124,8 @@ static inline bool test_errno(const char *file, int line, int want, const char *
 }
 
 #define EXPECT_TRUE(cond)	test_true(__FILE__, __LINE__, #cond, (cond))
-#define EXPECT_EQ(want, got)	test_eq(__FILE__, __LINE__, (long long)(want), #got, (long long)(got))
+#define EXPECT_EQ(want, got)	\
+	test_eq(__FILE__, __LINE__, (long long)(want), #got, (long long)(got))
 /* The call returns anything but -1. */
 #define EXPECT_OK(call)		test_ok(__FILE__, __LINE__, #call, (long)(call))
 /* The call returns -1 and sets this errno. */

@@ -49,8 +49,8 @@ static inline void test_register(struct test_case *new)
 	static void test_##name(void)
 
 /*
- * An expiry without progress kills the case; another one, a part of the limit later so that the host
- * hears of it, means that it cannot be killed.
+ * An expiry without progress kills the case; another one, a part of the limit later so that the
+ * host hears of it, means that it cannot be killed.
  */
 static inline void test_on_alarm(int signal)
 {

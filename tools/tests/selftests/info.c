@@ -46,7 +46,7 @@ TEST(bus_id_is_the_node_s_pci_device)
 	struct ivshmem_info info = dev_info(dev_open(O_RDWR));
 	char bus_id[IVSHMEM_BUS_ID_LEN];
 
-	EXPECT_TRUE(memchr(info.bus_id, '\0', sizeof(info.bus_id)) != NULL);
+	EXPECT_TRUE(memchr(info.bus_id, '\0', sizeof(info.bus_id)));
 	node_bus_id(dev_path(), bus_id);
 	EXPECT_EQ(0, strncmp(bus_id, info.bus_id, sizeof(bus_id)));
 }
@@ -149,7 +149,8 @@ TEST(interrupts_are_named_by_node_and_vector)
 		for (unsigned int vector = 0; vector < info.vectors; vector++) {
 			char name[64];
 
-			snprintf(name, sizeof(name), " %s-%u\n", strrchr(dev_path(), '/') + 1, vector);
+			snprintf(name, sizeof(name), " %s-%u\n", strrchr(dev_path(), '/') + 1,
+				 vector);
 			found += strlen(line) > strlen(name) &&
 				 strcmp(line + strlen(line) - strlen(name), name) == 0;
 		}

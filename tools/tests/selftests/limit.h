@@ -83,8 +83,8 @@ static inline void *test_watch(void *unused)
 }
 
 /*
- * From now on this process is ended when it hangs; for programs and modes that are not cases. A thread
- * sees to it, as a signal would interrupt the system calls under test.
+ * From now on this process is ended when it hangs; for programs and modes that are not cases. A
+ * thread sees to it, as a signal would interrupt the system calls under test.
  */
 static inline void test_limit_start(void)
 {

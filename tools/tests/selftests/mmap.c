@@ -19,13 +19,13 @@ static bool has_vm_flag(const void *at, const char *flag)
 	unsigned long start, end;
 	char line[512], word[8];
 
-	ASSERT_TRUE(smaps != NULL);
+	ASSERT_TRUE(smaps);
 	snprintf(word, sizeof(word), " %s ", flag);
 	while (!found && fgets(line, sizeof(line), smaps)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			inside = start == (uintptr_t)at;
 		else if (inside && !strncmp(line, "VmFlags:", 8))
-			found = strstr(line, word) != NULL;
+			found = !!strstr(line, word);
 	}
 	fclose(smaps);
 	return found;

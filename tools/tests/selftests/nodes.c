@@ -70,7 +70,7 @@ static void fdinfo(int fd, const char *key, char *value, size_t room)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	snprintf(format, sizeof(format), "%s:\t", key);
 	file = fopen(path, "re");
-	ASSERT_TRUE(file != NULL);
+	ASSERT_TRUE(file);
 	while (fgets(line, sizeof(line), file)) {
 		if (strncmp(line, format, strlen(format)))
 			continue;
@@ -284,7 +284,8 @@ TEST(the_calls_of_a_memory_backend_of_QEMU_in_their_order)
 {
 	int fd = ASSERT_OK(open(dev_path(), O_RDWR));
 	off_t size = ASSERT_OK(lseek(fd, 0, SEEK_END));
-	char *room = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *room = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1, 0);
 	volatile char *at;
 
 	ASSERT_TRUE(room != MAP_FAILED);

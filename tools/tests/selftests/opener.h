@@ -7,6 +7,7 @@
 #define OPENER_H
 
 #include "guests.h"
+#include "random.h"
 
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -49,14 +50,6 @@ struct opener {
 	int eventfds[IVSHMEM_MAX_VECTORS];
 	pthread_t thread;
 };
-
-static inline uint32_t next_random(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
-}
 
 static inline struct control *control_of(const struct guests *guests)
 {
@@ -188,7 +181,8 @@ static inline void *listen_until_stop(void *argument)
 	__atomic_fetch_add(&opener->local->opened, 1, __ATOMIC_RELEASE);
 	for (;;) {
 		disturb(opener);
-		store(&opener->control->seen[opener->method].word, load(&opener->control->burst.word));
+		store(&opener->control->seen[opener->method].word,
+		      load(&opener->control->burst.word));
 		if (load(&opener->local->stop))
 			break;
 		sleep_and_take(opener);

@@ -145,7 +145,9 @@ TEST(a_ring_wakes_an_epoll_sleeper)
 
 	for (int i = 0; i < 2; i++) {
 		int fd = dev_open_with(O_RDWR | O_NONBLOCK, 1);
-		struct sleeper sleeper = { .call = call_epoll_wait, .fd = epoll_with(fd, wanted[i]) };
+		struct sleeper sleeper = {
+			.call = call_epoll_wait, .fd = epoll_with(fd, wanted[i]),
+		};
 
 		sleeper_start(&sleeper, SYS_epoll_wait);
 		ring_self(fd, 0);

@@ -46,6 +46,15 @@ static void reset(int fd)
 	close(file);
 }
 
+/* Resets the device of which @fd is a file again and again, then sets @over. */
+static void *reset_often(void *fd)
+{
+	for (int i = 0; i < RESETS; i++)
+		reset(*(int *)fd);
+	over = true;
+	return NULL;
+}
+
 TEST(the_memory_is_never_seen_wrong)
 {
 	int fd = resettable();
@@ -94,6 +103,52 @@ TEST(doorbells_and_vectors_work_afterwards)
 	reset(fd);
 	for (unsigned int vector = 0; vector < dev_vectors(fd); vector++)
 		ring_arrives(vector);
+}
+
+static void ignore(int signal)
+{
+	(void)signal;
+}
+
+/* Sends SIGUSR1 to @thread all the time, whose handler is not one that restarts calls. */
+static void *disturb(void *thread)
+{
+	struct sigaction action = { .sa_handler = ignore };
+
+	ASSERT_OK(sigaction(SIGUSR1, &action, NULL));
+	while (!over) {
+		ASSERT_EQ(0, pthread_kill(*(pthread_t *)thread, SIGUSR1));
+		usleep(5000);
+	}
+	return NULL;
+}
+
+/* Another device hears of each, one by one, which is not reset. Signals make none fail. */
+TEST(no_doorbell_is_lost)
+{
+	const char *path = getenv("IVSHMEM_DEV2");
+	const volatile struct ivshmem_event_page *page;
+	int fd = resettable(), other;
+	pthread_t threads[2], self = pthread_self();
+	uint32_t peer;
+
+	if (!path)
+		SKIP("needs IVSHMEM_DEV2, a peer of %s", dev_path());
+	other = (int)ASSERT_OK(open(path, O_RDWR | O_CLOEXEC));
+	page = map_event_page(other);
+	peer = dev_info(other).peer_id;
+	ASSERT_EQ(0, pthread_create(&threads[0], NULL, reset_often, &fd));
+	ASSERT_EQ(0, pthread_create(&threads[1], NULL, disturb, &self));
+	while (!over) {
+		uint64_t before = page->seq[0];
+
+		ASSERT_OK(ring(fd, peer, 0));
+		test_waits_for("doorbell %llu", (unsigned long long)before);
+		while (page->seq[0] == before)
+			usleep(100);
+	}
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(0, pthread_join(threads[i], NULL));
 }
 
 /* WAIT_WORD must not take what a device in reset reads as for another value. */

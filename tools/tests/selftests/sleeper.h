@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 
-/* What poll() and epoll_wait() call where there are only the system calls that take a signal mask. */
+/* What poll() and epoll_wait() call where all the system calls take a signal mask. */
 #ifndef SYS_poll
 #define SYS_poll	SYS_ppoll
 #define SYS_epoll_wait	SYS_epoll_pwait

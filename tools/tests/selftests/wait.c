@@ -140,7 +140,9 @@ TEST(a_signal_is_EINTR_even_with_SA_RESTART)
 	static const int flags[] = { 0, SA_RESTART };
 
 	for (int i = 0; i < 2; i++) {
-		struct ivshmem_wait wait = { .vectors = 1, .timeout_ns = i ? 3600000 * MS : FOR_EVER };
+		struct ivshmem_wait wait = {
+			.vectors = 1, .timeout_ns = i ? 3600000 * MS : FOR_EVER,
+		};
 		struct sleeper sleeper = {
 			.call = sleeper_wait, .fd = dev_open_with(O_RDWR, 1), .argument = &wait,
 		};
@@ -258,7 +260,8 @@ TEST(a_ring_without_a_change_goes_on_sleeping)
 		.vectors = 1, .timeout_ns = FOR_EVER, .value = 7, .flags = IVSHMEM_WAIT_WORD,
 	};
 	struct sleeper sleeper = {
-		.call = sleeper_wait, .fd = dev_open_with(O_RDWR | O_NONBLOCK, 1), .argument = &wait,
+		.call = sleeper_wait, .fd = dev_open_with(O_RDWR | O_NONBLOCK, 1),
+		.argument = &wait,
 	};
 	volatile uint32_t *words = map_words(sleeper.fd);
 
@@ -268,7 +271,7 @@ TEST(a_ring_without_a_change_goes_on_sleeping)
 		ring_arrives(0);
 		sleeper_wait_asleep(&sleeper, SYS_ioctl);
 	}
-	/* The look that sees this can be one for the ring before, so that the last one stays pending. */
+	/* The look that sees this can be one for the ring before: the last one stays pending. */
 	words[0] = 8;
 	ring_self(sleeper.fd, 0);
 	sleeper_join(&sleeper);
@@ -290,6 +293,19 @@ TEST(offset_not_aligned_or_out_of_range_is_EINVAL)
 		EXPECT_ERRNO(EINVAL, wait_for(fd, &wait));
 	}
 	EXPECT_EQ(1, take_pending(fd));
+}
+
+/* Whether a word has a value tells what it is, after enough questions. */
+TEST(a_write_only_file_learns_nothing_of_the_memory)
+{
+	int fd = dev_open_with(O_WRONLY, 1);
+	struct ivshmem_wait wait = { .flags = IVSHMEM_WAIT_WORD };
+
+	EXPECT_ERRNO(EACCES, wait_for(fd, &wait));
+	wait.value = 1;
+	EXPECT_ERRNO(EACCES, wait_for(fd, &wait));
+	wait.flags = 0;
+	EXPECT_ERRNO(ETIMEDOUT, wait_for(fd, &wait));
 }
 
 TEST(the_last_word_can_be_waited_for)
@@ -346,7 +362,8 @@ static void wait_for_changes(bool quick)
 	pthread_t thread;
 
 	changer.words = map_words(changer.fd);
-	changer.words[0] = changer.words[1] = 0;
+	changer.words[0] = 0;
+	changer.words[1] = 0;
 	test_waits_for("a wake-up after a word was changed");
 	ASSERT_EQ(0, pthread_create(&thread, NULL, change_words, &changer));
 	for (uint32_t round = 1; round <= changer.rounds; round++) {

@@ -24,6 +24,9 @@ const EXIT_STATUS: &str =
   1  the configuration is wrong, something failed, or a machine ended with another status
   2  wrong usage";
 
+const ENVIRONMENT: &str =
+    "  RUST_LOG  what to log: error, warn, info (the default), debug (rings too), trace (all accesses too)";
+
 /// Which release of ACRN the devices are those of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Release {
@@ -121,7 +124,9 @@ pub fn command() -> Command {
     Command::new("ivshmem-emu")
         .version(env!("CARGO_PKG_VERSION"))
         .about("ACRN's shared memory regions for virtual machines of QEMU (10.1 or later)")
-        .after_help(format!("EXAMPLES\n{EXAMPLES}\n\nEXIT STATUS\n{EXIT_STATUS}"))
+        .after_help(format!(
+            "EXAMPLES\n{EXAMPLES}\n\nEXIT STATUS\n{EXIT_STATUS}\n\nENVIRONMENT\n{ENVIRONMENT}"
+        ))
         .arg(value("region", "REGION").action(ArgAction::Append).help(
             "A region in ACRN's text form, such as 'hv:/shm_region_0, 2, 0:2': name, MB, virtual machines. Can be given several times",
         ))
@@ -135,7 +140,7 @@ pub fn command() -> Command {
             "A device, as acrn-dm takes it; others than ivshmem are left out, and only their slots count. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
         ))
         .arg(value("flavour", "FLAVOUR").value_parser(value_parser!(Flavour)).default_value("acrn").help(
-            "Whose devices to give the machines: ACRN's, or others in their place over the same memory",
+            "Whose devices the machines get: ACRN's, or another hypervisor's over the same memory",
         ))
         .arg(value("release", "RELEASE").value_parser(value_parser!(Release)).default_value("3.3").help(
             "The release of ACRN whose devices these are",
@@ -159,7 +164,7 @@ pub fn command() -> Command {
             "The command that starts QEMU, split at spaces",
         ))
         .arg(value("print-completions", "SHELL").value_parser(value_parser!(Shell)).exclusive(true).help(
-            "Print a file that makes a shell complete these options, and exit",
+            "Print a completion script for a shell, and exit",
         ))
         .arg(Arg::new("print-man-page").long("print-man-page").action(ArgAction::SetTrue).exclusive(true).help(
             "Print the manual page, and exit",
@@ -172,13 +177,21 @@ pub fn command() -> Command {
 /// Writes the manual page.
 fn man_page(out: &mut dyn Write) -> io::Result<()> {
     // What stands after the options would become one paragraph: it has lines and columns of its own.
-    let page = Man::new(command().after_help(""));
+    let mut command = command().after_help("");
+    let usage = command.render_usage().to_string().replace('-', "\\-");
+    let page = Man::new(command);
     page.render_title(out)?;
     page.render_name_section(out)?;
-    page.render_synopsis_section(out)?;
+    // Not the library's, which lists all options, without their values.
+    writeln!(out, ".SH SYNOPSIS\n{}", usage.trim_start_matches("Usage: "))?;
     page.render_description_section(out)?;
     page.render_options_section(out)?;
-    for (title, text) in [("EXAMPLES", EXAMPLES), ("EXIT STATUS", EXIT_STATUS)] {
+    let sections = [
+        ("EXAMPLES", EXAMPLES),
+        ("EXIT STATUS", EXIT_STATUS),
+        ("ENVIRONMENT", ENVIRONMENT),
+    ];
+    for (title, text) in sections {
         let text = text.replace('\\', "\\e").replace('-', "\\-");
         writeln!(out, ".SH \"{title}\"\n.nf\n{text}\n.fi")?;
     }

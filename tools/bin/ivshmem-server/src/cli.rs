@@ -22,17 +22,17 @@ Start QEMU with:
 Signals:
   SIGTERM, SIGINT  remove the sockets and end; clients keep the memory and their interrupts
   SIGHUP           with --config, read that again; otherwise as SIGTERM
-  SIGUSR1          report on the standard error who is there
+  SIGUSR1          write a report to the standard error
 
 Exit status:
   0  ended by a signal or taken over by a successor, or printed what was asked for
   1  failure, which is explained on the standard error
   2  wrong usage";
 
-/// Give virtual machines a common memory and let them interrupt each other.
+/// Give virtual machines memory that they share, and let them interrupt each other.
 ///
-/// Serves the ivshmem-doorbell device of QEMU, and every other program that speaks its
-/// protocol. Logs to the standard error.
+/// Serves QEMU's device ivshmem-doorbell, and every other program that speaks its protocol. Logs to the standard
+/// error.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 #[command(group = ArgGroup::new("print").multiple(false))]
@@ -46,17 +46,17 @@ pub struct Cli {
     #[command(flatten)]
     pub region: RegionOptions,
 
-    /// UNIX socket where everybody of the same user who connects is sent a report in JSON
+    /// UNIX socket that sends a report in JSON to each process of the same user that connects
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<PathBuf>,
 
-    /// UNIX socket where the same user and root can have clients dropped and regions drained
+    /// UNIX socket for commands of the same user or root: to drop clients, to drain regions
     ///
-    /// `ivshmemctl server` does that.
+    /// `ivshmemctl server` gives them.
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
 
-    /// UNIX socket where a successor can take over, with all clients
+    /// UNIX socket by which a successor can take over all clients
     #[arg(long, value_name = "PATH")]
     pub hand_over: Option<PathBuf>,
 
@@ -64,23 +64,23 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", conflicts_with = "fd_store")]
     pub take_over: Option<PathBuf>,
 
-    /// Have systemd keep all that a successor needs, in case this server is killed
+    /// Have systemd keep all that a successor needs, even if this server is killed
     ///
     /// Needs a service with FileDescriptorStoreMax= of at least (N+2) for each peer, where N is
     /// the number of vectors, and 10 for each region.
     #[arg(long)]
     pub fd_store: bool,
 
-    /// Give up the right to do what the server has no use for, by Landlock and seccomp
+    /// Give up all rights that the server does not need, by Landlock and seccomp
     ///
-    /// From when it is ready, it can write in the directories of its sockets and files only, read in /proc, /etc
-    /// and the directory of --config besides, and make no system calls but its own. New regions of a
-    /// configuration that is read again need their files in those directories. For who runs it without systemd,
-    /// whose unit does the same.
+    /// Once it is ready, it can write only in the directories of its sockets and files, read only there and in /proc,
+    /// /etc and the directory of --config, and make only the system calls that it needs. New regions of a
+    /// configuration that is read again need their files in those directories. For servers that run without
+    /// systemd, whose unit does the same.
     #[arg(long)]
     pub confine: bool,
 
-    /// Least important messages to log
+    /// Lowest level of messages to log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_levels())]
     pub log_level: LevelFilter,
 
@@ -94,7 +94,7 @@ pub struct Cli {
     #[arg(long, conflicts_with_all = ["foreground", "ready_fd", "fd_store"])]
     pub daemonize: bool,
 
-    /// Stay in the foreground, also with --pidfile
+    /// Stay in the foreground, even with --pidfile
     #[arg(short = 'F', long)]
     pub foreground: bool,
 
@@ -105,10 +105,9 @@ pub struct Cli {
     #[arg(short, long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
 
-    /// File descriptor that tells when clients can connect
+    /// Inherited file descriptor to which READY=1 is written once clients can connect
     ///
-    /// The server writes the line READY=1 to it, and closes it. It must have been inherited,
-    /// and must not be one of the standard streams.
+    /// The server writes that line, and closes it. It must not be one of the standard streams.
     #[arg(long, value_name = "FD",
           value_parser = clap::value_parser!(i32).range(3..))]
     pub ready_fd: Option<i32>,
@@ -117,7 +116,7 @@ pub struct Cli {
     #[arg(long, group = "print")]
     pub print_capabilities: bool,
 
-    /// Print a file that makes a shell complete these options, and exit
+    /// Print a completion script for a shell, and exit
     #[arg(long, value_name = "SHELL", group = "print")]
     pub print_completions: Option<Shell>,
 
@@ -132,13 +131,12 @@ pub struct Cli {
 pub struct RegionOptions {
     /// UNIX socket to listen on
     ///
-    /// A socket that a dead server left there is replaced; one that somebody listens on is
-    /// not. The server also creates PATH.lock, and removes both when it ends. Not needed if
-    /// systemd passes a socket.
+    /// A socket that a dead server left there is replaced; one on which a program listens is not. The server also
+    /// creates PATH.lock, and removes both when it ends. Not needed if systemd passes a socket.
     #[arg(short = 'S', long, value_name = "PATH", conflicts_with = "fd")]
     pub socket_path: Option<PathBuf>,
 
-    /// File descriptor of a listening UNIX socket that was inherited
+    /// Inherited file descriptor of a listening UNIX socket
     #[arg(long, value_name = "FD",
           value_parser = clap::value_parser!(i32).range(3..))]
     pub fd: Option<i32>,
@@ -158,30 +156,30 @@ pub struct RegionOptions {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_VECTORS)))]
     pub vectors: u16,
 
-    /// Clients that can be connected at the same time
+    /// Most clients that can be connected at the same time
     ///
-    /// More are refused. Each takes N+1 file descriptors, where N is the number of vectors. Unless said, 64, or
-    /// as many as --client-descriptors allows if that is less.
+    /// More are refused. Each takes N+1 file descriptors, where N is the number of vectors. Default: 64, or as many
+    /// as --client-descriptors allows if that is less.
     #[arg(long, value_name = "N", value_parser =
           clap::value_parser!(u32).range(i64::from(*RegionConfig::MAX_PEERS.start())
                                          ..=i64::from(*RegionConfig::MAX_PEERS.end())))]
     pub max_peers: Option<u32>,
 
-    /// Clients of one user that can be connected at the same time, if not as many
+    /// Most clients of one user that can be connected at the same time [default: --max-peers]
     #[arg(long, value_name = "N")]
     pub max_peers_per_user: Option<u32>,
 
-    /// Joins of one user in a minute, in the long run; 0 for no limit
+    /// Joins of one user per minute, in the long run; 0 for no limit
     ///
-    /// More are refused, after four times as many at once as --max-peers. Each join takes one of 65536 IDs,
-    /// after which clients that leave are no longer announced.
+    /// Four times --max-peers can join at once before joins are refused. Each takes one of 65536 IDs; when all have
+    /// been given out, clients that leave are no longer announced.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_JOIN_RATE)]
     pub join_rate: u32,
 
-    /// Open files that every client can have, RLIMIT_NOFILE
+    /// Open files that every client may have: its RLIMIT_NOFILE
     ///
-    /// Each QEMU needs N descriptors for each client, where N is the number of vectors, and 124 for itself.
-    /// If it cannot have one of them, it dies. The server does not start if this is not enough.
+    /// Each QEMU needs N descriptors for each client, where N is the number of vectors, and 124 for itself. If it
+    /// cannot have one of them, it crashes. The server does not start if this is not enough.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CLIENT_DESCRIPTORS)]
     pub client_descriptors: u32,
 
@@ -209,26 +207,25 @@ pub struct RegionOptions {
 
     /// Allocate all of the memory at the start; implied by --hugepages
     ///
-    /// The log says how far it is if that takes long.
+    /// If that takes long, the log shows the progress.
     #[arg(long)]
     pub prealloc: bool,
 
-    /// NUMA node that the memory is on, whoever uses it first
+    /// NUMA node for the memory, whoever uses it first
     ///
-    /// For a memfd, shm: and files in a tmpfs or hugetlbfs. Pages that a kept file has already stay where they are.
+    /// For a memfd, shm: and files in a tmpfs or hugetlbfs. Pages that a kept file already has stay where they are.
     #[arg(long, value_name = "NODE")]
     pub numa_node: Option<u32>,
 
-    /// Leave the file of shm: or path: when the server ends, and use one that is there already
+    /// Keep the file of shm: or path: when the server ends, and use one that exists
     ///
-    /// Its size must be right, which the server never changes, and it must belong to the same user or
-    /// to root.
+    /// Its size must be right, as the server never changes it, and it must belong to the same user or to root.
     #[arg(long)]
     pub keep_memory: bool,
 
     /// Mode of the socket, in octal
     ///
-    /// Who may write to the socket can connect, and so read and write all of the memory.
+    /// Whoever may write to the socket can connect, and so read and write all of the memory.
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
     pub socket_mode: u32,
 
@@ -236,13 +233,13 @@ pub struct RegionOptions {
     #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     pub socket_group: Option<u32>,
 
-    /// User who is served, by name or number; can be repeated
+    /// User to serve, by name or number; can be repeated
     ///
-    /// Without --allow-uid and --allow-gid, everybody is served who can connect.
+    /// Without --allow-uid and --allow-gid, everybody who can connect is served.
     #[arg(long, value_name = "USER", action = ArgAction::Append, value_parser = parse_user)]
     pub allow_uid: Vec<u32>,
 
-    /// Group whose members are served, by name or number; can be repeated
+    /// Group whose members to serve, by name or number; can be repeated
     #[arg(long, value_name = "GROUP", action = ArgAction::Append, value_parser = parse_group)]
     pub allow_gid: Vec<u32>,
 }

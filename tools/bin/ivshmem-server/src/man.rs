@@ -12,13 +12,16 @@ const REST: &str = include_str!("man.roff");
 
 /// Writes the page.
 pub fn print(out: &mut impl Write) -> io::Result<()> {
-    let page = Man::new(Cli::command())
+    let mut command = Cli::command();
+    let usage = command.render_usage().to_string().replace('-', "\\-");
+    let page = Man::new(command)
         .section("8")
         .manual("System Administration")
         .date("");
     page.render_title(out)?;
     page.render_name_section(out)?;
-    page.render_synopsis_section(out)?;
+    // Not the library's, which lists all options, without their values.
+    writeln!(out, ".SH SYNOPSIS\n{}", usage.trim_start_matches("Usage: "))?;
     page.render_description_section(out)?;
     page.render_options_section(out)?;
     out.write_all(REST.as_bytes())

@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{
     bench, chat, completions, cp, doctor, dump, forward, info, launch, list, load, manual, monitor,
-    peek, peers, ping, poke, ring, server, tunnel, wait,
+    peek, peers, ping, poke, ring, server, stat, top, tunnel, wait, watch,
 };
 use crate::exit::Exit;
 use crate::output::Output;
@@ -34,6 +34,9 @@ enum Command {
     Ring(ring::Options),
     Wait(wait::Options),
     Monitor(monitor::Options),
+    Top(top::Options),
+    Stat(stat::Options),
+    Watch(watch::Options),
     Peek(peek::Options),
     Poke(poke::Options),
     Dump(dump::Options),
@@ -58,16 +61,18 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "In a guest",
-        &["list", "info", "doctor", "monitor", "bench"],
+        &[
+            "list", "info", "doctor", "monitor", "top", "stat", "watch", "bench",
+        ],
     ),
     (
         "In a guest, and with --join on a host",
         &[
-            "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat", "tunnel",
-            "forward",
+            "peers", "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat",
+            "tunnel", "forward",
         ],
     ),
-    ("On a host", &["launch", "server", "peers"]),
+    ("On a host", &["launch", "server"]),
 ];
 
 /// The command line, whose help lists the commands in groups.
@@ -106,6 +111,9 @@ impl Cli {
             Command::Ring(options) => ring::run(options, output),
             Command::Wait(options) => wait::run(options, output),
             Command::Monitor(options) => monitor::run(options, output),
+            Command::Top(options) => top::run(options, output),
+            Command::Stat(options) => stat::run(options, output),
+            Command::Watch(options) => watch::run(options, output),
             Command::Peek(options) => peek::run(options, output),
             Command::Poke(options) => poke::run(options, output),
             Command::Dump(options) => dump::run(options, output),

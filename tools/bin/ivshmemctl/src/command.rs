@@ -21,5 +21,8 @@ pub mod ping;
 pub mod poke;
 pub mod ring;
 pub mod server;
+pub mod stat;
+pub mod top;
 pub mod tunnel;
 pub mod wait;
+pub mod watch;

@@ -2,7 +2,9 @@
 
 //! Which end of the shared memory a command works on.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use ivshmem::{
     Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs,
 };
 use ivshmem_peer::{JoinError, Peer, Server};
+use rustix::fs::{major, minor};
 
 use crate::completion;
 use crate::exit::{failure, Exit};
@@ -27,9 +30,9 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
 /// The option that names a device.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceName {
-    /// The device: N of /dev/ivshmemN (without this option 0), a path, or a PCI address such as 0000:00:04.0
+    /// The device: N of /dev/ivshmemN (default 0), a path, or a PCI address such as 0000:00:04.0
     ///
-    /// By its address, a device is reached also where the driver is not loaded: slower.
+    /// A PCI address also reaches a device without the driver, more slowly.
     #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV", add = completion::devices())]
     device: Option<String>,
 }
@@ -98,10 +101,15 @@ impl DeviceName {
     pub fn open(&self, mode: Mode) -> Result<Device> {
         match self.find()? {
             Named::Node(path) => Ok(Device::open_with(path, mode)?),
-            Named::Unbound(Function { bus_id, .. }) => Err(failure(
-                Exit::NoDevice,
-                format!("the driver ivshmem_rs is not bound to {bus_id}: `ivshmemctl doctor` says what to do"),
-            )),
+            Named::Unbound(function) => Err(unbound(&function)),
+        }
+    }
+
+    /// The node and what sysfs has of the device, for which nobody needs the right to open the node.
+    pub fn bound(&self) -> Result<Bound> {
+        match self.find()? {
+            Named::Node(path) => Bound::by(path),
+            Named::Unbound(function) => Err(unbound(&function)),
         }
     }
 
@@ -118,9 +126,66 @@ impl DeviceName {
     }
 }
 
+/// A node of the driver, which is not opened.
+pub struct Bound {
+    /// Its path.
+    pub node: PathBuf,
+    /// Its device number.
+    pub rdev: u64,
+    /// The device.
+    pub function: Function,
+}
+
+impl Bound {
+    fn by(node: PathBuf) -> Result<Self> {
+        let rdev = match fs::metadata(&node) {
+            Ok(metadata) => metadata.rdev(),
+            Err(error) => return Err(cannot_open(node, error).into()),
+        };
+        let device = format!("/sys/dev/char/{}:{}/device", major(rdev), minor(rdev));
+        let directory = fs::canonicalize(device).unwrap_or_default();
+        let functions = Sysfs::default().functions();
+        let ours = |function: &Function| {
+            function.number.is_some() && directory.ends_with(&function.bus_id)
+        };
+        match functions.into_iter().find(ours) {
+            Some(function) => Ok(Self {
+                node,
+                rdev,
+                function,
+            }),
+            None => Err(ivshmem::Error::NotIvshmem(node).into()),
+        }
+    }
+}
+
+fn cannot_open(path: PathBuf, source: io::Error) -> ivshmem::Error {
+    match source.kind() {
+        ErrorKind::NotFound => ivshmem::Error::NoNode(path),
+        ErrorKind::PermissionDenied => ivshmem::Error::Permission(path),
+        _ => ivshmem::Error::Open { path, source },
+    }
+}
+
+fn unbound(function: &Function) -> anyhow::Error {
+    let at = &function.bus_id;
+    failure(
+        Exit::NoDevice,
+        format!("the driver ivshmem_rs is not bound to {at}: `ivshmemctl doctor` says what to do"),
+    )
+}
+
 impl End {
+    /// This server's socket, or what the options say where there is none.
+    pub fn or_socket(&self, socket: Option<&str>) -> Self {
+        Self {
+            device: self.device.clone(),
+            join: socket.map(Into::into).or_else(|| self.join.clone()),
+        }
+    }
+
     /// The server's socket, if that is what is meant.
-    fn socket(&self) -> Option<PathBuf> {
+    pub fn socket(&self) -> Option<PathBuf> {
         let by_default = || self.device.device.is_none().then(socket::by_default)?;
         self.join
             .as_deref()

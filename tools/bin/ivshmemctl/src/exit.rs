@@ -80,6 +80,12 @@ pub fn failure(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     Failure { exit, message }.into()
 }
 
+/// The failure of a device that went away.
+pub fn gone() -> anyhow::Error {
+    let message = "the device is gone: unplugged, or its driver was unbound";
+    failure(Exit::NoDevice, message)
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)

@@ -2,7 +2,7 @@
 
 //! The manual pages, made from the command line's own help.
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::Command;
 use clap_mangen::Man;
@@ -38,14 +38,20 @@ pub fn pages(mut program: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
 fn page(command: Command, see: &[String]) -> io::Result<Vec<u8>> {
     let examples = command.get_after_help().map(ToString::to_string);
     let subcommands = command.has_subcommands();
-    let command = command.disable_help_subcommand(true);
+    let mut command = command.disable_help_subcommand(true);
+    let usage = command.render_usage().to_string().replace('-', "\\-");
     let man = Man::new(command.after_help(""))
         .source(concat!("ivshmem-rs ", env!("CARGO_PKG_VERSION")))
         .manual("ivshmem-rs");
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    // Not the library's, which lists all options, without their values.
+    writeln!(
+        text,
+        ".SH SYNOPSIS\n{}",
+        usage.trim_start_matches("Usage: ")
+    )?;
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
     if subcommands {

@@ -35,6 +35,14 @@ impl Output {
         }
     }
 
+    /// The same without colours, for what draws them itself.
+    pub fn plain(self) -> Self {
+        Self {
+            terminal: false,
+            ..self
+        }
+    }
+
     /// Whether JSON is wanted.
     pub fn is_json(self) -> bool {
         self.json

@@ -4,10 +4,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-
-use crate::exit::{failure, Exit};
-
 /// The variable that names a socket where the command line does not.
 const VARIABLE: &str = "IVSHMEM_SOCKET";
 
@@ -26,14 +22,6 @@ pub fn path_of(name: &str) -> PathBuf {
 pub fn by_default() -> Option<PathBuf> {
     let name = std::env::var(VARIABLE).ok()?;
     (!name.is_empty()).then(|| path_of(&name))
-}
-
-/// The socket of this name, or that of the environment.
-pub fn given(name: Option<&str>) -> Result<PathBuf> {
-    name.map(path_of).or_else(by_default).ok_or_else(|| {
-        let text = format!("which server? Give its socket, or set {VARIABLE}");
-        failure(Exit::Usage, text)
-    })
 }
 
 #[cfg(test)]

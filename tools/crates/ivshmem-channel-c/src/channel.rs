@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::boundary::{free, give, guard, read_only, some, timeout};
 use crate::cancel::{cancel_or_none, Cancel};
-use crate::error::Failure;
 use crate::layout::{layout as of_layout, Layout};
 use crate::link::{link as of_link, AnyLink, Link};
 use crate::member::Member;
@@ -121,7 +120,8 @@ pub unsafe extern "C" fn ivshmem_channel_join(
             // SAFETY: The caller promises what `read_only` asks.
             let slots = unsafe { read_only(slots, count)? };
             let channel = &some(channel, "the channel")?.0;
-            join(channel, slots, vector, timeout_ns, cancel)
+            let member = join(channel, slots, vector, timeout_ns, cancel);
+            Ok(Member(member?))
         })
     })
 }
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn ivshmem_channel_join(
 /// ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
 /// meanwhile: how programs begin that may come in any order.
 ///
-/// Returns what these return, but -ESTALE.
+/// Returns what these return; -ESTALE if others make it anew again and again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_create_or_join(
     link: Option<&Link>,
@@ -147,11 +147,8 @@ pub unsafe extern "C" fn ivshmem_channel_create_or_join(
             // SAFETY: The caller promises what `read_only` asks.
             let slots = unsafe { read_only(slots, count)? };
             let (link, layout) = (of_link(link)?, of_layout(layout)?);
-            if slots.is_empty() {
-                return Err(NO_SLOTS);
-            }
             let member = ivshmem_channel::Channel::create_or_join(link, base, layout, |channel| {
-                join_some(channel, slots, vector, timeout_ns, cancel)
+                join(channel, slots, vector, timeout_ns, cancel)
             });
             Ok(Member(member?))
         })
@@ -164,24 +161,7 @@ pub extern "C" fn ivshmem_channel_close(channel: Option<Box<Channel>>) {
     free(channel);
 }
 
-const NO_SLOTS: Failure = Failure::Argument("no slot is given: give at least one");
-
 fn join(
-    channel: &ivshmem_channel::Channel<AnyLink>,
-    slots: &[u32],
-    vector: u32,
-    timeout_ns: i64,
-    cancel: Option<&Cancel>,
-) -> Result<Member, Failure> {
-    if slots.is_empty() {
-        return Err(NO_SLOTS);
-    }
-    Ok(Member(join_some(
-        channel, slots, vector, timeout_ns, cancel,
-    )?))
-}
-
-fn join_some(
     channel: &ivshmem_channel::Channel<AnyLink>,
     slots: &[u32],
     vector: u32,

@@ -28,8 +28,6 @@ pub extern "C" fn ivshmem_channel_layout_new_rpc(
     requests: u32,
     replies: u32,
 ) -> Box<Layout> {
-    // What is more than there can be is refused where it is used.
-    let clients = clients.min(ivshmem_channel::MAX_SLOTS);
     Box::new(Layout(ivshmem_channel::rpc::layout(
         clients, requests, replies,
     )))

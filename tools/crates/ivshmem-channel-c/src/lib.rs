@@ -42,3 +42,22 @@ pub use receiver::*;
 pub use rpc::*;
 pub use sender::*;
 pub use subscriber::*;
+
+/// The header says that each handle may be given from thread to thread, and of some that threads may share them.
+const _: () = {
+    const fn given<T: Send>() {}
+    const fn shared<T: Send + Sync>() {}
+    given::<Changes>();
+    given::<Layout>();
+    given::<Publisher>();
+    given::<Receiver>();
+    given::<RpcClient>();
+    given::<RpcServer>();
+    given::<Sender>();
+    given::<Subscriber>();
+    shared::<Cancel>();
+    shared::<Channel>();
+    shared::<Link>();
+    shared::<Member>();
+    shared::<RpcRequest>();
+};

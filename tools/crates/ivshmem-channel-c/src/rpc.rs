@@ -29,8 +29,8 @@ pub struct RpcClient {
     answer: Vec<u8>,
 }
 
-/// Joins a channel of ivshmem_channel_layout_new_rpc() as its server, in slot 0, as ivshmem_channel_join() does with its
-/// own time limit of twice the layout's silence.
+/// Joins a channel of ivshmem_channel_layout_new_rpc() as its server, in slot 0, as ivshmem_channel_join() does with a
+/// time limit of twice the layout's silence, at least a second and at most a minute.
 ///
 /// Returns what ivshmem_channel_join() does; -ENXIO also if the channel has another layout.
 #[unsafe(no_mangle)]
@@ -166,7 +166,7 @@ pub extern "C" fn ivshmem_channel_rpc_request_free(request: Option<Box<RpcReques
 }
 
 /// Joins a channel of ivshmem_channel_layout_new_rpc() in whichever client's slot is free, as ivshmem_channel_join() does
-/// with its own time limit of twice the layout's silence.
+/// with a time limit of twice the layout's silence, at least a second and at most a minute.
 ///
 /// Returns what ivshmem_channel_join() does; -ENXIO also if the channel has another layout.
 #[unsafe(no_mangle)]

@@ -11,10 +11,12 @@ use crate::join::Joining;
 use crate::layout::{Invalid, Stage};
 use crate::making::{self, Making};
 use crate::random::random;
-use crate::{Error, Layout, Member, Plan, Result};
+use crate::{Error, Layout, Member, Observer, Plan, Result};
 
 /// How long another program may take to make a channel, and half of how long to try it while others do.
 const CONTENTION: Duration = Duration::from_secs(2);
+/// How often in a row a channel may be made anew while a program joins it: programs that start together need a few.
+const MOST_RESETS: u32 = 64;
 /// Pauses between tries are shorter than this many milliseconds.
 const LONGEST_PAUSE_MS: u32 = 20;
 
@@ -107,20 +109,22 @@ impl<L: Link + Clone> Channel<L> {
     ///
     /// # Errors
     ///
-    /// Those of [`open_or_create`](Self::open_or_create) and of `join`; never [`Error::Reset`].
+    /// Those of [`open_or_create`](Self::open_or_create) and of `join`; [`Error::Reset`] if others make it anew again and
+    /// again.
     pub fn create_or_join<T>(
         link: L,
         base: u64,
         layout: &Layout,
         mut join: impl FnMut(&Self) -> Result<T>,
     ) -> Result<T> {
-        loop {
+        for _ in 0..MOST_RESETS {
             let channel = Self::open_or_create(link.clone(), base, layout)?;
             match join(&channel) {
                 Err(Error::Reset) => {}
                 joined => return joined,
             }
         }
+        Err(Error::Reset)
     }
 
     /// Makes the channel anew, with the same layout: all messages are gone, and all who use it get
@@ -147,7 +151,7 @@ impl<L: Link + Clone> Channel<L> {
     /// * Anything else: this blocks until that program has been silent for as long as the layout says, and takes the
     ///   slot then. It may still run, or go on later: it gets [`Error::Replaced`], and cannot touch what this program
     ///   sends. The part of each ring that it was writing to is left out until the channel is made anew.
-    /// * It shows that it lives: [`Error::SlotTaken`], after twice the time of the layout.
+    /// * It shows that it lives: [`Error::SlotTaken`], after the time that [`Joining::timeout`] has if nothing is said.
     ///
     /// # Errors
     ///
@@ -167,6 +171,11 @@ impl<L: Link + Clone> Channel<L> {
     /// As [`join`](Self::join).
     pub fn join_any(&self, slots: &[u32], vector: u32) -> Result<Member<L>> {
         self.joining().join_any(slots, vector)
+    }
+
+    /// Tells who has joined, without joining.
+    pub fn observe(&self) -> Observer<L> {
+        Observer::new(self.link.clone(), self.base, self.plan.clone())
     }
 
     /// Joins with a time limit of one's own, or so that it can be cancelled.

@@ -46,7 +46,7 @@ pub enum Error {
     #[error("another program has taken our slot: is this one started twice?")]
     Replaced,
     /// The memory is not mapped write-back, and this machine cannot share words with others there.
-    #[error("the memory is not mapped write-back, which channels need on this machine: load the driver with cache=1, or use a region of 2 MiB or more")]
+    #[error("the memory is not mapped write-back, which channels need on this machine: load the driver without cache=, or, where it is not loaded, use it")]
     NotWriteBack,
     /// The wait was [cancelled](crate::Cancel).
     #[error("cancelled")]

@@ -71,11 +71,15 @@ impl<'a, L: Link + Clone> Joining<'a, L> {
     ///
     /// # Errors
     ///
-    /// As [`join`](Self::join).
+    /// As [`join`](Self::join); [`Error::Link`] also if there are no `slots`.
     pub fn join_any(&self, slots: &[u32], vector: u32) -> Result<Member<L>> {
         let Self {
             link, base, plan, ..
         } = *self;
+        if slots.is_empty() {
+            let text = "no slot is given: give at least one".into();
+            return Err(ivshmem::Error::Argument(text).into());
+        }
         if !link.can_exchange() {
             return Err(Error::NotWriteBack);
         }
@@ -103,7 +107,7 @@ impl<'a, L: Link + Clone> Joining<'a, L> {
             }
             let left = self.timeout.saturating_sub(begin.elapsed());
             if left.is_zero() {
-                return Err(Error::SlotTaken(slots.last().copied().unwrap_or(0)));
+                return Err(Error::SlotTaken(slots[slots.len() - 1]));
             }
             nap(left.min(plan.heartbeat() / 4), self.cancel)?;
         }
@@ -179,14 +183,15 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         let domain = lock.as_ref().map_or(0, Lock::domain);
         // It would have the lock that we got.
         let ended = joined && domain != 0 && domain == words.domain;
+        let machine = lock.as_ref().map_or(0, Lock::machine);
         // Another start of the same machine: it has this peer ID now. Without vectors it is nobody's number: on
         // `ivshmem-plain` all have the same.
         let restarted = joined
             && self.link.vectors() > 0
             && words.peer_id == self.link.peer_id()
-            && domain != 0
-            && words.domain != 0
-            && domain != words.domain;
+            && machine != 0
+            && words.machine != 0
+            && machine != words.machine;
         let look = Look {
             seen: (before.incarnation, words.heartbeat),
             began,

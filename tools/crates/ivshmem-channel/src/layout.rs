@@ -88,6 +88,7 @@ pub(crate) mod slot {
     pub const PEER_ID: u64 = 16;
     pub const VECTOR: u64 = 20;
     pub const DOMAIN: u64 = 24;
+    pub const MACHINE: u64 = 28;
 }
 
 /// Smallest and largest size of a ring's data in bytes, and what it is a multiple of.
@@ -206,7 +207,8 @@ pub struct TopicSpec {
 
 impl TopicSpec {
     fn len(&self) -> u64 {
-        topic::CONTROL + u64::from(self.buffers) * (topic::HEADER + u64::from(self.size))
+        let buffer = topic::HEADER + u64::from(self.size);
+        topic::CONTROL.saturating_add(u64::from(self.buffers).saturating_mul(buffer))
     }
 }
 
@@ -360,8 +362,10 @@ impl Layout {
                 "the size of a ring",
             )?;
             within(ring.consumer < self.slots, "the slot of a ring")?;
-            for sender in ring.senders(self.slots) {
+            if let Producers::One(sender) = ring.producers {
                 within(sender < self.slots, "the slot of a ring")?;
+            }
+            for sender in ring.senders(self.slots) {
                 within(sender != ring.consumer, "a ring to its own sender")?;
                 if !ends.insert((sender, ring.consumer)) {
                     return Err(Invalid::TwoRings);

@@ -9,7 +9,7 @@
 //! * [`Channel`]: makes an area, or opens one that is there.
 //! * [`Member`]: a slot that this program has joined, and who else is there. Crashes are seen by a heartbeat
 //!   that stops; a program that starts again joins again, and goes on with the rings where it was. [`Changes`] tells of
-//!   programs that come and go.
+//!   programs that come and go, and [`Observer`] those who have not joined.
 //! * [`Sender`], [`Receiver`]: the two ends of a ring.
 //! * [`MultiReceiver`]: the receiving end of a ring with several senders.
 //! * [`Publisher`], [`Subscriber`]: the two ends of a topic, of whose values each reads what it has time for.
@@ -62,6 +62,7 @@ mod layout;
 mod making;
 mod member;
 mod multi;
+mod observer;
 mod presence;
 mod publisher;
 mod random;
@@ -91,6 +92,7 @@ pub use join::Joining;
 pub use layout::{Invalid, Layout, Plan, Producers, RingSpec, TopicSpec, MAX_RINGS, MAX_SLOTS};
 pub use member::Member;
 pub use multi::MultiReceiver;
+pub use observer::Observer;
 pub use presence::Presence;
 pub use publisher::Publisher;
 pub use receiver::{Message, Receiver};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ivshmem::Link;
 
 use crate::end::End;
-use crate::receiver::{give_back, Message};
+use crate::receiver::{give_back, of_lane, Message};
 use crate::ring::{MultiConsumer, MultiFault};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
@@ -53,8 +53,8 @@ pub struct MultiReceiver<L: Link + Clone> {
     ring: MultiConsumer<L>,
     /// The sender of each lane.
     senders: Vec<u32>,
-    end: End<L>,
-    patience: Patience,
+    pub(crate) end: End<L>,
+    pub(crate) patience: Patience,
     /// An error that was found, and not told yet.
     kept: Option<Error>,
 }
@@ -114,13 +114,14 @@ impl<L: Link + Clone> MultiReceiver<L> {
                     if idle {
                         ring.look_everywhere();
                     }
-                    ring.arm().map_err(explain)
+                    arm(ring, seat, senders)
                 })?,
         };
         Ok(found.map(|(lane, record)| Message {
             ring: self.ring.lane(lane),
             seat,
             from: senders[lane],
+            several: true,
             record,
         }))
     }
@@ -192,42 +193,21 @@ impl<L: Link + Clone> MultiReceiver<L> {
         seat.attend()?;
         // The lanes of senders that died before they could say that they had sent something are among them.
         self.ring.look_everywhere();
-        let armed = self.ring.arm();
-        Ok(armed
-            .map_err(|fault| explain(seat, senders, fault))?
-            .is_some())
+        Ok(arm(&mut self.ring, seat, senders)?.is_some())
     }
 
     /// Gives all senders the room of messages that are done, and rings those that wait for room.
     ///
     /// # Errors
     ///
-    /// [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
+    /// [`Error::CorruptLane`], [`Error::Link`], [`Error::Reset`], [`Error::Replaced`].
     pub fn release(&mut self) -> Result<()> {
-        (0..self.senders.len()).try_for_each(|lane| self.release_lane(lane))
-    }
-
-    pub(crate) fn seat(&self) -> &Seat<L> {
-        &self.end.seat
-    }
-
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Has the alarm hear all rings from here on.
-    pub(crate) fn listen(&mut self) -> Result<()> {
-        self.patience.listen(&self.end.seat)
+        release(&mut self.ring, &self.end.seat, &self.senders)
     }
 
     /// Has the next call of [`next`](Self::next) give an error that was found before.
     pub(crate) fn keep(&mut self, error: Error) {
         self.kept = Some(error);
-    }
-
-    fn release_lane(&mut self, lane: usize) -> Result<()> {
-        let seat: &Arc<Seat<L>> = &self.end.seat;
-        give_back(self.ring.lane(lane), seat, self.senders[lane])
     }
 }
 
@@ -238,12 +218,40 @@ impl<L: Link + Clone> Drop for MultiReceiver<L> {
     }
 }
 
+/// Asks all senders to ring. One of them may wait itself, for the room of what it had to leave out, which no message
+/// gives back.
+fn arm<L: Link + Clone>(
+    ring: &mut MultiConsumer<L>,
+    seat: &Seat<L>,
+    senders: &[u32],
+) -> Result<Option<(u64, u32)>> {
+    let armed = ring.arm();
+    let armed = armed.map_err(|fault| explain(seat, senders, fault))?;
+    release(ring, seat, senders)?;
+    Ok(armed)
+}
+
+/// Gives each sender the room of messages that are done, and rings those that wait for room.
+fn release<L: Link + Clone>(
+    ring: &mut MultiConsumer<L>,
+    seat: &Seat<L>,
+    senders: &[u32],
+) -> Result<()> {
+    for (lane, from) in senders.iter().copied().enumerate() {
+        // This was told once, and concerns that lane alone.
+        if ring.lane(lane).is_replaced() {
+            continue;
+        }
+        let given = give_back(ring.lane(lane), seat, from);
+        given.map_err(|error| of_lane(from, error))?;
+    }
+    Ok(())
+}
+
 fn explain<L: Link>(seat: &Seat<L>, senders: &[u32], error: MultiFault) -> Error {
-    match (error.lane, seat.explain(error.fault)) {
-        (Some(lane), Error::Corrupt(what)) => Error::CorruptLane {
-            from: senders[lane],
-            what,
-        },
-        (_, other) => other,
+    let explained = seat.explain(error.fault);
+    match error.lane {
+        Some(lane) => of_lane(senders[lane], explained),
+        None => explained,
     }
 }

@@ -4,6 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use ivshmem::{AccessError, Memory};
+
+use crate::slot::Slot;
+use crate::Plan;
+
 /// What is known of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -23,6 +28,33 @@ pub enum Presence {
     },
 }
 
+/// Looks once at a slot, whose last look left this pulse.
+pub(crate) fn presence(
+    memory: &impl Memory,
+    plan: &Plan,
+    slot: Slot,
+    pulse: &mut Option<Pulse>,
+) -> Result<Presence, AccessError> {
+    let began = Instant::now();
+    let Some(claim) = slot.claim(memory, plan.generation())? else {
+        return Ok(Presence::Absent);
+    };
+    let incarnation = claim.joined;
+    let look = Look {
+        seen: (incarnation, claim.heartbeat),
+        began,
+        ended: Instant::now(),
+    };
+    let silent = look.watch(pulse, plan.heartbeat());
+    if silent >= plan.lost_after() {
+        return Ok(Presence::Lost { incarnation });
+    }
+    Ok(Presence::Present {
+        incarnation,
+        peer_id: claim.peer_id,
+    })
+}
+
 /// One look at a program's heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
@@ -38,6 +70,13 @@ pub(crate) struct Look {
 pub(crate) struct Pulse {
     last: Look,
     silent: Duration,
+}
+
+impl Pulse {
+    /// The incarnation and the heartbeat of the last look.
+    pub fn seen(self) -> (u32, u32) {
+        self.last.seen
+    }
 }
 
 impl Look {

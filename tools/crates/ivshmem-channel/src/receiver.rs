@@ -7,7 +7,7 @@ use std::time::Duration;
 use ivshmem::Link;
 
 use crate::end::End;
-use crate::ring::{Consumer, Fault, Record};
+use crate::ring::{Consumer, Record};
 use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
@@ -23,9 +23,9 @@ const RELEASE_PART: u32 = 4;
 #[derive(Debug)]
 pub struct Receiver<L: Link + Clone> {
     ring: Consumer<L>,
-    end: End<L>,
+    pub(crate) end: End<L>,
     from: u32,
-    patience: Patience,
+    pub(crate) patience: Patience,
 }
 
 impl<L: Link + Clone> Receiver<L> {
@@ -68,6 +68,7 @@ impl<L: Link + Clone> Receiver<L> {
             ring: &mut self.ring,
             seat: &self.end.seat,
             from: self.from,
+            several: false,
             record,
         }))
     }
@@ -133,8 +134,7 @@ impl<L: Link + Clone> Receiver<L> {
     pub fn arm(&mut self) -> Result<bool> {
         let seat = &self.end.seat;
         seat.attend()?;
-        let armed = self.ring.arm().map_err(|fault| seat.explain(fault))?;
-        Ok(armed.is_some())
+        Ok(arm(&mut self.ring, seat, self.from)?.is_some())
     }
 
     /// Gives the sender the room of all messages that are done, and rings it if it waits for room.
@@ -146,32 +146,35 @@ impl<L: Link + Clone> Receiver<L> {
         give_back(&mut self.ring, &self.end.seat, self.from)
     }
 
-    pub(crate) fn seat(&self) -> &Seat<L> {
-        &self.end.seat
-    }
-
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Has the alarm hear all rings from here on.
-    pub(crate) fn listen(&mut self) -> Result<()> {
-        self.patience.listen(&self.end.seat)
+    /// Bytes of the ring.
+    pub(crate) fn size(&self) -> usize {
+        self.ring.size() as usize
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
         // The sender cannot fill a ring that it believes to be full.
         self.release()?;
         let seat = &self.end.seat;
-        let explain = |fault: Fault| seat.explain(fault);
         self.patience.wait(
             seat,
             timeout,
             &mut self.ring,
-            |ring| ring.peek().map_err(explain),
-            |ring, _| ring.arm().map_err(explain),
+            |ring| ring.peek().map_err(|fault| seat.explain(fault)),
+            |ring, _| arm(ring, seat, self.from),
         )
     }
+}
+
+/// Asks the sender in slot `from` to ring. It may wait itself, for the room of what it had to leave out, which no message
+/// gives back.
+fn arm<L: Link + Clone>(
+    ring: &mut Consumer<L>,
+    seat: &Seat<L>,
+    from: u32,
+) -> Result<Option<(u64, u32)>> {
+    let armed = ring.arm().map_err(|fault| seat.explain(fault))?;
+    give_back(ring, seat, from)?;
+    Ok(armed)
 }
 
 /// Gives the sender in slot `from` the room of all messages that are done, and rings it if it waits for room.
@@ -184,6 +187,14 @@ pub(crate) fn give_back<L: Link + Clone>(
         Ok(false) => Ok(()),
         Ok(true) => seat.ring(from),
         Err(fault) => Err(seat.explain(fault)),
+    }
+}
+
+/// What an error of the lane of slot `from` is to the receiver of all.
+pub(crate) fn of_lane(from: u32, error: Error) -> Error {
+    match error {
+        Error::Corrupt(what) => Error::CorruptLane { from, what },
+        other => other,
     }
 }
 
@@ -202,6 +213,8 @@ pub struct Message<'a, L: Link + Clone> {
     pub(crate) ring: &'a mut Consumer<L>,
     pub(crate) seat: &'a Seat<L>,
     pub(crate) from: u32,
+    /// Whether the ring has other senders, which need not know what this one spoils.
+    pub(crate) several: bool,
     pub(crate) record: Record,
 }
 
@@ -225,7 +238,8 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLong`] if that leaves the message; [`Error::Replaced`], [`Error::Reset`], [`Error::Link`].
+    /// [`Error::TooLong`] if that leaves the message; [`Error::Corrupt`], or [`Error::CorruptLane`] of one of several
+    /// senders; [`Error::Replaced`], [`Error::Reset`], [`Error::Link`].
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
         let max = self.len();
         let end = at.saturating_add(into.len());
@@ -236,16 +250,23 @@ impl<L: Link + Clone> Message<'_, L> {
         let (memory, at) = (self.ring.memory(), at as u32);
         self.record.bytes.read(memory, at, into)?;
         // If another program has our slot, it may have given the room back, and this be another message's.
-        self.ring
-            .confirm()
-            .map_err(|fault| self.seat.explain(fault))
+        let confirmed = self.ring.confirm();
+        confirmed.map_err(|fault| self.of_lane(self.seat.explain(fault)))
+    }
+
+    /// Of a lane, what is corrupt concerns its sender alone.
+    fn of_lane(&self, error: Error) -> Error {
+        match self.several {
+            true => of_lane(self.from, error),
+            false => error,
+        }
     }
 
     /// A copy of it.
     ///
     /// # Errors
     ///
-    /// [`Error::Link`].
+    /// As [`read`](Self::read).
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.len()];
         self.read(0, &mut bytes)?;
@@ -280,13 +301,14 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::release`]: the room may be given back.
+    /// As [`Receiver::release`] or [`MultiReceiver::release`](crate::MultiReceiver::release): the room may be given back.
     pub fn done(self) -> Result<()> {
         self.ring.advance(self.record);
         let much = self.ring.unreleased() >= self.ring.size() / RELEASE_PART;
         // What is found to be corrupt is the next call's.
         if much || matches!(self.ring.peek(), Ok(None)) {
-            give_back(self.ring, self.seat, self.from)?;
+            let given = give_back(self.ring, self.seat, self.from);
+            return given.map_err(|error| self.of_lane(error));
         }
         Ok(())
     }

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ivshmem::{Bell, Link, Lock, MAX_PEER, MAX_RING_VECTOR};
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::layout::header;
-use crate::presence::{Look, Pulse};
+use crate::presence::{presence, Pulse};
 use crate::ring::Fault;
 use crate::slot::{Owner, Slot, Words};
 use crate::{Error, Plan, Presence, Result};
@@ -176,49 +176,24 @@ impl<L: Link> Seat<L> {
             peer_id: self.link.peer_id(),
             vector: self.vector,
             domain: self.lock.as_ref().map_or(0, Lock::domain),
+            machine: self.lock.as_ref().map_or(0, Lock::machine),
         };
         Ok(self.ours.say(&self.link, &words)?)
-    }
-
-    /// What the owner of slot `slot` says of itself; `None` if nobody has joined.
-    fn claim_of(&self, slot: u32) -> Result<Option<Words>> {
-        let slot = place_of(&self.plan, self.base, slot)?;
-        let owner = slot.owner(&self.link)?;
-        if !owner.is_of(self.plan.generation()) {
-            return Ok(None);
-        }
-        let words = slot.words(&self.link)?;
-        Ok((words.joined == owner.incarnation).then_some(words))
     }
 
     /// Who is in slot `slot`.
     pub fn presence(&self, slot: u32) -> Result<Presence> {
         self.check_generation()?;
-        let began = Instant::now();
-        let Some(claim) = self.claim_of(slot)? else {
-            return Ok(Presence::Absent);
-        };
-        let incarnation = claim.joined;
+        let place = place_of(&self.plan, self.base, slot)?;
         let mut state = self.state();
         let pulse = &mut state.pulses[slot as usize];
-        let look = Look {
-            seen: (incarnation, claim.heartbeat),
-            began,
-            ended: Instant::now(),
-        };
-        let silent = look.watch(pulse, self.plan.heartbeat());
-        if silent >= self.plan.lost_after() {
-            return Ok(Presence::Lost { incarnation });
-        }
-        Ok(Presence::Present {
-            incarnation,
-            peer_id: claim.peer_id,
-        })
+        Ok(presence(&self.link, &self.plan, place, pulse)?)
     }
 
     /// Rings whoever is in slot `slot`; nobody is no error.
     pub fn ring(&self, slot: u32) -> Result<()> {
-        if let Some(claim) = self.claim_of(slot)? {
+        let place = place_of(&self.plan, self.base, slot)?;
+        if let Some(claim) = place.claim(&self.link, self.plan.generation())? {
             // Numbers of another program: out of range they are nobody's.
             let real = claim.peer_id <= MAX_PEER && claim.vector <= MAX_RING_VECTOR;
             if real {

@@ -23,8 +23,9 @@ pub trait Selected {
     /// Whether `next` gives a message or an error at once.
     fn is_ready(&mut self) -> bool;
 
-    /// Asks to be rung, and hears it from here on. Returns whether it is time to sleep.
-    fn arm_alarm(&mut self) -> bool;
+    /// Asks to be rung, and hears it from here on. Returns whether it is time to sleep; not so after an error that
+    /// [`is_ready`](Self::is_ready) finds again.
+    fn arm_alarm(&mut self) -> Result<bool>;
 
     /// What wakes.
     fn alarm(&self) -> &Alarm;
@@ -64,8 +65,9 @@ pub trait Selected {
 ///
 /// # Errors
 ///
-/// [`Error::Cancelled`](crate::Error::Cancelled) if that was asked of any of them. Errors of one receiver come out of its
-/// own `next`.
+/// [`Error::Cancelled`](crate::Error::Cancelled) if that was asked of any of them; [`Error::Link`](crate::Error::Link) if
+/// one of them cannot be listened to, for example because there can be no more open files. All other errors of one
+/// receiver come out of its own `next`.
 pub fn select(
     receivers: &mut [&mut dyn Selectable],
     timeout: Option<Duration>,
@@ -76,6 +78,10 @@ pub fn select(
         let ready = ready(receivers);
         if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
             return Ok(ready);
+        }
+        // Also where nobody sleeps, because others write all the time what is no message.
+        for receiver in receivers.iter() {
+            receiver.alarm().check()?;
         }
         sleep(receivers, left)?;
     }
@@ -91,12 +97,12 @@ fn ready(receivers: &mut [&mut dyn Selectable]) -> Vec<usize> {
 /// Sleeps until one of the receivers may be ready, for at most `left`, or until another reason to look.
 fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Result<()> {
     for receiver in receivers.iter_mut() {
-        if !receiver.arm_alarm() {
+        if !receiver.arm_alarm()? {
             return Ok(());
         }
     }
-    let alarms = || receivers.iter().map(|receiver| receiver.alarm());
-    let fds: Vec<_> = alarms().flat_map(Alarm::fds).collect();
+    let alarms = receivers.iter().map(|receiver| receiver.alarm());
+    let fds: Vec<_> = alarms.flat_map(Alarm::fds).collect();
     let limits = receivers.iter().map(|receiver| receiver.sleep_limit());
     let limit = limits.chain(left).min();
     cancel::sleep(&fds, limit.unwrap_or(Duration::MAX));
@@ -104,22 +110,22 @@ fn sleep(receivers: &mut [&mut dyn Selectable], left: Option<Duration>) -> Resul
         // What is wrong comes out of its own call.
         let _ = receiver.awake();
     }
-    alarms().try_for_each(Alarm::check)
+    Ok(())
 }
 
-/// What is the same for all that have a seat and patience.
-macro_rules! by_seat {
+/// What is the same for all that have an end and patience.
+macro_rules! by_end {
     ($($field:ident)?) => {
         fn alarm(&self) -> &Alarm {
-            self.$($field.)?patience().alarm()
+            self.$($field.)?patience.alarm()
         }
 
         fn sleep_limit(&self) -> Duration {
-            self.$($field.)?seat().sleep_limit(self.alarm().limit())
+            self.$($field.)?end.seat.sleep_limit(self.alarm().limit())
         }
 
         fn awake(&self) -> Result<()> {
-            self.$($field.)?seat().awake()
+            self.$($field.)?end.seat.awake()
         }
     };
 }
@@ -129,12 +135,12 @@ impl<L: Link + Clone> Selected for Receiver<L> {
         !matches!(self.next(Some(Duration::ZERO)), Ok(None))
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        // An error is found again by `is_ready`.
-        self.listen().and_then(|()| self.arm()).unwrap_or(false)
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.patience.listen(&self.end.seat)?;
+        Ok(self.arm().unwrap_or(false))
     }
 
-    by_seat!();
+    by_end!();
 }
 
 impl<L: Link + Clone> Selected for MultiReceiver<L> {
@@ -148,15 +154,15 @@ impl<L: Link + Clone> Selected for MultiReceiver<L> {
         }
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        let armed = self.listen().and_then(|()| self.arm());
-        armed.unwrap_or_else(|error| {
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.patience.listen(&self.end.seat)?;
+        Ok(self.arm().unwrap_or_else(|error| {
             self.keep(error);
             false
-        })
+        }))
     }
 
-    by_seat!();
+    by_end!();
 }
 
 impl<L: Link + Clone> Selected for Subscriber<L> {
@@ -164,11 +170,12 @@ impl<L: Link + Clone> Selected for Subscriber<L> {
         self.has_news().unwrap_or(true)
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        self.listen().and_then(|()| self.arm()).unwrap_or(false)
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.patience.listen(&self.end.seat)?;
+        Ok(self.arm().unwrap_or(false))
     }
 
-    by_seat!();
+    by_end!();
 }
 
 impl<L: Link + Clone> Selected for Room<'_, L> {
@@ -177,14 +184,12 @@ impl<L: Link + Clone> Selected for Room<'_, L> {
         !matches!(room, Err(Error::TimedOut))
     }
 
-    fn arm_alarm(&mut self) -> bool {
-        let heard = self.sender.listen();
-        heard
-            .and_then(|()| self.sender.arm(self.len))
-            .unwrap_or(false)
+    fn arm_alarm(&mut self) -> Result<bool> {
+        self.sender.patience.listen(&self.sender.end.seat)?;
+        Ok(self.sender.arm(self.len).unwrap_or(false))
     }
 
-    by_seat!(sender);
+    by_end!(sender);
 }
 
 impl<L: Link + Clone> Selected for rpc::Server<L> {
@@ -192,7 +197,7 @@ impl<L: Link + Clone> Selected for rpc::Server<L> {
         self.requests_mut().is_ready()
     }
 
-    fn arm_alarm(&mut self) -> bool {
+    fn arm_alarm(&mut self) -> Result<bool> {
         self.requests_mut().arm_alarm()
     }
 

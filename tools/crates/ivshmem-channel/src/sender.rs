@@ -8,7 +8,6 @@ use ivshmem::Link;
 
 use crate::end::End;
 use crate::ring::{Handover, Producer, Space};
-use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
@@ -19,9 +18,9 @@ use crate::{Cancel, Error, Result};
 #[derive(Debug)]
 pub struct Sender<L: Link + Clone> {
     ring: Producer<L>,
-    end: End<L>,
+    pub(crate) end: End<L>,
     to: u32,
-    patience: Patience,
+    pub(crate) patience: Patience,
 }
 
 impl<L: Link + Clone> Sender<L> {
@@ -134,19 +133,6 @@ impl<L: Link + Clone> Sender<L> {
     /// Room for `len` bytes, to be waited for by [`select`](crate::select) or [`Watch`](crate::Watch).
     pub fn room(&mut self, len: usize) -> Room<'_, L> {
         Room { sender: self, len }
-    }
-
-    pub(crate) fn seat(&self) -> &Seat<L> {
-        &self.end.seat
-    }
-
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Has the alarm hear all rings from here on.
-    pub(crate) fn listen(&mut self) -> Result<()> {
-        self.patience.listen(&self.end.seat)
     }
 
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {

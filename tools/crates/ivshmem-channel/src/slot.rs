@@ -53,6 +53,8 @@ pub(crate) struct Words {
     pub vector: u32,
     /// Whom its lock is against; 0: it has none.
     pub domain: u32,
+    /// Where it runs; 0: that is not known.
+    pub machine: u32,
 }
 
 /// A slot in the memory, by the offset of its first byte.
@@ -94,7 +96,22 @@ impl Slot {
             peer_id: load(slot::PEER_ID, Ordering::Relaxed)?,
             vector: load(slot::VECTOR, Ordering::Relaxed)?,
             domain: load(slot::DOMAIN, Ordering::Relaxed)?,
+            machine: load(slot::MACHINE, Ordering::Relaxed)?,
         })
+    }
+
+    /// What its owner says of itself; `None` if nobody of this generation has joined.
+    pub fn claim(
+        self,
+        memory: &impl Memory,
+        generation: u32,
+    ) -> Result<Option<Words>, AccessError> {
+        let owner = self.owner(memory)?;
+        if !owner.is_of(generation) {
+            return Ok(None);
+        }
+        let words = self.words(memory)?;
+        Ok((words.joined == owner.incarnation).then_some(words))
     }
 
     pub fn say(self, memory: &impl Memory, words: &Words) -> Result<(), AccessError> {
@@ -103,6 +120,7 @@ impl Slot {
         store(slot::PEER_ID, words.peer_id, Ordering::Relaxed)?;
         store(slot::VECTOR, words.vector, Ordering::Relaxed)?;
         store(slot::DOMAIN, words.domain, Ordering::Relaxed)?;
+        store(slot::MACHINE, words.machine, Ordering::Relaxed)?;
         store(slot::JOINED, words.joined, Ordering::Release)
     }
 }

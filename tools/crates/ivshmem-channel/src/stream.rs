@@ -17,6 +17,10 @@ use tokio::time::{sleep, Instant, Sleep};
 use crate::alarm::LOOK;
 use crate::{Error, MultiReceiver, Receiver, Result, Sender};
 
+/// Looks in a row before other tasks have their turn: what others write without end, and is no message, does not keep a
+/// task for ever.
+const LOOKS: u32 = 16;
+
 /// What wakes a task.
 #[derive(Debug)]
 struct Wakeup {
@@ -150,7 +154,7 @@ impl<R: Source> Messages<R> {
     }
 
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<R::Item>> {
-        loop {
+        for _ in 0..LOOKS {
             if self.wakeup.has_slept() {
                 self.receiver.awake()?;
             }
@@ -162,6 +166,8 @@ impl<R: Source> Messages<R> {
             }
             ready!(self.wakeup.after(self.receiver.limit(), context));
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -192,15 +198,15 @@ impl<L: Link + Clone + Unpin> Source for Receiver<L> {
     }
 
     fn limit(&self) -> Duration {
-        self.seat().sleep_limit(None)
+        self.end.seat.sleep_limit(None)
     }
 
     fn awake(&self) -> Result<()> {
-        self.seat().awake()
+        self.end.seat.awake()
     }
 
     fn bell(&self) -> Result<Option<Bell>> {
-        self.seat().bell()
+        self.end.seat.bell()
     }
 }
 
@@ -218,15 +224,15 @@ impl<L: Link + Clone + Unpin> Source for MultiReceiver<L> {
     }
 
     fn limit(&self) -> Duration {
-        self.seat().sleep_limit(None)
+        self.end.seat.sleep_limit(None)
     }
 
     fn awake(&self) -> Result<()> {
-        self.seat().awake()
+        self.end.seat.awake()
     }
 
     fn bell(&self) -> Result<Option<Bell>> {
-        self.seat().bell()
+        self.end.seat.bell()
     }
 }
 
@@ -254,7 +260,7 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
     /// As [`Messages::new`].
     pub fn new(sender: Sender<L>) -> Result<Self> {
         Ok(Self {
-            wakeup: Wakeup::new(sender.seat().bell()?)?,
+            wakeup: Wakeup::new(sender.end.seat.bell()?)?,
             sender,
             waiting: None,
         })
@@ -268,7 +274,7 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
         let message = message.as_ref();
         let queued = loop {
             if self.wakeup.has_slept() {
-                self.sender.seat().awake()?;
+                self.sender.end.seat.awake()?;
             }
             match self.sender.queue(message, Some(Duration::ZERO)) {
                 Err(Error::TimedOut) => {}
@@ -277,7 +283,7 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
             if self.wakeup.heard(context)? || !self.sender.arm(message.len())? {
                 continue;
             }
-            let limit = self.sender.seat().sleep_limit(None);
+            let limit = self.sender.end.seat.sleep_limit(None);
             ready!(self.wakeup.after(limit, context));
         };
         // What cannot be sent is not tried again.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use ivshmem::Link;
 
 use crate::end::End;
-use crate::seat::Seat;
 use crate::topic::{Found, Reader, Topic};
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Result};
@@ -21,9 +20,9 @@ use crate::{Cancel, Result};
 #[derive(Debug)]
 pub struct Subscriber<L: Link + Clone> {
     reader: Reader<L>,
-    end: End<L, Topic>,
+    pub(crate) end: End<L, Topic>,
     publisher: u32,
-    patience: Patience,
+    pub(crate) patience: Patience,
 }
 
 impl<L: Link + Clone> Subscriber<L> {
@@ -101,19 +100,6 @@ impl<L: Link + Clone> Subscriber<L> {
         let seat = &self.end.seat;
         seat.attend()?;
         self.reader.has_news().map_err(|fault| seat.explain(fault))
-    }
-
-    pub(crate) fn seat(&self) -> &Seat<L> {
-        &self.end.seat
-    }
-
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Has the alarm hear all rings from here on.
-    pub(crate) fn listen(&mut self) -> Result<()> {
-        self.patience.listen(&self.end.seat)
     }
 
     fn wait(

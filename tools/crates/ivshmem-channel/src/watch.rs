@@ -70,10 +70,11 @@ impl Watch {
     /// # Errors
     ///
     /// [`Error::Cancelled`](crate::Error::Cancelled) if that was asked of the receiver;
-    /// [`Error::Link`](crate::Error::Link) if there can be no more open files. All others come out of the receiver itself.
+    /// [`Error::Link`](crate::Error::Link) if it cannot be listened to, for example because there can be no more open
+    /// files. All others come out of the receiver itself.
     pub fn arm(&self, receiver: &mut impl Selectable) -> Result<bool> {
         receiver.alarm().check()?;
-        if !receiver.arm_alarm() {
+        if !receiver.arm_alarm()? {
             return Ok(false);
         }
         for fd in receiver.alarm().fds() {

@@ -223,12 +223,58 @@ fn a_c_receiver_hears_all_senders_and_leaves_out_a_corrupt_one() {
     assert!(program.wait().unwrap().success());
 }
 
+#[test]
+fn a_c_receiver_that_comes_again_leaves_out_a_corrupt_lane() {
+    const LANES: u32 = 2;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let lane = |number: u32| Place {
+        lane: Some(Lane { shared: 0, number }),
+        ..place(128 + u64::from(number) * second())
+    };
+    // A head that is no place of a record.
+    let order = std::sync::atomic::Ordering::SeqCst;
+    let corrupt = lane(1).offset;
+    mapping.store32(corrupt + 128, GENERATION, order).unwrap();
+    mapping.store32(corrupt + 136, 4, order).unwrap();
+    // The other one has sent all that it sends.
+    assert!(try_send(&mut producer(&mapping, lane(0)), &[]));
+    let back = 128 + u64::from(LANES) * second();
+    let numbers = [SIZE, GENERATION.into(), LANES.into(), 0, back, RING.into()];
+    let status = Command::new(compile(directory.path(), "gather"))
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(file.try_clone().unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
 /// As who is not rung before the word was changed.
 fn sleep_while(mapping: &Mapping, word: u64, value: u32) {
     let begin = Instant::now();
     while mapping.load32(word, std::sync::atomic::Ordering::Acquire) == Ok(value) {
         assert!(begin.elapsed() < limit(), "the word stays {value}");
         std::thread::yield_now();
+    }
+}
+
+/// Records begin at multiples of 8. A sender that gets around a place which does not would write over the ring's end.
+#[test]
+fn a_c_sender_refuses_places_that_cannot_be_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile(directory.path(), "echo");
+    let ring = u64::from(RING);
+    for (at, len) in [(1, 8), (8, 1), (4, 12), (ring, 8), (8, ring)] {
+        let (file, mapping) = memory();
+        let order = std::sync::atomic::Ordering::SeqCst;
+        mapping.store32(second(), GENERATION, order).unwrap();
+        mapping
+            .store64(second() + 64, at | len << 32, order)
+            .unwrap();
+        // So that it ends if it does not refuse.
+        assert!(try_send(&mut producer(&mapping, place(0)), &[]));
+        let status = echo(&program, &file, None).wait().unwrap();
+        assert_eq!(status.code(), Some(6), "{len} bytes at {at}");
     }
 }
 

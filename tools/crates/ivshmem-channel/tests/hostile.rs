@@ -7,13 +7,16 @@
 mod common;
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use common::{layout, members, memory, End, Polled, GATHERS, RING, SOON};
+use futures_util::Stream;
 use ivshmem::Memory;
-use ivshmem_channel::{Channel, Error, MultiReceiver};
+use ivshmem_channel::{select, Cancel, Channel, Error, Messages, MultiReceiver};
 
 /// Random numbers, by xorshift.
 struct Random(u64);
@@ -287,4 +290,85 @@ fn a_corrupt_ring_stays_corrupt_until_the_channel_is_made_anew() {
     assert!(matches!(sender.send(b"late", SOON), Err(Error::Reset)));
     drop((one, two, sender, receiver));
     all_ways(&file);
+}
+
+/// Fills the ring from slot 0 to slot 1 with records that leave something out, as fast as they are passed over.
+struct LeavesOut {
+    memory: Arc<Polled>,
+    /// Up to where it has written.
+    count: AtomicU32,
+    /// How often it could have.
+    turns: AtomicU32,
+}
+
+impl LeavesOut {
+    /// After so many turns it ends, so that a test ends that fails.
+    const MOST: u32 = 100_000;
+
+    fn go_on(&self) {
+        const HEAD: u64 = 136;
+        if self.turns.fetch_add(1, Ordering::Relaxed) >= Self::MOST {
+            return;
+        }
+        let load = |at| self.memory.load32(at, Ordering::Relaxed).unwrap();
+        let generation = load(12);
+        let origin = FIRST_RING;
+        self.memory
+            .store32(origin, generation, Ordering::Relaxed)
+            .unwrap();
+        let end = load(FIRST_RING + HEAD) + RING - 16;
+        let last = FIRST_RING + DATA + u64::from(end % RING);
+        self.memory.store64(last, 0, Ordering::Relaxed).unwrap();
+        for count in (self.count.load(Ordering::Relaxed)..end).step_by(8) {
+            let at = FIRST_RING + DATA + u64::from(count % RING);
+            let word = u64::from(8 << 2 | 2u32) | u64::from(count ^ generation) << 32;
+            self.memory.store64(at, word, Ordering::Relaxed).unwrap();
+        }
+        self.count.store(end, Ordering::Relaxed);
+    }
+}
+
+/// A channel, and the end in slot 1 of somebody to whom slot 0 sends nothing without end.
+fn kept_busy() -> (Arc<LeavesOut>, End, File) {
+    let file = memory();
+    Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
+    let hostile = Arc::new(LeavesOut {
+        memory: Polled::of(&file, 0),
+        count: AtomicU32::new(0),
+        turns: AtomicU32::new(0),
+    });
+    let link = {
+        let hostile = Arc::clone(&hostile);
+        Polled::while_using(&file, 1, move || hostile.go_on())
+    };
+    let member = Channel::open(link, 0).unwrap().join(1, 0).unwrap();
+    (hostile, member, file)
+}
+
+#[test]
+fn who_is_kept_busy_with_nothing_can_be_cancelled() {
+    let (hostile, member, _file) = kept_busy();
+    let mut receiver = member.receiver(0).unwrap();
+    assert!(receiver.next(SOON).unwrap().is_none());
+    let cancel = Cancel::new().unwrap();
+    cancel.cancel();
+    receiver.set_cancel(&cancel);
+    let ended = select(&mut [&mut receiver], None);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    let ended = receiver.next(None).map(drop);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    assert!(hostile.turns.load(Ordering::Relaxed) < LeavesOut::MOST);
+}
+
+#[test]
+fn a_task_that_is_kept_busy_with_nothing_lets_others_run() {
+    let (hostile, member, _file) = kept_busy();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let mut messages = Messages::new(member.receiver(0).unwrap()).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let polled = Pin::new(&mut messages).poll_next(&mut context);
+    assert!(matches!(polled, Poll::Pending), "{polled:?}");
+    assert!(hostile.turns.load(Ordering::Relaxed) < LeavesOut::MOST);
 }

@@ -21,7 +21,7 @@ use loom::thread;
 use bell::Bell;
 
 /// Two messages of three words fit in at a time, and two headers that are left free.
-const DATA: usize = 80;
+const DATA: usize = 96;
 const BLOCK: usize = 256;
 /// Words of a block that both ends use, of 32 and of 64 bits: loom has little room.
 const WORDS: [u64; 4] = [0, 16, 128, 192];

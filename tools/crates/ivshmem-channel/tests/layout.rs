@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ivshmem_channel::{Invalid, Layout, Plan, Producers};
+use ivshmem_channel::{rpc, Invalid, Layout, Plan, Producers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -247,4 +247,22 @@ fn layouts_that_cannot_be() {
     for layout in bad {
         assert!(layout.encode(1, ROOM).is_err(), "{layout:?}");
     }
+}
+
+#[test]
+fn numbers_that_cannot_be_are_refused_and_counted_with() {
+    let most = u32::MAX;
+    let layouts = [
+        Layout::duplex(64).ring(most, 0, 64),
+        Layout::duplex(64).ring(0, most, 64),
+        Layout::new(2).topic(0, most, most),
+        Layout::new(2).topic(most, 3, 64),
+        Layout::new(most).multi_ring(0, most),
+        rpc::layout(most, 64, 64),
+    ];
+    for layout in layouts {
+        let encoded = layout.encode(1, ROOM);
+        assert!(matches!(encoded, Err(Invalid::Range(_))), "{encoded:?}");
+    }
+    assert_eq!(Layout::new(2).topic(0, most, most).size(), u64::MAX);
 }

@@ -152,6 +152,55 @@ fn a_corrupt_lane_is_reported_once_and_left_out() {
 }
 
 #[test]
+fn a_receiver_that_comes_again_leaves_out_a_corrupt_lane_and_hears_the_others() {
+    let file = memory();
+    let [one, two, gathers] = members(&file);
+    send(&one, 0..2);
+    send(&two, 0..2);
+    drop(gathers.multi_receiver().unwrap());
+    // The head of slot 0's lane, which is no place of a record.
+    let head = 256 + 3 * 128 + 2 * (256 + u64::from(RING)) + 128 + 136;
+    Polled::of(&file, 1)
+        .store32(head, 4, Ordering::SeqCst)
+        .unwrap();
+    let mut receiver = gathers.multi_receiver().unwrap();
+    let said = receiver.next(SOON).unwrap_err();
+    assert!(
+        matches!(said, Error::CorruptLane { from: 0, .. }),
+        "{said:?}"
+    );
+    let heard = [(); 3].map(|()| next(&mut receiver));
+    assert_eq!(heard, [Some((1, 0)), Some((1, 1)), None]);
+}
+
+#[test]
+fn a_sender_that_spoils_the_head_of_its_lane_is_left_out() {
+    let file = memory();
+    let [one, two, gathers] = members(&file);
+    let mut receiver = gathers.multi_receiver().unwrap();
+    send(&one, 0..2);
+    send(&two, 0..2);
+    let message = receiver.next(SOON).unwrap().unwrap();
+    assert_eq!(message.from(), 0);
+    // The epoch of the receiver, in slot 0's lane.
+    let epoch = 256 + 3 * 128 + 2 * (256 + u64::from(RING)) + 128 + 140;
+    let memory = Polled::of(&file, 1);
+    memory.store32(epoch, 77, Ordering::SeqCst).unwrap();
+    for said in [message.to_vec().err(), message.done().err()] {
+        let alone = matches!(said, None | Some(Error::CorruptLane { from: 0, .. }));
+        assert!(alone, "{said:?}");
+    }
+    let said = receiver.next(SOON).map(drop);
+    assert!(
+        matches!(said, Err(Error::CorruptLane { from: 0, .. })),
+        "{said:?}"
+    );
+    let heard = [(); 3].map(|()| next(&mut receiver));
+    assert_eq!(heard, [Some((1, 0)), Some((1, 1)), None]);
+    receiver.release().unwrap();
+}
+
+#[test]
 fn who_may_send_and_receive_is_in_the_layout() {
     let file = memory();
     let [one, two, gathers] = members(&file);

@@ -11,11 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{layout, members, memory, Polled, GATHERS, SIZE, SOON};
+use common::{layout, members, memory, Polled, GATHERS, RING, SIZE, SOON};
 use futures_util::{SinkExt, StreamExt};
-use ivshmem::{forward_memory, Access, Doorbell, Locking, Mapping, Memory, Waiter};
-use ivshmem_channel::{Cancel, Channel, Error, Layout, Messages, Outbox, Watch};
-use test_limit::limit;
+use ivshmem::{forward_memory, Access, Bell, Doorbell, Locking, Mapping, Memory, Waiter};
+use ivshmem_channel::ring::{Consumer, Handover, Place, Producer};
+use ivshmem_channel::{
+    select, Cancel, Channel, Error, Layout, Messages, Outbox, Selectable, Watch,
+};
+use rustix::io::Errno;
+use test_limit::{limit, wait_until};
 
 /// Nothing takes this long.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
@@ -37,6 +41,8 @@ struct Host {
     gone: AtomicBool,
     /// The next sleep ends because it is.
     gone_while_asleep: AtomicBool,
+    /// There can be no more open files.
+    too_many_files: AtomicBool,
 }
 
 impl Host {
@@ -55,6 +61,7 @@ impl Host {
             signal: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             gone_while_asleep: AtomicBool::new(false),
+            too_many_files: AtomicBool::new(false),
         })
     }
 
@@ -108,6 +115,12 @@ impl Waiter for Host {
         }
         std::thread::sleep(timeout.expect("a sleep has an end"));
         Ok(self.load32(at, Ordering::Acquire)? != value)
+    }
+    fn bell(&self, _: u32) -> ivshmem::Result<Bell> {
+        match self.too_many_files.load(Ordering::Relaxed) {
+            true => Err(ivshmem::Error::io(Errno::MFILE, "cannot make an eventfd")),
+            false => Err(ivshmem::Error::NoDoorbell),
+        }
     }
 }
 
@@ -242,6 +255,27 @@ fn a_vector_that_the_end_does_not_have_is_refused() {
 }
 
 #[test]
+fn to_join_no_slot_at_all_is_refused() {
+    let channel = Channel::create(Host::of(&memory(), 0), 0, &layout()).unwrap();
+    let joined = channel.joining().timeout(Duration::ZERO).join_any(&[], 0);
+    let refused = matches!(joined, Err(Error::Link(ivshmem::Error::Argument(_))));
+    assert!(refused, "{joined:?}");
+}
+
+#[test]
+fn a_channel_that_is_made_anew_again_and_again_keeps_nobody_for_ever() {
+    let file = memory();
+    let mut tries = 0;
+    let joined = Channel::create_or_join(Host::of(&file, 0), 0, &layout(), |_| {
+        tries += 1;
+        assert!(tries < 10_000, "it does not give up");
+        Err::<(), _>(Error::Reset)
+    });
+    assert!(matches!(joined, Err(Error::Reset)), "{joined:?}");
+    assert!(tries > 10, "programs that start together make it anew");
+}
+
+#[test]
 fn a_signal_does_not_end_a_wait() {
     let file = memory();
     let link = Host::of(&file, 0);
@@ -312,6 +346,171 @@ fn who_cannot_be_rung_is_not_taken_for_a_machine_that_was_started_again() {
     writing.write(0, &[0; 100]).unwrap();
     writing.commit(100).unwrap();
     assert!(matches!(sender.flush(), Err(Error::Replaced)));
+}
+
+/// A container of a machine, with a node of its own: the peer ID is that of the others, the locks are not.
+fn container(file: &File) -> Arc<Host> {
+    Arc::new(Host {
+        file: memory(),
+        ..Arc::into_inner(Host::of(file, 7)).unwrap()
+    })
+}
+
+#[test]
+fn a_program_of_this_machine_with_another_lock_is_not_taken_for_ended() {
+    let file = memory();
+    let channel = Channel::create(container(&file), 0, &layout()).unwrap();
+    let paused = channel.join(0, 0).unwrap();
+    let mut sender = paused.sender(1).unwrap();
+    let longest = sender.longest();
+    let mut writing = sender.reserve(100, SOON).unwrap();
+    let successor = Channel::open(container(&file), 0).unwrap();
+    let successor = successor.join(0, 0).unwrap();
+    let left = successor.sender(1).unwrap().longest();
+    assert!(left < longest, "the place is left out");
+    writing.write(0, &[0; 100]).unwrap();
+    writing.commit(100).unwrap();
+    assert!(matches!(sender.flush(), Err(Error::Replaced)));
+}
+
+#[test]
+fn whatever_ran_before_a_machine_was_started_again_has_ended() {
+    let file = memory();
+    let channel = Channel::create(container(&file), 0, &layout()).unwrap();
+    let before = channel.join(0, 0).unwrap();
+    let mut sender = before.sender(1).unwrap();
+    let longest = sender.longest();
+    sender.reserve(100, SOON).unwrap();
+    // Another start of the machine, whose kernel has another number for the file too.
+    let words = [5u32, 6].map(u32::to_le_bytes).concat();
+    file.write_all_at(&words, slot_at(0) + 24).unwrap();
+    let after = Channel::open(Host::of(&file, 7), 0).unwrap().join(0, 0);
+    let sender = after.unwrap().sender(1).unwrap();
+    assert_eq!(sender.longest(), longest, "nothing need be left out");
+}
+
+/// A ring whose sender was replaced while it wrote, and that goes on behind what it may still write.
+fn replaced(memory: &Polled) -> Producer<&Polled> {
+    let place = place();
+    let attach = |before| Producer::attach(memory, place, before, &mut || Ok(())).unwrap();
+    attach(Handover::Ended).reserve(100).unwrap().unwrap();
+    attach(Handover::MayRun)
+}
+
+fn place() -> Place {
+    Place {
+        offset: 0,
+        size: RING,
+        generation: 7,
+        lane: None,
+    }
+}
+
+#[test]
+fn the_longest_message_gets_around_a_place_that_is_left_out_wherever_the_ring_is() {
+    let file = memory();
+    let memory = Polled::of(&file, 0);
+    let mut tried = 0;
+    for position in (0..RING).step_by(8) {
+        file.write_all_at(&[0; 256 + RING as usize], 0).unwrap();
+        let mut producer = replaced(&memory);
+        let mut consumer = Consumer::attach(&*memory, place(), &mut || Ok(())).unwrap();
+        let longest = producer.longest();
+        let mut left = position as usize;
+        while left > 0 {
+            // With its header.
+            let record = left.min(longest / 8 * 8 + 8);
+            let space = producer.reserve(record - 8).unwrap().unwrap();
+            producer.commit(space, record - 8).unwrap();
+            producer.publish().unwrap();
+            let found = consumer.peek().unwrap().unwrap();
+            consumer.advance(found);
+            consumer.release().unwrap();
+            left -= record;
+        }
+        let space = producer.reserve(longest).unwrap();
+        assert!(space.is_some(), "an empty ring, {position} bytes further");
+        tried += 1;
+    }
+    assert!(tried > 100);
+}
+
+/// The byte in the file of the head of the ring from slot 0 to slot `to`, in [`layout`].
+fn head_at(to: u32) -> u64 {
+    const HEAD: u64 = 136;
+    let rings = slot_at(3);
+    let step = 256 + u64::from(RING);
+    match to {
+        GATHERS => rings + 2 * step + 128 + HEAD,
+        _ => rings + HEAD,
+    }
+}
+
+#[test]
+fn who_waits_gives_back_the_room_of_what_was_left_out() {
+    let file = memory();
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout()).unwrap();
+    let paused = channel.join(0, 0).unwrap();
+    let mut senders = [1, GATHERS].map(|to| paused.sender(to).unwrap());
+    for sender in &mut senders {
+        sender.reserve(100, SOON).unwrap();
+    }
+    let [one, gathers] = [1, GATHERS].map(|slot| {
+        let channel = Channel::open(Polled::of(&file, slot), 0).unwrap();
+        channel.join(slot, 0).unwrap()
+    });
+    std::thread::scope(|scope| {
+        let waits = [
+            scope.spawn(|| {
+                one.receiver(0)
+                    .unwrap()
+                    .next(Some(limit()))
+                    .unwrap()
+                    .is_some()
+            }),
+            scope.spawn(|| {
+                let mut receiver = gathers.multi_receiver().unwrap();
+                receiver.next(Some(limit())).unwrap().is_some()
+            }),
+        ];
+        let successor = channel.join(0, 0).unwrap();
+        for to in [1, GATHERS] {
+            let head = || {
+                let mut word = [0; 4];
+                file.read_exact_at(&mut word, head_at(to)).unwrap();
+                u32::from_le_bytes(word)
+            };
+            wait_until("the room is given back", || head() > 0);
+            successor.sender(to).unwrap().send(b"end", SOON).unwrap();
+        }
+        assert!(waits.into_iter().all(|wait| wait.join().unwrap()));
+    });
+}
+
+#[test]
+fn who_cannot_listen_is_told_and_does_not_look_for_ever() {
+    let link = Host::of(&memory(), 0);
+    let channel = Channel::create(link.clone(), 0, &layout()).unwrap();
+    let [one, gathers] = [0, GATHERS].map(|slot| channel.join(slot, 0).unwrap());
+    let mut sender = one.sender(1).unwrap();
+    while sender.send(&[0; 64], Some(Duration::ZERO)).is_ok() {}
+    let mut receiver = one.receiver(1).unwrap();
+    let mut multi = gathers.multi_receiver().unwrap();
+    let mut room = sender.room(64);
+    let ends: [&mut dyn Selectable; 3] = [&mut receiver, &mut multi, &mut room];
+    link.too_many_files.store(true, Ordering::Relaxed);
+    let is_told = |error: Option<Error>| {
+        let told = matches!(error, Some(Error::Link(ivshmem::Error::Io { .. })));
+        assert!(told, "{error:?}");
+    };
+    for end in ends {
+        let selected = select(&mut [end], Some(Duration::from_millis(20)));
+        is_told(selected.err());
+    }
+    let watch = Watch::new().unwrap();
+    is_told(watch.arm(&mut receiver).err());
+    is_told(watch.arm(&mut multi).err());
+    is_told(watch.arm(&mut sender.room(64)).err());
 }
 
 #[test]

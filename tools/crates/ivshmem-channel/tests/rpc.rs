@@ -5,10 +5,11 @@
 mod common;
 mod peers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ivshmem_channel::{rpc, Cancel, Channel, Error, Layout};
+use common::{memory, Polled};
+use ivshmem_channel::{rpc, Cancel, Channel, Error, Layout, Sender};
 use ivshmem_peer::Peer;
 use peers::peers;
 use test_limit::limit;
@@ -186,4 +187,84 @@ fn the_server_goes_on_whatever_a_client_does() {
         assert_eq!(good.call(b"abc", Some(limit())).unwrap(), b"cba");
         cancel.cancel();
     });
+}
+
+/// Sends what is no request and no answer whenever the other side touches the memory.
+struct Flood {
+    sender: Mutex<Sender<Arc<Polled>>>,
+    sent: Mutex<u32>,
+}
+
+impl Flood {
+    /// After so many, so that a test ends that fails.
+    const MOST: u32 = 20_000;
+
+    /// From slot `from` to slot `to`, and the link of who is there.
+    fn new(file: &std::fs::File, from: u32, to: u32) -> (Arc<Self>, Arc<Polled>) {
+        let member = Channel::open(Polled::of(file, 8), 0).unwrap();
+        let member = member.join(from, 0).unwrap();
+        let flood = Arc::new(Self {
+            sender: Mutex::new(member.sender(to).unwrap()),
+            sent: Mutex::new(0),
+        });
+        let link = {
+            let flood = Arc::clone(&flood);
+            Polled::while_using(file, 9, move || flood.go_on())
+        };
+        (flood, link)
+    }
+
+    fn go_on(&self) {
+        let mut sent = self.sent.lock().unwrap();
+        let now = Some(Duration::ZERO);
+        if *sent < Self::MOST && self.sender.lock().unwrap().send(&[0xff; 4], now).is_ok() {
+            *sent += 1;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        *self.sent.lock().unwrap() >= Self::MOST
+    }
+}
+
+fn flooded() -> std::fs::File {
+    let file = memory();
+    let layout = rpc::layout(2, RING, RING).heartbeat(BEAT, LOST);
+    Channel::create(Polled::of(&file, 7), 0, &layout).unwrap();
+    file
+}
+
+#[test]
+fn a_client_that_floods_the_server_does_not_keep_it_longer_than_it_wants_to_wait() {
+    let file = flooded();
+    let (flood, link) = Flood::new(&file, 1, 0);
+    let mut server = rpc::Server::join(&Channel::open(link, 0).unwrap(), 0).unwrap();
+    for wait in [Duration::ZERO, Duration::from_millis(1)] {
+        assert!(server.next(Some(wait)).unwrap().is_none());
+        assert!(!flood.is_over(), "{wait:?}");
+    }
+    let cancel = Cancel::new().unwrap();
+    server.set_cancel(&cancel);
+    cancel.cancel();
+    let ended = server.next(None);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    assert!(!flood.is_over());
+}
+
+#[test]
+fn a_server_that_floods_a_client_does_not_keep_it_longer_than_it_wants_to_wait() {
+    let file = flooded();
+    let (flood, link) = Flood::new(&file, 0, 1);
+    let mut client = rpc::Client::join(&Channel::open(link, 0).unwrap(), 0).unwrap();
+    for wait in [Duration::ZERO, Duration::from_millis(1)] {
+        let called = client.call(b"anything", Some(wait));
+        assert!(matches!(called, Err(Error::NoAnswer)), "{called:?}");
+        assert!(!flood.is_over(), "{wait:?}");
+    }
+    let cancel = Cancel::new().unwrap();
+    client.set_cancel(&cancel);
+    cancel.cancel();
+    let ended = client.call(b"anything", None);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    assert!(!flood.is_over());
 }

@@ -225,6 +225,23 @@ fn buffers_that_were_left_out_stay_so_and_the_last_two_are_kept() {
     }
 }
 
+/// Another program takes all buffers from the publisher.
+#[test]
+fn a_publisher_that_has_too_few_buffers_says_so_each_time() {
+    let file = memory();
+    let end = Polled::of(&file, 0);
+    let mut writer = attach(&end, 3, Handover::Ended);
+    writer.publish(&value(b'a', 0)).unwrap();
+    for index in 0..3 {
+        end.store64(128 + index * 128, 5, Ordering::Relaxed)
+            .unwrap();
+    }
+    for _ in 0..3 {
+        let published = writer.publish(&value(b'a', 1));
+        assert!(matches!(published, Err(Fault::Corrupt(_))), "{published:?}");
+    }
+}
+
 /// Whatever the words say.
 #[test]
 fn a_reader_survives_any_words() {

@@ -38,8 +38,9 @@ pub enum Error {
     /// The device was unplugged or its driver unbound; open handles are of no use any more.
     #[error("the device is gone: close it, and open its new node when it is back")]
     Gone,
-    /// The device cannot interrupt: QEMU's `ivshmem-plain`, ACRN's dm-land.
-    #[error("the device has no doorbell: use ivshmem-doorbell instead of ivshmem-plain, or look at the memory by polling")]
+    /// The device cannot interrupt: QEMU's `ivshmem-plain`, ACRN's dm-land. Or the kernel gave it no vectors, so that
+    /// nobody can wait.
+    #[error("the device has no doorbell, or no interrupt vectors (see dmesg): use ivshmem-doorbell instead of ivshmem-plain, or poll the memory")]
     NoDoorbell,
     /// This way to the device has no interrupts: nothing can be waited for but a word of the memory.
     #[error("without the driver there are no interrupts: wait for a word of the memory, or bind ivshmem_rs")]

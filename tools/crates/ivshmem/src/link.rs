@@ -9,14 +9,15 @@ use crate::{Bell, Error, Locking, Memory, Result};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
-    /// The ID by which others ring this end. 0 is a real ID.
+    /// The ID by which others ring this end. 0 is a real ID. It can become another one when a machine is resumed.
     fn peer_id(&self) -> u32;
 
-    /// Vectors by which this end can be rung; 0 if it cannot be, and cannot ring either.
+    /// Vectors by which this end can be rung; 0 if it cannot be. It may be able to ring all the same.
     fn vectors(&self) -> u32;
 
     /// Rings vector `vector` of peer `peer`; oneself is allowed. What this thread wrote to the shared
-    /// memory before is visible to who wakes. Success does not mean that anybody heard it. Does not block.
+    /// memory before is visible to who wakes. Success does not mean that anybody heard it. Blocks only
+    /// while the device is reset.
     ///
     /// # Errors
     ///

@@ -19,6 +19,7 @@ pub struct Lock {
     /// An open file description of its own: what is locked through it is nobody else's.
     _file: File,
     domain: u32,
+    machine: u32,
 }
 
 impl Lock {
@@ -26,6 +27,12 @@ impl Lock {
     /// equal are of programs of which at most one at a time can have the lock. Not 0.
     pub fn domain(&self) -> u32 {
         self.domain
+    }
+
+    /// Which machine this is, since it was started: another number on each, and for each of its starts. Programs of one
+    /// machine that have it by different files, as containers can, have this number in common, and no lock. Not 0.
+    pub fn machine(&self) -> u32 {
+        self.machine
     }
 }
 
@@ -49,7 +56,8 @@ impl Locking {
         let Ok(file) = file else {
             return Self::Unknown;
         };
-        let (Ok(start), Some(domain)) = (offset.try_into(), domain(&file)) else {
+        let boot = std::fs::read_to_string(BOOT_ID);
+        let (Ok(start), Ok(boot), Ok(meta)) = (offset.try_into(), boot, file.metadata()) else {
             return Self::Unknown;
         };
         let lock = libc::flock {
@@ -63,7 +71,8 @@ impl Locking {
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
             Ok(_) => Self::Held(Lock {
                 _file: file,
-                domain,
+                domain: number(&format!("{boot} {} {}", meta.dev(), meta.ino())),
+                machine: number(&boot),
             }),
             Err(nix::Error::EAGAIN | nix::Error::EACCES) => Self::Taken,
             Err(_) => Self::Unknown,
@@ -71,13 +80,10 @@ impl Locking {
     }
 }
 
-/// FNV-1a of what tells this kernel, since it was started, and this file from others.
-fn domain(file: &File) -> Option<u32> {
-    let boot = std::fs::read_to_string(BOOT_ID).ok()?;
-    let meta = file.metadata().ok()?;
-    let text = format!("{boot} {} {}", meta.dev(), meta.ino());
+/// FNV-1a of what tells one thing from others; not 0.
+fn number(text: &str) -> u32 {
     let step = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    Some(text.bytes().fold(0x811c_9dc5, step).max(1))
+    text.bytes().fold(0x811c_9dc5, step).max(1)
 }
 
 #[cfg(test)]
@@ -102,5 +108,6 @@ mod tests {
             panic!("another file");
         };
         assert_ne!(another.domain(), other.domain());
+        assert_eq!(another.machine(), other.machine());
     }
 }

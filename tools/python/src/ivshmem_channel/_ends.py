@@ -64,7 +64,8 @@ class Sender(Pollable):
 
     async def send_async(self, data: bytes | bytearray | memoryview) -> None:
         """As `send`, on asyncio's loop."""
-        await self._until(lambda: self.send(data, 0), lambda: self.arm_for(len(data)))
+        at, length = data_of(data)
+        await self._until(lambda: self.send(at, 0), lambda: self.arm_for(length))
 
     def set_cancel(self, cancel: "Cancel") -> None:
         """Lets `cancel` end the waiting for room."""

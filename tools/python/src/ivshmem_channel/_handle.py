@@ -115,6 +115,8 @@ class Pollable(Handle):
             except BlockingIOError:
                 pass
             if not arm():
+                # What another program writes without end does not keep the loop.
+                await asyncio.sleep(0)
                 continue
             ready = asyncio.Event()
             loop.add_reader(descriptor, ready.set)

@@ -29,6 +29,8 @@ enum Fault {
     NoBarrierAfterJoining,
     /// The new vectors are not joined by who changes the subscription.
     SubscriberDoesNotJoin,
+    /// Nothing orders changing the subscription before the look which vectors are joined.
+    NoOrderOfTheSubscriber,
     /// Binding reads the count before it says that there is an eventfd.
     CountReadTooEarly,
     /// The handler signals whatever is bound.
@@ -100,7 +102,7 @@ impl World {
         })
     }
 
-    /// `Events::interrupt`, without eventfds.
+    /// `Events::count` and `Events::notify`, without eventfds.
     fn interrupt(&self, vector: usize) {
         if self.fault == Fault::NoBarrierOfTheWaker {
             self.seq[vector].fetch_add(1, AcqRel);
@@ -112,6 +114,15 @@ impl World {
         }
         self.sources[vector].locked(|list| {
             if !list.is_empty() && !self.pass_on(1 << vector) {
+                list.clear();
+            }
+        });
+    }
+
+    /// An interrupt of vector 0 that was counted, and seen, before: only its wake-up is left.
+    fn passes_on_what_was_seen(&self) {
+        self.sources[0].locked(|list| {
+            if !list.is_empty() && !self.pass_on(1) {
                 list.clear();
             }
         });
@@ -177,7 +188,11 @@ impl World {
 
     /// `FanIn::select`.
     fn select(&self, mask: u64) {
-        self.selected.store(mask, Relaxed);
+        if self.fault == Fault::NoOrderOfTheSubscriber {
+            self.selected.store(mask, Relaxed);
+        } else {
+            full(|| self.selected.swap(mask, AcqRel));
+        }
         if self.fault != Fault::SubscriberDoesNotJoin {
             self.join();
         }
@@ -245,12 +260,7 @@ fn an_entry_leaves(fault: Fault) {
         world.join();
         let interrupted = world.clone();
         let handler = thread::spawn(move || {
-            // One that was seen before: it does not count.
-            interrupted.sources[0].locked(|list| {
-                if !list.is_empty() && !interrupted.pass_on(1) {
-                    list.clear();
-                }
-            });
+            interrupted.passes_on_what_was_seen();
             interrupted.interrupt(0);
         });
         world.sleep();
@@ -267,6 +277,27 @@ fn the_subscription_changes(fault: Fault) {
         let other = world.clone();
         let handler = thread::spawn(move || other.interrupt(1));
         world.select(2);
+        while !world.is_pending() {
+            world.sleeper.wait();
+        }
+        handler.join().unwrap();
+    });
+}
+
+/// Somebody polls, and is not asked again. The file is not subscribed to vector 0 any more, but still has an entry
+/// there, which the first interrupt, that was seen otherwise, finds of no use; it becomes subscribed to it again.
+fn the_subscription_comes_back(fault: Fault) {
+    check(move || {
+        let world = World::new(fault, 1);
+        world.enter();
+        world.join();
+        world.selected.store(0, Relaxed);
+        let other = world.clone();
+        let handler = thread::spawn(move || {
+            other.passes_on_what_was_seen();
+            other.interrupt(0);
+        });
+        world.select(1);
         while !world.is_pending() {
             world.sleeper.wait();
         }
@@ -297,7 +328,7 @@ struct Bound {
 }
 
 impl Bound {
-    /// `Events::interrupt`, without waiters.
+    /// `Events::count` and `Events::notify`, without waiters.
     fn interrupt(&self) {
         let seq = full(|| self.seq.fetch_add(1, AcqRel)) + 1;
         if self.count.load(Relaxed) != 0 {
@@ -397,6 +428,17 @@ fn a_poller_hears_of_the_new_subscription() {
 #[should_panic]
 fn not_if_the_subscriber_does_not_join() {
     the_subscription_changes(Fault::SubscriberDoesNotJoin);
+}
+
+#[test]
+fn a_poller_hears_of_a_subscription_that_comes_back() {
+    the_subscription_comes_back(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_order_of_the_subscriber() {
+    the_subscription_comes_back(Fault::NoOrderOfTheSubscriber);
 }
 
 #[test]

@@ -86,6 +86,11 @@ pub fn chosen_kernel() -> Option<String> {
     std::env::var("KERNEL").ok().filter(|name| !name.is_empty())
 }
 
+/// Whether all guests are to load one module, for whatever kernel it is: `IVSHMEM_GUEST_MODULE` is there.
+pub fn module_is_given() -> bool {
+    std::env::var_os("IVSHMEM_GUEST_MODULE").is_some()
+}
+
 /// Whether the kernel of one's own has the driver built in: `IVSHMEM_GUEST_MODULE` is there and empty.
 pub fn driver_is_built_in() -> bool {
     std::env::var_os("IVSHMEM_GUEST_MODULE").is_some_and(|path| path.is_empty())

@@ -21,9 +21,11 @@ mod guests {
     pub mod ctl;
     pub mod faults;
     pub mod flavours;
+    pub mod fuzz;
     pub mod import;
     pub mod impostor;
     pub mod load;
+    pub mod migration;
     pub mod mixed;
     pub mod odd;
     pub mod pair;
@@ -39,14 +41,14 @@ mod guests {
     pub mod vectors;
 }
 
-use guest_tests::artefacts::{chosen_kernel, driver_is_built_in, Kernel};
+use guest_tests::artefacts::{chosen_kernel, driver_is_built_in, module_is_given, Kernel};
 use guest_tests::filter;
 use libtest_mimic::{Arguments, Trial};
 
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 21] = [
+const SETS: [(&str, Cases); 23] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("flavours", || guests::flavours::cases(Kernel::DEFAULT)),
@@ -57,6 +59,7 @@ const SETS: [(&str, Cases); 21] = [
     ("registers", || guests::registers::cases(Kernel::DEFAULT)),
     ("vectors", guests::vectors::cases),
     ("suspend", || guests::suspend::cases(Kernel::DEFAULT)),
+    ("migration", || guests::migration::cases(Kernel::DEFAULT)),
     ("cache", guests::cache::cases),
     ("pair", || guests::pair::cases(Kernel::DEFAULT)),
     ("trio", || guests::trio::cases(Kernel::DEFAULT)),
@@ -68,6 +71,7 @@ const SETS: [(&str, Cases); 21] = [
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),
+    ("fuzz", guests::fuzz::cases),
 ];
 
 /// A kernel that differs from the default in what the sets tell, with the sets that run there too.
@@ -111,6 +115,7 @@ const ON_REQUEST: [Other; 4] = [
             ("arm64::unplug", || guests::unplug::cases(ARM64)),
             ("arm64::registers", || guests::registers::cases(ARM64)),
             ("arm64::suspend", || guests::suspend::cases(ARM64)),
+            ("arm64::migration", || guests::migration::cases(ARM64)),
             ("arm64::pair", || guests::pair::cases(ARM64)),
             ("arm64::trio", || guests::trio::cases(ARM64)),
             ("arm64::samples", || guests::samples::cases(ARM64)),
@@ -165,6 +170,7 @@ fn sets() -> Vec<(&'static str, Cases)> {
     let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
     let mut special = OTHERS.into_iter().chain(ON_REQUEST);
     match chosen_kernel() {
+        None if module_is_given() => SETS.to_vec(),
         None => SETS.into_iter().chain(others()).collect(),
         Some(kernel) => match special.find(|(name, _)| *name == kernel) {
             Some((_, sets)) => sets.to_vec(),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use crate::chart;
 use crate::report::{GroupReport, Line, Report};
+use crate::rows::GROUPS;
 use crate::table;
 
 /// Where the pictures are, beside the page.
@@ -35,6 +36,7 @@ pub fn files(report: &Report) -> Vec<File> {
     page.push_str(GOALS);
     picture(&mut files, &mut page, "goals", "Ratios and goals", &goals);
     table(&mut page, &goals);
+    missed(&mut page, report);
     for group in &report.groups {
         section(&mut files, &mut page, group);
     }
@@ -53,6 +55,38 @@ fn goals(group: &GroupReport) -> impl Iterator<Item = Line> + '_ {
         name: format!("{}: {}", group.name, line.name),
         ..line.clone()
     })
+}
+
+/// Why goals are missed, where somebody has found out, with those of one reason together.
+fn missed(page: &mut String, report: &Report) {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for group in &report.groups {
+        for line in group.rows.iter().filter(|line| line.holds() == Some(false)) {
+            let Some(reason) = reason(&group.name, &line.name) else {
+                continue;
+            };
+            let name = format!("{}: {}", group.name, line.name);
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, names)) => names.push(name),
+                None => reasons.push((reason, vec![name])),
+            }
+        }
+    }
+    if reasons.is_empty() {
+        return;
+    }
+    page.push_str("Why goals are missed:\n\n");
+    for (reason, names) in reasons {
+        let _ = writeln!(page, "{}\n    {reason}\n", names.join("; "));
+    }
+}
+
+/// What the source says of the row of this name that has a goal.
+fn reason(group: &str, row: &str) -> Option<&'static str> {
+    let group = GROUPS.iter().find(|known| known.name == group)?;
+    let mut rows = group.rows.iter();
+    let row = rows.find(|known| known.name == row && known.goal.is_some())?;
+    (!row.reason.is_empty()).then_some(row.reason)
 }
 
 const GOALS: &str = "\

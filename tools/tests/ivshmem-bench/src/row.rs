@@ -41,6 +41,8 @@ pub struct Row {
     pub rival: Rival,
     /// What the ratio, or the count, is not to be above.
     pub goal: Option<f64>,
+    /// Why the goal is missed, and where the floor is; nothing where it is held, or was not looked into.
+    pub reason: &'static str,
     /// Which samples.
     pub quantile: Quantile,
 }
@@ -67,6 +69,7 @@ pub const fn row(
         per: 1.0,
         rival: Rival::Series(rival, rival_name),
         goal: None,
+        reason: "",
         quantile: Quantile::P50,
     }
 }
@@ -79,6 +82,7 @@ pub const fn count(name: &'static str, ours: &'static str) -> Row {
         per: 1.0,
         rival: Rival::Nothing,
         goal: None,
+        reason: "",
         quantile: Quantile::P50,
     }
 }
@@ -87,6 +91,12 @@ impl Row {
     /// With a goal.
     pub const fn goal(mut self, goal: f64) -> Self {
         self.goal = Some(goal);
+        self
+    }
+
+    /// Why the goal is missed.
+    pub const fn missed_because(mut self, reason: &'static str) -> Self {
+        self.reason = reason;
         self
     }
 

@@ -83,6 +83,16 @@ impl Guest {
         Builder::default()
     }
 
+    /// A guest that runs in the QEMU of `session`.
+    pub(crate) fn new(session: Session) -> Self {
+        Self(session)
+    }
+
+    /// What the host holds of it.
+    pub(crate) fn session(&self) -> &Session {
+        &self.0
+    }
+
     /// The guest's name.
     pub fn name(&self) -> &str {
         self.0.name()

@@ -50,6 +50,7 @@ mod exit;
 mod guest;
 mod initramfs;
 mod machine;
+mod migration;
 mod monitor;
 mod nudge;
 mod process;

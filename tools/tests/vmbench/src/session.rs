@@ -43,8 +43,28 @@ impl fmt::Debug for Session {
 impl Session {
     /// Starts QEMU and blocks until the agent answers.
     pub fn start(builder: &Builder) -> Result<Self> {
+        let session = Self::open(builder)?;
+        let boot = DEFAULT_LIMIT * session.scale;
+        session
+            .board
+            .wait(boot, |state| state.agent_ready.then_some(()))
+            .map_err(|missed| session.missed_within(boot, missed, "the boot".into()))?;
+        Ok(session)
+    }
+
+    /// Starts a QEMU into which the guest of `from` can be moved: its agent is ready and says so to nobody again.
+    pub fn start_for(from: &Self, builder: &Builder) -> Result<Self> {
+        let session = Self::open(builder)?;
+        session.board.lock().agent_ready = true;
+        // The agent goes on with what it was told before: its answers must not be taken for others.
+        session.next_id.store(from.next_id(), Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// Starts QEMU and opens its monitor.
+    fn open(builder: &Builder) -> Result<Self> {
         let scale = test_limit::scale().map_err(Error::Setup)?;
-        let (limit, boot) = (builder.limit * scale, DEFAULT_LIMIT * scale);
+        let limit = builder.limit * scale;
         let Machine {
             mut process,
             console,
@@ -74,10 +94,6 @@ impl Session {
             scale,
         };
         nudge::start(&session.board, &session.port);
-        session
-            .board
-            .wait(boot, |state| state.agent_ready.then_some(()))
-            .map_err(|missed| session.missed_within(boot, missed, "the boot".into()))?;
         Ok(session)
     }
 

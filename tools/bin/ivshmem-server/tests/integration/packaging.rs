@@ -57,6 +57,7 @@ fn units_are_right() {
         "ivshmem-metrics@.service",
         "ivshmem-metrics@.timer",
         "../guest/ivshmem-tunnel@.service",
+        "../../samples/systemd/ivshmem-program@.service",
     ] {
         let shipped = shipped(unit);
         let text = std::fs::read_to_string(&shipped).unwrap();
@@ -68,6 +69,7 @@ fn units_are_right() {
     for unit in [
         "ivshmem-server@example.service",
         "ivshmem-tunnel@0.service",
+        "ivshmem-program@0.service",
         "ivshmem-metrics@example.timer",
         "ivshmem-metrics@example.service",
     ] {

@@ -58,7 +58,7 @@ pub struct Options {
     #[command(flatten)]
     place: Place,
 
-    /// Be the process that answers so many bytes by so many others
+    /// Be the process that answers messages of one length by messages of another
     #[arg(long, hide = true, value_name = "BYTES", num_args = 2)]
     echo: Option<Vec<usize>>,
 }

@@ -41,9 +41,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Exchange lines of text with the other end, where chat runs too
 ///
 /// What is typed or piped in is sent line by line; what comes is written to the standard output, and who came, left
-/// or crashed to the standard error. Lines wait until somebody is there. Two can talk: a third waits for one to leave. The end of the input ends the program when the other end
-/// has taken everything, and Ctrl-C ends it at once. Both ends use about 520 KiB of the memory at --offset, as cp does, and nobody else may write there
-/// meanwhile.
+/// or crashed to the standard error. Lines wait until somebody is there. Two can talk: a third waits for one to leave.
+/// The end of the input ends the program when the other end has taken everything, and Ctrl-C ends it at once. Both ends
+/// use about 520 KiB of the memory at --offset, as cp does, and nobody else may write there meanwhile.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(short, long)]
     listen: bool,
 
-    /// Give up when nobody is there for so long; exit code 5
+    /// Give up when nobody has been there for this long; exit code 5
     #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
 }

@@ -11,7 +11,7 @@ use crate::completion::script;
 use crate::exit::Exit;
 use crate::output::Output;
 
-/// Print a file that makes a shell complete commands, options, devices and sockets
+/// Print a completion script for a shell: commands, options, devices and sockets
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

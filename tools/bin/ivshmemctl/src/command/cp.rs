@@ -23,7 +23,7 @@ use note::{RECEIVER, SENDER};
 
 /// Copy a file to another machine, where `cp --receive` runs
 ///
-/// Either end can be ended and started again: the receiver keeps what it has in a hidden file beside the target,
+/// Either end can be stopped and started again: the receiver keeps what it has in a hidden file beside the target,
 /// and goes on from there. The SHA-256 of the whole file decides whether it arrived. Both ends use about 520 KiB
 /// of the memory at --offset, and nobody else may write there meanwhile.
 #[derive(Args, Debug)]
@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(short, long)]
     receive: bool,
 
-    /// Give up when nothing moves for so long; exit code 5
+    /// Give up when nothing has moved for this long; exit code 5
     #[arg(short, long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
 }

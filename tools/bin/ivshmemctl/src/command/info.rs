@@ -14,7 +14,7 @@ use crate::end::{settle, End, Opened};
 use crate::exit::Exit;
 use crate::output::{size, Output};
 
-/// Show all that the driver says of a device, or a server of its region
+/// Show all that the driver says of a device, or a server of its memory
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::output::{size, Output};
 
-/// List the ivshmem devices of this machine, with and without a driver
+/// List this machine's ivshmem devices, with and without a driver
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

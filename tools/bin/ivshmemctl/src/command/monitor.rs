@@ -6,7 +6,6 @@ mod counts;
 mod screen;
 
 use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -15,10 +14,12 @@ use ivshmem_peer::Peer;
 use serde_json::json;
 
 use crate::end::{settle, End, Opened};
-use crate::exit::{failure, Exit};
+use crate::exit::{gone, Exit};
+use crate::fullscreen;
 use crate::output::{size, Output};
-use crate::parse;
+use crate::sampling::Sampling;
 use counts::{Counts, Snapshot};
+use screen::Screen;
 
 /// Count this end's interrupts live, for each vector
 ///
@@ -35,13 +36,8 @@ pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// Sampling interval
-    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
-    interval: Duration,
-
-    /// Exit after N intervals
-    #[arg(short, long, value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    sampling: Sampling,
 
     /// Print lines even on a terminal
     #[arg(long)]
@@ -62,8 +58,16 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     };
     let mut counts = Counts::new((source.look)());
     if output.is_terminal() && !output.is_json() && !options.plain {
-        let (interval, count) = (options.interval, options.count);
-        screen::run(&source.title, &mut counts, &source.look, interval, count)?;
+        let mut screen = Screen {
+            title: source.title,
+            counts: &mut counts,
+            count: &source.look,
+        };
+        fullscreen::run(
+            &mut screen,
+            options.sampling.interval,
+            options.sampling.count,
+        )?;
         return match counts.dead() {
             true => Err(gone()),
             false => Ok(Exit::Success),
@@ -114,8 +118,8 @@ fn of_peer(peer: Peer, socket: &str) -> Source {
 
 fn lines(options: &Options, source: &Source, mut counts: Counts, output: Output) -> Result<Exit> {
     let mut intervals = 0;
-    while options.count.is_none_or(|count| intervals < count) {
-        sleep(options.interval);
+    while options.sampling.count.is_none_or(|count| intervals < count) {
+        sleep(options.sampling.interval);
         intervals += 1;
         counts.add((source.look)());
         output.answer(&json_of(&counts), || line(&counts))?;
@@ -124,11 +128,6 @@ fn lines(options: &Options, source: &Source, mut counts: Counts, output: Output)
         }
     }
     Ok(Exit::Success)
-}
-
-fn gone() -> anyhow::Error {
-    let message = "the device is gone: unplugged, or its driver was unbound";
-    failure(Exit::NoDevice, message)
 }
 
 fn json_of(counts: &Counts) -> serde_json::Value {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl peers`: who shares memory with a server's machines.
+//! `ivshmemctl peers`: who shares the memory.
+
+mod members;
+
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
@@ -8,30 +12,48 @@ use ivshmem::{Doorbell, Memory};
 use serde_json::json;
 
 use crate::completion;
-use crate::end::join;
+use crate::end::{join, End};
 use crate::exit::Exit;
 use crate::output::{size, Output};
-use crate::socket;
+use crate::parse;
 
-/// Join a server's machines for a moment, and list who is there
+/// List who shares the memory: on a host all peers, in a guest who has joined a channel
 ///
-/// Every command that has the option --join works on a host: it takes the place of a device.
+/// A server tells who is connected to it: with its socket this joins for a moment, and lists them. A device tells nobody's
+/// ID but its own. So in a guest, or with --offset, this lists the programs that have joined the channel in the memory,
+/// such as chat, cp, tunnel and forward, without joining: "present", or "lost" if they have been silent for too long.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  ivshmemctl peers
+  ivshmemctl peers --offset 1M
   ivshmemctl peers /tmp/ivshmem.sock
-  ivshmemctl ring --join /tmp/ivshmem.sock 0 3
-  ivshmemctl wait --join /tmp/ivshmem.sock --timeout 10
-  ivshmemctl dump --join /tmp/ivshmem.sock --length 256")]
+  ivshmemctl --json peers | jq '.members[].peer_id'")]
 pub struct Options {
-    /// The server's --socket-path, or NAME for /run/ivshmem/NAME.sock; without it what IVSHMEM_SOCKET says
-    #[arg(add = completion::sockets())]
+    #[command(flatten)]
+    end: End,
+
+    /// The same as --join SOCKET
+    #[arg(add = completion::sockets(), conflicts_with = "join")]
     socket: Option<String>,
+
+    /// Where the channel begins; 0 in a guest
+    #[arg(short = 's', long, value_name = "OFFSET", value_parser = parse::number)]
+    offset: Option<u64>,
 }
 
-/// Joins and lists.
+/// Lists them.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let peer = join(&socket::given(options.socket.as_deref())?)?;
+    let end = options.end.or_socket(options.socket.as_deref());
+    match (end.socket(), options.offset) {
+        (Some(socket), None) => connected(&socket, output),
+        (_, offset) => members::list(&end, offset.unwrap_or(0), output),
+    }
+}
+
+/// Joins, and lists who else is connected.
+fn connected(socket: &Path, output: Output) -> Result<Exit> {
+    let peer = join(socket)?;
     let members = peer.members().peers;
     let others: Vec<_> = members
         .iter()

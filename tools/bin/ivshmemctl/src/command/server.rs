@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Makes a terminal empty, and goes to its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Ask an ivshmem-server on this host how it stands, or have it drop or refuse clients
+/// Show the state of an ivshmem-server on this host, or have it drop or refuse clients
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(subcommand)]
@@ -44,7 +44,7 @@ Examples:
   ivshmemctl server status --watch=500ms /tmp/ivshmem.status
   ivshmemctl --json server status /tmp/ivshmem.status | jq '.regions[].peers'")]
     Status {
-        /// Show it again and again, this long after each other
+        /// Show it again and again, at this interval
         #[arg(short, long, value_name = "TIME", num_args = 0..=1, require_equals = true,
               default_missing_value = "1s", value_parser = parse::duration)]
         watch: Option<Duration>,
@@ -52,22 +52,22 @@ Examples:
         /// The server's --status-socket
         socket: PathBuf,
     },
-    /// Write the same as metrics in OpenMetrics text, for Prometheus
+    /// Write a server's state as metrics in OpenMetrics text, for Prometheus
     #[command(after_help = "\
 Examples:
   ivshmemctl server metrics /tmp/ivshmem.status
   ivshmemctl server metrics -o /var/lib/prometheus/node-exporter/ivshmem.prom /tmp/ivshmem.status")]
     Metrics {
-        /// File to write to, which is replaced at once when all is there
+        /// File to write to, which is replaced in one step
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
 
         /// The server's --status-socket
         socket: PathBuf,
     },
-    /// Have a server let nobody else join a region; those who are there stay
+    /// Have a server let nobody else join a region; its clients stay connected
     ///
-    /// It stays so for the servers that take over from this one.
+    /// The region stays drained when another server takes over.
     #[command(after_help = "\
 Examples:
   ivshmemctl server drain /tmp/ivshmem.control frames
@@ -85,8 +85,8 @@ Examples:
     },
     /// Have a server drop a client
     ///
-    /// The others are told that it left, and stop ringing it. It keeps the memory that it has mapped and the eventfds that
-    /// it has been given until it ends; QEMU goes on without a word, and cannot join again.
+    /// The others are told that it left, and stop ringing it. Until it ends it keeps the memory that it has mapped and the
+    /// eventfds that it was given; QEMU goes on without a message, and cannot join again.
     #[command(after_help = "\
 Examples:
   ivshmemctl server drop /tmp/ivshmem.control frames 3")]

@@ -32,8 +32,8 @@ const _: () = assert!(address::LONGEST < NOTICE as usize - 4);
 /// Each machine that runs this gets an interface with an address by which the others, and the host with --join, reach it
 /// as over any network. A packet goes to the end that has its address; broadcast and multicast go nowhere. Where the
 /// receiver is slow, the sender waits. It takes root, or the capability CAP_NET_ADMIN. A signal ends it; then, and on
-/// SIGUSR1, it tells who is there and what was carried. Whoever can write to the memory can send any packet: what a firewall does with a
-/// network of strangers it has to do with this one.
+/// SIGUSR1, it tells who is there and what was carried. Whoever can write to the memory can send any packet: filter the
+/// interface as you would a network of strangers.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

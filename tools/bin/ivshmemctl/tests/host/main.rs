@@ -7,6 +7,7 @@ mod end;
 mod forward;
 mod launch;
 mod netns;
+mod peers;
 mod ping;
 mod terminal;
 mod tunnel;
@@ -465,6 +466,18 @@ fn usage_errors_are_exit_code_2_and_failures_in_json_are_json() {
     assert_eq!(output.status.code(), Some(3));
     let error: Value = serde_json::from_str(&stderr(&output)).unwrap();
     assert_eq!(error["exit"], 3);
+    // Those that do not open the node say the same.
+    for command in ["top", "stat", "watch"] {
+        let absent = run(&[command, "--device", "/nonexistent"]);
+        assert_eq!(absent.status.code(), Some(3), "{command}");
+        assert!(stderr(&absent).contains("does not exist"), "{command}");
+        let other = run(&[command, "--device", "/dev/null"]);
+        assert_eq!(other.status.code(), Some(3), "{command}");
+        assert!(
+            stderr(&other).contains("is no node of the driver"),
+            "{command}"
+        );
+    }
 }
 
 #[test]

@@ -85,6 +85,21 @@ impl<M: Memory> Consumer<M> {
         })
     }
 
+    /// An end that was found to be corrupt when it was taken over, and that stays so.
+    pub(super) fn broken(memory: M, place: Place, fault: Fault) -> Self {
+        let nowhere = Cursor { count: 0, at: 0 };
+        Self {
+            memory,
+            place,
+            counts: place.counts(),
+            next: nowhere,
+            // Nothing is released that was not advanced over.
+            released: Owned { count: 0, epoch: 0 },
+            met: false,
+            broken: Some(fault),
+        }
+    }
+
     /// The memory.
     #[inline]
     pub fn memory(&self) -> &M {
@@ -116,6 +131,19 @@ impl<M: Memory> Consumer<M> {
             }
         }
         Ok(None)
+    }
+
+    /// As [`peek`](Self::peek), unless somebody else has this end: then it gives nothing any more.
+    #[inline]
+    pub(super) fn peek_own(&mut self) -> Result<Option<Record>, Fault> {
+        let found = self.peek()?;
+        match found.map(|_| self.confirm()) {
+            Some(Err(fault)) => {
+                self.broken = Some(fault);
+                Err(fault)
+            }
+            _ => Ok(found),
+        }
     }
 
     #[cold]
@@ -167,6 +195,11 @@ impl<M: Memory> Consumer<M> {
     /// Whether the ring was found to be corrupt.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()
+    }
+
+    /// Whether this end was found to be taken over: no room can be given back any more.
+    pub fn is_replaced(&self) -> bool {
+        self.broken == Some(Fault::Replaced)
     }
 
     /// Goes on after `record`, which [`peek`](Self::peek) returned last.
@@ -225,7 +258,7 @@ impl<M: Memory> Consumer<M> {
         if self.released.count == self.next.count {
             return Ok(false);
         }
-        if let Some(Fault::Replaced) = self.broken {
+        if self.is_replaced() {
             return Err(Fault::Replaced);
         }
         let new = Owned {

@@ -49,6 +49,8 @@ pub struct MultiConsumer<M> {
     shared: u64,
     /// A bit for each lane that may have messages.
     hot: u64,
+    /// A bit for each lane that was found to be corrupt when it was taken over, which was not told yet.
+    untold: u64,
     /// Index of the lane whose turn it is, and the count at which that began.
     turn: usize,
     since: u32,
@@ -59,24 +61,35 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     /// generation, or begins. There are 1 to 64 lanes. `shared` is the byte offset in the memory of the words that they
     /// share; `may` is that of [`Consumer::attach`].
     ///
+    /// A lane that is corrupt is left out, as [`peek`](Self::peek) says.
+    ///
     /// # Errors
     ///
-    /// As [`Consumer::attach`].
+    /// [`Fault::Access`], and those of `may`.
     pub fn attach(
         memory: M,
         lanes: impl IntoIterator<Item = Place>,
         shared: u64,
         may: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<Self, Fault> {
-        let attach = |place| Consumer::attach(memory.clone(), place, may);
+        let attach = |place| match Consumer::attach(memory.clone(), place, may) {
+            Err(fault @ Fault::Corrupt(_)) => Ok(Consumer::broken(memory.clone(), place, fault)),
+            attached => attached,
+        };
         let lanes = lanes
             .into_iter()
             .map(attach)
             .collect::<Result<Vec<_>, _>>()?;
+        let broken = lanes
+            .iter()
+            .enumerate()
+            .filter(|(_, lane)| lane.is_broken());
+        let untold = broken.map(|(index, _)| 1 << index).sum();
         let mut this = Self {
             turn: 0,
             since: lanes[0].position(),
             hot: 0,
+            untold,
             lanes,
             memory,
             shared,
@@ -100,9 +113,9 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         self.hot = u64::MAX >> (64 - self.lanes.len());
     }
 
-    /// Whether every lane is corrupt, so that no message will ever arrive.
+    /// Whether every lane is corrupt, and was told to be, so that no message will ever arrive.
     pub fn is_broken(&self) -> bool {
-        self.lanes.iter().all(Consumer::is_broken)
+        self.untold == 0 && self.lanes.iter().all(Consumer::is_broken)
     }
 
     /// Finds the next message, and the index of its lane; `None` if none has arrived. The same again until the
@@ -198,9 +211,12 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     #[inline]
     fn peek_at(&mut self, lane: usize) -> Result<Option<Record>, MultiFault> {
         let consumer = &mut self.lanes[lane];
-        let found = match consumer.is_broken() {
+        let told = self.untold & 1 << lane == 0;
+        self.untold &= !(1 << lane);
+        let found = match consumer.is_broken() && told {
             true => Ok(None),
-            false => consumer.peek().map_err(MultiFault::at(lane)),
+            // Its sender can have spoilt the head, and would be looked at for ever.
+            false => consumer.peek_own().map_err(MultiFault::at(lane)),
         };
         if !matches!(found, Ok(Some(_))) {
             self.hot &= !(1 << lane);

@@ -63,9 +63,10 @@ impl<M: Memory> Producer<M> {
     pub fn longest(&self) -> usize {
         let most = match self.quarantine.is_empty() {
             true => self.place.longest(),
-            // To get around what is left out takes a record of its own, up to as long as this one. If this program too is
-            // replaced while it writes that, something has to be left of the ring.
-            false => (self.quarantine.longest_run(&self.place) / 2).saturating_sub(2 * RECORD),
+            // To get around what is left out takes a record of its own, up to 8 bytes longer than this one, and both have
+            // to fit into an empty ring. If this program too is replaced while it writes that, something has to be left of
+            // the ring.
+            false => (self.quarantine.longest_run(&self.place) / 2).saturating_sub(3 * RECORD),
         };
         most as usize
     }

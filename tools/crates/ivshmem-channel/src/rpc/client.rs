@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ivshmem::Link;
 
 use super::envelope::{Envelope, SERVER};
+use crate::ring::RECORD;
 use crate::{Cancel, Channel, Error, Member, Presence, Receiver, Result, Sender};
 
 /// Who asks.
@@ -67,11 +68,7 @@ impl<L: Link + Clone> Client<L> {
     /// the request may have been carried out, or may be later. [`Error::TooLong`], [`Error::Cancelled`], and those of
     /// [`Sender::send`] and [`Receiver::next`].
     pub fn call(&mut self, request: &[u8], timeout: Option<Duration>) -> Result<Vec<u8>> {
-        // What comes too late for earlier calls takes the room of answers.
-        while self
-            .replies
-            .receive(&mut Vec::new(), Some(Duration::ZERO))?
-        {}
+        self.take_late()?;
         self.number += 1;
         let asked = Envelope {
             client: self.member.incarnation(),
@@ -92,6 +89,17 @@ impl<L: Link + Clone> Client<L> {
         self.until(&mut call, |this, limit| this.answer(asked, limit))
     }
 
+    /// Takes what comes too late for earlier calls, which has the room of answers: not more than the ring holds, for a
+    /// server that does not keep to the rules can send without end.
+    fn take_late(&mut self) -> Result<()> {
+        let mut late = Vec::new();
+        let mut most = self.replies.size();
+        while most > 0 && self.replies.receive(&mut late, Some(Duration::ZERO))? {
+            most = most.saturating_sub(late.len() + RECORD as usize);
+        }
+        Ok(())
+    }
+
     /// Repeats `step`, each time for a heartbeat at most, until it has a result or there is none to wait for.
     fn until<T>(
         &mut self,
@@ -106,6 +114,8 @@ impl<L: Link + Clone> Client<L> {
             if let Some(result) = step(self, limit)? {
                 return Ok(result);
             }
+            // The wait itself does not find out while anything else than the answer comes.
+            self.replies.patience.alarm().check()?;
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(Error::NoAnswer);
             }

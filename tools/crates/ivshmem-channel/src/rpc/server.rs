@@ -25,6 +25,9 @@ impl Request {
     }
 }
 
+/// Messages that are no request, at one look: so that no client keeps the server for longer than it wants to wait.
+const MOST: u32 = 64;
+
 /// Who answers.
 #[derive(Debug)]
 pub struct Server<L: Link + Clone> {
@@ -71,22 +74,34 @@ impl<L: Link + Clone> Server<L> {
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Request>> {
         let begin = Instant::now();
         loop {
-            let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
-            let mut body = Vec::new();
-            let Some(from) = self.requests.receive(&mut body, left)? else {
+            for _ in 0..MOST {
+                let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+                let mut body = Vec::new();
+                let Some(from) = self.requests.receive(&mut body, left)? else {
+                    return Ok(None);
+                };
+                if let Some(request) = self.request(from, body)? {
+                    return Ok(Some(request));
+                }
+            }
+            self.requests.patience.alarm().check()?;
+            if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
                 return Ok(None);
-            };
-            let Some(envelope) = Envelope::take_off(&mut body) else {
-                continue;
-            };
-            if self.is_there(from, envelope.client)? {
-                return Ok(Some(Request {
-                    body,
-                    from,
-                    envelope,
-                }));
             }
         }
+    }
+
+    /// The request that a message is; `None` if it is none, or of a client that has ended.
+    fn request(&self, from: u32, mut body: Vec<u8>) -> Result<Option<Request>> {
+        let Some(envelope) = Envelope::take_off(&mut body) else {
+            return Ok(None);
+        };
+        let is_there = self.is_there(from, envelope.client)?;
+        Ok(is_there.then_some(Request {
+            body,
+            from,
+            envelope,
+        }))
     }
 
     /// Answers. Returns whether the answer is on its way: not if the client has ended or does not take its answers. Does

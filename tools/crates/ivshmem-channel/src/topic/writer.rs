@@ -140,8 +140,9 @@ impl<M: Memory> Writer<M> {
         if len > max {
             return Err(Fault::TooLong { len, max });
         }
-        // One that was replaced takes no more buffers.
+        // One that was replaced takes no more buffers, and the last one holds the newest value.
         self.is_ours()?;
+        self.check_buffers()?;
         let new = Owned {
             count: after(self.newest.count),
             ..self.newest

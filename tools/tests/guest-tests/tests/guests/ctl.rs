@@ -6,6 +6,8 @@
 
 #[path = "ctl/amiss.rs"]
 mod amiss;
+#[path = "ctl/counts.rs"]
+mod counts;
 #[path = "ctl/memory.rs"]
 mod memory;
 #[path = "ctl/network.rs"]
@@ -55,7 +57,7 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 19] = [
+    let cases: [(&str, Case); 23] = [
         ("list_shows_each_device", list),
         ("info_tells_what_the_driver_says", info),
         ("ring_wakes_who_waits", ring_and_wait),
@@ -69,8 +71,18 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
             "dump_reads_what_another_machine_loaded",
             memory::dump_and_load,
         ),
-        ("monitor_counts_interrupts", monitor),
-        ("monitor_ends_when_the_device_goes", monitor_removal),
+        ("monitor_counts_interrupts", counts::monitor),
+        (
+            "what_shows_counters_ends_when_the_device_goes",
+            counts::removal,
+        ),
+        ("stat_tells_what_the_driver_has_counted", counts::stat),
+        ("watch_tells_rates", counts::watch),
+        ("top_shows_who_has_the_node_open", counts::top),
+        (
+            "peers_tells_who_has_joined_a_channel",
+            talk::peers_of_a_channel,
+        ),
         (
             "doctor_names_what_is_wrong_and_its_remedies_work",
             amiss::doctor,
@@ -272,68 +284,10 @@ fn wait_errors(fleet: &Fleet) -> Result<(), Failed> {
     refused(a, "ring 0 --device 1", 6, "no doorbell")
 }
 
-fn monitor(fleet: &Fleet) -> Result<(), Failed> {
-    let a = &fleet.guests[0];
-    let me = peer_id(a)?;
-    let interrupts = |at: &Value| at["vectors"][1]["interrupts"].as_u64().unwrap_or_default();
-    let before = answer(a, "monitor --count 1 --interval 10ms")?;
-    text(a, &format!("ring {me} 1"))?;
-    let mut after = Value::Null;
-    test_limit::wait_until("the interrupt is counted", || {
-        after = answer(a, "monitor --count 1 --interval 10ms").unwrap();
-        interrupts(&after) > interrupts(&before)
-    });
-    assert_eq!(
-        interrupts(&after),
-        interrupts(&before) + 1,
-        "{before} {after}"
-    );
-    assert_eq!(after["dead"], false);
-    assert_eq!(
-        after["vectors"].as_array().map(Vec::len),
-        Some(usize::from(VECTORS))
-    );
-    while_rung(&fleet.guests[1], a, 2, || {
-        test_limit::wait_until("vector 2 is rung at some rate", || {
-            let lines = answers(a, "monitor -i 0.5 -c 4").unwrap();
-            assert_eq!(lines.len(), 4);
-            let rate = |line: &Value| line["vectors"][2]["per_second"].as_f64();
-            lines.iter().any(|line| rate(line) > Some(0.0))
-        });
-        Ok(())
-    })?;
-    let text = text(a, "monitor --plain -c 1 -i 0.01")?;
-    let row = format!("1: {} (+0/s)", interrupts(&after));
-    assert!(text.contains(&row), "{text}");
-    let plain = answer(a, "monitor -d 1 -c 1 -i 0.01")?;
-    assert_eq!(plain["vectors"], json!([]));
-    Ok(())
-}
-
 fn unbind(guest: &Guest, address: &str) -> Result<(), Failed> {
     let script = format!("echo {address} >/sys/bus/pci/drivers/ivshmem_rs/unbind");
     guest.shell(&script)?.check()?;
     Ok(())
-}
-
-fn monitor_removal(fleet: &Fleet) -> Result<(), Failed> {
-    let b = &fleet.guests[1];
-    let address = answer(b, "info")?["bus_id"]
-        .as_str()
-        .unwrap_or_default()
-        .to_string();
-    let mut monitor = b
-        .command([PROGRAM, "--json", "monitor", "-i", "100ms"])
-        .spawn()?;
-    monitor.wait_for_output("\"dead\":false")?;
-    let waiter = b.command([PROGRAM, "wait"]).spawn()?;
-    unbind(b, &address)?;
-    let output = monitor.wait()?;
-    assert_eq!(output.status, Status::Code(3));
-    assert!(output.stdout_text().contains("\"dead\":true"));
-    assert!(output.stderr_text().contains("the device is gone"));
-    assert_eq!(waiter.wait()?.status, Status::Code(3));
-    bind(b, &address)
 }
 
 fn bind(guest: &Guest, address: &str) -> Result<(), Failed> {

@@ -12,6 +12,9 @@ use vmbench::{boot_all, Device, Guest, Region, Status};
 use crate::guests::impostor::Impostor;
 use crate::guests::python;
 
+#[path = "samples/more.rs"]
+mod more;
+
 /// The samples in one language.
 #[derive(Clone, Copy)]
 struct Language {
@@ -37,9 +40,10 @@ const ALONE: [&str; 7] = [
 
 const C: Language = Language {
     directory: "/bin",
-    alone: &["acrn_eventfd", "rt_latency"],
+    alone: &["acrn_eventfd", "rt_latency", "two_devices"],
     in_pairs: &[
         "survive",
+        "ring_many",
         "hello_send",
         "hello_receive",
         "pingpong",
@@ -91,6 +95,10 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         builder = builder.file(kernel.program(name)?, format!("{}/{name}", C.directory));
     }
     builder = builder.file(kernel.program("hello")?, "/bin/hello");
+    let runs_x86 = kernel.runs_x86()?;
+    if runs_x86 {
+        builder = builder.file(kernel.program("greet")?, "/bin/greet");
+    }
     let lab = Lab::on(kernel, move || {
         let region = Region::start(SIZE, 8)?;
         let mut guest = builder.clone().device(Device::doorbell(&region));
@@ -99,7 +107,8 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         for name in names {
             guest = guest.file(built.join(name), format!("{}/{name}", RUST.directory));
         }
-        let guests = boot_all(&[guest.clone().name("a"), guest.name("b")])?;
+        let second = Device::doorbell(&region);
+        let guests = boot_all(&[guest.clone().device(second).name("a"), guest.name("b")])?;
         let world = Box::new(region);
         Ok(Fleet { guests, world })
     });
@@ -110,12 +119,18 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         ("each_way_to_wait_hears_the_other", waits),
         ("word_changes", word),
     ];
-    let cases: [(&str, Case); 11] = [
+    let cases: [(&str, Case); 14] = [
         ("hello_of_the_readme_is_heard", hello),
         (
             "who_survives_removal_goes_on_when_the_device_is_back",
             survive,
         ),
+        (
+            "one_loop_hears_two_devices_and_goes_on_without_one",
+            more::two_devices,
+        ),
+        ("one_call_rings_all_others", more::ring_many),
+        ("host_peer_hears_and_greets_a_machine", more::host_peer),
         ("event_loop_made_for_acrn_hears_eight_rings", acrn_loop),
         ("letter_is_answered", letter),
         ("round_trips_are_counted", round_trips),
@@ -136,8 +151,12 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     for (name, case) in cases {
         trials.push(lab.trial(format!("samples::{name}"), case));
     }
-    // Python is the host's.
-    if kernel.runs_x86()? {
+    // Python is the host's, and the compiler for C++ makes programs for x86.
+    if runs_x86 {
+        trials.push(lab.trial(
+            "samples::greet_and_hello_understand_each_other",
+            more::greet,
+        ));
         trials.push(python::trial()?);
     }
     Ok(trials)

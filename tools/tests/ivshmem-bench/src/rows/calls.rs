@@ -6,6 +6,10 @@ use crate::row::{row, Group};
 
 const OPEN: &str = "calls.open_close";
 
+const OPENING: &str = "A file has three allocations: its state, the counts that it has seen, and its entries in the vectors' \
+    queues. With their release they are 1,000 instructions, and filling in the entries of eight vectors 280. Without the \
+    entries the ratio would be 1.5; but then they would have to be allocated by the first poll(), which cannot fail.";
+
 /// Opening, asking, looking, mapping.
 pub static GROUP: Group = Group {
     name: "calls",
@@ -14,8 +18,8 @@ pub static GROUP: Group = Group {
     method: "As ringing a doorbell. Calls that take an event are measured one by one, each after an interrupt.",
     limits: "",
     rows: &[
-        row("open and close", OPEN, "calls.open_close_misc", "a misc device that does nothing").goal(1.15),
-        row("open and close, 256 eventfds bound by others", "calls.open_close_256_bound", "calls.open_close_misc", "a misc device that does nothing").goal(1.2),
+        row("open and close", OPEN, "calls.open_close_misc", "a misc device that does nothing").goal(1.15).missed_because(OPENING),
+        row("open and close, 256 eventfds bound by others", "calls.open_close_256_bound", "calls.open_close_misc", "a misc device that does nothing").goal(1.2).missed_because(OPENING),
         row("open and close", OPEN, "calls.open_close_null", "/dev/null"),
         row("GET_INFO", "calls.GET_INFO", "calls.vfio_GET_INFO", "vfio-pci's"),
         row("GET_INFO", "calls.GET_INFO", "calls.floor_empty_ioctl", "an ioctl that does nothing"),

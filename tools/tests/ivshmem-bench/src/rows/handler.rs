@@ -7,6 +7,11 @@ use crate::row::{count, row, Group};
 const NOBODY: &str = "handler.nobody";
 const VFIO: &str = "handler.vfio";
 
+const LIST: &str = "Any number of files can bind eventfds to a vector, and unbind them at any time. So the handler takes the \
+    lock of their list (26 instructions), signals those that were bound before its interrupt, and looks for sleepers. vfio-pci \
+    has one pointer, which does not change while the interrupt is requested. Without the lock the ratio would be 1.13, and \
+    closing a file would have to wait for a grace period of RCU.";
+
 /// From before the interrupt to after it.
 pub static GROUP: Group = Group {
     name: "handler",
@@ -17,7 +22,7 @@ pub static GROUP: Group = Group {
     limits: "vfio-pci binds one eventfd to a vector, so it has no row with many.",
     rows: &[
         row("nobody", NOBODY, VFIO, "vfio-pci, 1 eventfd").goal(1.05),
-        row("1 eventfd", "handler.eventfds_same_vector_1", VFIO, "vfio-pci, 1 eventfd").goal(1.10),
+        row("1 eventfd", "handler.eventfds_same_vector_1", VFIO, "vfio-pci, 1 eventfd").goal(1.10).missed_because(LIST),
         row("1 eventfd on another vector", "handler.eventfds_other_vector_1", NOBODY, "nobody"),
         row("8 eventfds on another vector", "handler.eventfds_other_vector_8", NOBODY, "nobody"),
         row("64 eventfds on another vector", "handler.eventfds_other_vector_64", NOBODY, "nobody"),

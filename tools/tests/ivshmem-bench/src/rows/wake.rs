@@ -8,6 +8,12 @@ const INJECTED: &str = "A helper module makes the very interrupt pending with ir
     off, reads the time stamp counter, and lets it through: the vector, the flow handler and the driver's handler are \
     the real ones. It ends when the program has the event.";
 
+const LIST: &str = "The handler is what it costs more: see \"handler: 1 eventfd\". All else is an eventfd on both sides.";
+
+const QUEUE: &str = "Between the vector's queue and the sleeper is that of the file, so that a poller stays in one queue while the \
+    subscription changes, and a reader of many vectors enters one: one more call of __wake_up(), 140 instructions. WAIT, which \
+    sleeps in the vector's queue, has what would be left.";
+
 /// Asleep, on a CPU that runs another.
 pub static ASLEEP: Group = Group {
     name: "asleep",
@@ -16,12 +22,12 @@ pub static ASLEEP: Group = Group {
     method: INJECTED,
     limits: "The consumer has a real-time priority and is on the CPU that the interrupt comes to: no other CPU is woken.",
     rows: &[
-        row("eventfd", "wake.asleep.eventfd", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd").goal(1.02),
-        row("read", "wake.asleep.read", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd").goal(1.06),
+        row("eventfd", "wake.asleep.eventfd", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd").goal(1.02).missed_because(LIST),
+        row("read", "wake.asleep.read", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd").goal(1.06).missed_because(QUEUE),
         row("WAIT", "wake.asleep.WAIT", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd").goal(1.06),
         row("WAIT_WORD", "wake.asleep.WAIT_WORD", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd").goal(1.06),
-        row("poll, then read", "wake.asleep.poll_read", "wake.asleep.vfio_poll_eventfd", "vfio-pci, poll, then eventfd").goal(1.05),
-        row("epoll, then read", "wake.asleep.epoll_read", "wake.asleep.vfio_epoll_eventfd", "vfio-pci, epoll, then eventfd").goal(1.05),
+        row("poll, then read", "wake.asleep.poll_read", "wake.asleep.vfio_poll_eventfd", "vfio-pci, poll, then eventfd").goal(1.05).missed_because(QUEUE),
+        row("epoll, then read", "wake.asleep.epoll_read", "wake.asleep.vfio_epoll_eventfd", "vfio-pci, epoll, then eventfd").goal(1.05).missed_because(QUEUE),
         row("WAIT with a time limit", "wake.asleep.WAIT_1s", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd"),
         row("WAIT with a time limit", "wake.asleep.WAIT_1s", "wake.asleep.vfio_poll_eventfd", "vfio-pci, poll, then eventfd"),
         row("read, subscribed to 8 vectors", "wake.asleep.read_all_vectors", "wake.asleep.vfio_eventfd", "vfio-pci, eventfd"),

@@ -2,90 +2,42 @@
 
 //! The full-screen view.
 
-use std::io;
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{self, Clear, ClearType, EnterAlternateScreen};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Paragraph, Sparkline};
-use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
+use ratatui::widgets::{Paragraph, Sparkline};
+use ratatui::Frame;
 
 use super::counts::{Counts, Row, Snapshot};
+use crate::fullscreen::{frame_of, View};
 
 /// Lines of a vector.
 const HEIGHT: u16 = 2;
 
-/// What a console counts as that does not know its size, as a serial one: columns and rows.
-const UNKNOWN: (u16, u16) = (80, 24);
-
-/// Shows the counts, and adds to them after each `interval`, until a key, the device or the number of intervals ends it.
-pub fn run(
-    title: &str,
-    counts: &mut Counts,
-    look: impl Fn() -> Snapshot,
-    interval: Duration,
-    limit: Option<u64>,
-) -> Result<()> {
-    let title = format!(" {title} ");
-    let mut terminal = init()?;
-    let result = (|| {
-        let mut intervals = 0;
-        while limit.is_none_or(|limit| intervals < limit) && !counts.dead() {
-            terminal.draw(|frame| draw(frame, &title, counts))?;
-            if key_within(interval)? {
-                break;
-            }
-            intervals += 1;
-            counts.add(look());
-        }
-        Ok(())
-    })();
-    // Before any message, which would be lost with the screen.
-    ratatui::try_restore()?;
-    result
+/// The counts, which are added to at each look.
+pub struct Screen<'a> {
+    /// What is counted.
+    pub title: String,
+    /// What was counted.
+    pub counts: &'a mut Counts,
+    /// Counts.
+    pub count: &'a dyn Fn() -> Snapshot,
 }
 
-/// The terminal's other screen.
-fn init() -> Result<DefaultTerminal> {
-    let size = terminal::size();
-    if size.is_ok_and(|(columns, rows)| columns > 0 && rows > 0) {
-        return Ok(ratatui::try_init()?);
+impl View for Screen<'_> {
+    fn draw(&self, frame: &mut Frame) {
+        draw(frame, &self.title, self.counts);
     }
-    let area = Rect::new(0, 0, UNKNOWN.0, UNKNOWN.1);
-    let viewport = Viewport::Fixed(area);
-    let terminal = ratatui::try_init_with_options(TerminalOptions { viewport })?;
-    execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All))?;
-    Ok(terminal)
-}
 
-/// Waits for the interval to pass; true if a key said to end before.
-fn key_within(interval: Duration) -> Result<bool> {
-    let begin = Instant::now();
-    loop {
-        let left = interval.saturating_sub(begin.elapsed());
-        if !event::poll(left)? {
-            return Ok(false);
-        }
-        let Event::Key(key) = event::read()? else {
-            continue;
-        };
-        let interrupt = key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c');
-        if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
-            return Ok(true);
-        }
+    fn look(&mut self) -> Result<bool> {
+        self.counts.add((self.count)());
+        Ok(!self.counts.dead())
     }
 }
 
 fn draw(frame: &mut Frame, title: &str, counts: &Counts) {
-    let foot = format!(" {:.0} s   q ends ", counts.seconds());
-    let block = Block::bordered().title(title.bold()).title_bottom(foot);
-    let inside = block.inner(frame.area());
-    frame.render_widget(block, frame.area());
+    let inside = frame_of(frame, title, &format!("{:.0} s", counts.seconds()));
     let rows: Vec<_> = counts.rows().collect();
     if rows.is_empty() {
         let text = "This device has no doorbell: nothing will ever interrupt.";

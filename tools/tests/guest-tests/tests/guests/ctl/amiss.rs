@@ -91,6 +91,10 @@ pub fn no_device(fleet: &Fleet) -> Result<(), Failed> {
         "info",
         "wait",
         "monitor",
+        "top",
+        "stat",
+        "watch",
+        "peers",
         "ring 0",
         "peek 0",
         "poke 0 1",
@@ -118,6 +122,8 @@ pub fn no_permission(fleet: &Fleet) -> Result<(), Failed> {
     let refused = as_nobody("info")?;
     assert_eq!(refused.status, Status::Code(4), "{}", refused.stderr_text());
     assert!(refused.stderr_text().contains("join the group"));
+    // What the driver counts is no secret.
+    as_nobody("stat")?.check()?;
     let sick = as_nobody("--json doctor")?;
     assert_eq!(sick.status, Status::Code(7));
     let (states, said) = findings(&serde_json::from_str(&sick.stdout_text())?, "rights");

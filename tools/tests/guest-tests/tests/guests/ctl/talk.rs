@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use guest_tests::lab::Fleet;
 use libtest_mimic::Failed;
-use serde_json::Value;
+use serde_json::{json, Value};
 use test_limit::limit_argument;
 use vmbench::{build, Guest, Region, Running, Signal, Status};
 
@@ -45,6 +45,37 @@ pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
     let peer = super::peer_id(b)?;
     assert!(all("line").iter().all(|e| e["peer_id"] == peer), "{heard}");
     assert_eq!((all("here").len(), all("left").len()), (1, 1), "{heard}");
+    Ok(())
+}
+
+/// Who chats is seen by another machine, which does not; so is one that was killed.
+pub fn peers_of_a_channel(fleet: &Fleet) -> Result<(), Failed> {
+    let [a, b] = &fleet.guests[..] else {
+        return Err("two guests".into());
+    };
+    super::refused(a, "peers -s 2M", 1, "only a channel does")?;
+    let script = format!("mkfifo /mute; exec {PROGRAM} --json chat -s 3M <>/mute");
+    let mut talker = b.command(["sh", "-c", &script]).spawn()?;
+    talker.wait_for_output("\"alone\"")?;
+    let mut found = Value::Null;
+    let mut wait_for = |state: &str| {
+        test_limit::wait_until("its state is seen", || {
+            found = super::answer(a, "peers -s 3M").unwrap();
+            found["members"][0]["state"] == state
+        });
+        found.clone()
+    };
+    let present = wait_for("present");
+    let slot = &present["members"][0]["slot"];
+    let there = json!([{ "slot": slot, "peer_id": super::peer_id(b)?, "state": "present" }]);
+    assert_eq!(present["members"], there);
+    assert_eq!(present["peer_id"], super::peer_id(a)?);
+    talker.signal(Signal::KILL)?;
+    talker.wait()?;
+    wait_for("lost");
+    let table = run(a, "peers -s 3M")?.check()?.stdout_text();
+    let row = format!("{slot}     -     lost");
+    assert!(table.lines().any(|line| line == row), "{table}");
     Ok(())
 }
 

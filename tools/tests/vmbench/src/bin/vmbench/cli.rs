@@ -47,7 +47,9 @@ Environment:
 Examples:
   vmbench -- uname -a
   vmbench --guests 2 --vectors 8 --insmod ivshmem_rs.ko -- ls -l /dev/
-  vmbench --guests 2 --file ./prog:/bin/prog -- sh -c 'prog --peer $((1 - GUEST_ID))'";
+  vmbench --guests 2 --file ./prog:/bin/prog -- sh -c 'prog --part $GUEST_ID'
+
+GUEST_ID is no peer ID: guests get those in the order in which they connect.";
 
 /// Boots virtual machines that share memory, runs a command in each, and leaves nothing behind.
 #[derive(Debug, Parser)]
