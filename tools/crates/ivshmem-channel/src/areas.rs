@@ -71,7 +71,7 @@ impl<M: Memory> Areas<M> {
         let found = this.load(0)?;
         // If another program makes it first, that is as good.
         if generation_of(found).is_none() {
-            this.replace(0, found, header(random()?))?;
+            this.replace(0, found, new_header()?)?;
         }
         Ok(this)
     }
@@ -85,7 +85,7 @@ impl<M: Memory> Areas<M> {
         let this = Self::at(memory, base)?;
         loop {
             let found = this.load(0)?;
-            if this.replace(0, found, header(random()?))? {
+            if this.replace(0, found, new_header()?)? {
                 return Ok(this);
             }
         }
@@ -248,14 +248,21 @@ impl Place {
     }
 }
 
-fn header(generation: u32) -> u64 {
-    u64::from(generation) << 32 | u64::from(MAGIC)
+/// A header of a generation that was hardly used before.
+fn new_header() -> Result<u64> {
+    loop {
+        let header = u64::from(random()?) << 32 | u64::from(MAGIC);
+        if generation_of(header).is_some() {
+            return Ok(header);
+        }
+    }
 }
 
+/// The generation of a directory, whose tag is never 0: else entries in memory that nobody has used would be its own.
 fn generation_of(header: u64) -> Option<u32> {
     // CAST: The two halves.
     let (magic, generation) = (header as u32, (header >> 32) as u32);
-    (magic == MAGIC && generation != 0).then_some(generation)
+    (magic == MAGIC && tag(generation) != 0).then_some(generation)
 }
 
 /// Pages of a size of this generation.
