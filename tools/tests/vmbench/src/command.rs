@@ -206,6 +206,13 @@ impl Running<'_> {
         self.session.call(id, &request, b"", &what).map(drop)
     }
 
+    /// Whether the command has ended, as far as the guest has told. Does not block.
+    pub fn has_ended(&self) -> bool {
+        let state = self.session.board().lock();
+        let progress = state.commands.get(&self.id);
+        progress.is_none_or(Progress::is_over)
+    }
+
     /// Blocks until the command has ended.
     pub fn wait(mut self) -> Result<Output> {
         self.wait_mut()
