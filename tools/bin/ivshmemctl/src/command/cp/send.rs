@@ -30,6 +30,8 @@ struct Sending<'a> {
     size: u64,
     to: Sender<Arc<dyn Link>>,
     from: Receiver<Arc<dyn Link>>,
+    /// Whether the receiver has to be told of the file, once more.
+    to_offer: bool,
     /// What comes next; `None` until the receiver has said it.
     next: Option<u64>,
     /// Whether the receiver knows that this is all.
@@ -59,6 +61,7 @@ pub fn run(seat: &Seat, path: &Path, timeout: Option<Duration>) -> Result<Copied
         size,
         to: seat.sender(RECEIVER)?,
         from: seat.receiver(RECEIVER)?,
+        to_offer: true,
         next: None,
         ended: false,
         began: None,
@@ -79,7 +82,6 @@ impl Sending<'_> {
         let bar = bar(self.size);
         let mut message = Vec::new();
         let mut moved = Instant::now();
-        self.say(&self.offer.clone())?;
         loop {
             let wait = if self.has_more() {
                 Duration::ZERO
@@ -106,7 +108,7 @@ impl Sending<'_> {
     }
 
     fn has_more(&self) -> bool {
-        self.next.is_some() && !self.ended
+        self.to_offer || (self.next.is_some() && !self.ended)
     }
 
     /// Takes what the receiver said; true if it has everything.
@@ -114,7 +116,7 @@ impl Sending<'_> {
         match note {
             Note::Ready => {
                 self.next = None;
-                self.say(&self.offer.clone())?;
+                self.to_offer = true;
             }
             Note::Resume { run, offset } if run == self.run && offset <= self.size => {
                 self.next = Some(offset);
@@ -132,8 +134,13 @@ impl Sending<'_> {
         Ok(false)
     }
 
-    /// Sends one piece or the end; false if there was nothing to send, or no room.
+    /// Sends the offer, one piece or the end; false if there was nothing to send, or no room.
     fn step(&mut self) -> Result<bool> {
+        if self.to_offer {
+            let sent = self.say(&self.offer.clone())?;
+            self.to_offer = !sent;
+            return Ok(sent);
+        }
         let Some(next) = self.next.filter(|_| !self.ended) else {
             return Ok(false);
         };
