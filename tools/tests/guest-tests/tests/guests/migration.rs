@@ -9,7 +9,7 @@ use ivshmem::Memory;
 use ivshmem_peer::Peer;
 use libtest_mimic::{Failed, Trial};
 use test_limit::{limit_argument, wait_until};
-use vmbench::{Builder, Device, Guest, Mark, Region};
+use vmbench::{Builder, Device, Guest, Region};
 
 const SIZE: u64 = 1 << 20;
 const VECTORS: u16 = 4;
@@ -50,6 +50,7 @@ fn master(builder: &Builder, region: &Region) -> vmbench::Result<Builder> {
 fn migrate(builder: &Builder) -> Result<(), Failed> {
     let (here, there) = (Region::start(SIZE, VECTORS)?, Region::start(SIZE, VECTORS)?);
     let guest = master(builder, &here)?.boot()?;
+    let booted = guest.kernel_mark()?;
     let old = Peer::join(here.socket())?;
     old.write(FROM_HOST, b"before")?;
     sleep_for_vector_2(&guest)?;
@@ -81,7 +82,7 @@ fn migrate(builder: &Builder) -> Result<(), Failed> {
         .check()?;
     guest.shell("ivshmemctl ring 1 3")?.check()?;
     wait_until("the new host is rung", || new.rings(3) == Some(1));
-    match guest.kernel_splats(Mark::BOOT)?.first() {
+    match guest.kernel_splats(booted)?.first() {
         Some(splat) => Err(splat.text.clone().into()),
         None => Ok(()),
     }
