@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::thread;
 
@@ -18,6 +18,9 @@ use rustix::process::{pidfd_send_signal, waitid, Signal, WaitId, WaitIdOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+use tempfile::TempDir;
+
+use crate::{Error, Result};
 
 #[derive(Debug)]
 enum Thing {
@@ -50,9 +53,30 @@ pub(crate) fn register_process(pidfd: Arc<OwnedFd>) -> Registered {
     register(Thing::Process(pidfd))
 }
 
-/// Remembers a directory, to be removed with its contents.
-pub(crate) fn register_directory(path: PathBuf) -> Registered {
-    register(Thing::Directory(path))
+/// A directory of our own for sockets, which is removed with its contents when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    directory: TempDir,
+    _registered: Registered,
+}
+
+impl Directory {
+    /// Makes one.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("vmbench-")
+            .tempdir()
+            .map_err(Error::io("cannot make a directory for sockets"))?;
+        Ok(Self {
+            _registered: register(Thing::Directory(directory.path().into())),
+            directory,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
 }
 
 /// From now on SIGINT, SIGTERM and SIGHUP end this process only after all its guests and servers are

@@ -5,9 +5,10 @@
 use serde_json::{json, Value};
 
 use crate::builder::Builder;
+use crate::cleanup::Directory;
 use crate::guest::Guest;
 use crate::session::Session;
-use crate::{cleanup, Error, Result};
+use crate::{Error, Result};
 
 impl Guest {
     /// Migrates the guest, while it runs, into a new QEMU that `to` describes, and blocks until it runs there and this
@@ -18,13 +19,7 @@ impl Guest {
     ///
     /// If QEMU refuses, or the migration fails, the guest runs on here.
     pub fn migrate(&self, to: &Builder) -> Result<Guest> {
-        let directory = tempfile::Builder::new()
-            .prefix("vmbench-")
-            .tempdir()
-            .map_err(Error::io(
-                "cannot make a directory for the migration's socket",
-            ))?;
-        let _registered = cleanup::register_directory(directory.path().into());
+        let directory = Directory::new()?;
         let address = format!("unix:{}", directory.path().join("migration").display());
         let incoming = to.clone().qemu_args(["-incoming", &address]);
         let destination = Guest::new(Session::start_for(self.session(), &incoming)?);

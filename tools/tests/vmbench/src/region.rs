@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
+use crate::cleanup::Directory;
 use crate::process::{readable_within, Child};
-use crate::{build, cleanup, Error, Result};
+use crate::{build, Error, Result};
 
 /// What the server says when it listens.
 const READY: &str = "READY=1\n";
@@ -32,8 +32,7 @@ pub struct Region {
     limit: Duration,
     log: Arc<Mutex<Vec<u8>>>,
     vectors: u16,
-    directory: TempDir,
-    _registered: cleanup::Registered,
+    directory: Directory,
 }
 
 impl Region {
@@ -43,11 +42,7 @@ impl Region {
     /// The server is `IVSHMEM_SERVER` if that is set, else built from this workspace.
     pub fn start(size: u64, vectors: u16) -> Result<Self> {
         let limit = test_limit::LIMIT * test_limit::scale().map_err(Error::Setup)?;
-        let directory = tempfile::Builder::new()
-            .prefix("vmbench-")
-            .tempdir()
-            .map_err(Error::io("cannot make a directory for the server's socket"))?;
-        let registered = cleanup::register_directory(directory.path().into());
+        let directory = Directory::new()?;
         let (ready, theirs) =
             UnixStream::pair().map_err(Error::io("cannot make a socket for the server"))?;
         let mut command = Command::new(build::server()?);
@@ -71,7 +66,6 @@ impl Region {
             log,
             vectors,
             directory,
-            _registered: registered,
         })
     }
 
