@@ -137,6 +137,14 @@ pub fn expect_success(output: vmbench::Result<Output>) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Fails if the guest's kernel has complained since `mark`: for guests that are in no lab.
+pub fn expect_no_complaints(guest: &Guest, mark: Mark) -> Result<(), Failed> {
+    match guest.kernel_splats(mark)?.first() {
+        Some(splat) => Err(splat.text.clone().into()),
+        None => Ok(()),
+    }
+}
+
 /// Fails if the kernel is one that looks for leaked memory, and finds some of ours.
 pub fn expect_no_leaks(guest: &Guest) -> Result<(), Failed> {
     // Younger than 5 s nothing is reported. An object has to be found twice.

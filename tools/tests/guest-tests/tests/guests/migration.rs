@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use guest_tests::artefacts::Kernel;
+use guest_tests::lab::expect_no_complaints;
 use ivshmem::Memory;
 use ivshmem_peer::Peer;
 use libtest_mimic::{Failed, Trial};
@@ -82,10 +83,7 @@ fn migrate(builder: &Builder) -> Result<(), Failed> {
         .check()?;
     guest.shell("ivshmemctl ring 1 3")?.check()?;
     wait_until("the new host is rung", || new.rings(3) == Some(1));
-    match guest.kernel_splats(booted)?.first() {
-        Some(splat) => Err(splat.text.clone().into()),
-        None => Ok(()),
-    }
+    expect_no_complaints(&guest, booted)
 }
 
 /// Leaves a program behind that sleeps in the driver until vector 2 is rung, and then writes to `/tmp/heard`.

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
 use guest_tests::artefacts::{self, Width};
-use guest_tests::lab::{Fleet, Lab};
+use guest_tests::lab::{expect_no_complaints, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 use tempfile::TempDir;
 use vmbench::{boot_all, Builder, Device, Guest, Mark, Region, Signal};
 
+use super::unplug::{disconnect, plug, PLUGGED};
 use crate::manager::Manager;
 use crate::service::Running;
 
@@ -244,27 +245,17 @@ fn plugging(builder: &Builder) -> Result<(), Failed> {
     let mut witness = HostPeer::join(&region.socket())?;
     witness.greeting(0)?;
     let guest = builder.boot()?;
-    let address = json!({"type": "unix", "data": {"path": region.socket()}});
-    let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
-    let qmp = guest.qmp();
-    qmp.execute("chardev-add", json!({"id": "hot", "backend": backend}))?;
-    qmp.execute(
-        "device_add",
-        json!({"driver": "ivshmem-doorbell", "id": "device", "bus": "port0", "chardev": "hot", "vectors": 8}),
-    )?;
+    plug(&guest, &region.socket(), "port0")?;
     witness.expect(&[1; MOST])?;
-    guest
-        .shell("until [ -c /dev/ivshmem0 ]; do sleep 0.1; done")?
-        .check()?;
-    qmp.unplug("device")?;
+    guest.qmp().unplug(PLUGGED)?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     // The connection is the chardev's.
     if !witness.is_silent()? {
         return Err("the server says something when the device goes".into());
     }
-    qmp.execute("chardev-remove", json!({"id": "hot"}))?;
+    disconnect(&guest)?;
     witness.expect(&[1])?;
-    complaints(&guest)
+    expect_no_complaints(&guest, Mark::BOOT)
 }
 
 fn reboot_and_crash(builder: &Builder) -> Result<(), Failed> {
@@ -292,12 +283,5 @@ fn reboot_and_crash(builder: &Builder) -> Result<(), Failed> {
     match next.greeting(1)? {
         2 => Ok(()),
         id => Err(format!("ID {id} is used again").into()),
-    }
-}
-
-fn complaints(guest: &Guest) -> Result<(), Failed> {
-    match guest.kernel_splats(Mark::BOOT)?.first() {
-        Some(splat) => Err(splat.text.clone().into()),
-        None => Ok(()),
     }
 }

@@ -12,6 +12,9 @@ use vmbench::{Guest, Memory, Region};
 
 const SIZE: u64 = 1 << 20;
 
+/// QEMU's name of what [`plug`] plugs.
+pub const PLUGGED: &str = "device";
+
 pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let builder = kernel
         .guest()
@@ -47,7 +50,7 @@ fn wait_for_node(guest: &Guest, node: &str) -> Result<(), Failed> {
 /// Plugs an `ivshmem-doorbell` that is connected to the server at `socket` into the root port `bus`, and
 /// waits for its node.
 pub fn plug(guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
-    plug_as("device", guest, socket, bus)?;
+    plug_as(PLUGGED, guest, socket, bus)?;
     wait_for_node(guest, "/dev/ivshmem0")
 }
 
@@ -68,11 +71,15 @@ fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> Result<(), Fail
 
 /// Unplugs what [`plug`] plugged, and waits until it is gone.
 pub fn unplug(guest: &Guest) -> Result<(), Failed> {
-    let id = "device";
-    guest.qmp().unplug(id)?;
+    guest.qmp().unplug(PLUGGED)?;
+    disconnect(guest)
+}
+
+/// Ends the connection to the server of what [`plug`] plugged, which outlives the device.
+pub fn disconnect(guest: &Guest) -> Result<(), Failed> {
     guest
         .qmp()
-        .execute("chardev-remove", json!({"id": chardev_of(id)}))?;
+        .execute("chardev-remove", json!({"id": chardev_of(PLUGGED)}))?;
     Ok(())
 }
 
