@@ -37,6 +37,14 @@ endif
 ifeq ($(KDIR),)
   override KDIR := $(if $(wildcard $(running)/rust/libkernel.rmeta),$(running),sandbox)
   chosen := $(if $(filter sandbox,$(KDIR)),: the sandbox's$(comma) because $(running) has no Rust metadata)
+  # Nobody who wants a module for the running kernel, in a guest perhaps, is to wait for a download of another's.
+  ifneq ($(and $(chosen),$(filter modules,$(or $(MAKECMDGOALS),modules))),)
+    ifeq ($(call sandbox_info,KDIR),)
+      $(error $(running) has no Rust metadata$(comma) so nothing can be built for the running kernel. \
+	Name another kernel's build directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and \
+	its compilers (a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
+    endif
+  endif
 endif
 
 ifneq ($(filter $(KDIR),sandbox $(call sandbox_info,KDIR)),)
@@ -91,6 +99,16 @@ install: install-module install-system install-headers
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
 	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
 		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
+
+# What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what is
+# there is removed. Directories stay, as do the groups.
+.PHONY: uninstall
+uninstall: removed_from = (cd "$$stage/$(1)" && find . ! -type d -printf '%P\0') | (cd "$(or $(2),/)" && xargs -0 rm -fv --)
+uninstall:
+	+@stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
+		$(MAKE) install DESTDIR="$$stage/rest" INSTALL_MOD_PATH="$$stage/module" >/dev/null; \
+		$(call removed_from,module,$(or $(INSTALL_MOD_PATH),$(DESTDIR))); $(call removed_from,rest,$(DESTDIR))
+	@$(if $(DESTDIR)$(INSTALL_MOD_PATH),,depmod $(word 2,$(shell cat $(module_dir)/kernel)); udevadm control --reload)
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever
@@ -574,6 +592,7 @@ help:
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
 	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs, -man:'
 	@echo '             one of them'
+	@echo '  uninstall  remove what install of this checkout, as it is built now, installs (as root)'
 	@echo '  demo       two virtual machines that share memory, here and now'
 	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
 	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
@@ -602,7 +621,7 @@ help:
 	@echo
 	@echo 'Variables:'
 	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
-	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s.'
+	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s if that is prepared.'
 	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
 	@echo '  ARCH=arm64 the same as KERNEL=arm64, and may stand beside the name of a kernel of that architecture'
 	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
