@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{
-    bench, chat, completions, cp, doctor, dump, forward, info, launch, list, load, manual, monitor,
-    peek, peers, ping, poke, ring, server, stat, top, tunnel, wait, watch,
+    bench, chat, completions, console, cp, doctor, dump, forward, info, launch, list, load, manual,
+    monitor, peek, peers, ping, poke, ring, server, stat, top, tunnel, wait, watch,
 };
 use crate::exit::Exit;
 use crate::output::Output;
@@ -49,6 +49,7 @@ enum Command {
     Bench(bench::Options),
     Doctor(doctor::Options),
     Launch(launch::Options),
+    Console(console::Options),
     Server(server::Options),
     Peers(peers::Options),
     #[command(hide = true)]
@@ -72,7 +73,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "tunnel", "forward",
         ],
     ),
-    ("On a host", &["launch", "server"]),
+    ("On a host", &["launch", "console", "server"]),
 ];
 
 /// The command line, whose help lists the commands in groups.
@@ -126,6 +127,7 @@ impl Cli {
             Command::Bench(options) => bench::run(options, output),
             Command::Doctor(options) => doctor::run(options, output),
             Command::Launch(options) => launch::run(options, output),
+            Command::Console(options) => console::run(options),
             Command::Server(options) => server::run(options, output),
             Command::Peers(options) => peers::run(options, output),
             Command::Completions(options) => completions::run(options, output),

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod chat;
 pub mod completions;
+pub mod console;
 pub mod cp;
 pub mod doctor;
 pub mod dump;

@@ -4,7 +4,7 @@
 
 mod machines;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -16,7 +16,7 @@ use crate::parse;
 
 /// Start a server and machines that share memory
 ///
-/// The machines have no standard input. When all have ended, so does the server; Ctrl-C ends them all. With --dry-run
+/// The machines have no standard input; --console gives each a console to connect to. When all have ended, so does the server; Ctrl-C ends them all. With --dry-run
 /// nothing is started, and the command lines are printed, each below a comment. Run each in a shell of its own, or put
 /// & behind it.
 #[derive(Args, Debug)]
@@ -60,6 +60,13 @@ pub struct Options {
     )]
     memory_file: PathBuf,
 
+    /// For each machine, instead of a display, its first serial line, which `ivshmemctl console` connects to
+    ///
+    /// Its socket is named like the server's, with the machine's name behind. Each machine is named with the command
+    /// that connects to it.
+    #[arg(long)]
+    console: bool,
+
     /// QEMU
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     qemu: String,
@@ -84,13 +91,16 @@ struct Plan {
     server: Option<Vec<String>>,
     /// Each machine's.
     machines: Vec<Vec<String>>,
+    /// The socket of each machine's console, if they have one.
+    consoles: Vec<PathBuf>,
 }
 
 /// Starts or prints them.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let plan = plan(options);
     if !options.dry_run {
-        return machines::run(plan.server.as_deref(), &plan.machines, output);
+        let server = plan.server.as_deref();
+        return machines::run(server, &plan.machines, &plan.consoles, output);
     }
     let mut lines = Vec::new();
     let server = plan.server.iter().map(|words| ("the server".into(), words));
@@ -118,7 +128,16 @@ fn plan(options: &Options) -> Plan {
     Plan {
         server: (!options.plain).then(|| server.into()),
         machines: (0..options.vms).map(|vm| machine(options, vm)).collect(),
+        consoles: (0..options.vms)
+            .filter_map(|vm| console(options, vm))
+            .collect(),
     }
+}
+
+fn console(options: &Options, vm: u16) -> Option<PathBuf> {
+    let mut socket = options.socket.clone().into_os_string();
+    socket.push(format!(".vm{vm}"));
+    options.console.then(|| socket.into())
 }
 
 fn machine(options: &Options, vm: u16) -> Vec<String> {
@@ -129,14 +148,21 @@ fn machine(options: &Options, vm: u16) -> Vec<String> {
     words.extend(["-accel", "kvm", "-accel", "tcg"].map(String::from));
     words.extend(["-m".into(), options.ram.clone()]);
     words.extend(device(options));
+    if let Some(socket) = console(options, vm) {
+        let line = format!("unix:{},server=on,wait=off", escape(&socket));
+        words.extend(["-display", "none", "-serial", &line].map(String::from));
+    }
     let vm = vm.to_string();
     words.extend(options.arguments.iter().map(|arg| arg.replace("{vm}", &vm)));
     words
 }
 
+/// A comma within a value of a QEMU option is written twice.
+fn escape(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
 fn device(options: &Options) -> [String; 4] {
-    // A comma within a value of a QEMU option is written twice.
-    let escape = |path: &PathBuf| path.display().to_string().replace(',', ",,");
     if options.plain {
         let (path, size) = (escape(&options.memory_file), parse::written(options.size));
         return [

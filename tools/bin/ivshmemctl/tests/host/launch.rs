@@ -7,12 +7,14 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde_json::Value;
 use vmbench::build::static_binary;
 
+use super::terminal::OnTerminal;
 use super::{answer_of, path_in, run, server, stderr, stdout, PROGRAM};
 
 /// The words of a line, which are for a shell.
@@ -105,11 +107,9 @@ impl Drop for Launched {
     }
 }
 
-#[test]
-fn launched_machines_share_memory_until_a_signal_ends_all() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = path_in(directory.path(), "socket");
-    let qemu = path_in(directory.path(), "qemu");
+/// A program that starts the sandbox's QEMU.
+fn qemu_in(directory: &Path) -> String {
+    let qemu = path_in(directory, "qemu");
     let enter = vmbench::checkout().join("tools/scripts/sandbox/enter");
     let script = format!(
         "#!/bin/sh\nexec {} qemu-system-x86_64 \"$@\"\n",
@@ -117,6 +117,14 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
     );
     std::fs::write(&qemu, script).unwrap();
     std::fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
+    qemu
+}
+
+#[test]
+fn launched_machines_share_memory_until_a_signal_ends_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let qemu = qemu_in(directory.path());
     let server = static_binary("ivshmem-server", "ivshmem-server").unwrap();
     let mut launch = Command::new(PROGRAM);
     let launch = launch.args(["launch", "--vms=2", "--ram=64M", "--size=1M", "--vectors=3"]);
@@ -154,6 +162,50 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
         Some(3),
         "the server is gone"
     );
+}
+
+#[test]
+fn consoles_show_what_machines_say_until_the_user_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let memory = path_in(directory.path(), "memory");
+    let qemu = qemu_in(directory.path());
+    let mut launch = Command::new(PROGRAM);
+    let launch = launch.args(["launch", "--vms=2", "--ram=64M", "--console", "--plain"]);
+    let launch = launch.args(["--size=1M", "--memory-file", &memory]);
+    let launch = launch.args(["--socket", &socket, "--qemu", &qemu, "--"]);
+    // With nothing to boot, the firmware says so on the serial line, again and again.
+    let launch = launch.args(["-nodefaults", "-machine", "graphics=off"]);
+    let launch = launch.args(["-boot", "reboot-timeout=100"]);
+    let mut launch = Launched(launch.stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(launch.0.stdout.take().unwrap()).lines();
+    for (number, line) in lines.take(2).map(Result::unwrap).enumerate() {
+        let console = format!("{socket}.vm{number}");
+        assert!(
+            line.ends_with(&format!("; ivshmemctl console {console}")),
+            "{line}"
+        );
+        let mut terminal = OnTerminal::start(&["console", &console], (24, 80));
+        terminal.read_until("Connected. Ctrl-] leaves.");
+        terminal.read_until("No bootable device");
+        terminal.type_keys(b"\x1d");
+        terminal.output();
+    }
+    let first = format!("{socket}.vm0");
+    let mut looks_on = Command::new(PROGRAM)
+        .args(["console", &first])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(looks_on.stdout.take().unwrap());
+    let mut line = Vec::new();
+    said.read_until(b'\n', &mut line).unwrap();
+    drop(launch); // ends the machines
+    assert!(looks_on.wait().unwrap().success());
+    let absent = run(&["console", &first]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(stderr(&absent).contains("is the machine running"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! What is seen on a terminal: programs on a pseudo-terminal of a given size.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
@@ -14,14 +14,14 @@ use test_limit::limit_argument;
 use super::{path_in, server, Server, PROGRAM};
 
 /// A program on a terminal of its own.
-struct OnTerminal {
+pub struct OnTerminal {
     program: Server,
     screen: File,
 }
 
 impl OnTerminal {
     /// `size` is rows and columns; a serial console has 0 and 0.
-    fn start(arguments: &[&str], size: (u16, u16)) -> Self {
+    pub fn start(arguments: &[&str], size: (u16, u16)) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
@@ -60,8 +60,22 @@ impl OnTerminal {
         &mut self.program.0
     }
 
+    /// Reads what it writes, up to and with the text.
+    pub fn read_until(&mut self, text: &str) {
+        let mut output = Vec::new();
+        while !output.ends_with(text.as_bytes()) {
+            let mut byte = [0];
+            self.screen.read_exact(&mut byte).unwrap();
+            output.extend(byte);
+        }
+    }
+
+    pub fn type_keys(&mut self, keys: &[u8]) {
+        self.screen.write_all(keys).unwrap();
+    }
+
     /// All that it writes until it ends.
-    fn output(mut self) -> String {
+    pub fn output(mut self) -> String {
         let mut output = Vec::new();
         let mut some = [0; 4096];
         // The end of the last program that had the terminal open is an error, EIO.

@@ -3,7 +3,7 @@
 //! Starts what was planned, and ends it.
 
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -33,8 +33,13 @@ struct Process {
 }
 
 /// Starts the server and the machines, and returns when all machines or a signal have ended it.
-/// Each is given by its command line.
-pub fn run(server: Option<&[String]>, machines: &[Vec<String>], output: Output) -> Result<Exit> {
+/// Each is given by its command line; machines may have a console each.
+pub fn run(
+    server: Option<&[String]>,
+    machines: &[Vec<String>],
+    consoles: &[PathBuf],
+    output: Output,
+) -> Result<Exit> {
     let ended = signals::ended()?;
     // Dropped last.
     let start = |words| start_server(words, &ended);
@@ -46,11 +51,12 @@ pub fn run(server: Option<&[String]>, machines: &[Vec<String>], output: Output) 
         }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
-        let machine = Process::start(format!("vm{vm}"), &mut command)?;
-        let (name, pid) = (&machine.name, machine.child.id());
-        output.answer(&json!({ "vm": vm, "pid": pid }), || {
-            format!("{name}: process {pid}")
-        })?;
+        let mut machine = Process::start(format!("vm{vm}"), &mut command)?;
+        let console = consoles.get(vm);
+        if let Some(socket) = console {
+            wait_for_console(socket, &mut machine, &ended)?;
+        }
+        tell(&machine, vm, console, output)?;
         running.push(machine);
     }
     while !ended.load(Ordering::Relaxed) && !running.is_empty() {
@@ -64,6 +70,24 @@ pub fn run(server: Option<&[String]>, machines: &[Vec<String>], output: Output) 
         }
     }
     Ok(Exit::Success)
+}
+
+/// Returns when QEMU takes connections there, or a signal came.
+fn wait_for_console(socket: &Path, machine: &mut Process, ended: &AtomicBool) -> Result<()> {
+    while !ended.load(Ordering::Relaxed) && UnixStream::connect(socket).is_err() {
+        machine.look_on()?;
+        sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn tell(machine: &Process, vm: usize, console: Option<&PathBuf>, output: Output) -> Result<()> {
+    let (name, pid) = (&machine.name, machine.child.id());
+    output.answer(&json!({ "vm": vm, "pid": pid, "console": console }), || {
+        let console = console.map(|socket| format!("; ivshmemctl console {}", socket.display()));
+        format!("{name}: process {pid}{}", console.unwrap_or_default())
+    })?;
+    Ok(())
 }
 
 /// Returns when it takes connections, of which it tells as it would tell systemd, or a signal came. Trying to connect

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `ivshmemctl console`: the first serial line of a machine, on this terminal.
+
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::io::{retry_on_intr, Errno};
+
+use crate::exit::Exit;
+use crate::signals;
+
+/// Ctrl-], which leaves, as with telnet and virsh.
+const LEAVE: u8 = 0x1d;
+
+/// Connect to the console of a machine
+///
+/// The machine is one that `ivshmemctl launch --console` has started, which names the socket; or any that QEMU gave a serial line
+/// with -serial unix:SOCKET,server=on,wait=off. What it said before is lost. On a terminal all keys go to the machine, but
+/// Ctrl-], which leaves. From a pipe or a file, the input is typed, and what comes is written until the machine ends. One console
+/// is for one at a time; another waits.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ivshmemctl console /tmp/ivshmem.sock.vm0
+  ivshmemctl console /tmp/ivshmem.sock.vm1 </dev/null >vm1.log")]
+pub struct Options {
+    /// The socket of the console
+    socket: PathBuf,
+}
+
+/// Carries both ways until the machine ends, the user leaves, or a signal.
+pub fn run(options: &Options) -> Result<Exit> {
+    let console = UnixStream::connect(&options.socket).with_context(|| {
+        let socket = options.socket.display();
+        format!("cannot connect to {socket}: is the machine running, and with a console there?")
+    })?;
+    let signals = signals::readable()?;
+    let on_terminal = io::stdin().is_terminal();
+    let raw = on_terminal.then(RawMode::enter).transpose()?;
+    if on_terminal {
+        eprint!("Connected. Ctrl-] leaves.\r\n");
+    }
+    let ended = carry(&console, &signals, on_terminal);
+    drop(raw);
+    ended.context("the console failed").map(|()| Exit::Success)
+}
+
+fn carry(console: &UnixStream, signals: &UnixStream, on_terminal: bool) -> io::Result<()> {
+    let stdin = io::stdin();
+    let mut input_open = true;
+    loop {
+        let (from_machine, from_user) = {
+            let mut watched = vec![
+                PollFd::new(console, PollFlags::IN),
+                PollFd::new(signals, PollFlags::IN),
+            ];
+            if input_open {
+                watched.push(PollFd::new(&stdin, PollFlags::IN));
+            }
+            retry_on_intr(|| poll(&mut watched, None))?;
+            let is_ready =
+                |which: usize| watched.get(which).is_some_and(|w| !w.revents().is_empty());
+            if is_ready(1) {
+                return Ok(());
+            }
+            (is_ready(0), is_ready(2))
+        };
+        if from_machine && !to_user(console)? {
+            return Ok(());
+        }
+        if from_user {
+            match to_machine(console, on_terminal)? {
+                Input::More => (),
+                Input::Closed => input_open = false,
+                Input::Leave => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Returns whether the machine still runs.
+fn to_user(mut console: &UnixStream) -> io::Result<bool> {
+    let mut bytes = [0; 4096];
+    let length = match console.read(&mut bytes) {
+        Ok(length) => length,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+        Err(error) => return Err(error),
+    };
+    let mut screen = io::stdout().lock();
+    screen.write_all(&bytes[..length])?;
+    screen.flush()?;
+    Ok(length > 0)
+}
+
+enum Input {
+    More,
+    Closed,
+    Leave,
+}
+
+fn to_machine(mut console: &UnixStream, on_terminal: bool) -> io::Result<Input> {
+    let mut bytes = [0; 4096];
+    // Not by io::Stdin, whose buffer poll does not see.
+    let length = match rustix::io::read(io::stdin(), &mut bytes) {
+        Ok(0) | Err(Errno::IO) => return Ok(Input::Closed),
+        length => length?,
+    };
+    let typed = &bytes[..length];
+    let end = typed.iter().position(|byte| on_terminal && *byte == LEAVE);
+    match console.write_all(&typed[..end.unwrap_or(length)]) {
+        // It has ended: reading will say so.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+        _ => (),
+    }
+    Ok(end.map_or(Input::More, |_| Input::Leave))
+}
+
+/// The terminal passes on each key, as long as this lives.
+struct RawMode;
+
+impl RawMode {
+    fn enter() -> Result<Self> {
+        enable_raw_mode().context("cannot read single keys from this terminal")?;
+        Ok(Self)
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let _ = disable_raw_mode();
+    }
+}
