@@ -543,9 +543,19 @@ check-licences:
 # --- Documentation ---------------------------------------------------------------------------------------------------
 
 sphinx = tools/scripts/docs/enter sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --nitpicky
+# What the comments of the headers say, for headers.rst.
+references := $(addprefix build/reference/,$(addsuffix .rst,ivshmem_rs.h libivshmem.h ivshmem_channel.h))
+build/reference/%.h.rst: %.h | sandbox-ready
+	@mkdir -p $(@D)
+	@$(ENTER) $(call sandbox_info,KDIR)/scripts/kernel-doc -rst $< >$@
+vpath %.h include include/uapi/linux
+
 .PHONY: docs man
+docs man: $(references)
 docs: | sandbox-ready
 	@$(sphinx) --builder html --doctree-dir build/doctrees Documentation build/docs
+	@cd tools && cargo doc --quiet --locked --no-deps --all-features $(addprefix --package ,$(notdir $(wildcard tools/crates/*)))
+	@rm -rf build/docs/rust && cp -R tools/target/doc build/docs/rust
 	@echo "build/docs/index.html"
 
 # Some of them as manual pages: conf.py says which.

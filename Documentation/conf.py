@@ -14,6 +14,8 @@ version = release
 extensions = ["sphinx_copybutton", "sphinx.ext.graphviz"]
 root_doc = "index"
 nitpicky = True
+# Of C and Linux, not of these headers.
+nitpick_ignore_regex = [("c:identifier", "(__)?[us](8|16|32|64)|u?int(32|64)_t|size_t|timespec|va_list")]
 # Most literal blocks are commands or messages; those in a language say so.
 highlight_language = "none"
 graphviz_output_format = "svg"
