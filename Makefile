@@ -279,6 +279,7 @@ ifeq ($(KERNEL),)
 	+@for kernel in '' $(also_in_guests); do $(MAKE) modules KDIR=sandbox KERNEL=$$kernel; done
 	+@$(MAKE) importer KDIR=sandbox
 	@$(SANDBOX)/stock-kernel
+	@$(SANDBOX)/iperf3
 	cd tools && cargo test --workspace --no-fail-fast
 else
 	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
@@ -296,7 +297,7 @@ fuzz: guest
 # Which lines of the driver run in guest tests, by what QEMU wrote down: in any context, with the module as it is. Left out
 # are for their time sets that come to no other lines. CASE: no others.
 coverage_logs := build/coverage
-coverage_skips := stock:: channel:: samples:: ctl:: server::
+coverage_skips := stock:: network:: channel:: samples:: ctl:: server::
 COVERAGE ?= 92
 .PHONY: coverage
 coverage: guest
@@ -322,7 +323,7 @@ debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI; without KERNEL=rt dma-bufs, and with it
 # large pages), and for their time the same programs with 32 bits and the sets with several guests.
 debug_skips := $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
-	pair:: trio:: server:: stock:: ctl:: channel:: acrn:: samples::
+	pair:: trio:: server:: network:: stock:: ctl:: channel:: acrn:: samples::
 
 debug_build = build/debug$(addprefix -,$(KERNEL))
 # CASE, to run no others, and DEBUG_MODULE, another module than that of this source, are for `test-planted`.

@@ -129,13 +129,7 @@ pub struct StockKernel(PathBuf);
 impl StockKernel {
     /// The one that `tools/scripts/sandbox/stock-kernel` has fetched.
     pub fn find() -> Result<Self, String> {
-        let script = checkout().join("tools/scripts/sandbox/stock-kernel");
-        let output = Command::new(&script)
-            .arg("--where")
-            .output()
-            .map_err(|error| format!("{}: {error}", script.display()))?;
-        let directory = String::from_utf8_lossy(&output.stdout).trim().to_string();
-        existing(directory.into()).map(Self)
+        fetched("stock-kernel").map(Self)
     }
 
     /// The image.
@@ -147,6 +141,22 @@ impl StockKernel {
     pub fn module(&self, name: &str) -> PathBuf {
         self.0.join(format!("kernel/{name}.ko.xz"))
     }
+}
+
+/// Where `tools/scripts/sandbox/iperf3` has put that program, and its libraries.
+pub fn iperf3() -> Result<PathBuf, String> {
+    fetched("iperf3")
+}
+
+/// What a script of the sandbox's has fetched.
+fn fetched(name: &str) -> Result<PathBuf, String> {
+    let script = checkout().join("tools/scripts/sandbox").join(name);
+    let output = Command::new(&script)
+        .arg("--where")
+        .output()
+        .map_err(|error| format!("{}: {error}", script.display()))?;
+    let directory = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    existing(directory.into())
 }
 
 /// The command that runs another with the sandbox's programs.

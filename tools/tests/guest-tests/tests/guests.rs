@@ -27,6 +27,7 @@ mod guests {
     pub mod load;
     pub mod migration;
     pub mod mixed;
+    pub mod network;
     pub mod odd;
     pub mod pair;
     pub mod python;
@@ -48,7 +49,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 23] = [
+const SETS: [(&str, Cases); 24] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("flavours", || guests::flavours::cases(Kernel::DEFAULT)),
@@ -67,6 +68,7 @@ const SETS: [(&str, Cases); 23] = [
     ("acrn", guests::acrn::cases),
     ("samples", || guests::samples::cases(Kernel::DEFAULT)),
     ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
+    ("network", guests::network::cases),
     ("stock", guests::stock::cases),
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),
