@@ -12,7 +12,7 @@ use ivshmem::{Link, MAX_PEER};
 use serde::Serialize;
 
 use crate::claim::{Place, MARK};
-use crate::end::End;
+use crate::end::{ring_back, End};
 use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
@@ -113,10 +113,9 @@ fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {
             return Err(failure(Exit::TimedOut, message));
         }
         last = link.load32(at + QUESTION, Ordering::Acquire)?;
-        // Read once; the ring checks it.
         let asker = link.load32(at + ASKER, Ordering::Relaxed)?;
         link.store32(at + ANSWER, last, Ordering::Release)?;
-        link.ring(asker, VECTOR)?;
+        ring_back(link, asker, VECTOR)?;
     }
 }
 
