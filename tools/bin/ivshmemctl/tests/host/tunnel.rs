@@ -2,6 +2,7 @@
 
 //! `tunnel` between network namespaces, on the real server. Takes root.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -211,13 +212,24 @@ fn what_cannot_be_is_refused_with_what_to_do() {
             2,
             "one --address of IPv4",
         ),
-        ("--address 10.1.0.2/24 --name no/such", 1, "is the --name"),
+        ("--address 10.1.0.2/24 --name no/such", 1, "another --name"),
         ("--network 10.1.0.0/31", 6, "a larger --network"),
+        ("--address fd00:1::2/64 --address fd00:1::2/64", 2, "twice"),
+        ("--address 10.1.0.2/24 --name lo", 1, "another --name"),
     ] {
         let (exit, text) = start(&machines, &b, options).failure();
         assert_eq!(exit, Some(code), "{options}: {text}");
         assert!(text.contains(message), "{options}: {text}");
     }
+    b.within(|| {
+        for interfaces in ["all", "default"] {
+            let path = format!("/proc/sys/net/ipv6/conf/{interfaces}/disable_ipv6");
+            fs::write(path, "1").unwrap();
+        }
+    });
+    let (exit, text) = start(&machines, &b, "--address fd00:1::2/64").failure();
+    assert_eq!(exit, Some(6), "{text}");
+    assert!(text.contains("IPv6 is disabled"), "{text}");
     let mut without_right = Command::new("setpriv");
     without_right.args([
         "--bounding-set=-net_admin",
