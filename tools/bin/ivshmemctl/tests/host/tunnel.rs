@@ -6,8 +6,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use ivshmem_channel::{Channel, Message};
+use ivshmem_peer::Peer;
 use rustix::process::Signal;
 use test_limit::wait_until;
 
@@ -171,6 +176,68 @@ fn an_end_that_stands_still_does_not_hold_up_the_others() {
     });
     ends[1].signal(Signal::CONT);
     wait_until("it is reached again", || spaces[0].ping("10.1.0.2", 56));
+}
+
+/// Says when a test is done, also if it panics.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_end_that_takes_little_does_not_hold_up_the_others() {
+    let machines = Machines::new("1M");
+    let spaces = [(); 2].map(|()| Namespace::new());
+    let up = |(space, n)| tunnel(&machines, space, &format!("--address 10.1.0.{n}/24"));
+    let mut ends: Vec<_> = spaces.iter().zip(1..).map(up).collect();
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let slots: Vec<_> = (0..channel.plan().layout().slots()).collect();
+    let slow = channel.join_any(&slots, 0).unwrap();
+    let told = [&slow.incarnation().to_le_bytes()[..], &[4, 10, 1, 0, 9]].concat();
+    let mut publisher = slow.publisher(slow.slot() as usize).unwrap();
+    publisher.publish(&told).unwrap();
+    let mut receiver = slow.multi_receiver().unwrap();
+    wait_until("the first knows both", || {
+        ends[0].status()["ends"].as_array().unwrap().len() == 2
+    });
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ending = Ending(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // Sooner than it would count as one that takes nothing.
+                thread::sleep(Duration::from_millis(50));
+                let next = receiver.next(Some(Duration::ZERO)).unwrap();
+                next.map(Message::done).transpose().unwrap();
+                receiver.release().unwrap();
+            }
+        });
+        let sender = spaces[0].within(|| UdpSocket::bind("10.1.0.1:0").unwrap());
+        scope.spawn({
+            let done = &done;
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    for _ in 0..100 {
+                        // The interface's queue may be full.
+                        let _ = sender.send_to(&[0; 1000], "10.1.0.9:9");
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        wait_until("packets for it wait", || {
+            ends[0].status()["packets"]["sent"]["packets"].as_u64() > Some(100)
+        });
+        for _ in 0..3 {
+            wait_until("the other one is reached", || {
+                spaces[0].ping("10.1.0.2", 56)
+            });
+        }
+    });
 }
 
 #[test]

@@ -171,15 +171,18 @@ impl Carrier {
             let length = select! {
                 length = interface.receive(&mut buffer) => length?,
                 _ = look.tick() => {
-                    outgoing.flush().await?;
+                    outgoing.flush()?;
                     continue;
                 }
             };
             let packet = &buffer[..length];
-            let slot =
-                destination(packet).and_then(|to| self.shared.state.borrow().routes.slot(to));
+            let (slot, alone) = {
+                let state = self.shared.state.borrow();
+                let slot = destination(packet).and_then(|to| state.routes.slot(to));
+                (slot, state.ends.len() < 2)
+            };
             let sent = match slot {
-                Some(slot) => outgoing.send(slot, packet.to_vec()).await?,
+                Some(slot) => outgoing.send(slot, packet.to_vec(), alone).await?,
                 None => {
                     counters.unknown.count(packet);
                     continue;
