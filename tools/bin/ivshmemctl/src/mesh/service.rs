@@ -53,20 +53,23 @@ pub fn serve(
         let work = stay(area, purpose, output, program);
         tokio::pin!(work);
         loop {
-            select! {
-                done = &mut work => break done,
-                _ = hangup.recv() => break Ok(()),
-                _ = interrupt.recv() => break Ok(()),
-                _ = terminate.recv() => break Ok(()),
-                _ = ask.recv() => tell()?,
+            let ended = select! {
+                done = &mut work => return done,
+                _ = hangup.recv() => true,
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                _ = ask.recv() => false,
+            };
+            // Before the work ends, which forgets who is there.
+            tell()?;
+            if ended {
+                return Ok(());
             }
         }
     });
     // A thread may still wait for a slot.
     runtime.shutdown_background();
-    done?;
-    tell()?;
-    Ok(Exit::Success)
+    done.map(|()| Exit::Success)
 }
 
 fn signals() -> Result<[Signal; 4]> {

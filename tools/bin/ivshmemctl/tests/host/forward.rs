@@ -92,13 +92,17 @@ fn both_directions_end_by_themselves() {
         stream.read_to_end(&mut heard).unwrap();
         write!(stream, "{} bytes", heard.len()).unwrap();
     });
-    let (port, _near, _far) = forwarded(&machines, served);
+    let (port, mut near, _far) = forwarded(&machines, served);
     let mut client = connect(port);
     client.write_all(&vec![7; MUCH]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, format!("{MUCH} bytes"));
+    // What it tells at the end is what was so before.
+    near.signal(Signal::TERM);
+    let status = near.expect("status");
+    assert_eq!(status["ends"][0]["name"], "far", "{status}");
 }
 
 #[test]
