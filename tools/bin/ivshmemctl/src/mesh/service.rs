@@ -167,6 +167,8 @@ fn is_reset(error: &anyhow::Error) -> bool {
 fn is_away(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
-        Some(Error::Reset | Error::Replaced | Error::Link(ivshmem::Error::Gone))
+        Some(
+            Error::Reset | Error::Replaced | Error::Corrupt(_) | Error::Link(ivshmem::Error::Gone)
+        )
     )
 }

@@ -5,10 +5,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use ivshmem::Memory;
 use ivshmem_channel::{Channel, Presence, Sender};
 use ivshmem_peer::Peer;
 use rustix::process::Signal;
@@ -378,4 +380,31 @@ fn an_end_that_sends_anything_stops_nobody() {
     assert!(status["invalid"].as_u64() > Some(0), "{status}");
     near.end();
     far.end();
+}
+
+#[test]
+fn an_end_that_can_hear_nobody_comes_back_when_the_channel_is_made_anew() {
+    let machines = Machines::new("1M");
+    let mut near = machines.start("forward --ends 2");
+    near.expect("joined");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link.clone(), 0).unwrap();
+    let me = channel.join_any(&[0, 1], 0).unwrap();
+    let mark = b"where the message is in the memory";
+    let mut sender = me.sender(1 - me.slot()).unwrap();
+    sender.send(mark, Some(limit())).unwrap();
+    let mut memory = vec![0; 1 << 20];
+    link.read(0, &mut memory).unwrap();
+    let found = memory.windows(mark.len()).position(|bytes| bytes == mark);
+    let next = (found.unwrap() + mark.len()).next_multiple_of(8);
+    link.store64(next as u64, u64::MAX, Ordering::Release)
+        .unwrap();
+    for _ in 0..2 {
+        // First that this one is not heard, then that it was the last one.
+        let reason = near.expect("failed")["reason"].to_string();
+        assert!(reason.contains("--anew"), "{reason}");
+    }
+    Channel::create(link, 0, channel.plan().layout()).unwrap();
+    near.expect("joined");
+    near.end();
 }

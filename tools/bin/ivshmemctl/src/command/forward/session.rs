@@ -7,8 +7,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::StreamExt;
-use ivshmem_channel::{Error, Messages, MultiReceiver};
 use tokio::task::consume_budget;
 use tokio::time::sleep;
 
@@ -19,8 +17,7 @@ use super::lane::Correspondent;
 use super::report::{Report, Side};
 use super::settings::Settings;
 use super::stream::Listener;
-use crate::end::AnyLink;
-use crate::mesh::{Mesh, Neighbour, LOOK};
+use crate::mesh::{Heard, Incoming, Mesh, Neighbour, LOOK};
 
 /// Pause before the other end is asked to listen again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -50,26 +47,20 @@ impl Session {
     }
 
     /// What the other ends say.
-    pub fn messages(&self) -> Result<Messages<MultiReceiver<AnyLink>>> {
-        let receiver = self.mesh.borrow().member.multi_receiver()?;
-        Ok(Messages::new(receiver)?)
+    pub fn incoming(&self) -> Result<Incoming> {
+        Incoming::new(&self.mesh.borrow())
     }
 
     /// Hears the other ends until something fails. It never waits for anything else, so that nobody who is slow holds up
     /// others.
-    pub async fn hear_all(
-        self: &Rc<Self>,
-        mut messages: Messages<MultiReceiver<AnyLink>>,
-    ) -> Result<()> {
-        while let Some(message) = messages.next().await {
-            match message {
-                Ok((slot, bytes)) => self.hear(slot, &bytes)?,
-                Err(error @ Error::CorruptLane { .. }) => self.report.fail(&error.to_string()),
-                Err(error) => return Err(error.into()),
+    pub async fn hear_all(self: &Rc<Self>, mut incoming: Incoming) -> Result<()> {
+        loop {
+            match incoming.next().await? {
+                Heard::Message(slot, bytes) => self.hear(slot, &bytes)?,
+                Heard::Corrupt(text) => self.report.fail(&text),
             }
             consume_budget().await;
         }
-        Ok(())
     }
 
     /// Looks who is there, again and again.

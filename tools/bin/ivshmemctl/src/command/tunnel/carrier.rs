@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::StreamExt;
 use ipnet::{IpNet, Ipv4Net};
-use ivshmem_channel::{Error, Messages, MultiReceiver};
 use serde_json::json;
 use tokio::select;
 use tokio::task::yield_now;
@@ -20,9 +18,8 @@ use super::mtu;
 use super::outgoing::{Outgoing, Sent};
 use super::packet::destination;
 use super::status::{described, list, Shared};
-use crate::end::AnyLink;
 use crate::exit::{failure, Exit};
-use crate::mesh::{Change, Mesh, Neighbour, Program, LOOK};
+use crate::mesh::{Change, Heard, Incoming, Mesh, Neighbour, Program, LOOK};
 use crate::output::{Output, GOOD, WARNING};
 
 /// How long another end may have our address: for longer than one that has crashed seems to be there.
@@ -64,12 +61,12 @@ impl Program for Carrier {
         await_addresses(&mut mesh, &addresses).await?;
         let interface = self.interface(&addresses, mesh.ring)?;
         mesh.tell(&address::encode(&addresses))?;
-        let messages = Messages::new(mesh.member.multi_receiver()?)?;
+        let incoming = Incoming::new(&mesh)?;
         let outgoing = Outgoing::new(&mesh)?;
         select! {
             // This one finds out first that the memory was taken away, which nobody may touch then.
             biased;
-            done = self.receive(messages, &interface) => done,
+            done = self.receive(incoming, &interface) => done,
             done = self.send(outgoing, &interface) => done,
             done = self.watch(mesh, &addresses) => done,
         }
@@ -133,33 +130,25 @@ impl Carrier {
     }
 
     /// From the other ends to the kernel.
-    async fn receive(
-        &self,
-        mut messages: Messages<MultiReceiver<AnyLink>>,
-        interface: &Interface,
-    ) -> Result<()> {
+    async fn receive(&self, mut incoming: Incoming, interface: &Interface) -> Result<()> {
         let counters = &self.shared.counters;
         let mut turn = 0;
-        while let Some(message) = messages.next().await {
+        loop {
             turn = (turn + 1) % TURN;
             if turn == 0 {
                 yield_now().await;
             }
-            match message {
-                Ok((_, packet)) => {
+            match incoming.next().await? {
+                Heard::Message(_, packet) => {
                     let taken = destination(&packet).is_some() && interface.send(&packet).await?;
                     match taken {
                         true => counters.received.count(&packet),
                         false => counters.refused.count(&packet),
                     }
                 }
-                Err(error @ Error::CorruptLane { .. }) => {
-                    self.warn("corrupt", &error.to_string())?
-                }
-                Err(error) => return Err(error.into()),
+                Heard::Corrupt(text) => self.warn("corrupt", &text)?,
             }
         }
-        Ok(())
     }
 
     /// From the kernel to the other ends.
