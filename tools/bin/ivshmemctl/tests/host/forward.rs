@@ -247,6 +247,24 @@ fn unix_sockets_lead_to_unix_sockets() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_socket_stays() {
+    let machines = Machines::new("1M");
+    let path = path_in(machines.directory.path(), "file");
+    std::fs::write(&path, "precious").unwrap();
+    let here = machines.start(&format!("forward -L unix:{path}:far:127.0.0.1:1"));
+    let (exit, text) = here.failure();
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(text.contains("no socket"), "{text}");
+    // Nor can another end remove it that may listen anywhere.
+    let mut far = machines.start("forward --name far --allow-listen unix:*");
+    far.expect("joined");
+    let mut near = machines.start(&format!("forward -R unix:{path}:far:127.0.0.1:1"));
+    let reason = near.expect("failed")["reason"].to_string();
+    assert!(reason.contains("no socket"), "{reason}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
 fn the_other_end_listens_where_it_is_allowed() {
     let machines = Machines::new("1M");
     let served = serve(echo);

@@ -3,6 +3,7 @@
 //! TCP connections and UNIX sockets of this machine.
 
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
@@ -94,7 +95,7 @@ impl Listener {
         match address {
             Address::Tcp(host, port) => Ok(Self::Tcp(TcpListener::bind((&host[..], *port)).await?)),
             Address::Unix(path) => {
-                remove_stale(path).await;
+                remove_stale(path).await?;
                 let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
                 let bound = UnixListener::bind(path);
                 umask(before);
@@ -115,17 +116,33 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
-            // Somebody else may have removed it.
-            let _ = std::fs::remove_file(path);
+            // Somebody else may have removed it, and put something else there.
+            if is_socket(path).is_ok_and(|is| is) {
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 }
 
-/// Removes a socket to which nobody listens any more.
-async fn remove_stale(path: &Path) {
+/// Removes a socket to which nobody listens any more; an error if something else is there.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match is_socket(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // A connection to it would be refused, too.
+        Ok(false) => {
+            let text = "what is there is no socket: give another path, or remove it";
+            return Err(io::Error::new(ErrorKind::AlreadyExists, text));
+        }
+        found => found?,
+    };
     let refused = UnixStream::connect(path).await;
-    if refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-        // What cannot be removed is in the way, as binding says.
-        let _ = std::fs::remove_file(path);
+    match refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        true => std::fs::remove_file(path),
+        // Somebody listens, as binding says.
+        false => Ok(()),
     }
+}
+
+fn is_socket(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::symlink_metadata(path)?.file_type().is_socket())
 }
