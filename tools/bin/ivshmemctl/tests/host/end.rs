@@ -57,7 +57,12 @@ pub struct End {
 impl End {
     /// Starts a command, whose words are separated by spaces.
     pub fn start(command: &str) -> Self {
-        let mut child = Command::new(PROGRAM)
+        Self::of(Command::new(PROGRAM), command)
+    }
+
+    /// Starts a command by a program that runs this one with more arguments.
+    pub fn of(mut program: Command, command: &str) -> Self {
+        let mut child = program
             .arg("--json")
             .args(command.split_whitespace())
             .stdout(Stdio::piped())
@@ -86,6 +91,12 @@ impl End {
                 return told;
             }
         }
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(tasks).unwrap().count()
     }
 
     /// What it tells when it is asked by SIGUSR1.

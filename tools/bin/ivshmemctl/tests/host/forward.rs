@@ -5,6 +5,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread;
@@ -13,11 +14,12 @@ use std::time::Duration;
 use ivshmem::Memory;
 use ivshmem_channel::{Channel, Presence, Sender};
 use ivshmem_peer::Peer;
+use rustix::fs::{mkfifoat, Mode, CWD};
 use rustix::process::Signal;
 use test_limit::{limit, wait_until};
 
 use super::end::{End, Machines};
-use super::path_in;
+use super::{path_in, PROGRAM};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 100;
@@ -217,6 +219,34 @@ fn an_end_that_stands_still_holds_up_no_other_end() {
     }
     far.signal(Signal::CONT);
     near.end();
+}
+
+#[test]
+fn names_that_take_long_to_look_up_take_few_threads() {
+    const NAMES: usize = 200;
+    let machines = Machines::new("1M");
+    let served = serve(echo);
+    // To look up a name there is to wait for somebody who writes into it.
+    let hosts = path_in(machines.directory.path(), "hosts");
+    mkfifoat(CWD, &hosts, Mode::RUSR | Mode::WUSR).unwrap();
+    let mut program = Command::new("unshare");
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    program.args(["--mount", "sh", "-c", script, &hosts, PROGRAM]);
+    let far = format!("forward --name far --allow *:* --join {}", machines.socket);
+    let mut far = End::of(program, &far);
+    far.expect("joined");
+    let [port, slow] = [(); 2].map(|()| free_port());
+    let mut near = machines.start(&format!(
+        "forward -L {port}:far:127.0.0.1:{served} -L {slow}:far:some.name:80"
+    ));
+    near.expect("here");
+    let waiting: Vec<_> = (0..NAMES).map(|_| connect(slow)).collect();
+    wait_until("all names are to be looked up", || {
+        far.status()["connections"]["opened"] == NAMES
+    });
+    assert!(far.threads() < NAMES / 2, "{} threads", far.threads());
+    expect_echo(&mut connect(port), MUCH);
+    drop(waiting);
 }
 
 #[test]

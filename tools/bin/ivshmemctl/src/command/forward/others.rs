@@ -5,7 +5,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::address::Peer;
@@ -18,6 +20,8 @@ use crate::mesh::Neighbour;
 const MOST_CONNECTIONS: usize = 1024;
 /// The most places at which is listened for one other end.
 const MOST_LISTENERS: usize = 64;
+/// Names that are looked up for one other end at a time. Each takes a thread, also when the connection is over meanwhile.
+const MOST_LOOKUPS: usize = 4;
 /// The most answers that wait until one other end takes them: those to what is refused, mostly.
 const MOST_ANSWERS: usize = 128;
 
@@ -26,6 +30,8 @@ pub struct Others {
     /// Our incarnation.
     own: u32,
     lanes: HashMap<u32, Rc<Lane>>,
+    /// By slot, whoever is there.
+    lookups: HashMap<u32, Arc<Semaphore>>,
     by_slot: RefCell<HashMap<u32, Other>>,
 }
 
@@ -44,8 +50,13 @@ struct Other {
 impl Others {
     /// Nobody yet. These are the ways to them.
     pub fn new(own: u32, lanes: HashMap<u32, Rc<Lane>>) -> Self {
+        let lookups = lanes.keys().map(|slot| {
+            let turns = Semaphore::new(MOST_LOOKUPS);
+            (*slot, Arc::new(turns))
+        });
         Self {
             own,
+            lookups: lookups.collect(),
             lanes,
             by_slot: RefCell::default(),
         }
@@ -102,6 +113,11 @@ impl Others {
     pub fn correspondent(&self, slot: u32) -> Option<Correspondent> {
         let others = self.by_slot.borrow();
         Some(others.get(&slot)?.correspondent.clone())
+    }
+
+    /// Turns to look up a name for the one in a slot.
+    pub fn lookups(&self, slot: u32) -> Option<Arc<Semaphore>> {
+        self.lookups.get(&slot).cloned()
     }
 
     /// How to answer the one in a slot, and what is to be kept meanwhile; `None` if too many answers wait.

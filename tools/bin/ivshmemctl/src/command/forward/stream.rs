@@ -3,13 +3,17 @@
 //! TCP connections and UNIX sockets of this machine.
 
 use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::address::Address;
 
@@ -26,10 +30,13 @@ enum Socket {
 }
 
 impl Stream {
-    /// Connects.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    /// Connects; a name is looked up when it is its turn.
+    pub async fn connect(address: &Address, turns: &Arc<Semaphore>) -> io::Result<Self> {
         Ok(match address {
-            Address::Tcp(host, port) => Self::tcp(TcpStream::connect((&host[..], *port)).await?),
+            Address::Tcp(host, port) => {
+                let addresses = look_up(host, *port, turns).await?;
+                Self::tcp(TcpStream::connect(&addresses[..]).await?)
+            }
             Address::Unix(path) => Self::of(Socket::Unix(UnixStream::connect(path).await?)),
         })
     }
@@ -79,6 +86,22 @@ impl Drop for Stream {
             let _ = stream.set_zero_linger();
         }
     }
+}
+
+/// The addresses of a host.
+async fn look_up(host: &str, port: u16, turns: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let turn = turns.clone().acquire_owned().await;
+    let turn = turn.map_err(io::Error::other)?;
+    let host = host.to_string();
+    let look = spawn_blocking(move || {
+        // The thread goes on when nobody waits for it any more, and keeps its turn until then.
+        let _turn = turn;
+        (&host[..], port).to_socket_addrs().map(Vec::from_iter)
+    });
+    look.await?
 }
 
 /// What accepts connections.
