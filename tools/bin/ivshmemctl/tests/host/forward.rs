@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
@@ -219,6 +219,52 @@ fn an_end_that_stands_still_holds_up_no_other_end() {
     }
     far.signal(Signal::CONT);
     near.end();
+}
+
+#[test]
+fn an_end_that_stood_still_for_long_begins_anew_with_the_others() {
+    let machines = Machines::new("1M");
+    let (over, ended) = mpsc::channel();
+    let served = serve(move |stream| {
+        echo(stream);
+        // The test may be done with it.
+        let _ = over.send(());
+    });
+    let target = format!("127.0.0.1:{served}");
+    let [port, back, listened] = [(); 3].map(|()| free_port());
+    let mut far = machines.start(&format!(
+        "forward --name far --allow {target} --allow-listen {listened} -L {back}:near:{target}"
+    ));
+    far.expect("joined");
+    let mut near = machines.start(&format!(
+        "forward --name near --allow {target} -L {port}:far:{target} -R {listened}:far:{target}"
+    ));
+    near.expect("here");
+    near.expect("listening");
+    far.expect("here");
+    let mut before = [port, back, listened].map(connect);
+    for stream in &mut before {
+        expect_echo(stream, 1);
+    }
+    far.signal(Signal::STOP);
+    near.expect("left");
+    far.signal(Signal::CONT);
+    near.expect("here");
+    // What is opened now is not taken for what was open before, and that is over at both ends.
+    expect_echo(&mut connect(port), MUCH);
+    near.expect("listening");
+    for port in [back, listened] {
+        expect_echo(&mut connect(port), MUCH);
+    }
+    for mut stream in before {
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    for _ in 0..6 {
+        ended.recv_timeout(limit()).unwrap();
+    }
+    near.end();
+    far.end();
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Carrier {
 }
 
 /// The last thing that is said of something.
-pub async fn farewell(other: &Correspondent, key: Key, body: Body<'_>) {
+async fn farewell(other: &Correspondent, key: Key, body: Body<'_>) {
     // It is gone by then if it cannot be told.
     let _ = timeout(FAREWELL, other.send(key, body)).await;
 }

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::address::Peer;
 use super::connection::Connection;
+use super::flow::Over;
 use super::frame::{Body, Key};
 use super::lane::{Correspondent, Lane};
 use crate::mesh::Neighbour;
@@ -33,6 +34,17 @@ pub struct Others {
     /// By slot, whoever is there.
     lookups: HashMap<u32, Arc<Semaphore>>,
     by_slot: RefCell<HashMap<u32, Other>>,
+    /// Of each slot the incarnation that was there last, and the number of the connection that was opened with it last.
+    before: RefCell<HashMap<u32, (u32, u32)>>,
+}
+
+/// How somebody has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// For the first time.
+    First,
+    /// After it was taken for gone, which it may not know.
+    Again,
 }
 
 struct Other {
@@ -43,6 +55,8 @@ struct Other {
     last: u32,
     /// What listens here for it, by its number.
     listening: HashMap<u32, AbortHandle>,
+    /// Tells it that it was taken for gone.
+    telling: Option<AbortHandle>,
     /// Each answer that waits has one of these.
     turn: Rc<()>,
 }
@@ -59,26 +73,33 @@ impl Others {
             lookups: lookups.collect(),
             lanes,
             by_slot: RefCell::default(),
+            before: RefCell::default(),
         }
     }
 
-    /// Somebody has come. False if there is no way to that one.
-    pub fn come(&self, neighbour: Neighbour) -> bool {
-        let Some(lane) = self.lanes.get(&neighbour.slot) else {
-            return false;
-        };
+    /// Somebody has come. `None` if there is no way to that one.
+    pub fn come(&self, neighbour: Neighbour) -> Option<Arrival> {
+        let lane = self.lanes.get(&neighbour.slot)?;
+        let before = self.before.borrow().get(&neighbour.slot).copied();
+        // Of one that comes again, what is said of connections from before is still on its way.
+        let last = before
+            .and_then(|(incarnation, last)| (incarnation == neighbour.incarnation).then_some(last));
         let other = Other {
             correspondent: Correspondent::new(lane.clone(), neighbour.incarnation, self.own),
             neighbour,
             connections: HashMap::new(),
-            last: 0,
+            last: last.unwrap_or(0),
             listening: HashMap::new(),
+            telling: None,
             turn: Rc::new(()),
         };
         self.by_slot
             .borrow_mut()
             .insert(other.neighbour.slot, other);
-        true
+        Some(match last {
+            Some(_) => Arrival::Again,
+            None => Arrival::First,
+        })
     }
 
     /// Whoever was in a slot has left: ends all that is open. False if nobody was known there.
@@ -86,9 +107,20 @@ impl Others {
         let Some(other) = self.by_slot.borrow_mut().remove(&slot) else {
             return false;
         };
-        other.connections.values().for_each(|open| open.lose());
-        other.listening.values().for_each(AbortHandle::abort);
+        other.end_all(&Over::Gone);
+        other.telling.iter().for_each(AbortHandle::abort);
+        let known = (other.neighbour.incarnation, other.last);
+        self.before.borrow_mut().insert(slot, known);
         true
+    }
+
+    /// The one in a slot had taken us for gone: ends all that is open.
+    pub fn reset(&self, slot: u32) {
+        let mut others = self.by_slot.borrow_mut();
+        if let Some(other) = others.get_mut(&slot) {
+            other.end_all(&Over::Forgotten);
+            other.listening.clear();
+        }
     }
 
     /// Whether this one is in a slot.
@@ -170,12 +202,23 @@ impl Others {
         }
     }
 
-    /// Whether it may be listened once more for the one in a slot, by a number that is not in use.
+    /// The one in a slot is being told that it was taken for gone.
+    pub fn tell(&self, slot: u32, telling: AbortHandle) {
+        let mut others = self.by_slot.borrow_mut();
+        if let Some(other) = others.get_mut(&slot) {
+            other.telling = Some(telling);
+        }
+    }
+
+    /// Whether it may be listened once more for the one in a slot. What was asked for before by this number ends.
     pub fn may_listen(&self, slot: u32, number: u32) -> bool {
         let mut others = self.by_slot.borrow_mut();
         others.get_mut(&slot).is_some_and(|other| {
+            if let Some(before) = other.listening.remove(&number) {
+                before.abort();
+            }
             other.listening.retain(|_, task| !task.is_finished());
-            other.listening.len() < MOST_LISTENERS && !other.listening.contains_key(&number)
+            other.listening.len() < MOST_LISTENERS
         })
     }
 
@@ -185,5 +228,13 @@ impl Others {
         if let Some(other) = others.get_mut(&slot) {
             other.listening.insert(number, task);
         }
+    }
+}
+
+impl Other {
+    fn end_all(&self, over: &Over) {
+        let open = self.connections.values();
+        open.for_each(|connection| connection.end(over.clone()));
+        self.listening.values().for_each(AbortHandle::abort);
     }
 }
