@@ -46,7 +46,8 @@ pub struct Table {
 
     /// Make the channel anew, whatever is there, and begin with nothing
     ///
-    /// For a place where another program's data are, and for a channel that is corrupt. What was on its way is lost.
+    /// For a place where another program's channel is, and for one that is corrupt; what is no channel is written over in
+    /// any case. What was on its way is lost.
     #[arg(long)]
     anew: bool,
 }

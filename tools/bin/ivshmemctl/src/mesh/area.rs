@@ -52,7 +52,8 @@ pub struct Area {
 
     /// Make the channel anew, whatever is there
     ///
-    /// For a place where another program's data are, and for a channel that is corrupt. Ends that run come back by themselves.
+    /// For a place where another program's channel is, and for one that is corrupt; what is no channel is written over in
+    /// any case. Ends that run come back by themselves.
     #[arg(long)]
     anew: bool,
 }
