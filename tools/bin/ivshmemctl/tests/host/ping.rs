@@ -150,3 +150,25 @@ fn who_asks_without_an_id_ends_nobody() {
         });
     }
 }
+
+#[test]
+fn a_signal_ends_who_waits_for_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let limit = limit_argument();
+    let ping = Command::new(PROGRAM)
+        .args(["ping", "--join", &socket, "77", "-s", "4K", "-t", &limit])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let peer = Peer::join(&socket).unwrap();
+    wait_until("it has asked", || {
+        peer.load32(4096, Ordering::Acquire).unwrap() != 0
+    });
+    kill_process(Pid::from_child(&ping), Signal::INT).unwrap();
+    let ended = ping.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let text = stderr(&ended);
+    assert!(text.contains("before there was an answer"), "{text}");
+}
