@@ -61,10 +61,11 @@ pub fn serve(
                 _ = ask.recv() => false,
             };
             // Before the work ends, which forgets who is there.
-            tell()?;
+            let told = tell();
             if ended {
-                return Ok(());
+                return Ok(told?);
             }
+            // The work goes on if nobody reads it.
         }
     });
     // A thread may still wait for a slot.
@@ -96,7 +97,7 @@ async fn stay(
             Ok((mesh, joined)) => {
                 first = false;
                 told.clear();
-                tell_joined(output, &mesh)?;
+                tell_joined(output, &mesh);
                 select! {
                     ended = program.run(mesh) => match ended {
                         Err(error) if is_away(&error) => error,
@@ -115,7 +116,7 @@ async fn stay(
         let text = format!("{failed:#}");
         if text != told {
             let event = json!({ "event": "away", "reason": text });
-            output.event(&event, &format!("{text}; trying again"), WARNING)?;
+            output.notice(&event, &format!("{text}; trying again"), WARNING);
             told = text;
         }
         sleep(PAUSE).await;
@@ -134,14 +135,14 @@ async fn join(area: &Area, purpose: Purpose, first: bool) -> Result<(Mesh, Optio
         .unwrap_or_else(|error: JoinError| Err(error.into()))
 }
 
-fn tell_joined(output: Output, mesh: &Mesh) -> Result<()> {
+fn tell_joined(output: Output, mesh: &Mesh) {
     let slot = mesh.member.slot();
     let event = json!({ "event": "joined", "peer_id": mesh.peer_id, "slot": slot });
     let text = match mesh.peer_id {
         Some(peer_id) => format!("joined as peer {peer_id}"),
         None => "joined".into(),
     };
-    Ok(output.event(&event, &text, GOOD)?)
+    output.notice(&event, &text, GOOD);
 }
 
 /// Ends when the server that was joined was lost and there is one again.

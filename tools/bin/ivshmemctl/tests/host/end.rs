@@ -2,7 +2,9 @@
 
 //! A command that runs until a signal ends it, and tells in JSON what happens.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
@@ -97,6 +99,12 @@ impl End {
     pub fn threads(&self) -> usize {
         let tasks = format!("/proc/{}/task", self.child.id());
         std::fs::read_dir(tasks).unwrap().count()
+    }
+
+    /// Closes what it writes to.
+    pub fn stop_listening(&mut self) {
+        let nothing = OwnedFd::from(File::open("/dev/null").unwrap());
+        self.told = BufReader::new(nothing.into());
     }
 
     /// What it tells when it is asked by SIGUSR1.

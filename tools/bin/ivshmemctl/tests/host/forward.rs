@@ -139,6 +139,25 @@ fn who_does_not_read_holds_up_nobody_else() {
 }
 
 #[test]
+fn who_stops_reading_what_an_end_tells_does_not_stop_it() {
+    let mut machines = Machines::new("1M");
+    let served = serve(echo);
+    let (port, mut near, mut far) = forwarded(&machines, served);
+    near.stop_listening();
+    near.signal(Signal::USR1);
+    expect_echo(&mut connect(port), MUCH);
+    // It comes back, and tells of that too.
+    machines.restart();
+    far.expect("here");
+    wait_until("it sees the other end, too", || {
+        let mut stream = connect(port);
+        // Until then the connection is reset.
+        stream.write_all(b"x").is_ok() && stream.read(&mut [0]).is_ok_and(|bytes| bytes == 1)
+    });
+    near.end();
+}
+
+#[test]
 fn a_hundred_connections_of_which_some_are_killed() {
     let machines = Machines::new("1M");
     let served = serve(echo);

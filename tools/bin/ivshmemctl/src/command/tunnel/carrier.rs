@@ -120,7 +120,7 @@ impl Carrier {
         let name = interface.name();
         let event = json!({ "event": "up", "name": name, "mtu": mtu, "addresses": addresses });
         let text = format!("{name} is up: {}, MTU {mtu}", list(addresses));
-        self.output.event(&event, &text, GOOD)?;
+        self.output.notice(&event, &text, GOOD);
         let mut state = self.shared.state.borrow_mut();
         state.name = name.into();
         state.mtu = mtu;
@@ -146,7 +146,7 @@ impl Carrier {
                         false => counters.refused.count(&packet),
                     }
                 }
-                Heard::Corrupt(text) => self.warn("corrupt", &text)?,
+                Heard::Corrupt(text) => self.warn("corrupt", &text),
             }
         }
     }
@@ -194,7 +194,7 @@ impl Carrier {
                 self.route(&mesh);
             }
             for change in &changes {
-                self.tell(change, addresses)?;
+                self.tell(change, addresses);
             }
             // Two who have come at the same time have both found the address free: one of them gives up.
             if begin.elapsed() < RACE {
@@ -217,11 +217,11 @@ impl Carrier {
     }
 
     /// Tells who came or left.
-    fn tell(&self, (before, now): &Change, addresses: &[IpNet]) -> Result<()> {
+    fn tell(&self, (before, now): &Change, addresses: &[IpNet]) {
         let (event, end, style) = match (before, now) {
             (_, Some(end)) => ("here", end, GOOD),
             (Some(end), None) => ("left", end, WARNING),
-            (None, None) => return Ok(()),
+            (None, None) => return,
         };
         let value = json!({
             "event": event,
@@ -232,16 +232,15 @@ impl Carrier {
             Some(_) => format!("{} is here", described(end)),
             None => format!("{} has left, or is silent", described(end)),
         };
-        self.output.event(&value, &text, style)?;
-        match now.as_ref().filter(|end| has_any(end, addresses)) {
-            Some(end) => self.warn("overlap", &overlap(end).to_string()),
-            None => Ok(()),
+        self.output.notice(&value, &text, style);
+        if let Some(end) = now.as_ref().filter(|end| has_any(end, addresses)) {
+            self.warn("overlap", &overlap(end).to_string());
         }
     }
 
-    fn warn(&self, event: &str, text: &str) -> Result<()> {
+    fn warn(&self, event: &str, text: &str) {
         let value = json!({ "event": event, "reason": text });
-        Ok(self.output.event(&value, text, WARNING)?)
+        self.output.notice(&value, text, WARNING);
     }
 }
 
