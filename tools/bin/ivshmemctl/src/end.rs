@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ivshmem::{
-    Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs,
+    Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs, MAX_PEER,
 };
 use ivshmem_peer::{JoinError, Peer, Server};
 use rustix::fs::{major, minor};
@@ -262,6 +262,14 @@ pub fn settle(peer: &Peer) {
         if (peer.members().version, peer.vectors()) == before {
             return;
         }
+    }
+}
+
+/// Rings a peer whose ID was read from the memory: what is no ID is nobody's.
+pub fn ring_back(link: &(impl Doorbell + ?Sized), peer: u32, vector: u32) -> ivshmem::Result<()> {
+    match peer <= MAX_PEER {
+        true => link.ring(peer, vector),
+        false => Ok(()),
     }
 }
 

@@ -78,6 +78,11 @@ impl Output {
         Ok(())
     }
 
+    /// As [`event`](Self::event), for work that goes on if nobody reads it.
+    pub fn notice<T: Serialize>(self, value: &T, text: &str, style: Style) {
+        let _ = self.event(value, text, style);
+    }
+
     /// A table: columns, whose header is bold on a terminal.
     pub fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         let mut table = Table::new();

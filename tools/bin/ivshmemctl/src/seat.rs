@@ -25,6 +25,12 @@ const VECTOR: u32 = 0;
 /// How long a seat may take before somebody is told: longer than one who crashed, or is slow to leave, keeps it.
 const SOON: Duration = Duration::from_secs(4);
 
+/// How often in a row the channel may be made anew: ends that start together need a few.
+const MOST_RESETS: u32 = 64;
+
+/// A talk that was as long is not in a row with the one before.
+const LASTING: Duration = Duration::from_secs(1);
+
 /// A place that was taken.
 pub type Seat = Member<Arc<dyn Link>>;
 
@@ -40,7 +46,8 @@ pub struct Table {
 
     /// Make the channel anew, whatever is there, and begin with nothing
     ///
-    /// For a place where another program's data are, and for a channel that is corrupt. What was on its way is lost.
+    /// For a place where another program's channel is, and for one that is corrupt; what is no channel is written over in
+    /// any case. What was on its way is lost.
     #[arg(long)]
     anew: bool,
 }
@@ -56,7 +63,8 @@ pub struct Busy<'a> {
 }
 
 impl Table {
-    /// Takes whichever of these slots is free, and does what `talk` does; again whenever the channel was made anew.
+    /// Takes whichever of these slots is free, and does what `talk` does; again whenever the channel was made anew, until
+    /// that happens too often.
     pub fn sit<T>(
         &self,
         slots: &[u32],
@@ -65,7 +73,9 @@ impl Table {
     ) -> Result<T> {
         let link: Arc<dyn Link> = self.end.link()?;
         let mut anew = self.anew;
+        let mut resets = 0;
         loop {
+            let begin = Instant::now();
             let talked = self
                 .join(&link, slots, busy, anew)
                 .and_then(|seat| talk(&seat))
@@ -75,6 +85,14 @@ impl Table {
                 // Both ends have made the channel at the same time, or one of them has made it anew.
                 Err(error) if matches!(error.downcast_ref(), Some(Error::Reset)) => {}
                 other => return other,
+            }
+            resets = match begin.elapsed() < LASTING {
+                true => resets + 1,
+                false => 0,
+            };
+            if resets == MOST_RESETS {
+                let text = "somebody makes the channel anew again and again: end that one, or give both ends another --offset";
+                return Err(failure(Exit::Failure, text));
             }
         }
     }

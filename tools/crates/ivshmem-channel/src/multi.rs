@@ -243,7 +243,10 @@ fn release<L: Link + Clone>(
             continue;
         }
         let given = give_back(ring.lane(lane), seat, from);
-        given.map_err(|error| of_lane(from, error))?;
+        given.map_err(|error| {
+            ring.told(lane);
+            of_lane(from, error)
+        })?;
     }
     Ok(())
 }

@@ -152,6 +152,26 @@ fn a_corrupt_lane_is_reported_once_and_left_out() {
 }
 
 #[test]
+fn a_lane_that_is_corrupt_behind_its_last_message_is_reported_too() {
+    let file = memory();
+    let [one, two, gathers] = members(&file);
+    let mut receiver = gathers.multi_receiver().unwrap();
+    send(&one, 0..1);
+    send(&two, 0..1);
+    // Where slot 0's second one will be.
+    let second = 256 + 3 * 128 + 2 * (256 + u64::from(RING)) + 128 + 256 + 16;
+    let memory = Polled::of(&file, 1);
+    memory.store64(second, u64::MAX, Ordering::SeqCst).unwrap();
+    assert_eq!(next(&mut receiver), Some((0, 0)));
+    let said = receiver.next(SOON).map(drop);
+    assert!(
+        matches!(said, Err(Error::CorruptLane { from: 0, .. })),
+        "{said:?}"
+    );
+    assert_eq!([(); 2].map(|()| next(&mut receiver)), [Some((1, 0)), None]);
+}
+
+#[test]
 fn a_receiver_that_comes_again_leaves_out_a_corrupt_lane_and_hears_the_others() {
     let file = memory();
     let [one, two, gathers] = members(&file);

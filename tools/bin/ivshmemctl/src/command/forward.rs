@@ -144,12 +144,12 @@ impl Program for Forwarder {
         self.listen().await?;
         let session = Session::new(mesh, self.settings.clone(), self.report.clone())?;
         let _ending = Ending(session.clone());
-        let messages = session.messages()?;
+        let incoming = session.incoming()?;
         for (number, listener) in self.listeners.iter().enumerate() {
             session.accept(listener.clone(), number);
         }
         select! {
-            done = session.hear_all(messages) => done,
+            done = session.hear_all(incoming) => done,
             done = session.watch() => done,
         }
     }

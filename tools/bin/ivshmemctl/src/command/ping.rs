@@ -12,7 +12,7 @@ use ivshmem::{Link, MAX_PEER};
 use serde::Serialize;
 
 use crate::claim::{Place, MARK};
-use crate::end::End;
+use crate::end::{ring_back, End};
 use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
@@ -81,6 +81,9 @@ pub struct Options {
 /// How long an answer may take if nothing is said.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often to look whether a signal came, which does not end every wait.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What was measured. Times are in nanoseconds.
 #[derive(Serialize)]
 struct Answer {
@@ -113,10 +116,9 @@ fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {
             return Err(failure(Exit::TimedOut, message));
         }
         last = link.load32(at + QUESTION, Ordering::Acquire)?;
-        // Read once; the ring checks it.
         let asker = link.load32(at + ASKER, Ordering::Relaxed)?;
         link.store32(at + ANSWER, last, Ordering::Release)?;
-        link.ring(asker, VECTOR)?;
+        ring_back(link, asker, VECTOR)?;
     }
 }
 
@@ -130,9 +132,13 @@ fn ask(link: &dyn Link, at: u64, peer: u32, options: &Options, output: Output) -
         let answer = summary(peer, &times);
         output.answer(&answer, || text(&answer))?;
     }
-    match asked {
-        Err(_) if ended.load(Ordering::Relaxed) && !times.is_empty() => Ok(Exit::Success),
-        asked => asked.map(|()| Exit::Success),
+    asked?;
+    match times.is_empty() {
+        true => Err(failure(
+            Exit::Failure,
+            "a signal has ended it before there was an answer",
+        )),
+        false => Ok(Exit::Success),
     }
 }
 
@@ -149,7 +155,9 @@ fn ask_on(
     let patience = options.timeout.unwrap_or(PATIENCE);
     let count = options.count.unwrap_or(u64::MAX);
     for number in 1..=count {
-        let time = round_trip(link, peer, at, patience)?;
+        let Some(time) = round_trip(link, peer, at, patience, ended)? else {
+            break;
+        };
         times.push(time);
         if !options.quiet && !output.is_json() {
             let line = format!("peer {peer}: seq={number} time={:.1} us", us(time));
@@ -164,8 +172,6 @@ fn ask_on(
 
 /// Sleeps for this time, or until a signal; returns whether one came.
 fn pause(time: Duration, ended: &AtomicBool) -> bool {
-    /// How often to look: a signal does not end a sleep.
-    const LOOK: Duration = Duration::from_millis(50);
     let begin = Instant::now();
     while !ended.load(Ordering::Relaxed) {
         let left = time.saturating_sub(begin.elapsed());
@@ -177,7 +183,14 @@ fn pause(time: Duration, ended: &AtomicBool) -> bool {
     true
 }
 
-fn round_trip(link: &dyn Link, peer: u32, at: u64, patience: Duration) -> Result<u64> {
+/// What one takes in nanoseconds; `None` if a signal came before the answer.
+fn round_trip(
+    link: &dyn Link,
+    peer: u32,
+    at: u64,
+    patience: Duration,
+    ended: &AtomicBool,
+) -> Result<Option<u64>> {
     let before = link.load32(at + ANSWER, Ordering::Acquire)?;
     // Another number than the last question's, or the other end would not see it; and than the last
     // answer's, or this end would not.
@@ -192,8 +205,11 @@ fn round_trip(link: &dyn Link, peer: u32, at: u64, patience: Duration) -> Result
     link.ring(peer, VECTOR)?;
     let mut seen = before;
     while seen != question {
+        if ended.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let left = patience.saturating_sub(begin.elapsed());
-        if left.is_zero() || !link.wait_word(at + ANSWER, seen, Some(left))? {
+        if left.is_zero() {
             let message = format!(
                 "peer {peer} does not answer within {}: does `ivshmemctl ping --serve` run there, with the same \
                  --offset?",
@@ -201,9 +217,14 @@ fn round_trip(link: &dyn Link, peer: u32, at: u64, patience: Duration) -> Result
             );
             return Err(failure(Exit::TimedOut, message));
         }
+        match link.wait_word(at + ANSWER, seen, Some(left.min(LOOK))) {
+            Ok(_) | Err(ivshmem::Error::Interrupted) => {}
+            Err(error) => return Err(error.into()),
+        }
         seen = link.load32(at + ANSWER, Ordering::Acquire)?;
     }
-    Ok(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    let time = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Ok(Some(time))
 }
 
 /// `times` are sorted, and there is at least one.

@@ -87,9 +87,14 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 
 /// Whether an interface can have these addresses together.
 fn check(addresses: &[IpNet]) -> Result<()> {
+    let twice = (1..).zip(addresses).find(|(next, a)| {
+        let mut others = addresses[*next..].iter();
+        others.any(|other| other.addr() == a.addr())
+    });
     let four = addresses.iter().filter(|a| matches!(a, IpNet::V4(_)));
     let message = match () {
         () if four.count() > 1 => "give one --address of IPv4 at most".into(),
+        () if twice.is_some() => "give each --address once: one is there twice".into(),
         () if addresses.len() > address::MOST => {
             format!("give {} times --address at most", address::MOST)
         }

@@ -26,6 +26,9 @@ const RING_ALIGN: u64 = 64;
 /// Buffers of what an end tells of itself: one is written while another is read.
 const BUFFERS: u32 = 4;
 
+/// What to do about a channel that is corrupt.
+pub(super) const ANEW: &str = "the option --anew makes the channel anew, for all ends";
+
 /// The options that say where the ends meet.
 #[derive(Args, Clone, Debug)]
 pub struct Area {
@@ -49,7 +52,8 @@ pub struct Area {
 
     /// Make the channel anew, whatever is there
     ///
-    /// For a place where another program's data are, and for a channel that is corrupt. Ends that run come back by themselves.
+    /// For a place where another program's channel is, and for one that is corrupt; what is no channel is written over in
+    /// any case. Ends that run come back by themselves.
     #[arg(long)]
     anew: bool,
 }
@@ -156,7 +160,7 @@ impl Area {
             Error::SlotTaken(_) => {
                 "all places are taken: end one of the others, or start all of them with larger --ends"
             }
-            Error::Corrupt(_) => "the option --anew makes the channel anew, for all ends",
+            Error::Corrupt(_) => ANEW,
             _ => return error.into(),
         };
         anyhow::Error::from(error).context(advice)

@@ -89,12 +89,14 @@ impl Mesh {
         Ok(self.publisher.publish(&[&incarnation, notice].concat())?)
     }
 
-    /// Looks who is there, which has to be done from [time to time](LOOK). Does not block.
+    /// Looks who is there, and shows the others that this end is, which has to be done from [time to time](LOOK). Does not
+    /// block.
     pub fn look(&mut self) -> Result<()> {
         // Before it is touched.
         if self.link.is_gone() {
             return Err(Error::Link(ivshmem::Error::Gone).into());
         }
+        self.member.beat()?;
         for other in &mut self.others {
             other.now = other.look(&self.member)?;
         }

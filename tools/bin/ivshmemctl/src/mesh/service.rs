@@ -53,20 +53,24 @@ pub fn serve(
         let work = stay(area, purpose, output, program);
         tokio::pin!(work);
         loop {
-            select! {
-                done = &mut work => break done,
-                _ = hangup.recv() => break Ok(()),
-                _ = interrupt.recv() => break Ok(()),
-                _ = terminate.recv() => break Ok(()),
-                _ = ask.recv() => tell()?,
+            let ended = select! {
+                done = &mut work => return done,
+                _ = hangup.recv() => true,
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                _ = ask.recv() => false,
+            };
+            // Before the work ends, which forgets who is there.
+            let told = tell();
+            if ended {
+                return Ok(told?);
             }
+            // The work goes on if nobody reads it.
         }
     });
     // A thread may still wait for a slot.
     runtime.shutdown_background();
-    done?;
-    tell()?;
-    Ok(Exit::Success)
+    done.map(|()| Exit::Success)
 }
 
 fn signals() -> Result<[Signal; 4]> {
@@ -93,7 +97,7 @@ async fn stay(
             Ok((mesh, joined)) => {
                 first = false;
                 told.clear();
-                tell_joined(output, &mesh)?;
+                tell_joined(output, &mesh);
                 select! {
                     ended = program.run(mesh) => match ended {
                         Err(error) if is_away(&error) => error,
@@ -112,7 +116,7 @@ async fn stay(
         let text = format!("{failed:#}");
         if text != told {
             let event = json!({ "event": "away", "reason": text });
-            output.event(&event, &format!("{text}; trying again"), WARNING)?;
+            output.notice(&event, &format!("{text}; trying again"), WARNING);
             told = text;
         }
         sleep(PAUSE).await;
@@ -131,14 +135,14 @@ async fn join(area: &Area, purpose: Purpose, first: bool) -> Result<(Mesh, Optio
         .unwrap_or_else(|error: JoinError| Err(error.into()))
 }
 
-fn tell_joined(output: Output, mesh: &Mesh) -> Result<()> {
+fn tell_joined(output: Output, mesh: &Mesh) {
     let slot = mesh.member.slot();
     let event = json!({ "event": "joined", "peer_id": mesh.peer_id, "slot": slot });
     let text = match mesh.peer_id {
         Some(peer_id) => format!("joined as peer {peer_id}"),
         None => "joined".into(),
     };
-    Ok(output.event(&event, &text, GOOD)?)
+    output.notice(&event, &text, GOOD);
 }
 
 /// Ends when the server that was joined was lost and there is one again.
@@ -164,6 +168,8 @@ fn is_reset(error: &anyhow::Error) -> bool {
 fn is_away(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
-        Some(Error::Reset | Error::Replaced | Error::Link(ivshmem::Error::Gone))
+        Some(
+            Error::Reset | Error::Replaced | Error::Corrupt(_) | Error::Link(ivshmem::Error::Gone)
+        )
     )
 }

@@ -5,12 +5,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ivshmem_channel::{Channel, Layout};
 use ivshmem_peer::Peer;
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::{json, Value};
-use test_limit::limit_argument;
+use test_limit::{limit_argument, wait_until};
 
 use super::{path_in, run, server, stderr, PROGRAM};
 
@@ -222,4 +223,26 @@ fn a_third_is_told_that_it_waits_for_a_seat() {
     three.expect_event("here");
     three.leave();
     one.leave();
+}
+
+#[test]
+fn a_channel_that_is_made_anew_again_and_again_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let peer = Peer::join(&socket).unwrap();
+    let layout = Layout::duplex(256 << 10);
+    let mut listen = Command::new(PROGRAM);
+    let listen = listen.args(["chat", "--listen", "--join", &socket]);
+    let mut listen = listen.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it gives up", || {
+        Channel::create(&peer, 0, &layout).unwrap();
+        // Long enough to join.
+        std::thread::sleep(Duration::from_millis(5));
+        listen.try_wait().unwrap().is_some()
+    });
+    let refused = listen.wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let text = stderr(&refused);
+    assert!(text.contains("again and again"), "{text}");
 }

@@ -6,10 +6,14 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use test_limit::limit_argument;
+use ivshmem_channel::Channel;
+use ivshmem_peer::Peer;
+use serde_json::json;
+use test_limit::{limit, limit_argument};
 
-use super::{answer_of, path_in, run, server, stderr, PROGRAM};
+use super::{answer_of, path_in, run, server, stderr, stdout, PROGRAM};
 
 /// Blocks until the hidden file of an unfinished copy has `length` bytes.
 fn wait_for_part(directory: &Path, length: u64) {
@@ -89,4 +93,41 @@ fn a_copy_without_a_receiver_says_what_to_run() {
     let late = run(&["cp", "--join", &socket, "--timeout", "100ms", PROGRAM]);
     assert_eq!(late.status.code(), Some(5));
     assert!(stderr(&late).contains("cp --receive"), "{}", stderr(&late));
+}
+
+#[test]
+fn a_name_that_steers_a_terminal_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let receive = ["cp", "--join", &socket, "--receive"];
+    let receiver = Command::new(PROGRAM)
+        .args(receive)
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let link = Arc::new(Peer::join(&socket).unwrap());
+    let mut channel = None;
+    test_limit::wait_until("the receiver has made the channel", || {
+        channel = Channel::open(link.clone(), 0).ok();
+        channel.is_some()
+    });
+    let me = channel.unwrap().join(0, 0).unwrap();
+    let mut to = me.sender(1).unwrap();
+    // The SHA-256 of nothing.
+    let offer = json!({
+        "note": "offer", "run": 1, "size": 0, "name": "\u{1b}[2Jfile",
+        "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    });
+    for note in [offer, json!({ "note": "end", "run": 1 })] {
+        let bytes = serde_json::to_vec(&note).unwrap();
+        to.send(&bytes, Some(limit())).unwrap();
+    }
+    let refused = receiver.wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
+    assert!(!stdout(&refused).contains('\u{1b}'));
+    let text = stderr(&refused);
+    assert!(text.contains("which is no file name"), "{text}");
 }

@@ -2,7 +2,9 @@
 
 //! A command that runs until a signal ends it, and tells in JSON what happens.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
@@ -57,7 +59,12 @@ pub struct End {
 impl End {
     /// Starts a command, whose words are separated by spaces.
     pub fn start(command: &str) -> Self {
-        let mut child = Command::new(PROGRAM)
+        Self::of(Command::new(PROGRAM), command)
+    }
+
+    /// Starts a command by a program that runs this one with more arguments.
+    pub fn of(mut program: Command, command: &str) -> Self {
+        let mut child = program
             .arg("--json")
             .args(command.split_whitespace())
             .stdout(Stdio::piped())
@@ -86,6 +93,18 @@ impl End {
                 return told;
             }
         }
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(tasks).unwrap().count()
+    }
+
+    /// Closes what it writes to.
+    pub fn stop_listening(&mut self) {
+        let nothing = OwnedFd::from(File::open("/dev/null").unwrap());
+        self.told = BufReader::new(nothing.into());
     }
 
     /// What it tells when it is asked by SIGUSR1.

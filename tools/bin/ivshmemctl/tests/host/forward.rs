@@ -2,6 +2,8 @@
 
 //! `forward` between processes of the host, on the real server.
 
+mod others;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,8 +11,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ivshmem_channel::{Channel, Presence, Sender};
-use ivshmem_peer::Peer;
 use rustix::process::Signal;
 use test_limit::{limit, wait_until};
 
@@ -92,13 +92,17 @@ fn both_directions_end_by_themselves() {
         stream.read_to_end(&mut heard).unwrap();
         write!(stream, "{} bytes", heard.len()).unwrap();
     });
-    let (port, _near, _far) = forwarded(&machines, served);
+    let (port, mut near, _far) = forwarded(&machines, served);
     let mut client = connect(port);
     client.write_all(&vec![7; MUCH]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, format!("{MUCH} bytes"));
+    // What it tells at the end is what was so before.
+    near.signal(Signal::TERM);
+    let status = near.expect("status");
+    assert_eq!(status["ends"][0]["name"], "far", "{status}");
 }
 
 #[test]
@@ -128,6 +132,25 @@ fn who_does_not_read_holds_up_nobody_else() {
     let mut back = vec![0; written];
     slow.read_exact(&mut back).unwrap();
     assert!(back.iter().all(|byte| *byte == 1));
+}
+
+#[test]
+fn who_stops_reading_what_an_end_tells_does_not_stop_it() {
+    let mut machines = Machines::new("1M");
+    let served = serve(echo);
+    let (port, mut near, mut far) = forwarded(&machines, served);
+    near.stop_listening();
+    near.signal(Signal::USR1);
+    expect_echo(&mut connect(port), MUCH);
+    // It comes back, and tells of that too.
+    machines.restart();
+    far.expect("here");
+    wait_until("it sees the other end, too", || {
+        let mut stream = connect(port);
+        // Until then the connection is reset.
+        stream.write_all(b"x").is_ok() && stream.read(&mut [0]).is_ok_and(|bytes| bytes == 1)
+    });
+    near.end();
 }
 
 #[test]
@@ -177,43 +200,6 @@ fn a_hundred_connections_of_which_some_are_killed() {
 }
 
 #[test]
-fn an_end_that_stands_still_holds_up_no_other_end() {
-    let machines = Machines::new("1M");
-    let served = serve(echo);
-    let serving = |name| {
-        let command = format!("forward --name {name} --allow 127.0.0.1:{served}");
-        let mut end = machines.start(&command);
-        end.expect("joined");
-        end
-    };
-    let (far, _third) = (serving("far"), serving("third"));
-    let [port, other] = [(); 2].map(|()| free_port());
-    let mut near = machines.start(&format!(
-        "forward -L {port}:far:127.0.0.1:{served} -L {other}:third:127.0.0.1:{served}"
-    ));
-    for _ in 0..2 {
-        near.expect("here");
-    }
-    let mut stuck: Vec<_> = (0..8).map(|_| connect(port)).collect();
-    for stream in &mut stuck {
-        expect_echo(stream, 1);
-    }
-    far.signal(Signal::STOP);
-    // More than the ring holds.
-    for stream in &mut stuck {
-        let _ = stream.set_write_timeout(Some(Duration::from_millis(50)));
-        while stream.write(&[0; 1 << 16]).is_ok() {}
-    }
-    expect_echo(&mut connect(other), MUCH);
-    // Until it counts as gone.
-    for mut stream in stuck {
-        assert!(std::io::copy(&mut stream, &mut std::io::sink()).is_err());
-    }
-    far.signal(Signal::CONT);
-    near.end();
-}
-
-#[test]
 fn unix_sockets_lead_to_unix_sockets() {
     let machines = Machines::new("1M");
     let directory = machines.directory.path();
@@ -238,6 +224,24 @@ fn unix_sockets_lead_to_unix_sockets() {
     assert_eq!(heard, "thereand back");
     near.end();
     assert!(!std::fs::exists(&listen).unwrap());
+}
+
+#[test]
+fn a_file_in_the_place_of_a_socket_stays() {
+    let machines = Machines::new("1M");
+    let path = path_in(machines.directory.path(), "file");
+    std::fs::write(&path, "precious").unwrap();
+    let here = machines.start(&format!("forward -L unix:{path}:far:127.0.0.1:1"));
+    let (exit, text) = here.failure();
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(text.contains("no socket"), "{text}");
+    // Nor can another end remove it that may listen anywhere.
+    let mut far = machines.start("forward --name far --allow-listen unix:*");
+    far.expect("joined");
+    let mut near = machines.start(&format!("forward -R unix:{path}:far:127.0.0.1:1"));
+    let reason = near.expect("failed")["reason"].to_string();
+    assert!(reason.contains("no socket"), "{reason}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
 #[test]
@@ -301,77 +305,4 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         let reason = near.expect("failed")["reason"].to_string();
         assert!(reason.contains(message), "{reason}");
     }
-}
-
-/// What a hostile end knows of another one.
-struct Victim {
-    sender: Sender<Arc<Peer>>,
-    incarnation: u32,
-}
-
-#[test]
-fn an_end_that_sends_anything_stops_nobody() {
-    let machines = Machines::new("1M");
-    let served = serve(echo);
-    let (port, mut near, mut far) = forwarded(&machines, served);
-    let link = Arc::new(Peer::join(&machines.socket).unwrap());
-    let channel = Channel::open(link, 0).unwrap();
-    let slots: Vec<_> = (0..channel.plan().layout().slots()).collect();
-    let me = channel.join_any(&slots, 0).unwrap();
-    me.publisher(me.slot() as usize)
-        .unwrap()
-        .publish(&me.incarnation().to_le_bytes())
-        .unwrap();
-    for end in [&mut near, &mut far] {
-        end.expect("here");
-    }
-    let mut victims: Vec<_> = slots
-        .iter()
-        .filter(|slot| **slot != me.slot())
-        .filter_map(|slot| match me.presence(*slot).unwrap() {
-            Presence::Present { incarnation, .. } => Some(Victim {
-                sender: me.sender(*slot).unwrap(),
-                incarnation,
-            }),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(victims.len(), 2);
-    let mut good = connect(port);
-    let mut seed = 1_u64;
-    let mut random = move || {
-        // xorshift64
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
-    for round in 0..5_000 {
-        for victim in &mut victims {
-            let mut frame = Vec::new();
-            frame.extend(victim.incarnation.to_le_bytes());
-            frame.extend(me.incarnation().to_le_bytes());
-            // Few connections, so that it hits some.
-            frame.extend((random() as u32 % 4).to_le_bytes());
-            frame.extend([random() as u8 % 11, random() as u8 % 3, 0, 0]);
-            let body = match random() % 4 {
-                0 => format!("127.0.0.1:{served}").into_bytes(),
-                1 => (random() as u32).to_le_bytes().into(),
-                2 => vec![b'x'; random() as usize % 2000],
-                _ => Vec::new(),
-            };
-            frame.extend(body);
-            frame.truncate(frame.len() - random() as usize % 2 * (random() as usize % frame.len()));
-            victim.sender.send(&frame, Some(limit())).unwrap();
-        }
-        if round % 500 == 0 {
-            expect_echo(&mut good, 100_000);
-        }
-    }
-    expect_echo(&mut good, MUCH);
-    drop(good);
-    let status = far.status();
-    assert!(status["invalid"].as_u64() > Some(0), "{status}");
-    near.end();
-    far.end();
 }

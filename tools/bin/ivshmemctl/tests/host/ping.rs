@@ -4,9 +4,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
+use ivshmem::{Doorbell, Memory};
+use ivshmem_peer::Peer;
 use rustix::process::{kill_process, Pid, Signal};
-use test_limit::limit_argument;
+use test_limit::{limit_argument, wait_until};
 
 use super::{answer_of, first_other, path_in, run, server, stderr, stdout, Server, PROGRAM};
 
@@ -116,4 +119,56 @@ fn ping_does_not_write_over_what_it_does_not_know() {
         "its own place: {}",
         stderr(&late)
     );
+}
+
+#[test]
+fn who_asks_without_an_id_ends_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let mut serve = serve(&socket, "4K");
+    let peer = Peer::join(&socket).unwrap();
+    let at = |word: u64| 4096 + word;
+    let load = |word| peer.load32(at(word), Ordering::Acquire).unwrap();
+    wait_until("it serves", || load(8) == u32::from_le_bytes(*b"ping"));
+    let mut number = 0;
+    for asker in [u32::MAX, peer.peer_id()] {
+        let before = load(64);
+        peer.store32(at(4), asker, Ordering::Relaxed).unwrap();
+        wait_until("it answers", || {
+            assert!(
+                serve.0.try_wait().unwrap().is_none(),
+                "{asker} has ended it"
+            );
+            // It may have begun to look after the one before.
+            number += 1;
+            peer.store32(at(0), number, Ordering::Release).unwrap();
+            for id in peer.members().peers.keys() {
+                peer.ring(*id, 0).unwrap();
+            }
+            load(64) != before
+        });
+    }
+}
+
+#[test]
+fn a_signal_ends_who_waits_for_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let limit = limit_argument();
+    let ping = Command::new(PROGRAM)
+        .args(["ping", "--join", &socket, "77", "-s", "4K", "-t", &limit])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let peer = Peer::join(&socket).unwrap();
+    wait_until("it has asked", || {
+        peer.load32(4096, Ordering::Acquire).unwrap() != 0
+    });
+    kill_process(Pid::from_child(&ping), Signal::INT).unwrap();
+    let ended = ping.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let text = stderr(&ended);
+    assert!(text.contains("before there was an answer"), "{text}");
 }

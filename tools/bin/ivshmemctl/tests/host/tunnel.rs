@@ -2,11 +2,17 @@
 
 //! `tunnel` between network namespaces, on the real server. Takes root.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use ivshmem_channel::{Channel, Message};
+use ivshmem_peer::Peer;
 use rustix::process::Signal;
 use test_limit::wait_until;
 
@@ -172,6 +178,68 @@ fn an_end_that_stands_still_does_not_hold_up_the_others() {
     wait_until("it is reached again", || spaces[0].ping("10.1.0.2", 56));
 }
 
+/// Says when a test is done, also if it panics.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_end_that_takes_little_does_not_hold_up_the_others() {
+    let machines = Machines::new("1M");
+    let spaces = [(); 2].map(|()| Namespace::new());
+    let up = |(space, n)| tunnel(&machines, space, &format!("--address 10.1.0.{n}/24"));
+    let mut ends: Vec<_> = spaces.iter().zip(1..).map(up).collect();
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let slots: Vec<_> = (0..channel.plan().layout().slots()).collect();
+    let slow = channel.join_any(&slots, 0).unwrap();
+    let told = [&slow.incarnation().to_le_bytes()[..], &[4, 10, 1, 0, 9]].concat();
+    let mut publisher = slow.publisher(slow.slot() as usize).unwrap();
+    publisher.publish(&told).unwrap();
+    let mut receiver = slow.multi_receiver().unwrap();
+    wait_until("the first knows both", || {
+        ends[0].status()["ends"].as_array().unwrap().len() == 2
+    });
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ending = Ending(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // Sooner than it would count as one that takes nothing.
+                thread::sleep(Duration::from_millis(50));
+                let next = receiver.next(Some(Duration::ZERO)).unwrap();
+                next.map(Message::done).transpose().unwrap();
+                receiver.release().unwrap();
+            }
+        });
+        let sender = spaces[0].within(|| UdpSocket::bind("10.1.0.1:0").unwrap());
+        scope.spawn({
+            let done = &done;
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    for _ in 0..100 {
+                        // The interface's queue may be full.
+                        let _ = sender.send_to(&[0; 1000], "10.1.0.9:9");
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        wait_until("packets for it wait", || {
+            ends[0].status()["packets"]["sent"]["packets"].as_u64() > Some(100)
+        });
+        for _ in 0..3 {
+            wait_until("the other one is reached", || {
+                spaces[0].ping("10.1.0.2", 56)
+            });
+        }
+    });
+}
+
 #[test]
 fn ends_meet_again_when_the_server_was_started_anew() {
     let mut machines = Machines::new("1M");
@@ -211,13 +279,24 @@ fn what_cannot_be_is_refused_with_what_to_do() {
             2,
             "one --address of IPv4",
         ),
-        ("--address 10.1.0.2/24 --name no/such", 1, "is the --name"),
+        ("--address 10.1.0.2/24 --name no/such", 1, "another --name"),
         ("--network 10.1.0.0/31", 6, "a larger --network"),
+        ("--address fd00:1::2/64 --address fd00:1::2/64", 2, "twice"),
+        ("--address 10.1.0.2/24 --name lo", 1, "another --name"),
     ] {
         let (exit, text) = start(&machines, &b, options).failure();
         assert_eq!(exit, Some(code), "{options}: {text}");
         assert!(text.contains(message), "{options}: {text}");
     }
+    b.within(|| {
+        for interfaces in ["all", "default"] {
+            let path = format!("/proc/sys/net/ipv6/conf/{interfaces}/disable_ipv6");
+            fs::write(path, "1").unwrap();
+        }
+    });
+    let (exit, text) = start(&machines, &b, "--address fd00:1::2/64").failure();
+    assert_eq!(exit, Some(6), "{text}");
+    assert!(text.contains("IPv6 is disabled"), "{text}");
     let mut without_right = Command::new("setpriv");
     without_right.args([
         "--bounding-set=-net_admin",

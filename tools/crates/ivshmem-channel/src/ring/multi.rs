@@ -49,8 +49,8 @@ pub struct MultiConsumer<M> {
     shared: u64,
     /// A bit for each lane that may have messages.
     hot: u64,
-    /// A bit for each lane that was found to be corrupt when it was taken over, which was not told yet.
-    untold: u64,
+    /// A bit for each lane that is corrupt, and was told to be.
+    told: u64,
     /// Index of the lane whose turn it is, and the count at which that began.
     turn: usize,
     since: u32,
@@ -80,16 +80,11 @@ impl<M: Memory + Clone> MultiConsumer<M> {
             .into_iter()
             .map(attach)
             .collect::<Result<Vec<_>, _>>()?;
-        let broken = lanes
-            .iter()
-            .enumerate()
-            .filter(|(_, lane)| lane.is_broken());
-        let untold = broken.map(|(index, _)| 1 << index).sum();
         let mut this = Self {
             turn: 0,
             since: lanes[0].position(),
             hot: 0,
-            untold,
+            told: 0,
             lanes,
             memory,
             shared,
@@ -113,9 +108,16 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         self.hot = u64::MAX >> (64 - self.lanes.len());
     }
 
+    /// A fault of lane `lane` was told: it is left out if it is corrupt.
+    pub fn told(&mut self, lane: usize) {
+        if self.lanes[lane].is_broken() {
+            self.told |= 1 << lane;
+        }
+    }
+
     /// Whether every lane is corrupt, and was told to be, so that no message will ever arrive.
     pub fn is_broken(&self) -> bool {
-        self.untold == 0 && self.lanes.iter().all(Consumer::is_broken)
+        self.told == u64::MAX >> (64 - self.lanes.len())
     }
 
     /// Finds the next message, and the index of its lane; `None` if none has arrived. The same again until the
@@ -210,14 +212,15 @@ impl<M: Memory + Clone> MultiConsumer<M> {
 
     #[inline]
     fn peek_at(&mut self, lane: usize) -> Result<Option<Record>, MultiFault> {
-        let consumer = &mut self.lanes[lane];
-        let told = self.untold & 1 << lane == 0;
-        self.untold &= !(1 << lane);
-        let found = match consumer.is_broken() && told {
+        let bit = 1 << lane;
+        let found = match self.told & bit != 0 {
             true => Ok(None),
             // Its sender can have spoilt the head, and would be looked at for ever.
-            false => consumer.peek_own().map_err(MultiFault::at(lane)),
+            false => self.lanes[lane].peek_own().map_err(MultiFault::at(lane)),
         };
+        if found.is_err() {
+            self.told(lane);
+        }
         if !matches!(found, Ok(Some(_))) {
             self.hot &= !(1 << lane);
         }

@@ -12,6 +12,7 @@ use ivshmem_channel::{Channel, Layout, Receiver, Sender};
 use super::party::{Helper, Party, Way};
 use super::report::{Report, Unit};
 use super::timing::{per_call, processors, rate};
+use crate::end::ring_back;
 use crate::exit::{failure, Exit};
 
 /// Names of the groups.
@@ -57,11 +58,10 @@ pub fn serve(party: &Party) -> Result<Exit> {
     loop {
         party.link.wait_word(party.place(COMMAND), last, None)?;
         last = party.load(COMMAND)?;
-        // Read once; the ring checks it.
         let asker = party.load(ASKER)?;
         party.store(VECTOR, party.vector)?;
         party.store(ANSWER, last)?;
-        party.link.ring(asker, 0)?;
+        ring_back(&party.link, asker, 0)?;
         let way = Way::ALL.iter().find(|(way, _)| *way as u32 == last & KIND);
         match (way, last & KIND) {
             (Some((way, _)), _) => answer_words(party, *way, asker)?,
@@ -76,7 +76,7 @@ fn answer_words(party: &Party, way: Way, asker: u32) -> Result<()> {
     while number != STOP {
         number = party.wait(way, PING, number)?;
         party.store(PONG, number)?;
-        party.link.ring(asker, 0)?;
+        ring_back(&party.link, asker, 0)?;
     }
     Ok(())
 }

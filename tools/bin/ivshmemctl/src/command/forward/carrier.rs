@@ -123,15 +123,16 @@ impl Carrier {
     /// Connects to what the one in a slot wants, if it may, and carries that.
     pub fn connect(self: &Rc<Self>, slot: u32, key: Key, target: Result<Address, String>) {
         let opening = target.and_then(|target| {
+            let turns = self.others.lookups(slot).ok_or("nobody is there")?;
             let opening = self.opening(slot, key)?;
-            Ok((target, opening))
+            Ok((target, turns, opening))
         });
         match opening {
-            Ok((target, opening)) => {
+            Ok((target, turns, opening)) => {
                 let this = self.clone();
                 self.spawn(async move {
                     let connecting = async {
-                        let stream = Stream::connect(&target).await;
+                        let stream = Stream::connect(&target, &turns).await;
                         stream.map_err(|error| format!("{target}: {error}"))
                     };
                     this.carry(opening, connecting).await;
@@ -212,7 +213,7 @@ impl Carrier {
 }
 
 /// The last thing that is said of something.
-pub async fn farewell(other: &Correspondent, key: Key, body: Body<'_>) {
+async fn farewell(other: &Correspondent, key: Key, body: Body<'_>) {
     // It is gone by then if it cannot be told.
     let _ = timeout(FAREWELL, other.send(key, body)).await;
 }

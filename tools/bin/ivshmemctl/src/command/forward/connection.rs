@@ -38,9 +38,9 @@ impl Connection {
         self.changed.notify_waiters();
     }
 
-    /// Ends it: the other end is gone.
-    pub fn lose(&self) {
-        self.flow.borrow_mut().end(Over::Gone);
+    /// Ends it in both directions.
+    pub fn end(&self, over: Over) {
+        self.flow.borrow_mut().end(over);
         self.changed.notify_waiters();
     }
 
@@ -69,6 +69,8 @@ impl Connection {
     pub async fn over(&self) -> Broken {
         match self.when(|flow| flow.over().cloned()).await {
             Over::Violation(what) => Broken::Untold(what.into()),
+            // It may have heard of this one since.
+            Over::Forgotten => Broken::Untold("an end was silent for too long".into()),
             told => Broken::Told(told),
         }
     }

@@ -39,6 +39,8 @@ pub enum Over {
     Violation(&'static str),
     /// The other end is not there any more.
     Gone,
+    /// The other end had taken this one for gone.
+    Forgotten,
 }
 
 impl Default for Flow {

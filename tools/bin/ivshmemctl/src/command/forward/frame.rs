@@ -55,6 +55,9 @@ pub enum Body<'a> {
     Listening,
     /// That cannot be done, for this reason.
     NotListening(&'a str),
+    /// All connections so far are over, and nothing is listened for any more: the one who sends this had lost sight of
+    /// the one that it is for, which may not know that.
+    ResetAll,
 }
 
 mod kind {
@@ -67,6 +70,7 @@ mod kind {
     pub const LISTEN: u8 = 7;
     pub const LISTENING: u8 = 8;
     pub const NOT_LISTENING: u8 = 9;
+    pub const RESET_ALL: u8 = 10;
 }
 
 impl<'a> Frame<'a> {
@@ -86,7 +90,7 @@ impl<'a> Frame<'a> {
             }
             Body::Data(data) => bytes.extend(data),
             Body::Accepted(number) | Body::Credit(number) => bytes.extend(number.to_le_bytes()),
-            Body::End | Body::Listening => {}
+            Body::End | Body::Listening | Body::ResetAll => {}
         }
         bytes
     }
@@ -112,6 +116,7 @@ impl<'a> Frame<'a> {
             kind::LISTEN => Body::Listen(text(rest)?),
             kind::LISTENING if rest.is_empty() => Body::Listening,
             kind::NOT_LISTENING => Body::NotListening(text(rest)?),
+            kind::RESET_ALL if rest.is_empty() => Body::ResetAll,
             _ => return None,
         };
         Some(Self {
@@ -135,6 +140,7 @@ impl Body<'_> {
             Self::Listen(_) => kind::LISTEN,
             Self::Listening => kind::LISTENING,
             Self::NotListening(_) => kind::NOT_LISTENING,
+            Self::ResetAll => kind::RESET_ALL,
         }
     }
 
@@ -146,7 +152,7 @@ impl Body<'_> {
             | Self::NotListening(text) => text.len(),
             Self::Data(data) => data.len(),
             Self::Accepted(_) | Self::Credit(_) => size_of::<u32>(),
-            Self::End | Self::Listening => 0,
+            Self::End | Self::Listening | Self::ResetAll => 0,
         }
     }
 }
@@ -191,7 +197,7 @@ mod tests {
         }
     }
 
-    const BODIES: [Body<'_>; 9] = [
+    const BODIES: [Body<'_>; 10] = [
         Body::Open("localhost:80"),
         Body::Accepted(3),
         Body::Data(b"\0\xff"),
@@ -201,6 +207,7 @@ mod tests {
         Body::Listen("unix:/run/ä"),
         Body::Listening,
         Body::NotListening("in use"),
+        Body::ResetAll,
     ];
 
     #[test]
@@ -257,7 +264,7 @@ mod tests {
         assert_eq!(Frame::decode(&long), None);
         // A kind that there is not, and a side.
         let mut bytes = frame(Body::End).encode();
-        bytes[12] = 10;
+        bytes[12] = kind::RESET_ALL + 1;
         assert_eq!(Frame::decode(&bytes), None);
         bytes[12] = kind::END;
         bytes[13] = 2;

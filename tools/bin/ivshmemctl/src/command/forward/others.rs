@@ -5,11 +5,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::address::Peer;
 use super::connection::Connection;
+use super::flow::Over;
 use super::frame::{Body, Key};
 use super::lane::{Correspondent, Lane};
 use crate::mesh::Neighbour;
@@ -18,6 +21,8 @@ use crate::mesh::Neighbour;
 const MOST_CONNECTIONS: usize = 1024;
 /// The most places at which is listened for one other end.
 const MOST_LISTENERS: usize = 64;
+/// Names that are looked up for one other end at a time. Each takes a thread, also when the connection is over meanwhile.
+const MOST_LOOKUPS: usize = 4;
 /// The most answers that wait until one other end takes them: those to what is refused, mostly.
 const MOST_ANSWERS: usize = 128;
 
@@ -26,7 +31,20 @@ pub struct Others {
     /// Our incarnation.
     own: u32,
     lanes: HashMap<u32, Rc<Lane>>,
+    /// By slot, whoever is there.
+    lookups: HashMap<u32, Arc<Semaphore>>,
     by_slot: RefCell<HashMap<u32, Other>>,
+    /// Of each slot the incarnation that was there last, and the number of the connection that was opened with it last.
+    before: RefCell<HashMap<u32, (u32, u32)>>,
+}
+
+/// How somebody has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// For the first time.
+    First,
+    /// After it was taken for gone, which it may not know.
+    Again,
 }
 
 struct Other {
@@ -37,6 +55,8 @@ struct Other {
     last: u32,
     /// What listens here for it, by its number.
     listening: HashMap<u32, AbortHandle>,
+    /// Tells it that it was taken for gone.
+    telling: Option<AbortHandle>,
     /// Each answer that waits has one of these.
     turn: Rc<()>,
 }
@@ -44,30 +64,42 @@ struct Other {
 impl Others {
     /// Nobody yet. These are the ways to them.
     pub fn new(own: u32, lanes: HashMap<u32, Rc<Lane>>) -> Self {
+        let lookups = lanes.keys().map(|slot| {
+            let turns = Semaphore::new(MOST_LOOKUPS);
+            (*slot, Arc::new(turns))
+        });
         Self {
             own,
+            lookups: lookups.collect(),
             lanes,
             by_slot: RefCell::default(),
+            before: RefCell::default(),
         }
     }
 
-    /// Somebody has come. False if there is no way to that one.
-    pub fn come(&self, neighbour: Neighbour) -> bool {
-        let Some(lane) = self.lanes.get(&neighbour.slot) else {
-            return false;
-        };
+    /// Somebody has come. `None` if there is no way to that one.
+    pub fn come(&self, neighbour: Neighbour) -> Option<Arrival> {
+        let lane = self.lanes.get(&neighbour.slot)?;
+        let before = self.before.borrow().get(&neighbour.slot).copied();
+        // Of one that comes again, what is said of connections from before is still on its way.
+        let last = before
+            .and_then(|(incarnation, last)| (incarnation == neighbour.incarnation).then_some(last));
         let other = Other {
             correspondent: Correspondent::new(lane.clone(), neighbour.incarnation, self.own),
             neighbour,
             connections: HashMap::new(),
-            last: 0,
+            last: last.unwrap_or(0),
             listening: HashMap::new(),
+            telling: None,
             turn: Rc::new(()),
         };
         self.by_slot
             .borrow_mut()
             .insert(other.neighbour.slot, other);
-        true
+        Some(match last {
+            Some(_) => Arrival::Again,
+            None => Arrival::First,
+        })
     }
 
     /// Whoever was in a slot has left: ends all that is open. False if nobody was known there.
@@ -75,9 +107,20 @@ impl Others {
         let Some(other) = self.by_slot.borrow_mut().remove(&slot) else {
             return false;
         };
-        other.connections.values().for_each(|open| open.lose());
-        other.listening.values().for_each(AbortHandle::abort);
+        other.end_all(&Over::Gone);
+        other.telling.iter().for_each(AbortHandle::abort);
+        let known = (other.neighbour.incarnation, other.last);
+        self.before.borrow_mut().insert(slot, known);
         true
+    }
+
+    /// The one in a slot had taken us for gone: ends all that is open.
+    pub fn reset(&self, slot: u32) {
+        let mut others = self.by_slot.borrow_mut();
+        if let Some(other) = others.get_mut(&slot) {
+            other.end_all(&Over::Forgotten);
+            other.listening.clear();
+        }
     }
 
     /// Whether this one is in a slot.
@@ -102,6 +145,11 @@ impl Others {
     pub fn correspondent(&self, slot: u32) -> Option<Correspondent> {
         let others = self.by_slot.borrow();
         Some(others.get(&slot)?.correspondent.clone())
+    }
+
+    /// Turns to look up a name for the one in a slot.
+    pub fn lookups(&self, slot: u32) -> Option<Arc<Semaphore>> {
+        self.lookups.get(&slot).cloned()
     }
 
     /// How to answer the one in a slot, and what is to be kept meanwhile; `None` if too many answers wait.
@@ -154,12 +202,23 @@ impl Others {
         }
     }
 
-    /// Whether it may be listened once more for the one in a slot, by a number that is not in use.
+    /// The one in a slot is being told that it was taken for gone.
+    pub fn tell(&self, slot: u32, telling: AbortHandle) {
+        let mut others = self.by_slot.borrow_mut();
+        if let Some(other) = others.get_mut(&slot) {
+            other.telling = Some(telling);
+        }
+    }
+
+    /// Whether it may be listened once more for the one in a slot. What was asked for before by this number ends.
     pub fn may_listen(&self, slot: u32, number: u32) -> bool {
         let mut others = self.by_slot.borrow_mut();
         others.get_mut(&slot).is_some_and(|other| {
+            if let Some(before) = other.listening.remove(&number) {
+                before.abort();
+            }
             other.listening.retain(|_, task| !task.is_finished());
-            other.listening.len() < MOST_LISTENERS && !other.listening.contains_key(&number)
+            other.listening.len() < MOST_LISTENERS
         })
     }
 
@@ -169,5 +228,13 @@ impl Others {
         if let Some(other) = others.get_mut(&slot) {
             other.listening.insert(number, task);
         }
+    }
+}
+
+impl Other {
+    fn end_all(&self, over: &Over) {
+        let open = self.connections.values();
+        open.for_each(|connection| connection.end(over.clone()));
+        self.listening.values().for_each(AbortHandle::abort);
     }
 }

@@ -67,8 +67,7 @@ impl Report {
         if self.events.get() > MOST_EVENTS {
             return;
         }
-        // The work goes on if nobody reads it.
-        let _ = self.output.event(value, text, style);
+        self.output.notice(value, text, style);
     }
 
     /// An end has come.

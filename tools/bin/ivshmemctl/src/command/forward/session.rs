@@ -7,8 +7,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::StreamExt;
-use ivshmem_channel::{Error, Messages, MultiReceiver};
 use tokio::task::consume_budget;
 use tokio::time::sleep;
 
@@ -16,11 +14,11 @@ use super::address::{Address, Forward};
 use super::carrier::{Answer, Ask, Carrier};
 use super::frame::{Body, Frame, Key};
 use super::lane::Correspondent;
+use super::others::Arrival;
 use super::report::{Report, Side};
 use super::settings::Settings;
 use super::stream::Listener;
-use crate::end::AnyLink;
-use crate::mesh::{Mesh, Neighbour, LOOK};
+use crate::mesh::{Heard, Incoming, Mesh, LOOK};
 
 /// Pause before the other end is asked to listen again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -50,26 +48,20 @@ impl Session {
     }
 
     /// What the other ends say.
-    pub fn messages(&self) -> Result<Messages<MultiReceiver<AnyLink>>> {
-        let receiver = self.mesh.borrow().member.multi_receiver()?;
-        Ok(Messages::new(receiver)?)
+    pub fn incoming(&self) -> Result<Incoming> {
+        Incoming::new(&self.mesh.borrow())
     }
 
     /// Hears the other ends until something fails. It never waits for anything else, so that nobody who is slow holds up
     /// others.
-    pub async fn hear_all(
-        self: &Rc<Self>,
-        mut messages: Messages<MultiReceiver<AnyLink>>,
-    ) -> Result<()> {
-        while let Some(message) = messages.next().await {
-            match message {
-                Ok((slot, bytes)) => self.hear(slot, &bytes)?,
-                Err(error @ Error::CorruptLane { .. }) => self.report.fail(&error.to_string()),
-                Err(error) => return Err(error.into()),
+    pub async fn hear_all(self: &Rc<Self>, mut incoming: Incoming) -> Result<()> {
+        loop {
+            match incoming.next().await? {
+                Heard::Message(slot, bytes) => self.hear(slot, &bytes)?,
+                Heard::Corrupt(text) => self.report.fail(&text),
             }
             consume_budget().await;
         }
-        Ok(())
     }
 
     /// Looks who is there, again and again.
@@ -129,19 +121,38 @@ impl Session {
             if let Some(before) = before.filter(|before| self.carrier.others.leave(before.slot)) {
                 self.report.left(&before);
             }
-            if let Some(now) = now.filter(|now| self.carrier.others.come(now.clone())) {
-                self.come(&now);
+            let Some(now) = now else { continue };
+            if let Some(arrival) = self.carrier.others.come(now.clone()) {
+                self.report.here(&now);
+                self.begin(now.slot, arrival);
             }
         }
         Ok(())
     }
 
-    /// Somebody has come: has it listen, if that is wanted of it.
-    fn come(self: &Rc<Self>, now: &Neighbour) {
-        self.report.here(now);
+    /// Begins with the one in a slot, who has just come.
+    fn begin(&self, slot: u32, arrival: Arrival) {
+        let other = self.carrier.others.correspondent(slot);
+        if let (Arrival::Again, Some(other)) = (arrival, other) {
+            // Before anything else: tasks have their turns in the order in which they begin.
+            let key = Key {
+                ours: true,
+                number: 0,
+            };
+            let telling = self.carrier.spawn(async move {
+                // If it cannot be told, it is gone.
+                let _ = other.send(key, Body::ResetAll).await;
+            });
+            self.carrier.others.tell(slot, telling);
+        }
+        self.ask_for_all(slot);
+    }
+
+    /// Has the one in a slot listen, as far as that is wanted of it.
+    fn ask_for_all(&self, slot: u32) {
         let remote = self.settings.remote.iter().zip(0..);
-        for (_, number) in remote.filter(|(f, _)| self.carrier.others.is(now.slot, &f.peer)) {
-            self.ask_to_listen(now.slot, number, Duration::ZERO);
+        for (_, number) in remote.filter(|(f, _)| self.carrier.others.is(slot, &f.peer)) {
+            self.ask_to_listen(slot, number, Duration::ZERO);
         }
     }
 
@@ -189,6 +200,10 @@ impl Session {
                     self.ask_to_listen(slot, key.number, AGAIN);
                 }
             }
+            (Body::ResetAll, _) => {
+                self.carrier.others.reset(slot);
+                self.ask_for_all(slot);
+            }
             (body, _) => self.carrier.others.hear(slot, key, body),
         }
         Ok(())
@@ -207,7 +222,7 @@ impl Session {
     fn listen(self: &Rc<Self>, slot: u32, key: Key, address: &str) {
         let address = match self.carrier.others.may_listen(slot, key.number) {
             true => self.settings.may_listen(address),
-            false => Err("it is listened already, or at too many places".into()),
+            false => Err("it is listened at too many places".into()),
         };
         let this = self.clone();
         match (address, self.carrier.others.correspondent(slot)) {

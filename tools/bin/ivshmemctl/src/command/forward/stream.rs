@@ -3,12 +3,17 @@
 //! TCP connections and UNIX sockets of this machine.
 
 use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::address::Address;
 
@@ -25,10 +30,13 @@ enum Socket {
 }
 
 impl Stream {
-    /// Connects.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    /// Connects; a name is looked up when it is its turn.
+    pub async fn connect(address: &Address, turns: &Arc<Semaphore>) -> io::Result<Self> {
         Ok(match address {
-            Address::Tcp(host, port) => Self::tcp(TcpStream::connect((&host[..], *port)).await?),
+            Address::Tcp(host, port) => {
+                let addresses = look_up(host, *port, turns).await?;
+                Self::tcp(TcpStream::connect(&addresses[..]).await?)
+            }
             Address::Unix(path) => Self::of(Socket::Unix(UnixStream::connect(path).await?)),
         })
     }
@@ -80,6 +88,22 @@ impl Drop for Stream {
     }
 }
 
+/// The addresses of a host.
+async fn look_up(host: &str, port: u16, turns: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let turn = turns.clone().acquire_owned().await;
+    let turn = turn.map_err(io::Error::other)?;
+    let host = host.to_string();
+    let look = spawn_blocking(move || {
+        // The thread goes on when nobody waits for it any more, and keeps its turn until then.
+        let _turn = turn;
+        (&host[..], port).to_socket_addrs().map(Vec::from_iter)
+    });
+    look.await?
+}
+
 /// What accepts connections.
 pub enum Listener {
     /// At a port.
@@ -94,7 +118,7 @@ impl Listener {
         match address {
             Address::Tcp(host, port) => Ok(Self::Tcp(TcpListener::bind((&host[..], *port)).await?)),
             Address::Unix(path) => {
-                remove_stale(path).await;
+                remove_stale(path).await?;
                 let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
                 let bound = UnixListener::bind(path);
                 umask(before);
@@ -115,17 +139,33 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
-            // Somebody else may have removed it.
-            let _ = std::fs::remove_file(path);
+            // Somebody else may have removed it, and put something else there.
+            if is_socket(path).is_ok_and(|is| is) {
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 }
 
-/// Removes a socket to which nobody listens any more.
-async fn remove_stale(path: &Path) {
+/// Removes a socket to which nobody listens any more; an error if something else is there.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match is_socket(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // A connection to it would be refused, too.
+        Ok(false) => {
+            let text = "what is there is no socket: give another path, or remove it";
+            return Err(io::Error::new(ErrorKind::AlreadyExists, text));
+        }
+        found => found?,
+    };
     let refused = UnixStream::connect(path).await;
-    if refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-        // What cannot be removed is in the way, as binding says.
-        let _ = std::fs::remove_file(path);
+    match refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        true => std::fs::remove_file(path),
+        // Somebody listens, as binding says.
+        false => Ok(()),
     }
+}
+
+fn is_socket(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::symlink_metadata(path)?.file_type().is_socket())
 }

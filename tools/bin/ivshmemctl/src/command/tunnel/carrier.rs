@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::StreamExt;
 use ipnet::{IpNet, Ipv4Net};
-use ivshmem_channel::{Error, Messages, MultiReceiver};
 use serde_json::json;
 use tokio::select;
 use tokio::task::yield_now;
@@ -20,9 +18,8 @@ use super::mtu;
 use super::outgoing::{Outgoing, Sent};
 use super::packet::destination;
 use super::status::{described, list, Shared};
-use crate::end::AnyLink;
 use crate::exit::{failure, Exit};
-use crate::mesh::{Change, Mesh, Neighbour, Program, LOOK};
+use crate::mesh::{Change, Heard, Incoming, Mesh, Neighbour, Program, LOOK};
 use crate::output::{Output, GOOD, WARNING};
 
 /// How long another end may have our address: for longer than one that has crashed seems to be there.
@@ -64,12 +61,12 @@ impl Program for Carrier {
         await_addresses(&mut mesh, &addresses).await?;
         let interface = self.interface(&addresses, mesh.ring)?;
         mesh.tell(&address::encode(&addresses))?;
-        let messages = Messages::new(mesh.member.multi_receiver()?)?;
+        let incoming = Incoming::new(&mesh)?;
         let outgoing = Outgoing::new(&mesh)?;
         select! {
             // This one finds out first that the memory was taken away, which nobody may touch then.
             biased;
-            done = self.receive(messages, &interface) => done,
+            done = self.receive(incoming, &interface) => done,
             done = self.send(outgoing, &interface) => done,
             done = self.watch(mesh, &addresses) => done,
         }
@@ -123,7 +120,7 @@ impl Carrier {
         let name = interface.name();
         let event = json!({ "event": "up", "name": name, "mtu": mtu, "addresses": addresses });
         let text = format!("{name} is up: {}, MTU {mtu}", list(addresses));
-        self.output.event(&event, &text, GOOD)?;
+        self.output.notice(&event, &text, GOOD);
         let mut state = self.shared.state.borrow_mut();
         state.name = name.into();
         state.mtu = mtu;
@@ -133,33 +130,25 @@ impl Carrier {
     }
 
     /// From the other ends to the kernel.
-    async fn receive(
-        &self,
-        mut messages: Messages<MultiReceiver<AnyLink>>,
-        interface: &Interface,
-    ) -> Result<()> {
+    async fn receive(&self, mut incoming: Incoming, interface: &Interface) -> Result<()> {
         let counters = &self.shared.counters;
         let mut turn = 0;
-        while let Some(message) = messages.next().await {
+        loop {
             turn = (turn + 1) % TURN;
             if turn == 0 {
                 yield_now().await;
             }
-            match message {
-                Ok((_, packet)) => {
+            match incoming.next().await? {
+                Heard::Message(_, packet) => {
                     let taken = destination(&packet).is_some() && interface.send(&packet).await?;
                     match taken {
                         true => counters.received.count(&packet),
                         false => counters.refused.count(&packet),
                     }
                 }
-                Err(error @ Error::CorruptLane { .. }) => {
-                    self.warn("corrupt", &error.to_string())?
-                }
-                Err(error) => return Err(error.into()),
+                Heard::Corrupt(text) => self.warn("corrupt", &text),
             }
         }
-        Ok(())
     }
 
     /// From the kernel to the other ends.
@@ -171,15 +160,18 @@ impl Carrier {
             let length = select! {
                 length = interface.receive(&mut buffer) => length?,
                 _ = look.tick() => {
-                    outgoing.flush().await?;
+                    outgoing.flush()?;
                     continue;
                 }
             };
             let packet = &buffer[..length];
-            let slot =
-                destination(packet).and_then(|to| self.shared.state.borrow().routes.slot(to));
+            let (slot, alone) = {
+                let state = self.shared.state.borrow();
+                let slot = destination(packet).and_then(|to| state.routes.slot(to));
+                (slot, state.ends.len() < 2)
+            };
             let sent = match slot {
-                Some(slot) => outgoing.send(slot, packet.to_vec()).await?,
+                Some(slot) => outgoing.send(slot, packet.to_vec(), alone).await?,
                 None => {
                     counters.unknown.count(packet);
                     continue;
@@ -202,7 +194,7 @@ impl Carrier {
                 self.route(&mesh);
             }
             for change in &changes {
-                self.tell(change, addresses)?;
+                self.tell(change, addresses);
             }
             // Two who have come at the same time have both found the address free: one of them gives up.
             if begin.elapsed() < RACE {
@@ -225,11 +217,11 @@ impl Carrier {
     }
 
     /// Tells who came or left.
-    fn tell(&self, (before, now): &Change, addresses: &[IpNet]) -> Result<()> {
+    fn tell(&self, (before, now): &Change, addresses: &[IpNet]) {
         let (event, end, style) = match (before, now) {
             (_, Some(end)) => ("here", end, GOOD),
             (Some(end), None) => ("left", end, WARNING),
-            (None, None) => return Ok(()),
+            (None, None) => return,
         };
         let value = json!({
             "event": event,
@@ -240,16 +232,15 @@ impl Carrier {
             Some(_) => format!("{} is here", described(end)),
             None => format!("{} has left, or is silent", described(end)),
         };
-        self.output.event(&value, &text, style)?;
-        match now.as_ref().filter(|end| has_any(end, addresses)) {
-            Some(end) => self.warn("overlap", &overlap(end).to_string()),
-            None => Ok(()),
+        self.output.notice(&value, &text, style);
+        if let Some(end) = now.as_ref().filter(|end| has_any(end, addresses)) {
+            self.warn("overlap", &overlap(end).to_string());
         }
     }
 
-    fn warn(&self, event: &str, text: &str) -> Result<()> {
+    fn warn(&self, event: &str, text: &str) {
         let value = json!({ "event": event, "reason": text });
-        Ok(self.output.event(&value, text, WARNING)?)
+        self.output.notice(&value, text, WARNING);
     }
 }
 

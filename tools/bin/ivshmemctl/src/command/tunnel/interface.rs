@@ -26,6 +26,12 @@ impl Interface {
     ///
     /// With what to do if this program may not, the kernel cannot, or the name is in use.
     pub fn new(name: &str, mtu: u16, addresses: &[IpNet]) -> Result<Self> {
+        let six = addresses.iter().any(|a| matches!(a, IpNet::V6(_)));
+        if six && is_ipv6_off() {
+            let text = "IPv6 is disabled here: give addresses of IPv4 only, or as root: sysctl \
+                        net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0";
+            return Err(failure(Exit::Unable, text));
+        }
         let mut builder = DeviceBuilder::new().name(name).mtu(mtu);
         for address in addresses {
             builder = match address {
@@ -85,6 +91,12 @@ impl Interface {
     }
 }
 
+/// Whether the kernel gives no new interface an address of IPv6. It would refuse one as it refuses who has no right.
+fn is_ipv6_off() -> bool {
+    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    off.is_ok_and(|off| off.trim() == "1")
+}
+
 fn explain(error: io::Error, name: &str) -> anyhow::Error {
     let errno = Errno::from_io_error(&error);
     let (exit, advice) = match errno {
@@ -101,7 +113,7 @@ fn explain(error: io::Error, name: &str) -> anyhow::Error {
         }
         Some(Errno::INVAL) => (
             Exit::Failure,
-            "is the --name one of up to 15 letters and digits, and IPv6 enabled if an --address is of it?",
+            "give another --name, of up to 15 letters and digits, that is not of an interface of another kind",
         ),
         Some(Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {
             (Exit::Unable, "IPv6 is disabled here: give addresses of IPv4 only")

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What the other ends send.
+
+use std::future::pending;
+
+use anyhow::Result;
+use futures_util::StreamExt;
+use ivshmem_channel::{Error, Messages, MultiReceiver};
+
+use super::area::ANEW;
+use super::neighbours::Mesh;
+use crate::end::AnyLink;
+
+/// What the other ends send.
+pub struct Incoming(Messages<MultiReceiver<AnyLink>>);
+
+/// What was heard.
+pub enum Heard {
+    /// A message, and the slot that sent it.
+    Message(u32, Vec<u8>),
+    /// One end, or none at all, is heard any more until the channel is made anew: what to tell people of that.
+    Corrupt(String),
+}
+
+impl Incoming {
+    /// Of all the others of a mesh.
+    pub fn new(mesh: &Mesh) -> Result<Self> {
+        Ok(Self(Messages::new(mesh.member.multi_receiver()?)?))
+    }
+
+    /// Waits for the next. Nothing is lost if this is dropped while it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the memory is away, or the channel was made anew. What others write is no error: when nobody is left who can be
+    /// heard, it waits for ever, and [looking](Mesh::look) tells when to come back.
+    pub async fn next(&mut self) -> Result<Heard> {
+        match self.0.next().await {
+            Some(Ok((slot, bytes))) => Ok(Heard::Message(slot, bytes)),
+            Some(Err(error @ (Error::CorruptLane { .. } | Error::Corrupt(_)))) => {
+                Ok(Heard::Corrupt(format!("{ANEW}: {error}")))
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => pending().await,
+        }
+    }
+}
