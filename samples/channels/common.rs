@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ivshmem::{Endpoint, Link, SharedFile};
+use ivshmem::{AnyEndpoint, Endpoint, Link, SharedFile};
 use ivshmem_channel::{Channel, Error, Layout};
 use ivshmem_peer::Peer;
 
@@ -14,12 +14,15 @@ use ivshmem_peer::Peer;
 pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
 /// Opens `path`: a device such as `/dev/ivshmem0` in a machine, the socket of a server on the host, or a file that is shared
-/// memory.
+/// memory. Or the PCI address of a device, such as `0000:00:04.0`, in a machine without the driver.
 ///
 /// # Errors
 ///
-/// Those of [`Endpoint::open`], [`Peer::join`] and [`SharedFile::open`].
+/// Those of [`Endpoint::open`], [`Peer::join`], [`SharedFile::open`] and [`AnyEndpoint::open`].
 pub fn open(path: &str) -> anyhow::Result<AnyLink> {
+    if path.contains(':') && !path.contains('/') {
+        return Ok(Arc::new(AnyEndpoint::open(path)?));
+    }
     let kind = std::fs::metadata(path).with_context(|| format!("cannot open {path}"))?;
     let kind = kind.file_type();
     Ok(if kind.is_socket() {

@@ -6,7 +6,7 @@
 use guest_tests::artefacts::{self, Kernel};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
-use serde_json::Value;
+use serde_json::{json, Value};
 use vmbench::{boot_all, kernel_module, Builder, Device, Guest, Region, DEFAULT_MEMORY_MIB};
 
 const SIZE: u64 = 16 << 20;
@@ -189,7 +189,25 @@ fn forwarded_connections(fleet: &Fleet) -> Result<(), Failed> {
     open.wait()?.check()?;
     end(connects, &far, "joined")?;
     wait_for_event(listens, "forward", "here", 2)?;
-    all_echo(listens)
+    all_echo(listens)?;
+    paused(listens, connects)
+}
+
+/// A machine that stands still for so long that the others take it for gone: what was open with it ends, and new connections are
+/// not taken for it when the machine goes on.
+fn paused(listens: &Guest, connects: &Guest) -> Result<(), Failed> {
+    let hold = "mkfifo /hold; exec 3<>/hold; echo open >&3; nc 127.0.0.1 8080 <&3";
+    let mut open = listens.command(["sh", "-c", hold]).spawn()?;
+    open.wait_for_output("open")?;
+    let left = said(listens, "forward", "left")?;
+    connects.qmp().execute("stop", json!({}))?;
+    let gone = wait_for_event(listens, "forward", "left", left + 1);
+    connects.qmp().execute("cont", json!({}))?;
+    gone?;
+    wait_for_event(listens, "forward", "here", 3)?;
+    all_echo(listens)?;
+    open.wait()?;
+    Ok(())
 }
 
 /// As many connections as there can be here send all that they have, and get it back.
@@ -217,6 +235,12 @@ fn end(guest: &Guest, arguments: &str, event: &str) -> Result<(), Failed> {
     let command = arguments.split(' ').next().unwrap_or_default();
     background(guest, command, &format!("{PROGRAM} --json {arguments}"))?;
     wait_for_event(guest, command, event, 1)
+}
+
+/// How many times the log has an event.
+fn said(guest: &Guest, log: &str, event: &str) -> Result<u32, Failed> {
+    let count = guest.shell(&format!("grep -c '\"event\":\"{event}\"' /{log}.log"))?;
+    Ok(count.stdout_text().trim().parse()?)
 }
 
 /// Waits until it has been said so many times.

@@ -7,7 +7,7 @@ use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use test_limit::limit_argument;
-use vmbench::{boot_all, build, Device, Guest, Output, Region, Status};
+use vmbench::{boot_all, build, Device, Guest, Output, Region, Signal, Status};
 
 const SIZE: u64 = 4 << 20;
 const VECTORS: u16 = 4;
@@ -16,6 +16,7 @@ const VECTORS: u16 = 4;
 const FILE_MIB: u32 = 16;
 
 const PROGRAM: &str = "/bin/ivshmemctl";
+const SAMPLE: &str = "/bin/rpc";
 
 type Case = fn(&Pair) -> Result<(), Failed>;
 
@@ -34,6 +35,10 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         let guest = Guest::builder()
             .memory_mib(256 + 4 * FILE_MIB)
             .file(build::static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM)
+            .file(
+                build::static_binary("ivshmem-channel-samples", "rpc")?,
+                SAMPLE,
+            )
             .device(Device::doorbell(&region));
         let stock = guest
             .clone()
@@ -54,7 +59,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 9] = [
         ("doctor_says_how_to_do_without_the_module", doctor),
         ("memory_is_shared", |pair| {
             memory(pair, "the files of sysfs")
@@ -63,6 +68,7 @@ pub fn cases() -> Result<Vec<Trial>, String> {
         ("it_cannot_be_rung_and_says_so", no_interrupts),
         ("a_word_that_the_other_changes_ends_its_wait", wait_word),
         ("files_go_both_ways", copy),
+        ("a_sample_of_channels_runs_as_it_is", channel),
         ("under_uio_pci_generic_it_is_the_same", uio),
         ("under_vfio_pci_it_is_rung_too", vfio),
     ];
@@ -225,11 +231,33 @@ impl Pair<'_> {
     }
 }
 
+/// Requests and replies between the two machines, each of which serves once.
+fn channel(pair: &Pair) -> Result<(), Failed> {
+    // A channel with another layout is not replaced, neither here nor by those who come later.
+    let forget = || {
+        pair.modern
+            .shell("head -c 4096 /dev/zero >/zeros && ivshmemctl load /zeros")
+    };
+    let (stock, modern) = ((pair.stock, &*pair.address), (pair.modern, "/dev/ivshmem0"));
+    forget()?.check()?;
+    for (serves, asks) in [(modern, stock), (stock, modern)] {
+        let mut serving = serves.0.command([SAMPLE, serves.1, "serve"]).spawn()?;
+        serving.wait_for_output("serving")?;
+        let asked = asks.0.run([SAMPLE, asks.1, "ask", "100"])?.check()?;
+        assert_eq!(asked.stdout_text(), "100 answers");
+        serving.signal(Signal::KILL)?;
+        serving.wait()?;
+    }
+    forget()?.check()?;
+    Ok(())
+}
+
 /// A driver that claims nothing is in nobody's way.
 fn uio(pair: &Pair) -> Result<(), Failed> {
     pair.under("uio_pci_generic", || {
         memory(pair, "the files of sysfs")?;
-        ring(pair)
+        ring(pair)?;
+        channel(pair)
     })
 }
 
@@ -249,6 +277,7 @@ fn vfio(pair: &Pair) -> Result<(), Failed> {
         pair.modern.shell("rm /woken")?.check()?;
         let said = woken?.check()?.stdout_text();
         assert!(said.contains("rung on 1"), "{said}");
-        copy(pair)
+        copy(pair)?;
+        channel(pair)
     })
 }
