@@ -522,8 +522,8 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run tools/tests/coverage/qemu \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix dist/packages/,build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
-	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend info kdir lib.sh packages prepare stock-kernel versions)
+	$(addprefix dist/packages/,boot.sh build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
+	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)

@@ -26,17 +26,18 @@ mkdir -p "$cache"
 exec {lock}>"$cache/lock"
 flock --nonblock "$lock" || { echo "Another run is at work in $cache; waiting for it to end." >&2; flock "$lock"; }
 
-# tree PACKAGES: print the directory of a Debian tree with the PACKAGES, a list with commas; make it if it is not there.
+# tree PACKAGES [SUITE]: print the directory of a tree of Debian's SUITE, by default the sandbox's, with the PACKAGES, a list with
+# commas; make it if it is not there.
 tree() {
-	local dir
-	dir=$cache/$(printf '%s %s' "$SANDBOX_SUITE" "$1" | sha256sum | head -c 16)
+	local dir suite=${2:-$SANDBOX_SUITE}
+	dir=$cache/$(printf '%s %s' "$suite" "$1" | sha256sum | head -c 16)
 	if [ ! -d "$dir" ]; then
 		command -v mmdebstrap >/dev/null || die "the Debian trees are made by mmdebstrap. Install the package mmdebstrap."
 		rm -rf "$dir.partial"
 		mkdir "$dir.partial"
 		echo "Making a Debian tree in $dir" >&2
-		mmdebstrap --quiet --variant=minbase --aptopt='APT::Install-Recommends "false"' --include="$1" "$SANDBOX_SUITE" - \
-			"deb $mirror $SANDBOX_SUITE main" "deb $mirror $SANDBOX_SUITE-backports main" |
+		mmdebstrap --quiet --variant=minbase --aptopt='APT::Install-Recommends "false"' --include="$1" "$suite" - \
+			"deb $mirror $suite main" "deb $mirror $suite-backports main" |
 			tar -C "$dir.partial" -x --exclude='./dev/*'
 		mv "$dir.partial" "$dir"
 	fi
