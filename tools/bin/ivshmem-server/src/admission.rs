@@ -38,9 +38,9 @@ enum Refusal {
     #[error("user {0} has had too many clients join: {1} in a minute are allowed (join-rate)")]
     TooOften(u32, u32),
     #[error(
-        "another client has made the memory smaller than {0}, which kills who uses it; restart all"
+        "another client has changed the size of the memory, which was {0}: who uses it can be killed; restart all"
     )]
-    Shrunk(RegionSize),
+    Resized(RegionSize),
     #[error("cannot create its eventfds: {0}")]
     Eventfd(Errno),
     #[error("cannot number its eventfds: {0}")]
@@ -59,7 +59,7 @@ impl Refusal {
             Self::Join(_) => &mut refusals.places,
             Self::TooMany { .. } => &mut refusals.user_places,
             Self::TooOften(..) => &mut refusals.join_rate,
-            Self::Shrunk(_) => &mut refusals.memory,
+            Self::Resized(_) => &mut refusals.memory,
             Self::Eventfd(_) | Self::Number(_) | Self::Poller(_) | Self::Limit(_) => {
                 &mut refusals.system
             }
@@ -200,8 +200,8 @@ fn check_user(region: &mut Region, uid: u32) -> Result<(), Refusal> {
 
 /// Makes sure that there is a place for a client, and eventfds.
 fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<Place, Refusal> {
-    if !region.memory.is_whole(&region.config) {
-        return Err(Refusal::Shrunk(region.config.size));
+    if !region.memory.has_its_size(&region.config) {
+        return Err(Refusal::Resized(region.config.size));
     }
     let peer = door.peer.map(|index| &region.config.peers[index]);
     let fixed = peer.map(|peer| PeerId::from(peer.id));

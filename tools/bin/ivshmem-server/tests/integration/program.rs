@@ -136,6 +136,34 @@ fn first_line(command: &mut Command) -> String {
     line
 }
 
+/// Their IDs are not known, and given out again.
+#[test]
+fn clients_of_an_earlier_server_in_the_memory_are_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = directory.path().join("memory");
+    let memory = format!("--memory=path:{}", memory.display());
+    let args = ["--keep-memory", "--size=64K", &memory];
+    let path = directory.path().join("first");
+    let server = Running::start(&path, &args);
+    let peer = Peer::join(&path, 8);
+    server.signal(Signal::KILL);
+    server.wait();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let mut command = Command::new(PROGRAM);
+        command.arg("--socket-path");
+        command.arg(directory.path().join(number.to_string()));
+        first_line(command.args(args))
+    };
+    let line = next();
+    let expected = "is still used by clients of an earlier server";
+    assert!(line.contains(expected), "{line}");
+    drop(peer);
+    // A program that another test is starting has a copy of the memory, for a moment.
+    test_limit::wait_until("nobody uses it", || next().contains("size 64K"));
+}
+
 #[test]
 fn limits_that_are_too_low_are_told() {
     let directory = tempfile::tempdir().unwrap();
