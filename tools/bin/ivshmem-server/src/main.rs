@@ -102,7 +102,8 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
         Some(path) => {
             let (take_over, everything) = TakeOver::ask(path)
                 .with_context(|| format!("cannot take over by {}", path.display()))?;
-            inheritance = everything;
+            // Sockets that were passed to both are not among what the other one gives.
+            inheritance = everything.and(inheritance);
             Some(take_over)
         }
     };

@@ -123,10 +123,12 @@ impl Region {
     pub(crate) fn resume(
         &mut self,
         poller: &Poller,
+        in_flight: &InFlight,
         number: ConnectionId,
         door: String,
         socket: OwnedFd,
     ) -> Result<(), Errno> {
+        in_flight.take_over(&socket)?;
         let interest = Interest {
             read: !self.membership.is_leaving(number),
             write: false,

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Servers that follow one another, without the clients noticing.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
 use ivshmem_server::{Config, RegionConfig, Server, TakeOver};
 use rustix::fs::fstat;
+use rustix::io::ioctl_fionread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -144,6 +147,84 @@ fn successor_that_fails_does_no_harm() {
     assert!(text.contains("cannot become 128M"), "{text}");
     assert!(old.is_running());
     check_all(&place, &mut first, &mut second);
+}
+
+/// What it had in place is still the other one's.
+#[test]
+fn successor_that_fails_at_last_leaves_the_files() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let memory = format!("--memory=path:{}", place.file("memory"));
+    let common = ["--vectors=2", "--hand-over", &hand_over, &memory];
+    let mut old = Running::start(&place.path, &common);
+    let (mut first, mut second) = couple(&place);
+    let files = place.left();
+    let pid = format!("--pidfile={}", place.file("missing/pid"));
+    let failed = Command::new(PROGRAM)
+        .args([&place.socket, "--foreground", &pid])
+        .args(common)
+        .args(["--take-over", &hand_over])
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let text = String::from_utf8(failed.stderr).unwrap();
+    assert!(text.contains("cannot write the process ID"), "{text}");
+    assert!(old.is_running());
+    assert_eq!(place.left(), files);
+    check_all(&place, &mut first, &mut second);
+}
+
+/// A report is asked for while a successor is slow.
+#[test]
+fn signal_does_not_disturb_a_hand_over() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let mut successor = UnixStream::connect(&hand_over).unwrap();
+    successor
+        .set_read_timeout(Some(test_limit::limit()))
+        .unwrap();
+    let mut packet = [0; 256];
+    successor.read_exact(&mut packet).unwrap();
+    assert!(packet.starts_with(b"journal"));
+    // It waits for the answer, and is interrupted there.
+    let is = |line: &str| old.status().lines().any(|found| found == line);
+    test_limit::wait_until("it waits", || is("State:\tS (sleeping)"));
+    old.signal(Signal::USR1);
+    test_limit::wait_until("it is interrupted", || is("ShdPnd:\t0000000000000000"));
+    successor.write_all(&[0]).unwrap();
+    successor.read_exact(&mut packet).unwrap();
+    let name = packet.split(|byte| *byte == 0).next().unwrap();
+    assert!(name.starts_with(b"listener"), "{}", name.escape_ascii());
+}
+
+/// The socket of a client that has never read can have been lent more than there is to lend.
+#[test]
+fn sockets_that_go_over_have_their_share() {
+    const MANY: usize = 256;
+    const SHARE: usize = 6;
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let common = [
+        "--vectors=256",
+        "--max-peers=1000",
+        "--hand-over",
+        &hand_over,
+    ];
+    let low = "ulimit -n 1024";
+    let old = Running::start_after(low, &place.path, &common);
+    let sleeper = Connection::open(&place.path);
+    let waiting = || ioctl_fionread(&sleeper).unwrap() as usize / 8;
+    test_limit::wait_until("the greeting", || waiting() > 4 * SHARE);
+    let args = [&common[..], &["--take-over", &hand_over]].concat();
+    let _new = Running::start_after(low, &place.path, &args);
+    assert_eq!(old.wait().code(), Some(0));
+    for _ in 0..MANY / 2 {
+        sleeper.receive().unwrap();
+    }
+    // Whoever comes now is served after it.
+    drop(Peer::greeted(Connection::open(&place.path), MANY));
+    assert!(waiting() <= 2 * SHARE, "{}", waiting());
 }
 
 /// A successor that has everything, but has not said so.
