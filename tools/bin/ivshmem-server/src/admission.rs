@@ -102,6 +102,7 @@ pub(crate) fn receive(
         warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
         region.counters.refuse(|refusals| refusal.counter(refusals));
         refuse(&socket);
+        common.poller.remove(&socket);
         common.keeper.drop_kept(&kept);
     }
 }

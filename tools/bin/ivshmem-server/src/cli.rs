@@ -67,7 +67,7 @@ pub struct Cli {
     /// Have systemd keep all that a successor needs, even if this server is killed
     ///
     /// Needs a service with FileDescriptorStoreMax= of at least (N+2) for each peer, where N is
-    /// the number of vectors, and 10 for each region.
+    /// the number of vectors, one more for each that has a fixed ID, and 10 for each region.
     #[arg(long)]
     pub fd_store: bool,
 

@@ -240,6 +240,7 @@ impl Region {
         common.keeper.record(|| Record::Removed { number });
         self.leave(common, number, reason, Membership::remove);
         if let Some(client) = self.clients.remove(&number) {
+            common.poller.remove(&client.socket);
             let name = names::connection(number, &client.door);
             common.keeper.drop_kept(&name);
             if client.loan != Loan::None {

@@ -33,6 +33,8 @@ pub struct Manager {
     room: usize,
     /// Whether it tells the service how many.
     tells: bool,
+    /// Shell commands before the program starts.
+    setup: &'static str,
     /// Notices, but for those about descriptors.
     notices: Receiver<String>,
 }
@@ -55,8 +57,14 @@ impl Manager {
             kept,
             room,
             tells,
+            setup: "",
             notices,
         }
+    }
+
+    /// The same with shell commands before the program starts.
+    pub fn prepared(self, setup: &'static str) -> Self {
+        Self { setup, ..self }
     }
 
     /// Has a descriptor passed to the service, like a socket unit would.
@@ -85,10 +93,10 @@ impl Manager {
         let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
         let unlimited = ["--join-rate=0"];
         let configured = args.contains(&"--config");
-        let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let script = format!("{}\nexport LISTEN_PID=$$; exec \"$0\" \"$@\"", self.setup);
         let mut command = Command::new("sh");
         command
-            .args(["-c", script])
+            .args(["-c", &script])
             .arg(program())
             .args(["--log-level", "warn"])
             .args(unlimited.iter().filter(|_| !configured))

@@ -275,6 +275,22 @@ fn successor_that_is_too_slow_takes_nothing_away() {
     check_next(&place, &mut first, &mut second, 3);
 }
 
+/// A connection of which somebody has a copy is open after the server has closed its own.
+#[test]
+fn successor_that_gives_up_and_stays_does_not_keep_the_server_busy() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let (mut first, second) = couple(&place);
+    let (take_over, copies) = TakeOver::ask(hand_over.as_ref()).unwrap();
+    drop(take_over);
+    drop(second);
+    assert_eq!(first.news(), News::Left(1));
+    let sleeps = || old.status().contains("\nState:\tS");
+    test_limit::wait_until("the server sleeps", sleeps);
+    drop(copies);
+}
+
 #[test]
 fn nobody_to_take_over_from() {
     let place = Place::new();
@@ -313,6 +329,12 @@ fn restart_by_a_service_manager() {
     // What is kept is what is needed: per client a socket and its eventfds.
     drop((first, second));
     let last = Peer::join(&place.path, VECTORS);
+    // A program that another test is starting has a copy of their sockets, for a moment.
+    test_limit::wait_until("the others are forgotten", || {
+        let names = manager.names();
+        let connections = names.iter().filter(|name| name.starts_with("connection."));
+        connections.count() == 1
+    });
     server.signal(Signal::TERM);
     server.wait();
     manager.catch_up();
@@ -392,6 +414,32 @@ fn full_store_loses_nobody_who_is_in_it() {
     for old in [&mut first, &mut second] {
         old.wait_for(last.id);
     }
+}
+
+/// What the manager went on to keep would be of no use for the next server, which could not begin with it, and
+/// clients that are dropped would not notice.
+#[test]
+fn nothing_is_kept_without_a_journal() {
+    let place = Place::new();
+    let notify = place.directory.path().join("notify");
+    // A journal that cannot grow, which is an error and no signal.
+    let manager = Manager::new(&notify).prepared("trap '' XFSZ; ulimit -f 64");
+    let args = ["--fd-store", "--vectors=2", "--size=4K", &place.socket];
+    let server = manager.start(&args);
+    let (mut first, second) = couple(&place);
+    test_limit::wait_until("the journal is full", || {
+        drop(Peer::greeted(Connection::open(&place.path), VECTORS));
+        !manager.names().iter().any(|name| name == "journal")
+    });
+    drop(second);
+    while first.news() != News::Left(1) {}
+    server.signal(Signal::KILL);
+    server.wait();
+    manager.catch_up();
+    assert_eq!(manager.names(), [""; 0]);
+    drop(first);
+    let _next = manager.start(&args);
+    assert_eq!(Peer::join(&place.path, VECTORS).id, 0);
 }
 
 #[test]
