@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ivshmem_protocol::{ConnectionId, JoinError, PeerId};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use tracing::{debug, warn};
 
 use crate::access::Denial;
@@ -247,6 +248,8 @@ fn clear_place(region: &mut Region, common: &mut Common<'_>, id: PeerId) {
 
 /// Waits for what a client sends, and for its end.
 fn watch(poller: &Poller, socket: &OwnedFd, number: ConnectionId) -> Result<(), Refusal> {
+    // Urgent bytes are bytes like others then. Where they do not exist, neither does the option.
+    let _ = sockopt::set_socket_oobinline(socket, true);
     poller
         .add(socket, Token::Client(number), Interest::READ)
         .map_err(Refusal::Poller)

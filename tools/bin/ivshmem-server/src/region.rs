@@ -96,6 +96,11 @@ impl Region {
         rate == 0 || self.joins.entry(uid).or_insert_with(new).take(now, 1.0)
     }
 
+    /// Lets each user begin anew, as another rate would not be that of one who has joined before.
+    pub(crate) fn forget_joins(&mut self) {
+        self.joins.clear();
+    }
+
     /// Makes a connection a member, for which all has been prepared. Gives the socket back if
     /// there is no place after all.
     pub(crate) fn enter(

@@ -390,7 +390,7 @@ impl Server {
         // A client that has connected waits for an answer, and its QEMU would not cope with
         // the end of the stream.
         for door in doors {
-            while let Ok(Some(socket)) = door.listener.accept() {
+            for socket in door.listener.accept_waiting() {
                 refuse(&socket);
             }
         }
