@@ -30,7 +30,7 @@ impl ReadyFd {
 /// Takes over a descriptor that an option names.
 pub fn inherited(option: &str, fd: RawFd) -> anyhow::Result<OwnedFd> {
     ivshmem_server::inherit(fd)
-        .with_context(|| format!("{option} {fd} is not an open file descriptor"))
+        .with_context(|| format!("cannot take over the descriptor of {option} {fd}"))
 }
 
 /// A file with the process ID, which is removed when the value is dropped.
@@ -42,6 +42,8 @@ impl PidFile {
     pub fn write(path: &Path) -> anyhow::Result<Self> {
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
+        // Whatever the umask: who could write to it could have any process killed.
+        options.mode(0o644);
         options.custom_flags(libc::O_NOFOLLOW);
         let opened = options.open(path);
         opened

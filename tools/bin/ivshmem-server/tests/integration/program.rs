@@ -2,6 +2,7 @@
 //! The program: options, output, signals, exit status.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -60,6 +61,23 @@ fn signals_end_it_cleanly() {
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 0);
     }
+}
+
+/// As `nohup` has it, and a shell for what it starts in the background.
+#[test]
+fn signals_that_were_ignored_stay_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let server = Running::start_after("trap '' HUP INT QUIT", &path, &[]);
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
+        server.signal(signal);
+    }
+    // One can be served before a signal is noticed.
+    for id in 0..2 {
+        assert_eq!(Peer::join(&path, 8).id, id);
+    }
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
 }
 
 #[test]
@@ -123,6 +141,18 @@ fn process_id_is_there_while_it_runs() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot write the process ID to"));
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+}
+
+/// Whoever could write to it would have others kill what they choose.
+#[test]
+fn nobody_else_writes_the_process_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let option = format!("--pidfile={}", file.display());
+    let socket = directory.path().join("socket");
+    let _server = Running::start_after("umask 0", &socket, &[&option]);
+    let mode = file.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o022, 0, "{mode:o}");
 }
 
 /// The first line of the log of a program that is started in this way, and killed then.
@@ -211,7 +241,31 @@ fn failures_say_why() {
 
     let no_fd = run(&["--socket-path", "x", "--ready-fd", "99"]);
     assert_eq!(no_fd.status.code(), Some(1));
-    assert!(stderr(&no_fd).contains("--ready-fd 99 is not an open"));
+    assert!(stderr(&no_fd).contains("--ready-fd 99: Bad file descriptor"));
+
+    let twice = Command::new("sh")
+        .args(["-c", "exec \"$0\" --fd 9 --ready-fd 9 9</dev/null", PROGRAM])
+        .output()
+        .unwrap();
+    assert_eq!(twice.status.code(), Some(1), "{}", stderr(&twice));
+    let expected = "--fd 9: it is not inherited, or used twice";
+    assert!(stderr(&twice).contains(expected), "{}", stderr(&twice));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for option in [
+        "--print-capabilities",
+        "--print-completions=bash",
+        "--print-man-page",
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = Command::new(PROGRAM);
+        let output = command.arg(option).stdout(full.unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{option}");
+        let expected = "error: cannot write to the standard output";
+        assert!(stderr(&output).starts_with(expected), "{option}");
+    }
 }
 
 #[test]
