@@ -103,12 +103,7 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
     };
     let mut server = Server::start(config, inheritance, store(cli)?)?;
     signals::handle(&mut server, cli.config.clone())?;
-    let _pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
-    if let Some(take_over) = take_over {
-        take_over
-            .finish(&mut server)
-            .context("the server before this one does not let go")?;
-    }
+    let pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
     if let Some(background) = &background {
         background
             .let_go()
@@ -116,6 +111,13 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
     }
     if cli.confine {
         confine::confine(&places).context("--confine")?;
+    }
+    // After all that can fail: the other one ends by it.
+    if let Some(take_over) = take_over {
+        take_over
+            .finish(&mut server)
+            .inspect_err(|_| pid_file.iter().for_each(PidFile::restore))
+            .context("the server before this one does not let go")?;
     }
     if let Some(ready) = ready {
         ready

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The program: options, output, signals, exit status.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -141,6 +141,34 @@ fn process_id_is_there_while_it_runs() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot write the process ID to"));
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+}
+
+/// The one before gives nothing, does not let go in the end, and goes on.
+#[test]
+fn process_id_of_a_server_that_goes_on_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(file("pid"), "4711\n").unwrap();
+    let listener = UnixListener::bind(file("over")).unwrap();
+    let before = std::thread::spawn(move || {
+        let (mut successor, _) = listener.accept().unwrap();
+        // A name that is empty: that is all.
+        successor.write_all(&[0; 256]).unwrap();
+        successor.read_exact(&mut [0]).unwrap();
+        successor.write_all(&[0]).unwrap();
+    });
+    let files = ["--socket-path", "--take-over", "--pidfile"]
+        .iter()
+        .zip(["socket", "over", "pid"]);
+    let mut command = Command::new(PROGRAM);
+    for (option, name) in files {
+        command.arg(option).arg(file(name));
+    }
+    let output = command.arg("--foreground").output().unwrap();
+    before.join().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("does not let go"));
+    assert_eq!(std::fs::read(file("pid")).unwrap(), b"4711\n");
 }
 
 /// Whoever could write to it would have others kill what they choose.
