@@ -55,7 +55,7 @@ impl InFlight {
         Ok(lent)
     }
 
-    /// Gives the socket of a client of the server before its share, whatever it was lent.
+    /// Gives a socket its share, whatever it was lent by a server before this one, or while there were other shares.
     pub(crate) fn take_over(&self, socket: &OwnedFd) -> Result<(), Errno> {
         limit(socket, self.share)
     }

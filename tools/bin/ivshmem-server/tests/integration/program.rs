@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::fs::fstat;
+use rustix::io::ioctl_fionread;
 use rustix::process::Signal;
 
 use crate::client::{wait_for_listener, Connection, News, Peer};
@@ -117,6 +118,37 @@ fn configuration_is_read_again() {
     last.check_rings(&other);
     assert_eq!(Peer::join(&file("first"), 2).id, 1);
     guest.wait_for(1);
+}
+
+/// More clients can be there, so each can have less in its socket.
+#[test]
+fn new_region_leaves_less_to_those_who_do_not_read() {
+    const SHARE: usize = 6;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let region = |name: &str, places: u32| {
+        let socket = file(name);
+        format!(
+            "[[region]]\nname = '{name}'\nsocket-path = {socket:?}\nvectors = 256\nmax-peers = {places}\n\
+             client-descriptors = 1000000\njoin-rate = 0\n"
+        )
+    };
+    let config = file("config.toml");
+    std::fs::write(&config, region("first", 4)).unwrap();
+    let manager = Manager::new(&file("notify")).prepared("ulimit -n 1024");
+    let server = manager.start(&["--config", config.to_str().unwrap()]);
+    let sleeper = Connection::open(&file("first"));
+    let waiting = || ioctl_fionread(&sleeper).unwrap() as usize / 8;
+    test_limit::wait_until("the greeting", || waiting() > 4 * SHARE);
+    std::fs::write(&config, region("first", 4) + &region("second", 1000)).unwrap();
+    server.signal(Signal::HUP);
+    wait_for_listener(&file("second"));
+    for _ in 0..128 {
+        sleeper.receive().unwrap();
+    }
+    // Whoever comes now is served after it.
+    drop(Peer::greeted(Connection::open(&file("first")), 256));
+    assert!(waiting() <= 2 * SHARE, "{}", waiting());
 }
 
 #[test]
