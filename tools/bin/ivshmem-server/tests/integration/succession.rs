@@ -442,6 +442,22 @@ fn nothing_is_kept_without_a_journal() {
     assert_eq!(Peer::join(&place.path, VECTORS).id, 0);
 }
 
+/// It has more to do than to keep those for a moment who are refused.
+#[test]
+fn manager_does_not_hear_of_those_who_are_refused() {
+    let place = Place::new();
+    let manager = Manager::new(&place.directory.path().join("notify"));
+    let args = ["--fd-store", "--vectors=2", "--max-peers=1", &place.socket];
+    let _server = manager.start(&args);
+    let _only = Peer::join(&place.path, VECTORS);
+    let before = manager.stores();
+    for _ in 0..10 {
+        let refused = Connection::open(&place.path);
+        assert!(matches!(refused.receive(), Some((-1, None))));
+    }
+    assert_eq!(manager.stores(), before);
+}
+
 #[test]
 fn nobody_is_let_in_who_cannot_be_kept() {
     let place = Place::new();
