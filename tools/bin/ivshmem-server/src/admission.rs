@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ivshmem_protocol::{ConnectionId, JoinError, PeerId};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use tracing::{debug, warn};
 
 use crate::access::Denial;
@@ -18,6 +19,7 @@ use crate::poller::{Interest, Poller, Token};
 use crate::region::{Common, Region};
 use crate::succession::names;
 use crate::succession::state::Record;
+use crate::sys::Credentials;
 use crate::RegionSize;
 
 /// Target of what the log says of clients that are refused. Whoever writes it can tell it from the rest,
@@ -27,6 +29,10 @@ pub const REFUSALS: &str = "ivshmem_server::refusals";
 /// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error(
+        "the service manager can keep no more descriptors; raise FileDescriptorStoreMax=, or lower --max-peers"
+    )]
+    Store,
     #[error("the region is drained; admit clients again by the control socket")]
     Drained,
     #[error(transparent)]
@@ -38,9 +44,9 @@ enum Refusal {
     #[error("user {0} has had too many clients join: {1} in a minute are allowed (join-rate)")]
     TooOften(u32, u32),
     #[error(
-        "another client has made the memory smaller than {0}, which kills who uses it; restart all"
+        "another client has changed the size of the memory, which was {0}: who uses it can be killed; restart all"
     )]
-    Shrunk(RegionSize),
+    Resized(RegionSize),
     #[error("cannot create its eventfds: {0}")]
     Eventfd(Errno),
     #[error("cannot number its eventfds: {0}")]
@@ -54,12 +60,13 @@ enum Refusal {
 impl Refusal {
     fn counter<'a>(&self, refusals: &'a mut Refusals) -> &'a mut u64 {
         match self {
+            Self::Store => &mut refusals.store,
             Self::Drained => &mut refusals.drained,
             Self::Denied(_) => &mut refusals.access,
             Self::Join(_) => &mut refusals.places,
             Self::TooMany { .. } => &mut refusals.user_places,
             Self::TooOften(..) => &mut refusals.join_rate,
-            Self::Shrunk(_) => &mut refusals.memory,
+            Self::Resized(_) => &mut refusals.memory,
             Self::Eventfd(_) | Self::Number(_) | Self::Poller(_) | Self::Limit(_) => {
                 &mut refusals.system
             }
@@ -75,35 +82,62 @@ pub(crate) fn receive(
     number: ConnectionId,
     socket: OwnedFd,
 ) {
-    if !common
-        .keeper
-        .has_room(1 + usize::from(region.config.most_vectors()))
-    {
-        // It is told nothing yet, so it need not be kept.
-        warn!(
-            target: REFUSALS,
-            "{}: refusing a client: the service manager can keep no more descriptors; raise \
-             FileDescriptorStoreMax=, or lower --max-peers",
-            door.name
-        );
-        region.counters.refuse(|refusals| &mut refusals.store);
-        return refuse(&socket);
-    }
-    let kept = names::connection(number, &door.name);
-    // First of all: if the server were killed before, the client would get no answer.
-    common.keeper.keep(&kept, &[socket.as_fd()]);
-    // Nobody else need hear of a client that came and went, and no ID is spent on it.
+    // Nobody need hear of a client that came and went, and no ID is spent on it.
     if has_hung_up(&socket) {
-        debug!("a client connected and left at once");
-        common.keeper.drop_kept(&kept);
-        return;
+        return debug!("a client connected and left at once");
     }
-    if let Err((refusal, socket)) = admit(region, common, door, number, socket) {
-        warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
-        region.counters.refuse(|refusals| refusal.counter(refusals));
-        refuse(&socket);
+    let credentials = match check(region, common, door, &socket) {
+        Ok(credentials) => credentials,
+        Err(refusal) => return turn_away(region, door, &socket, &refusal),
+    };
+    let kept = names::connection(number, &door.name);
+    // Before anything else: if the server were killed before, the client would get no answer.
+    common.keeper.keep(&kept, &[socket.as_fd()]);
+    if let Err((refusal, socket)) = admit(region, common, door, number, socket, credentials) {
+        turn_away(region, door, &socket, &refusal);
+        common.poller.remove(&socket);
         common.keeper.drop_kept(&kept);
     }
+}
+
+fn turn_away(region: &mut Region, door: &Door, socket: &OwnedFd, refusal: &Refusal) {
+    warn!(target: REFUSALS, "{}: refusing a client: {refusal}", door.name);
+    region.counters.refuse(|refusals| refusal.counter(refusals));
+    refuse(socket);
+}
+
+/// Whether a client may join, as far as that is known before anything is made for it. Who is refused by this is no
+/// business of the service manager.
+fn check(
+    region: &mut Region,
+    common: &mut Common<'_>,
+    door: &Door,
+    socket: &OwnedFd,
+) -> Result<Credentials, Refusal> {
+    let needed = 1 + usize::from(region.config.most_vectors());
+    if !common.keeper.has_room(needed) {
+        return Err(Refusal::Store);
+    }
+    if region.drained {
+        return Err(Refusal::Drained);
+    }
+    let credentials = region.config.access.check(socket.as_fd())?;
+    if !region.memory.has_its_size(&region.config) {
+        return Err(Refusal::Resized(region.config.size));
+    }
+    let fixed = fixed_id(region, door);
+    if let Some(id) = fixed {
+        clear_place(region, common, id);
+    }
+    region.membership.next_id(fixed)?;
+    check_user(region, credentials.uid)?;
+    Ok(credentials)
+}
+
+/// The ID of those who come through a door, if that is one of a fixed ID.
+fn fixed_id(region: &Region, door: &Door) -> Option<PeerId> {
+    let peer = door.peer.map(|index| &region.config.peers[index]);
+    peer.map(|peer| PeerId::from(peer.id))
 }
 
 /// What has to be there before a client can become a member.
@@ -123,23 +157,14 @@ fn admit(
     door: &Door,
     number: ConnectionId,
     socket: OwnedFd,
+    credentials: Credentials,
 ) -> Result<(), (Refusal, OwnedFd)> {
-    if region.drained {
-        return Err((Refusal::Drained, socket));
-    }
-    let prepared = region
-        .config
-        .access
-        .check(socket.as_fd())
-        .map_err(Refusal::from)
-        .and_then(|credentials| {
-            let place = prepare(region, common, door)?;
-            check_user(region, credentials.uid)?;
-            watch(common.poller, &socket, number)?;
-            let lent = common.in_flight.greet(&socket).map_err(Refusal::Limit)?;
-            Ok((credentials, place, lent))
-        });
-    let (credentials, place, lent) = match prepared {
+    let prepared = prepare(region, door).and_then(|place| {
+        watch(common.poller, &socket, number)?;
+        let lent = common.in_flight.greet(&socket).map_err(Refusal::Limit)?;
+        Ok((place, lent))
+    });
+    let (place, lent) = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return Err((refusal, socket)),
     };
@@ -198,17 +223,11 @@ fn check_user(region: &mut Region, uid: u32) -> Result<(), Refusal> {
     Err(Refusal::TooOften(uid, region.config.join_rate))
 }
 
-/// Makes sure that there is a place for a client, and eventfds.
-fn prepare(region: &mut Region, common: &mut Common<'_>, door: &Door) -> Result<Place, Refusal> {
-    if !region.memory.is_whole(&region.config) {
-        return Err(Refusal::Shrunk(region.config.size));
-    }
+/// Makes the eventfds of a client for whom there is a place.
+fn prepare(region: &Region, door: &Door) -> Result<Place, Refusal> {
     let peer = door.peer.map(|index| &region.config.peers[index]);
-    let fixed = peer.map(|peer| PeerId::from(peer.id));
     let wanted = peer.and_then(|peer| NonZeroU16::new(peer.vectors?));
-    if let Some(id) = fixed {
-        clear_place(region, common, id);
-    }
+    let fixed = fixed_id(region, door);
     let id = region.membership.next_id(fixed)?;
     let Some(doorbells) = region.doorbells.get(&id) else {
         let vectors = wanted.unwrap_or(region.vectors);
@@ -246,6 +265,8 @@ fn clear_place(region: &mut Region, common: &mut Common<'_>, id: PeerId) {
 
 /// Waits for what a client sends, and for its end.
 fn watch(poller: &Poller, socket: &OwnedFd, number: ConnectionId) -> Result<(), Refusal> {
+    // Urgent bytes are bytes like others then. Where they do not exist, neither does the option.
+    let _ = sockopt::set_socket_oobinline(socket, true);
     poller
         .add(socket, Token::Client(number), Interest::READ)
         .map_err(Refusal::Poller)

@@ -8,8 +8,8 @@ use clap::{ArgAction, ArgGroup, Args, Parser};
 use clap_complete::Shell;
 use ivshmem_protocol::PROTOCOL_VERSION;
 use ivshmem_server::{
-    parse_group, parse_user, Config, HugePages, MemorySource, RegionConfig, RegionSize,
-    DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE, DEFAULT_VECTORS, MAX_VECTORS,
+    parse_group, parse_user, Config, HugePages, MemorySource, ParseMemoryError, RegionConfig,
+    RegionSize, DEFAULT_CLIENT_DESCRIPTORS, DEFAULT_JOIN_RATE, DEFAULT_VECTORS, MAX_VECTORS,
 };
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
@@ -67,7 +67,7 @@ pub struct Cli {
     /// Have systemd keep all that a successor needs, even if this server is killed
     ///
     /// Needs a service with FileDescriptorStoreMax= of at least (N+2) for each peer, where N is
-    /// the number of vectors, and 10 for each region.
+    /// the number of vectors, one more for each that has a fixed ID, and 10 for each region.
     #[arg(long)]
     pub fd_store: bool,
 
@@ -193,8 +193,8 @@ pub struct RegionOptions {
     pub memory: MemorySource,
 
     /// As --memory=shm:NAME
-    #[arg(short = 'M', value_name = "NAME", conflicts_with = "memory")]
-    pub shm_name: Option<String>,
+    #[arg(short = 'M', value_name = "NAME", conflicts_with = "memory", value_parser = parse_shm_name)]
+    pub shm_name: Option<MemorySource>,
 
     /// As --memory=path:DIR, for a directory, such as a mount of hugetlbfs
     #[arg(short = 'm', value_name = "DIR", conflicts_with_all = ["memory", "shm_name"])]
@@ -281,7 +281,7 @@ impl RegionOptions {
         config.access.gids = self.allow_gid.iter().copied().collect();
         config.size = self.size;
         config.memory = match (&self.shm_name, &self.shm_directory) {
-            (Some(name), _) => MemorySource::Shm(name.trim_start_matches('/').to_owned()),
+            (Some(named), _) => named.clone(),
             (_, Some(directory)) => MemorySource::File(directory.clone()),
             _ => self.memory.clone(),
         };
@@ -320,6 +320,11 @@ pub fn capabilities() -> serde_json::Value {
             "max_peers": { "min": max_peers.start(), "max": max_peers.end() },
         },
     })
+}
+
+/// Reads what `--memory` takes behind `shm:`.
+fn parse_shm_name(text: &str) -> Result<MemorySource, ParseMemoryError> {
+    format!("shm:{text}").parse()
 }
 
 /// Reads a mode in octal.
@@ -367,6 +372,14 @@ mod tests {
         let old = "ivshmem-server -S /run/socket -m /dev/hugepages";
         let region = Cli::parse_from(old.split(' ')).region.config();
         assert_eq!(region.memory, MemorySource::File("/dev/hugepages".into()));
+    }
+
+    #[test]
+    fn names_of_shared_memory_are_as_strict_as_the_source() {
+        for name in ["", "/", "..", "a/b", "../x"] {
+            let parsed = Cli::try_parse_from(["ivshmem-server", "-S", "x", "-M", name]);
+            assert!(parsed.is_err(), "{name}");
+        }
     }
 
     #[test]

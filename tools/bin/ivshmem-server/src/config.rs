@@ -214,8 +214,26 @@ impl RegionConfig {
     /// Clients that there can be unless told otherwise: [`DEFAULT_MAX_PEERS`], or fewer where each has so many
     /// vectors that others could not have them all.
     pub fn usual_max_peers(&self) -> u32 {
-        let most = self.room_in_client() / u32::from(self.vectors.max(1));
-        most.clamp(1, DEFAULT_MAX_PEERS)
+        let (fixed, theirs) = self.fixed();
+        let rest = self.room_in_client().saturating_sub(theirs) / u32::from(self.vectors.max(1));
+        let most = fixed.saturating_add(rest).min(DEFAULT_MAX_PEERS);
+        most.max(fixed).max(1)
+    }
+
+    /// Number of peers with a fixed ID, and of the vectors that they have together.
+    fn fixed(&self) -> (u32, u32) {
+        let vectors = self.peers.iter().map(|peer| {
+            let own = peer.vectors.unwrap_or(self.vectors);
+            u32::from(own)
+        });
+        (self.peers.len() as u32, vectors.sum())
+    }
+
+    /// Number of vectors that all clients have together.
+    fn all_vectors(&self) -> u32 {
+        let (fixed, theirs) = self.fixed();
+        let rest = self.max_peers.saturating_sub(fixed) * u32::from(self.vectors);
+        theirs.saturating_add(rest)
     }
 
     /// Eventfds that each client can have.
@@ -253,13 +271,11 @@ impl RegionConfig {
         if !Self::MAX_PEERS.contains(&self.max_peers) {
             return Err(BindError::MaxPeers(self.max_peers));
         }
-        let room = self
-            .client_descriptors
-            .saturating_sub(CLIENT_OWN_DESCRIPTORS);
-        if self.max_peers > 1 && self.max_peers * u32::from(self.vectors) > room {
+        let (total, room) = (self.all_vectors(), self.room_in_client());
+        if self.max_peers > 1 && total > room {
             return Err(BindError::ClientDescriptors {
                 max_peers: self.max_peers,
-                vectors: self.vectors,
+                total,
                 limit: self.client_descriptors,
                 room,
             });
@@ -349,6 +365,15 @@ mod tests {
         ));
         let allowed = |r: &mut RegionConfig| (r.vectors, r.client_descriptors) = (16, 1148);
         assert!(region(allowed).is_ok());
+        let fixed = |r: &mut RegionConfig| {
+            let peers = [1, 2, 3].map(|id| PeerConfig::new(format!("p{id}"), id, "p"));
+            r.peers = peers.into();
+            r.peers.iter_mut().for_each(|peer| peer.vectors = Some(256));
+        };
+        assert!(matches!(
+            region(fixed),
+            Err(BindError::ClientDescriptors { room: 900, .. })
+        ));
         assert!(matches!(
             Config::default().check(),
             Err(BindError::NoRegion)

@@ -20,7 +20,7 @@ const READABLE: [&str; 2] = ["/etc", "/proc"];
 /// What is done with descriptors that are there.
 const DESCRIPTORS: &str = "\
     close dup epoll_ctl epoll_pwait epoll_wait eventfd2 fallocate fcntl flock fstat fstatfs \
-    ftruncate ioctl lseek poll ppoll pread64 pwrite64 read readv write writev";
+    ftruncate ioctl lseek poll ppoll pread64 preadv2 pwrite64 read readv write writev";
 
 /// What is done with sockets.
 const SOCKETS: &str = "\

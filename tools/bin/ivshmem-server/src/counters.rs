@@ -39,7 +39,7 @@ pub struct Refusals {
     pub join_rate: u64,
     /// The service manager can keep no more descriptors.
     pub store: u64,
-    /// A client has cut off the memory.
+    /// A client has changed the size of the memory.
     pub memory: u64,
     /// The system lacks something, such as descriptors.
     pub system: u64,

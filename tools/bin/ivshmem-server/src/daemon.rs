@@ -65,12 +65,17 @@ fn wait(mut notice: File, child: i32) -> anyhow::Result<ExitCode> {
 }
 
 impl Background {
-    /// Lets go of the standard input and output, so that nobody waits for those, and lets the process
-    /// that was started end. The standard error, to which the log goes, stays.
-    pub fn ready(mut self) -> io::Result<()> {
+    /// Lets go of the standard input and output, so that nobody waits for those. The standard error, to
+    /// which the log goes, stays.
+    pub fn let_go(&self) -> io::Result<()> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdin(null.as_fd())?;
         rustix::stdio::dup2_stdout(null.as_fd())?;
+        Ok(())
+    }
+
+    /// Lets the process that was started end.
+    pub fn ready(mut self) -> io::Result<()> {
         self.starter.write_all(&[1])
     }
 }

@@ -25,16 +25,15 @@ pub enum BindError {
     MaxPeers(u32),
     /// More eventfds go to each client than it can have.
     #[error(
-        "{max_peers} peers of {vectors} vectors would take {total} descriptors in each QEMU, which dies if it \
+        "the vectors of {max_peers} peers would take {total} descriptors in each QEMU, which dies if it \
         cannot have them; with a limit of {limit} open files it can have {room}: lower max-peers or vectors, \
-        or raise the limit of every QEMU (ulimit -n, LimitNOFILE=) and say so by client-descriptors",
-        total = max_peers * u32::from(*vectors)
+        or raise the limit of every QEMU (ulimit -n, LimitNOFILE=) and say so by client-descriptors"
     )]
     ClientDescriptors {
         /// Clients that there can be.
         max_peers: u32,
-        /// Vectors of each.
-        vectors: u16,
+        /// Vectors that they have together.
+        total: u32,
         /// Open files that each client can have.
         limit: u32,
         /// How many of them can be eventfds.

@@ -110,6 +110,7 @@ impl Region {
         config.join_rate = self.join_rate.unwrap_or(config.join_rate);
         let descriptors = self.client_descriptors;
         config.client_descriptors = descriptors.unwrap_or(config.client_descriptors);
+        config.peers = self.peer.into_iter().map(Peer::into_config).collect();
         let max_peers = self.max_peers;
         config.max_peers = max_peers.unwrap_or_else(|| config.usual_max_peers());
         if let Some(text) = self.socket_mode {
@@ -126,7 +127,6 @@ impl Region {
         config.access.gids = groups
             .map(|o| o.look_up(parse_group))
             .collect::<Result<_, _>>()?;
-        config.peers = self.peer.into_iter().map(Peer::into_config).collect();
         Ok(config)
     }
 }
@@ -220,6 +220,15 @@ mod tests {
         let peer = &frames.peers[0];
         assert_eq!((peer.id, peer.vectors, peer.read_only), (4, Some(2), true));
         assert_eq!(huge.huge_pages, Some(ivshmem_server::HugePages::Size1G));
+    }
+
+    #[test]
+    fn places_are_as_many_as_the_vectors_of_all_allow() {
+        let region = "[[region]]\nname = \"a\"\n";
+        let peer = |id| format!("[[region.peer]]\nname = \"p{id}\"\nid = {id}\nvectors = 256\n");
+        let text = [region.to_owned(), peer(1), peer(2), peer(3)].concat();
+        // Of 900 descriptors 768 are those of the three, and the rest have 8 each.
+        assert_eq!(parse(&text).unwrap().regions[0].max_peers, 3 + 16);
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl InFlight {
         Ok(lent)
     }
 
+    /// Gives a socket its share, whatever it was lent by a server before this one, or while there were other shares.
+    pub(crate) fn take_over(&self, socket: &OwnedFd) -> Result<(), Errno> {
+        limit(socket, self.share)
+    }
+
     /// Takes a loan back from one that has been told all, if it has read it. Returns whether it had.
     pub(crate) fn take_back(&mut self, socket: &OwnedFd) -> bool {
         let read = sys::unread(socket.as_fd()) == Ok(0) && limit(socket, self.share).is_ok();

@@ -21,6 +21,10 @@ use crate::BindError;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
+/// Connections that may wait at a socket that was passed in: what the kernel allows (`net.core.somaxconn`), unless
+/// told otherwise.
+const MOST_WAITING: usize = 4096;
+
 /// Flag of a socket that listens, as `/proc/net/unix` has it (`__SO_ACCEPTCON`).
 const ACCEPTS: u32 = 1 << 16;
 
@@ -142,6 +146,11 @@ impl Listener {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+
+    /// Takes the connections that wait, but not all of those that come meanwhile, which may never end.
+    pub(crate) fn accept_waiting(&self) -> impl Iterator<Item = OwnedFd> + '_ {
+        std::iter::from_fn(|| self.accept().ok().flatten()).take(MOST_WAITING)
     }
 
     /// Removes the socket from the file system, so that nobody else connects. Connections that
@@ -281,5 +290,29 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindEr
         action,
         path,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn those_who_keep_coming_are_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(&path, 0o600, None).unwrap();
+        let connect = || UnixStream::connect(&path).unwrap();
+        let mut last = connect();
+        let mut taken = 0;
+        for _socket in listener.accept_waiting() {
+            taken += 1;
+            assert!(taken <= MOST_WAITING, "there is no end");
+            last = connect();
+        }
+        assert_eq!(taken, MOST_WAITING);
+        drop(last);
     }
 }

@@ -9,15 +9,15 @@ mod limits;
 mod log;
 mod man;
 mod ready;
+mod signals;
 
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anyhow::{bail, Context};
 use clap::{CommandFactory, Parser};
-use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOver, Trigger};
-use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use clap_complete::Shell;
+use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOver};
 use tracing::info;
 
 use crate::cli::Cli;
@@ -30,13 +30,7 @@ fn main() -> ExitCode {
     let result = if cli.print_capabilities {
         print_capabilities()
     } else if let Some(shell) = cli.print_completions {
-        clap_complete::generate(
-            shell,
-            &mut Cli::command(),
-            "ivshmem-server",
-            &mut io::stdout(),
-        );
-        Ok(())
+        print_completions(shell)
     } else if cli.print_man_page {
         man::print(&mut io::stdout()).context("cannot write to the standard output")
     } else {
@@ -102,32 +96,28 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
         Some(path) => {
             let (take_over, everything) = TakeOver::ask(path)
                 .with_context(|| format!("cannot take over by {}", path.display()))?;
-            inheritance = everything;
+            // Sockets that were passed to both are not among what the other one gives.
+            inheritance = everything.and(inheritance);
             Some(take_over)
         }
     };
     let mut server = Server::start(config, inheritance, store(cli)?)?;
-    // None of the signals by which others end may leave the files behind.
-    on_signals(
-        &[SIGTERM, SIGINT, SIGQUIT, SIGALRM, SIGUSR2],
-        &server.stop_trigger(),
-    )?;
-    match cli.config.clone() {
-        None => on_signals(&[SIGHUP], &server.stop_trigger())?,
-        Some(path) => {
-            server.reload_by(move || file::read(&path).map_err(|error| format!("{error:#}")));
-            on_signals(&[SIGHUP], &server.reload_trigger())?;
-        }
-    }
-    on_signals(&[SIGUSR1], &server.report_trigger())?;
-    let _pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
-    if let Some(take_over) = take_over {
-        take_over
-            .finish(&mut server)
-            .context("the server before this one does not let go")?;
+    signals::handle(&mut server, cli.config.clone())?;
+    let pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
+    if let Some(background) = &background {
+        background
+            .let_go()
+            .context("cannot let go of the streams")?;
     }
     if cli.confine {
         confine::confine(&places).context("--confine")?;
+    }
+    // After all that can fail: the other one ends by it.
+    if let Some(take_over) = take_over {
+        take_over
+            .finish(&mut server)
+            .inspect_err(|_| pid_file.iter().for_each(PidFile::restore))
+            .context("the server before this one does not let go")?;
     }
     if let Some(ready) = ready {
         ready
@@ -176,17 +166,16 @@ fn store(cli: &Cli) -> anyhow::Result<Option<ServiceManager>> {
     Ok(manager)
 }
 
-fn on_signals(signals: &[i32], trigger: &Trigger) -> anyhow::Result<()> {
-    for signal in signals {
-        let fd = trigger.as_fd().try_clone_to_owned()?;
-        signal_hook::low_level::pipe::register(*signal, fd)
-            .with_context(|| format!("cannot handle signal {signal}"))?;
-    }
-    Ok(())
-}
-
 fn print_report(report: &Report) {
     log::print(report.to_string().as_bytes());
+}
+
+fn print_completions(shell: Shell) -> anyhow::Result<()> {
+    // Not to the output at once: it takes that for one that never fails.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ivshmem-server", &mut text);
+    let result = io::stdout().write_all(&text);
+    result.context("cannot write to the standard output")
 }
 
 fn print_capabilities() -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{self, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use tracing::warn;
@@ -41,7 +41,7 @@ impl Memory {
                 return Err(BindError::SmallerThanPage(config.size));
             }
         }
-        let memory = match file_of(&config.memory) {
+        let mut memory = match file_of(&config.memory) {
             None => memfd(config)?,
             Some(path) => file(&path, config)?,
         };
@@ -59,6 +59,9 @@ impl Memory {
                 );
             }
         }
+        if config.keep_memory {
+            memory.created = None;
+        }
         Ok(memory)
     }
 
@@ -70,9 +73,9 @@ impl Memory {
         (found.f_blocks > 0).then(|| found.f_bavail * found.f_frsize + has)
     }
 
-    /// Whether it still has its size: every client can cut off a file.
-    pub(crate) fn is_whole(&self, config: &RegionConfig) -> bool {
-        fs::fstat(&self.fd).is_ok_and(|found| found.st_size as u64 >= config.size.bytes())
+    /// Whether it still has its size, which every client can change if it is a file.
+    pub(crate) fn has_its_size(&self, config: &RegionConfig) -> bool {
+        fs::fstat(&self.fd).is_ok_and(|found| found.st_size as u64 == config.size.bytes())
     }
 
     /// The memory that a server before this one created. Its file stays when the value is
@@ -161,17 +164,15 @@ fn file(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
         Err(Errno::EXIST) => return Err(BindError::MemoryExists(path.to_owned())),
         opened => opened.map_err(failed)?,
     };
-    // From here on, the file is removed when something fails.
-    let mut memory = Memory {
+    // From here on, the file is removed when something fails, also if it is to be kept.
+    let memory = Memory {
         fd,
         read_only: OnceCell::new(),
         created: (!path.is_dir()).then(|| path.to_owned()),
         owned: true,
     };
     fs::ftruncate(&memory.fd, config.size.bytes()).map_err(failed)?;
-    if config.keep_memory {
-        memory.created = None;
-    }
+    lock(&memory.fd);
     Ok(memory)
 }
 
@@ -189,12 +190,26 @@ fn kept(path: &Path, config: &RegionConfig) -> Result<Memory, BindError> {
     if size != config.size.bytes() {
         return Err(BindError::KeptSize(path.to_owned(), size, config.size));
     }
+    if !lock(&fd) {
+        warn!(
+            "{}: {} is still used by clients of an earlier server, who keep their IDs: who joins now can get the same \
+             ones; end the old clients first",
+            config.name,
+            path.display()
+        );
+    }
     Ok(Memory {
         fd,
         read_only: OnceCell::new(),
         created: None,
         owned: true,
     })
+}
+
+/// Locks the memory, as far as it can be. Returns whether nobody else has it locked. The lock is that of the open file, which
+/// all clients get, so it is there until the last of them ends.
+fn lock(fd: &OwnedFd) -> bool {
+    fs::flock(fd, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
 }
 
 impl AsFd for Memory {
@@ -318,6 +333,18 @@ mod tests {
         let mut found = [0; 5];
         rustix::io::pread(&memory, &mut found, 0).unwrap();
         assert_eq!(&found, b"hello");
+    }
+
+    #[test]
+    fn file_that_cannot_be_used_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        let mut config = config(MemorySource::File(path.clone()));
+        config.keep_memory = true;
+        // There is none of this number, if there is any choice at all.
+        config.numa_node = Some(1023);
+        Memory::create(&config).unwrap_err();
+        assert!(!path.exists());
     }
 
     #[test]

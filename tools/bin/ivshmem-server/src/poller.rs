@@ -115,7 +115,7 @@ impl Poller {
         epoll::create(CreateFlags::CLOEXEC).map(Self)
     }
 
-    /// Watches a descriptor until it is closed.
+    /// Watches a descriptor until it is [removed](Self::remove), or no process has it open any more.
     pub(crate) fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> Result<(), Errno> {
         epoll::add(&self.0, fd, token.to_data(), interest.flags())
     }
@@ -127,6 +127,12 @@ impl Poller {
         interest: Interest,
     ) -> Result<(), Errno> {
         epoll::modify(&self.0, fd, token.to_data(), interest.flags())
+    }
+
+    /// Ends that. To be used before a socket is closed that the service manager or a successor can have, too. Does
+    /// nothing if it is not watched.
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.0, fd);
     }
 
     /// Waits until something happens or the time is over, without limit if it is `None`.

@@ -30,24 +30,39 @@ impl ReadyFd {
 /// Takes over a descriptor that an option names.
 pub fn inherited(option: &str, fd: RawFd) -> anyhow::Result<OwnedFd> {
     ivshmem_server::inherit(fd)
-        .with_context(|| format!("{option} {fd} is not an open file descriptor"))
+        .with_context(|| format!("cannot take over the descriptor of {option} {fd}"))
 }
 
 /// A file with the process ID, which is removed when the value is dropped.
 #[derive(Debug)]
-pub struct PidFile(PathBuf);
+pub struct PidFile {
+    path: PathBuf,
+    /// What was in the file before.
+    before: Option<Vec<u8>>,
+}
 
 impl PidFile {
     /// Writes the file, in place of one that may be there, but not where a link points to.
     pub fn write(path: &Path) -> anyhow::Result<Self> {
+        let before = fs::read(path).ok();
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
+        // Whatever the umask: who could write to it could have any process killed.
+        options.mode(0o644);
         options.custom_flags(libc::O_NOFOLLOW);
         let opened = options.open(path);
         opened
             .and_then(|mut file| writeln!(file, "{}", std::process::id()))
             .with_context(|| format!("cannot write the process ID to {}", path.display()))?;
-        Ok(Self(path.to_owned()))
+        let path = path.to_owned();
+        Ok(Self { path, before })
+    }
+
+    /// Leaves the file to the process that had written it before.
+    pub fn restore(&self) {
+        if let Some(before) = &self.before {
+            let _ = fs::write(&self.path, before);
+        }
     }
 }
 
@@ -55,8 +70,8 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // A successor may have written its own, or somebody removed it.
         let ours = format!("{}\n", std::process::id());
-        if fs::read_to_string(&self.0).is_ok_and(|text| text == ours) {
-            let _ = fs::remove_file(&self.0);
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == ours) {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

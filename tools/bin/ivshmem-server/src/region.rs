@@ -96,6 +96,11 @@ impl Region {
         rate == 0 || self.joins.entry(uid).or_insert_with(new).take(now, 1.0)
     }
 
+    /// Lets each user begin anew, as another rate would not be that of one who has joined before.
+    pub(crate) fn forget_joins(&mut self) {
+        self.joins.clear();
+    }
+
     /// Makes a connection a member, for which all has been prepared. Gives the socket back if
     /// there is no place after all.
     pub(crate) fn enter(
@@ -123,10 +128,12 @@ impl Region {
     pub(crate) fn resume(
         &mut self,
         poller: &Poller,
+        in_flight: &InFlight,
         number: ConnectionId,
         door: String,
         socket: OwnedFd,
     ) -> Result<(), Errno> {
+        in_flight.take_over(&socket)?;
         let interest = Interest {
             read: !self.membership.is_leaving(number),
             write: false,
@@ -238,6 +245,7 @@ impl Region {
         common.keeper.record(|| Record::Removed { number });
         self.leave(common, number, reason, Membership::remove);
         if let Some(client) = self.clients.remove(&number) {
+            common.poller.remove(&client.socket);
             let name = names::connection(number, &client.door);
             common.keeper.drop_kept(&name);
             if client.loan != Loan::None {

@@ -43,6 +43,9 @@ pub(crate) fn apply(
 }
 
 fn change(region: &mut Region, new: &RegionConfig) {
+    if region.config.join_rate != new.join_rate {
+        region.forget_joins();
+    }
     let config = &mut region.config;
     config.access.uids.clone_from(&new.access.uids);
     config.access.gids.clone_from(&new.access.gids);

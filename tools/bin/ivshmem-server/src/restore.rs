@@ -8,6 +8,7 @@ use tracing::error;
 
 use crate::doorbells::Doorbells;
 use crate::error::system;
+use crate::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::poller::Poller;
 use crate::region::Region;
@@ -67,12 +68,13 @@ pub(crate) fn resume(
     region: &mut Region,
     before: &mut Predecessor,
     poller: &Poller,
+    in_flight: &InFlight,
 ) -> Result<(), BindError> {
     for number in region.membership.connections().collect::<Vec<_>>() {
         if let Some((door, socket)) = before.sockets.remove(&number) {
             region
-                .resume(poller, number, door, socket)
-                .map_err(system("add to the epoll instance"))?;
+                .resume(poller, in_flight, number, door, socket)
+                .map_err(system("go on with a connection"))?;
         }
     }
     Ok(())

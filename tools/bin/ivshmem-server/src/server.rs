@@ -13,7 +13,7 @@ use rustix::process::{getrlimit, Resource};
 use tracing::{error, info, warn};
 
 use crate::admission;
-use crate::client::refuse;
+use crate::client::{refuse, Loan};
 use crate::control;
 use crate::descriptors;
 use crate::in_flight::InFlight;
@@ -233,6 +233,7 @@ impl Server {
                     &self.poller,
                 ) =>
             {
+                self.share_anew();
                 // In this order: a successor must not hear of a region whose memory it has not got.
                 self.keep_all();
                 self.renew();
@@ -240,6 +241,23 @@ impl Server {
             Ok(_) => {}
         }
         info!("the configuration was read again");
+    }
+
+    /// Gives the sockets of all clients their share of what can be in flight, now that there are other regions.
+    fn share_anew(&mut self) {
+        let regions = self.regions.iter();
+        let configs = regions.map(|region| region.config.clone()).collect();
+        self.in_flight = Config::new(configs).in_flight();
+        let clients = self
+            .regions
+            .iter_mut()
+            .flat_map(|region| region.clients.values_mut());
+        for client in clients {
+            client.loan = Loan::None;
+            if let Err(errno) = self.in_flight.take_over(&client.socket) {
+                warn!("a client keeps more room in its socket than its share: {errno}");
+            }
+        }
     }
 
     /// Begins the journal anew.
@@ -390,7 +408,7 @@ impl Server {
         // A client that has connected waits for an answer, and its QEMU would not cope with
         // the end of the stream.
         for door in doors {
-            while let Ok(Some(socket)) = door.listener.accept() {
+            for socket in door.listener.accept_waiting() {
                 refuse(&socket);
             }
         }

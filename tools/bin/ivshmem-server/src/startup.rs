@@ -40,6 +40,8 @@ impl Server {
     /// all that a server before this one left. If `successor` is given, that service manager
     /// keeps all that a server after this one needs, even if this one is killed.
     ///
+    /// The files of a server that still runs are left to it, until [`TakeOver::finish`].
+    ///
     /// # Errors
     ///
     /// Any [`BindError`]. What was passed in is closed then.
@@ -50,7 +52,7 @@ impl Server {
     ) -> Result<Self, BindError> {
         let config = config.into();
         config.check()?;
-        let kept = inheritance.counts();
+        let (kept, is_shared) = (inheritance.counts(), inheritance.is_shared());
         let mut before = Predecessor::read(&mut inheritance)
             .map_err(|error| BindError::Inheritance(error.to_string()))?;
         let mut open = |name, path: &Option<PathBuf>| {
@@ -61,11 +63,12 @@ impl Server {
         let hand_over = open(names::HAND_OVER_DOOR, &config.hand_over)?;
         let doors = door::open_all(&config, &mut inheritance)?;
         let poller = Poller::new().map_err(system("create an epoll instance"))?;
+        let in_flight = config.in_flight();
         let mut regions = Vec::new();
         for region in &config.regions {
             let left = before.state.regions.remove(&region.name);
             let mut region = restore::restore(region, left, &mut inheritance)?;
-            restore::resume(&mut region, &mut before, &poller)?;
+            restore::resume(&mut region, &mut before, &poller, &in_flight)?;
             regions.push(region);
         }
         if let Some((name, _)) = before.state.regions.into_iter().next() {
@@ -96,7 +99,7 @@ impl Server {
             regions,
             keeper: Keeper::new(before.journal),
             next_connection: before.state.next_connection,
-            in_flight: config.in_flight(),
+            in_flight,
         };
         if let Some(manager) = successor {
             let batch = server.keeper.batch();
@@ -109,7 +112,9 @@ impl Server {
             server.keep_all();
         }
         server.watch_all()?;
-        server.own();
+        if !is_shared {
+            server.own();
+        }
         server.clean_up();
         // Those who were accepted by the server before this one, but not let in.
         for (door, socket) in before.sockets.into_values() {
@@ -183,13 +188,14 @@ impl Server {
 }
 
 impl TakeOver {
-    /// Tells the other server that it may end, and waits until it has. If it goes on instead, all
-    /// files are left to it.
+    /// Tells the other server that it may end, waits until it has, and takes care of its files from then on.
     ///
     /// # Errors
     ///
     /// It goes on, as it has waited for too long.
     pub fn finish(self, server: &mut Server) -> io::Result<()> {
-        self.wait().inspect_err(|_| server.abandon())
+        self.wait()?;
+        server.own();
+        Ok(())
     }
 }

@@ -2,7 +2,6 @@
 //! System calls and descriptors for which there is no safe interface.
 #![allow(unsafe_code)] // Each call is wrapped right here, so that the rest needs none.
 
-use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -140,17 +139,24 @@ pub(crate) fn bind_to_node(file: BorrowedFd<'_>, length: usize, node: u32) -> io
 
 /// Takes over a descriptor that this process inherited under a number that somebody told it.
 ///
-/// Only for `main()` and what it calls before anything else: the number must not be one that
-/// this process opened itself, nor be taken over twice.
+/// Not one that this process opened itself, nor one that was taken over before: all of those are closed on
+/// `exec()`, which no inherited one is.
 pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     if number <= 2 {
         let text = "the standard streams cannot be used for it";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    fs::symlink_metadata(format!("/proc/self/fd/{number}"))
-        .map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    // SAFETY: The descriptor is open, as was just seen, and not one of the standard streams.
-    // Nothing in this process owns it, as the caller warrants.
+    // SAFETY: It reads flags, and does nothing else, whatever the number.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::FD_CLOEXEC != 0 {
+        let text = "it is not inherited, or used twice";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    // SAFETY: The descriptor is open, and not one of the standard streams. Nothing in this process owns it, as
+    // the flag would be set: all that is opened here has it from the beginning, and all that is inherited gets it below.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)?;
     Ok(fd)
@@ -185,5 +191,12 @@ mod tests {
         for number in [-1, 0, 1, 2, 1 << 20] {
             assert!(inherit(number).is_err(), "{number}");
         }
+    }
+
+    #[test]
+    fn what_this_process_opened_is_not_inherited() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let error = inherit(file.as_raw_fd()).unwrap_err();
+        assert!(error.to_string().contains("not inherited"), "{error}");
     }
 }

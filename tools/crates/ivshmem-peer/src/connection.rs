@@ -1,19 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Reads the server's messages off the socket.
+//! Connects to a server, and reads its messages off the socket.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
 use ivshmem_protocol::{ClientDecoder, DecodeError, Event, MESSAGE_LEN};
 use rustix::io::Errno;
-use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
+use rustix::net::{
+    self, recvmsg, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    ReturnFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
 
 /// Room for more descriptors than a server may send at a time, so that too many are seen as such: the
 /// kernel drops what does not fit.
 const DESCRIPTORS: usize = 4;
+
+/// Longest time that is asked of the kernel.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Connects to the server that listens at `path`. Blocks while its queue is full, and fails with `EAGAIN` when no time
+/// is `left`.
+pub(crate) fn connect(path: &Path, left: impl Fn() -> Duration) -> Result<UnixStream, Errno> {
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(path)?;
+    loop {
+        // None at all would be for ever.
+        let limit = left().clamp(Duration::from_millis(1), LONGEST);
+        set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+        match net::connect(&socket, &address) {
+            Ok(()) => return Ok(socket.into()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
 
 /// The server's end of the conversation.
 #[derive(Debug)]

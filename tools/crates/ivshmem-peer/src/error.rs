@@ -21,8 +21,11 @@ pub enum JoinError {
         source: io::Error,
     },
     /// The server accepted the connection and does not say what it must.
-    #[error("the server has not completed its greeting within {0:?}: is it stopped, or something else than an ivshmem server?")]
+    #[error("the server has not completed its greeting within {0:?}: is it stopped, has it fewer vectors than are waited for, or is it something else than an ivshmem server?")]
     NoAnswer(Duration),
+    /// The connection ended after the memory and before our vectors, for this reason.
+    #[error("the connection was lost before all vectors had come: {0}")]
+    Lost(String),
     /// The server said what it must not, or closed the connection.
     #[error("the server does not keep to the protocol")]
     Protocol(#[from] DecodeError),

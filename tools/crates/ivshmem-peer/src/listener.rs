@@ -2,7 +2,7 @@
 
 //! The thread that reads what the server says, and our own doorbells.
 //!
-//! The server drops clients that do not read, so somebody has to, also while the program does other things.
+//! Some servers drop clients that do not read, so somebody has to, also while the program does other things.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -125,6 +125,12 @@ fn apply(event: Event<OwnedFd>, board: &Board) -> Result<(), Failure> {
 
 impl State {
     fn lose(&mut self, reason: &dyn std::error::Error) {
-        self.server = Server::Lost(reason.to_string());
+        let mut text = reason.to_string();
+        let mut source = reason.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        self.server = Server::Lost(text);
     }
 }

@@ -19,7 +19,7 @@ use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_get_seals, fcntl_getfl, fstat, OFlags, SealFlags};
 use rustix::io::Errno;
 
-use crate::connection::{Connection, Failure};
+use crate::connection::{connect, Connection, Failure};
 use crate::eventfd::Eventfd;
 use crate::listener;
 use crate::state::{Board, Members, Server};
@@ -45,7 +45,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// How long the server may take to greet. Default: [`DEFAULT_PATIENCE`].
+    /// How long the server may take to accept and to greet. Default: [`DEFAULT_PATIENCE`].
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -65,12 +65,17 @@ impl Options {
     ///
     /// [`JoinError`].
     pub fn join(&self, path: impl AsRef<Path>) -> Result<Peer, JoinError> {
+        let begin = Instant::now();
         let path = path.as_ref();
-        let socket = UnixStream::connect(path).map_err(|source| JoinError::Connect {
-            path: path.into(),
-            source,
+        let left = || self.patience.saturating_sub(begin.elapsed());
+        let socket = connect(path, left).map_err(|errno| match errno {
+            Errno::AGAIN => JoinError::NoAnswer(self.patience),
+            errno => JoinError::Connect {
+                path: path.into(),
+                source: errno.into(),
+            },
         })?;
-        self.join_over(socket)
+        self.be_greeted(socket, left)
     }
 
     /// As [`join`](Self::join), over a socket that is connected to a server, from which nothing has been
@@ -81,19 +86,24 @@ impl Options {
     /// [`JoinError`].
     pub fn join_over(&self, socket: UnixStream) -> Result<Peer, JoinError> {
         let begin = Instant::now();
-        let left = || self.patience.saturating_sub(begin.elapsed());
+        self.be_greeted(socket, || self.patience.saturating_sub(begin.elapsed()))
+    }
+
+    fn be_greeted(
+        &self,
+        socket: UnixStream,
+        left: impl Fn() -> Duration,
+    ) -> Result<Peer, JoinError> {
         let mut connection = Connection::new(socket);
-        let (id, memory) = greeting(&mut connection, left).map_err(|error| self.explain(error))?;
+        let (id, memory) = greeting(&mut connection, &left).map_err(|error| self.explain(error))?;
         let peer = Peer::start(id, memory, connection)?;
-        let complete = |own: usize| own >= self.vectors as usize;
-        let arrived = peer.board.wait(Some(left()), |state| {
-            let lost = matches!(state.server, Server::Lost(_));
-            (complete(state.own.len()) || lost).then_some(complete(state.own.len()))
+        let arrived = peer.board.wait(Some(left()), |state| match &state.server {
+            _ if state.own.len() >= self.vectors as usize => Some(Ok(())),
+            Server::Lost(reason) => Some(Err(JoinError::Lost(reason.clone()))),
+            Server::Connected => None,
         });
-        match arrived {
-            Some(true) => Ok(peer),
-            _ => Err(JoinError::NoAnswer(self.patience)),
-        }
+        arrived.unwrap_or(Err(JoinError::NoAnswer(self.patience)))?;
+        Ok(peer)
     }
 
     fn explain(&self, error: Greeting) -> JoinError {

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
+use crate::reload;
 use crate::succession::journal::Journal;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -120,4 +121,19 @@ fn expelled_client_that_goes_is_forgotten() {
     stage.handle_next();
     assert!(stage.region.clients.is_empty());
     assert_eq!(stage.region.membership.connections().count(), 0);
+}
+
+#[test]
+fn new_rate_is_for_those_who_were_too_fast_too() {
+    let mut config = RegionConfig::new("unused");
+    (config.max_peers, config.join_rate) = (1, 1);
+    let memory = Memory::create(&config).unwrap();
+    let mut region = Region::new(config.clone(), memory, Membership::new(1)).unwrap();
+    let now = Instant::now();
+    while region.may_join(7, now) {}
+    config.join_rate = 6000;
+    let mut regions = vec![region];
+    let poller = Poller::new().unwrap();
+    reload::apply(&config.into(), &mut regions, &mut Vec::new(), &poller);
+    assert!(regions[0].may_join(7, now + Duration::from_secs(1)));
 }

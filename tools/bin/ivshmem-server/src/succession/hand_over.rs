@@ -48,11 +48,12 @@ impl TakeOver {
     pub fn ask(path: &Path) -> io::Result<(Self, Inheritance)> {
         let flags = SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        be_patient(&socket, PATIENCE)?;
-        net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        let mut inheritance = Inheritance::default();
+        let address = SocketAddrUnix::new(path)?;
+        let end = || Instant::now() + PATIENCE;
+        patiently(&socket, end(), || net::connect(&socket, &address))?;
+        let mut inheritance = Inheritance::shared();
         loop {
-            let (name, fds) = receive(&socket)?;
+            let (name, fds) = receive(&socket, end())?;
             if name.is_empty() {
                 return Ok((Self(socket), inheritance));
             }
@@ -103,10 +104,7 @@ pub(crate) fn give<'fd>(
 
 fn give_all(socket: &OwnedFd, journal: &Journal, rest: &[Named<'_>]) -> io::Result<()> {
     let end = Instant::now() + PATIENCE;
-    let send = |name: &str, fds: &[BorrowedFd<'_>]| {
-        be_patient(socket, end.saturating_duration_since(Instant::now()))?;
-        send(socket, name, fds)
-    };
+    let send = |name: &str, fds: &[BorrowedFd<'_>]| send(socket, end, name, fds);
     send(JOURNAL, &[journal.as_fd()])?;
     for (name, fds) in rest {
         for fds in fds.chunks(AT_ONCE) {
@@ -116,18 +114,29 @@ fn give_all(socket: &OwnedFd, journal: &Journal, rest: &[Named<'_>]) -> io::Resu
     send("", &[])
 }
 
-/// Limits how long a system call on the socket can take.
-fn be_patient(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
-    // None at all would mean for ever.
-    let limit = Some(limit).filter(|limit| *limit > Duration::from_millis(1));
-    let limit = limit.ok_or(Errno::TIMEDOUT)?;
-    set_socket_timeout(socket, Timeout::Recv, Some(limit))?;
-    Ok(set_socket_timeout(socket, Timeout::Send, Some(limit))?)
+/// Makes a system call on the socket that waits until `end` at most, whatever signals there are meanwhile.
+fn patiently<T>(
+    socket: &OwnedFd,
+    end: Instant,
+    mut call: impl FnMut() -> Result<T, Errno>,
+) -> io::Result<T> {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        // None at all would mean for ever.
+        let left = Some(left).filter(|left| *left > Duration::from_millis(1));
+        let left = left.ok_or(Errno::TIMEDOUT)?;
+        set_socket_timeout(socket, Timeout::Recv, Some(left))?;
+        set_socket_timeout(socket, Timeout::Send, Some(left))?;
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// Sends a packet and waits for the answer, so that no more than one packet of descriptors is
 /// under way, which the kernel limits.
-fn send(socket: &OwnedFd, name: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send(socket: &OwnedFd, end: Instant, name: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut packet = [0; PACKET];
     packet[..name.len()].copy_from_slice(name.as_bytes());
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
@@ -136,26 +145,29 @@ fn send(socket: &OwnedFd, name: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> 
         let fits = ancillary.push(SendAncillaryMessage::ScmRights(fds));
         debug_assert!(fits);
     }
-    let sent = net::sendmsg(
-        socket,
-        &[IoSlice::new(&packet)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
-    let answered = net::recv(socket, &mut [0; 1], RecvFlags::empty())?.1;
+    let parts = [IoSlice::new(&packet)];
+    let flags = SendFlags::NOSIGNAL;
+    let sent = patiently(socket, end, || {
+        net::sendmsg(socket, &parts, &mut ancillary, flags)
+    })?;
+    let answered = patiently(socket, end, || {
+        net::recv(socket, &mut [0; 1], RecvFlags::empty()).map(|(_, count)| count)
+    })?;
     if sent != PACKET || answered != 1 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(())
 }
 
-fn receive(socket: &OwnedFd) -> io::Result<(String, Vec<OwnedFd>)> {
+fn receive(socket: &OwnedFd, end: Instant) -> io::Result<(String, Vec<OwnedFd>)> {
     let mut packet = [0; PACKET];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut packet)];
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
-    let received = net::recvmsg(socket, &mut parts, &mut ancillary, flags)?;
+    let received = patiently(socket, end, || {
+        net::recvmsg(socket, &mut parts, &mut ancillary, flags)
+    })?;
     let mut fds = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

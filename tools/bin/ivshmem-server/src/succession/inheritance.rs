@@ -19,6 +19,8 @@ const FIRST: i32 = 3;
 #[derive(Debug, Default)]
 pub struct Inheritance {
     fds: Vec<(String, OwnedFd)>,
+    /// Whether the server that gave them still runs, and uses them.
+    shared: bool,
 }
 
 impl Inheritance {
@@ -48,7 +50,28 @@ impl Inheritance {
         });
         Ok(Self {
             fds: fds.collect::<io::Result<_>>()?,
+            shared: false,
         })
+    }
+
+    /// What a server gives that still runs: nothing yet.
+    pub(crate) fn shared() -> Self {
+        Self {
+            shared: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the server that gave them still runs.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// All of these, and those of another one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.fds.extend(other.fds);
+        self
     }
 
     /// Adds a descriptor.

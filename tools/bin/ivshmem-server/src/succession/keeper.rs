@@ -159,8 +159,7 @@ impl Keeper {
         };
         if let Err(error) = what(&mut self.journal, kept) {
             error!("from now on, no successor can take over: {error}");
-            // If this fails, too, the manager is gone, and with it what it kept.
-            let _ = kept.drop_kept(JOURNAL);
+            kept.drop_all();
             self.kept = None;
         }
     }
@@ -177,5 +176,13 @@ impl Kept {
     fn drop_kept(&mut self, name: &str) -> Result<(), Errno> {
         self.total -= self.counts.remove(name).unwrap_or(0);
         self.manager.drop_kept(name)
+    }
+
+    /// Has nothing kept any more: the next server could not begin with it, and connections that this one closes would
+    /// stay open.
+    fn drop_all(&self) {
+        // The journal first, as it may be wrong. If this fails, the manager is gone, and with it what it kept.
+        let mut all = std::iter::once(JOURNAL).chain(self.counts.keys().map(String::as_str));
+        let _ = all.try_for_each(|name| self.manager.drop_kept(name));
     }
 }

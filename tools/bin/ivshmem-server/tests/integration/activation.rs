@@ -117,3 +117,22 @@ fn inherited_descriptor() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// The successor is given the socket by the manager, and not by the server before.
+#[test]
+fn passed_socket_stays_when_a_successor_takes_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let manager = Manager::new(&directory.path().join("notify"));
+    let path = directory.path().join("socket");
+    manager.pass("ivshmem", UnixListener::bind(&path).unwrap());
+    let hand_over = directory.path().join("hand-over");
+    let hand_over = hand_over.to_str().unwrap();
+    let args = ["--vectors=2", "--hand-over", hand_over];
+    let old = manager.start(&args);
+    let mut first = Peer::join(&path, 2);
+    let _new = manager.start(&[&args[..], &["--take-over", hand_over]].concat());
+    assert_eq!(old.wait().code(), Some(0));
+    let second = Peer::join(&path, 2);
+    first.wait_for(second.id);
+    first.check_rings(&second);
+}

@@ -4,12 +4,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{kill_process, Pid, Signal};
+use test_limit::wait_until;
 
-use crate::client::{wait_for_listener, Connection, News, Peer};
+use crate::client::{is_quiet, ring, wait_for_listener, Connection, News, Peer};
 use crate::manager::Manager;
-use crate::server::Running;
+use crate::server::{Running, PROGRAM};
 use crate::status::read;
 
 const VECTORS: usize = 2;
@@ -20,8 +22,8 @@ fn region(name: &str, directory: &Path, rest: &str) -> String {
 }
 
 /// Whether a process runs under a filter of system calls.
-fn is_filtered(server: &Running) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+fn is_filtered(process: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     text.lines().any(|line| line == "Seccomp:\t2")
 }
 
@@ -49,7 +51,7 @@ fn goes_on_as_before_and_reaches_no_other_file() {
         "--confine",
     ];
     let server = manager.start(&options);
-    assert!(is_filtered(&server));
+    assert!(is_filtered(server.id()));
     let guest = Peer::join(&file("first"), VECTORS);
     let viewer = Peer::join(&file("viewer"), VECTORS);
     viewer.check_rings(&guest);
@@ -85,7 +87,7 @@ fn goes_on_as_before_and_reaches_no_other_file() {
     let next = manager.start(&options);
     let last = Peer::greeted(Connection::open(&file("second")), VECTORS);
     last.check_rings(&other);
-    assert!(is_filtered(&next));
+    assert!(is_filtered(next.id()));
     next.signal(Signal::TERM);
     assert!(next.wait().success());
     std::fs::remove_file(Path::new("/dev/shm").join(shm)).unwrap();
@@ -111,4 +113,56 @@ fn hands_over_and_removes_its_files() {
     second.signal(Signal::TERM);
     assert!(second.wait().success());
     assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn goes_to_the_background() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let status = Command::new(PROGRAM)
+        .args(["--confine", "--daemonize", "--vectors=2"])
+        .arg("--socket-path")
+        .arg(file("socket"))
+        .arg("--pidfile")
+        .arg(file("pid"))
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let process = std::fs::read_to_string(file("pid")).unwrap();
+    let process: u32 = process.trim().parse().unwrap();
+    assert!(is_filtered(process));
+    drop(Peer::join(&file("socket"), VECTORS));
+    let process = Pid::from_raw(process.try_into().unwrap()).unwrap();
+    kill_process(process, Signal::TERM).unwrap();
+    wait_until("the server's end", || {
+        directory.path().read_dir().unwrap().count() == 0
+    });
+}
+
+#[test]
+fn rings_for_one_who_left_are_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let peer = format!(
+        "[[region.peer]]\nname = 'vm'\nid = 1\nsocket-path = {:?}\n",
+        file("vm")
+    );
+    let config = file("config.toml");
+    std::fs::write(&config, region("region", directory.path(), &peer)).unwrap();
+    let manager = Manager::new(&file("notify"));
+    let options = ["--config", config.to_str().unwrap(), "--confine"];
+    let _server = manager.start(&options);
+    let mut guest = Peer::join(&file("region"), VECTORS);
+    drop(Peer::join(&file("vm"), VECTORS));
+    guest.wait_for(1);
+    ring(&guest.others[&1][0], 3);
+    let back = loop {
+        let connection = Connection::open(&file("vm"));
+        // The server may not have seen yet that the one before left.
+        if matches!(connection.receive(), Some((0, None))) {
+            break Peer::welcomed(connection, VECTORS);
+        }
+    };
+    assert!(back.own.iter().all(is_quiet));
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +34,10 @@ pub struct Manager {
     room: usize,
     /// Whether it tells the service how many.
     tells: bool,
+    /// Shell commands before the program starts.
+    setup: &'static str,
+    /// How often it was to keep something.
+    stores: Arc<AtomicUsize>,
     /// Notices, but for those about descriptors.
     notices: Receiver<String>,
 }
@@ -48,15 +53,23 @@ impl Manager {
         let socket = UnixDatagram::bind(path).unwrap();
         let kept = Kept::default();
         let (sender, notices) = channel();
-        let theirs = Arc::clone(&kept);
-        std::thread::spawn(move || listen(&socket, &theirs, room, &sender));
+        let stores = Arc::default();
+        let theirs = (Arc::clone(&kept), Arc::clone(&stores));
+        std::thread::spawn(move || listen(&socket, &theirs.0, &theirs.1, room, &sender));
         Self {
             path: path.to_owned(),
             kept,
             room,
             tells,
+            setup: "",
+            stores,
             notices,
         }
+    }
+
+    /// The same with shell commands before the program starts.
+    pub fn prepared(self, setup: &'static str) -> Self {
+        Self { setup, ..self }
     }
 
     /// Has a descriptor passed to the service, like a socket unit would.
@@ -85,10 +98,10 @@ impl Manager {
         let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
         let unlimited = ["--join-rate=0"];
         let configured = args.contains(&"--config");
-        let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let script = format!("{}\nexport LISTEN_PID=$$; exec \"$0\" \"$@\"", self.setup);
         let mut command = Command::new("sh");
         command
-            .args(["-c", script])
+            .args(["-c", &script])
             .arg(program())
             .args(["--log-level", "warn"])
             .args(unlimited.iter().filter(|_| !configured))
@@ -141,6 +154,12 @@ impl Manager {
         while self.notice() != BARRIER {}
     }
 
+    /// How often it was to keep something.
+    pub fn stores(&self) -> usize {
+        self.catch_up();
+        self.stores.load(Ordering::Relaxed)
+    }
+
     /// Names of what is kept, in order.
     pub fn names(&self) -> Vec<String> {
         let kept = self.kept.lock().unwrap();
@@ -150,12 +169,19 @@ impl Manager {
     }
 }
 
-fn listen(socket: &UnixDatagram, kept: &Kept, room: usize, notices: &Sender<String>) {
+fn listen(
+    socket: &UnixDatagram,
+    kept: &Kept,
+    stores: &AtomicUsize,
+    room: usize,
+    notices: &Sender<String>,
+) {
     loop {
         let (text, fds) = receive(socket.as_fd());
         let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
         let name = name.unwrap_or("stored").to_owned();
         if text.contains("FDSTORE=1\n") {
+            stores.fetch_add(1, Ordering::Relaxed);
             let mut kept = kept.lock().unwrap();
             // In front, as systemd does: the order is not to be relied on.
             for fd in fds {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! The program: options, output, signals, exit status.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixDatagram;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::fs::fstat;
+use rustix::io::ioctl_fionread;
 use rustix::process::Signal;
 
 use crate::client::{wait_for_listener, Connection, News, Peer};
@@ -62,6 +64,23 @@ fn signals_end_it_cleanly() {
     }
 }
 
+/// As `nohup` has it, and a shell for what it starts in the background.
+#[test]
+fn signals_that_were_ignored_stay_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let server = Running::start_after("trap '' HUP INT QUIT", &path, &[]);
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
+        server.signal(signal);
+    }
+    // One can be served before a signal is noticed.
+    for id in 0..2 {
+        assert_eq!(Peer::join(&path, 8).id, id);
+    }
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
+
 #[test]
 fn configuration_is_read_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -101,6 +120,37 @@ fn configuration_is_read_again() {
     guest.wait_for(1);
 }
 
+/// More clients can be there, so each can have less in its socket.
+#[test]
+fn new_region_leaves_less_to_those_who_do_not_read() {
+    const SHARE: usize = 6;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let region = |name: &str, places: u32| {
+        let socket = file(name);
+        format!(
+            "[[region]]\nname = '{name}'\nsocket-path = {socket:?}\nvectors = 256\nmax-peers = {places}\n\
+             client-descriptors = 1000000\njoin-rate = 0\n"
+        )
+    };
+    let config = file("config.toml");
+    std::fs::write(&config, region("first", 4)).unwrap();
+    let manager = Manager::new(&file("notify")).prepared("ulimit -n 1024");
+    let server = manager.start(&["--config", config.to_str().unwrap()]);
+    let sleeper = Connection::open(&file("first"));
+    let waiting = || ioctl_fionread(&sleeper).unwrap() as usize / 8;
+    test_limit::wait_until("the greeting", || waiting() > 4 * SHARE);
+    std::fs::write(&config, region("first", 4) + &region("second", 1000)).unwrap();
+    server.signal(Signal::HUP);
+    wait_for_listener(&file("second"));
+    for _ in 0..128 {
+        sleeper.receive().unwrap();
+    }
+    // Whoever comes now is served after it.
+    drop(Peer::greeted(Connection::open(&file("first")), 256));
+    assert!(waiting() <= 2 * SHARE, "{}", waiting());
+}
+
 #[test]
 fn process_id_is_there_while_it_runs() {
     let directory = tempfile::tempdir().unwrap();
@@ -125,6 +175,46 @@ fn process_id_is_there_while_it_runs() {
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 }
 
+/// The one before gives nothing, does not let go in the end, and goes on.
+#[test]
+fn process_id_of_a_server_that_goes_on_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(file("pid"), "4711\n").unwrap();
+    let listener = UnixListener::bind(file("over")).unwrap();
+    let before = std::thread::spawn(move || {
+        let (mut successor, _) = listener.accept().unwrap();
+        // A name that is empty: that is all.
+        successor.write_all(&[0; 256]).unwrap();
+        successor.read_exact(&mut [0]).unwrap();
+        successor.write_all(&[0]).unwrap();
+    });
+    let files = ["--socket-path", "--take-over", "--pidfile"]
+        .iter()
+        .zip(["socket", "over", "pid"]);
+    let mut command = Command::new(PROGRAM);
+    for (option, name) in files {
+        command.arg(option).arg(file(name));
+    }
+    let output = command.arg("--foreground").output().unwrap();
+    before.join().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("does not let go"));
+    assert_eq!(std::fs::read(file("pid")).unwrap(), b"4711\n");
+}
+
+/// Whoever could write to it would have others kill what they choose.
+#[test]
+fn nobody_else_writes_the_process_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let option = format!("--pidfile={}", file.display());
+    let socket = directory.path().join("socket");
+    let _server = Running::start_after("umask 0", &socket, &[&option]);
+    let mode = file.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o022, 0, "{mode:o}");
+}
+
 /// The first line of the log of a program that is started in this way, and killed then.
 fn first_line(command: &mut Command) -> String {
     let mut server = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -134,6 +224,34 @@ fn first_line(command: &mut Command) -> String {
     server.kill().unwrap();
     server.wait().unwrap();
     line
+}
+
+/// Their IDs are not known, and given out again.
+#[test]
+fn clients_of_an_earlier_server_in_the_memory_are_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = directory.path().join("memory");
+    let memory = format!("--memory=path:{}", memory.display());
+    let args = ["--keep-memory", "--size=64K", &memory];
+    let path = directory.path().join("first");
+    let server = Running::start(&path, &args);
+    let peer = Peer::join(&path, 8);
+    server.signal(Signal::KILL);
+    server.wait();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let mut command = Command::new(PROGRAM);
+        command.arg("--socket-path");
+        command.arg(directory.path().join(number.to_string()));
+        first_line(command.args(args))
+    };
+    let line = next();
+    let expected = "is still used by clients of an earlier server";
+    assert!(line.contains(expected), "{line}");
+    drop(peer);
+    // A program that another test is starting has a copy of the memory, for a moment.
+    test_limit::wait_until("nobody uses it", || next().contains("size 64K"));
 }
 
 #[test]
@@ -183,7 +301,31 @@ fn failures_say_why() {
 
     let no_fd = run(&["--socket-path", "x", "--ready-fd", "99"]);
     assert_eq!(no_fd.status.code(), Some(1));
-    assert!(stderr(&no_fd).contains("--ready-fd 99 is not an open"));
+    assert!(stderr(&no_fd).contains("--ready-fd 99: Bad file descriptor"));
+
+    let twice = Command::new("sh")
+        .args(["-c", "exec \"$0\" --fd 9 --ready-fd 9 9</dev/null", PROGRAM])
+        .output()
+        .unwrap();
+    assert_eq!(twice.status.code(), Some(1), "{}", stderr(&twice));
+    let expected = "--fd 9: it is not inherited, or used twice";
+    assert!(stderr(&twice).contains(expected), "{}", stderr(&twice));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for option in [
+        "--print-capabilities",
+        "--print-completions=bash",
+        "--print-man-page",
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = Command::new(PROGRAM);
+        let output = command.arg(option).stdout(full.unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{option}");
+        let expected = "error: cannot write to the standard output";
+        assert!(stderr(&output).starts_with(expected), "{option}");
+    }
 }
 
 #[test]

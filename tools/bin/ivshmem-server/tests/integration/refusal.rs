@@ -2,6 +2,7 @@
 //! Clients that are not served.
 
 use ivshmem_server::{BindError, RegionConfig, Server};
+use rustix::net::SendFlags;
 
 use crate::client::{Connection, News, Peer};
 use crate::server::{Embedded, Running};
@@ -50,14 +51,23 @@ fn client_that_sends() {
     assert_eq!(witness.news(), News::Left(1));
     assert!(talker.connection.receive().is_none());
 
+    // So do urgent bytes, which do not come with the others.
+    let urgent = Peer::join(&server.path, 2);
+    for _ in 0..2 {
+        assert_eq!(witness.news(), News::Vector(2));
+    }
+    let sent = rustix::net::send(urgent.connection.socket(), b"x", SendFlags::OOB);
+    assert_eq!(sent, Ok(1));
+    assert_eq!(witness.news(), News::Left(2));
+
     // One that sends at once still gets its handshake.
     let hasty = Connection::open(&server.path);
     hasty.send(&[0; 4096]);
     let numbers: Vec<_> = (0..3).map(|_| hasty.receive().unwrap().0).collect();
-    assert_eq!(numbers, [0, 2, -1]);
+    assert_eq!(numbers, [0, 3, -1]);
     let news: Vec<_> = (0..3).map(|_| witness.news()).collect();
-    assert_eq!(news, [News::Vector(2), News::Vector(2), News::Left(2)]);
-    assert_eq!(Peer::join(&server.path, 2).id, 3);
+    assert_eq!(news, [News::Vector(3), News::Vector(3), News::Left(3)]);
+    assert_eq!(Peer::join(&server.path, 2).id, 4);
 }
 
 #[test]

@@ -155,10 +155,14 @@ impl Running {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// What the kernel tells of the process, line by line.
+    pub fn status(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
+    }
+
     /// The most physical memory that the program has had, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = self.status();
         let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib: u64 = peak.unwrap().trim_end_matches("kB").trim().parse().unwrap();
         kib << 10

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //! Servers that follow one another, without the clients noticing.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
 use ivshmem_server::{Config, RegionConfig, Server, TakeOver};
 use rustix::fs::fstat;
+use rustix::io::ioctl_fionread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -146,6 +149,84 @@ fn successor_that_fails_does_no_harm() {
     check_all(&place, &mut first, &mut second);
 }
 
+/// What it had in place is still the other one's.
+#[test]
+fn successor_that_fails_at_last_leaves_the_files() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let memory = format!("--memory=path:{}", place.file("memory"));
+    let common = ["--vectors=2", "--hand-over", &hand_over, &memory];
+    let mut old = Running::start(&place.path, &common);
+    let (mut first, mut second) = couple(&place);
+    let files = place.left();
+    let pid = format!("--pidfile={}", place.file("missing/pid"));
+    let failed = Command::new(PROGRAM)
+        .args([&place.socket, "--foreground", &pid])
+        .args(common)
+        .args(["--take-over", &hand_over])
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let text = String::from_utf8(failed.stderr).unwrap();
+    assert!(text.contains("cannot write the process ID"), "{text}");
+    assert!(old.is_running());
+    assert_eq!(place.left(), files);
+    check_all(&place, &mut first, &mut second);
+}
+
+/// A report is asked for while a successor is slow.
+#[test]
+fn signal_does_not_disturb_a_hand_over() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let mut successor = UnixStream::connect(&hand_over).unwrap();
+    successor
+        .set_read_timeout(Some(test_limit::limit()))
+        .unwrap();
+    let mut packet = [0; 256];
+    successor.read_exact(&mut packet).unwrap();
+    assert!(packet.starts_with(b"journal"));
+    // It waits for the answer, and is interrupted there.
+    let is = |line: &str| old.status().lines().any(|found| found == line);
+    test_limit::wait_until("it waits", || is("State:\tS (sleeping)"));
+    old.signal(Signal::USR1);
+    test_limit::wait_until("it is interrupted", || is("ShdPnd:\t0000000000000000"));
+    successor.write_all(&[0]).unwrap();
+    successor.read_exact(&mut packet).unwrap();
+    let name = packet.split(|byte| *byte == 0).next().unwrap();
+    assert!(name.starts_with(b"listener"), "{}", name.escape_ascii());
+}
+
+/// The socket of a client that has never read can have been lent more than there is to lend.
+#[test]
+fn sockets_that_go_over_have_their_share() {
+    const MANY: usize = 256;
+    const SHARE: usize = 6;
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let common = [
+        "--vectors=256",
+        "--max-peers=1000",
+        "--hand-over",
+        &hand_over,
+    ];
+    let low = "ulimit -n 1024";
+    let old = Running::start_after(low, &place.path, &common);
+    let sleeper = Connection::open(&place.path);
+    let waiting = || ioctl_fionread(&sleeper).unwrap() as usize / 8;
+    test_limit::wait_until("the greeting", || waiting() > 4 * SHARE);
+    let args = [&common[..], &["--take-over", &hand_over]].concat();
+    let _new = Running::start_after(low, &place.path, &args);
+    assert_eq!(old.wait().code(), Some(0));
+    for _ in 0..MANY / 2 {
+        sleeper.receive().unwrap();
+    }
+    // Whoever comes now is served after it.
+    drop(Peer::greeted(Connection::open(&place.path), MANY));
+    assert!(waiting() <= 2 * SHARE, "{}", waiting());
+}
+
 /// A successor that has everything, but has not said so.
 fn hesitant(place: &Place, hand_over: &str) -> (TakeOver, Server) {
     let mut region = RegionConfig::new(&place.path);
@@ -194,6 +275,22 @@ fn successor_that_is_too_slow_takes_nothing_away() {
     check_next(&place, &mut first, &mut second, 3);
 }
 
+/// A connection of which somebody has a copy is open after the server has closed its own.
+#[test]
+fn successor_that_gives_up_and_stays_does_not_keep_the_server_busy() {
+    let place = Place::new();
+    let hand_over = place.file("hand-over");
+    let old = Running::start(&place.path, &["--vectors=2", "--hand-over", &hand_over]);
+    let (mut first, second) = couple(&place);
+    let (take_over, copies) = TakeOver::ask(hand_over.as_ref()).unwrap();
+    drop(take_over);
+    drop(second);
+    assert_eq!(first.news(), News::Left(1));
+    let sleeps = || old.status().contains("\nState:\tS");
+    test_limit::wait_until("the server sleeps", sleeps);
+    drop(copies);
+}
+
 #[test]
 fn nobody_to_take_over_from() {
     let place = Place::new();
@@ -232,6 +329,12 @@ fn restart_by_a_service_manager() {
     // What is kept is what is needed: per client a socket and its eventfds.
     drop((first, second));
     let last = Peer::join(&place.path, VECTORS);
+    // A program that another test is starting has a copy of their sockets, for a moment.
+    test_limit::wait_until("the others are forgotten", || {
+        let names = manager.names();
+        let connections = names.iter().filter(|name| name.starts_with("connection."));
+        connections.count() == 1
+    });
     server.signal(Signal::TERM);
     server.wait();
     manager.catch_up();
@@ -311,6 +414,48 @@ fn full_store_loses_nobody_who_is_in_it() {
     for old in [&mut first, &mut second] {
         old.wait_for(last.id);
     }
+}
+
+/// What the manager went on to keep would be of no use for the next server, which could not begin with it, and
+/// clients that are dropped would not notice.
+#[test]
+fn nothing_is_kept_without_a_journal() {
+    let place = Place::new();
+    let notify = place.directory.path().join("notify");
+    // A journal that cannot grow, which is an error and no signal.
+    let manager = Manager::new(&notify).prepared("trap '' XFSZ; ulimit -f 64");
+    let args = ["--fd-store", "--vectors=2", "--size=4K", &place.socket];
+    let server = manager.start(&args);
+    let (mut first, second) = couple(&place);
+    test_limit::wait_until("the journal is full", || {
+        drop(Peer::greeted(Connection::open(&place.path), VECTORS));
+        !manager.names().iter().any(|name| name == "journal")
+    });
+    drop(second);
+    while first.news() != News::Left(1) {}
+    server.signal(Signal::KILL);
+    server.wait();
+    manager.catch_up();
+    assert_eq!(manager.names(), [""; 0]);
+    drop(first);
+    let _next = manager.start(&args);
+    assert_eq!(Peer::join(&place.path, VECTORS).id, 0);
+}
+
+/// It has more to do than to keep those for a moment who are refused.
+#[test]
+fn manager_does_not_hear_of_those_who_are_refused() {
+    let place = Place::new();
+    let manager = Manager::new(&place.directory.path().join("notify"));
+    let args = ["--fd-store", "--vectors=2", "--max-peers=1", &place.socket];
+    let _server = manager.start(&args);
+    let _only = Peer::join(&place.path, VECTORS);
+    let before = manager.stores();
+    for _ in 0..10 {
+        let refused = Connection::open(&place.path);
+        assert!(matches!(refused.receive(), Some((-1, None))));
+    }
+    assert_eq!(manager.stores(), before);
 }
 
 #[test]

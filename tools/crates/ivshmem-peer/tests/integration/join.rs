@@ -2,7 +2,8 @@
 
 //! What a server may say, and what it may not.
 
-use std::os::unix::net::UnixListener;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use ivshmem::{Doorbell, Waiter};
@@ -59,7 +60,6 @@ fn messages_that_come_in_pieces_are_put_together() {
     fake.greet();
     fake.message(OWN, Some(&doorbell()));
     let peer = options().join_over(socket).unwrap();
-    use std::os::fd::AsFd;
     let theirs = doorbell();
     fake.send(&3i64.to_le_bytes()[..1], &[theirs.as_fd()]);
     fake.send(&3i64.to_le_bytes()[1..5], &[]);
@@ -108,12 +108,38 @@ fn what_a_server_must_not_say_ends_the_connection_and_not_the_peer() {
 #[test]
 fn two_descriptors_with_one_message_are_refused() {
     let (fake, socket) = Fake::pair();
-    use std::os::fd::AsFd;
     let (a, b) = (doorbell(), doorbell());
     fake.greet();
     fake.send(&OWN.to_le_bytes(), &[a.as_fd(), b.as_fd()]);
     let error = options().join_over(socket).unwrap_err();
-    assert!(matches!(error, JoinError::NoAnswer(_)), "{error:?}");
+    let expected = DecodeError::TwoDescriptors.to_string();
+    assert!(
+        matches!(&error, JoinError::Lost(why) if *why == expected),
+        "{error:?}"
+    );
+}
+
+/// The kernel drops descriptors for which there is no room, as where the limit of open files is reached.
+#[test]
+fn descriptors_that_were_lost_are_told_of() {
+    let (fake, socket) = Fake::pair();
+    let doorbells = [(); 8].map(|()| doorbell());
+    fake.greet();
+    fake.send(&OWN.to_le_bytes(), &doorbells.each_ref().map(AsFd::as_fd));
+    let error = options().join_over(socket).unwrap_err();
+    assert!(error.to_string().contains("limit of open files"), "{error}");
+}
+
+#[test]
+fn a_connection_that_closes_before_our_vectors_is_told() {
+    let (fake, socket) = Fake::pair();
+    fake.greet();
+    drop(fake);
+    let error = options().join_over(socket).unwrap_err();
+    assert!(
+        matches!(&error, JoinError::Lost(why) if why.contains("closed")),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -141,6 +167,27 @@ fn a_server_that_is_silent_is_given_up() {
     let patience = Duration::from_millis(50);
     let error = Options::default().patience(patience).join(&path);
     assert!(matches!(error, Err(JoinError::NoAnswer(_))), "{error:?}");
+}
+
+/// Connecting waits for a server that does not accept.
+#[test]
+fn a_server_whose_queue_is_full_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let (sender, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for patience in [Duration::ZERO, Duration::from_millis(50)] {
+            let joined = Options::default().patience(patience).join(&path);
+            sender.send(joined.unwrap_err()).unwrap();
+        }
+    });
+    for _ in 0..2 {
+        let error = result.recv_timeout(limit()).expect("it waits for ever");
+        assert!(matches!(error, JoinError::NoAnswer(_)), "{error:?}");
+    }
 }
 
 #[test]

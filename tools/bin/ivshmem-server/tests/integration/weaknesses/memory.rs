@@ -85,17 +85,19 @@ fn w07_failed_start_removes_nothing() {
     }
 }
 
-/// It gives memory that a client has cut off to those who come, and their QEMU aborts.
+/// It gives memory whose size a client has changed to those who come, and their QEMU aborts.
 #[test]
-fn w06_memory_that_was_cut_off_is_not_given_out() {
+fn w06_memory_of_another_size_is_not_given_out() {
     let directory = tempfile::tempdir().unwrap();
     let source = MemorySource::File(directory.path().join("memory"));
     let server = Embedded::configured(|config| config.memory = source);
     let first = Peer::join(&server.path, 8);
     let size = fstat(&first.memory).unwrap().st_size as u64;
-    ftruncate(&first.memory, 5000).unwrap();
-    let refused = Connection::open(&server.path);
-    assert!(matches!(refused.receive(), Some((-1, None))));
+    for other in [5000, size + 1] {
+        ftruncate(&first.memory, other).unwrap();
+        let refused = Connection::open(&server.path);
+        assert!(matches!(refused.receive(), Some((-1, None))), "{other}");
+    }
     ftruncate(&first.memory, size).unwrap();
     assert_eq!(Peer::join(&server.path, 8).id, 1);
 }
