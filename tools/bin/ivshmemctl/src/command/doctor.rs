@@ -5,8 +5,11 @@
 mod device;
 mod finding;
 mod host;
+mod logind;
+mod machines;
 mod module;
 mod patient;
+mod qemu;
 
 use anyhow::Result;
 use clap::Args;
@@ -19,8 +22,8 @@ use patient::Patient;
 /// Find out what keeps the devices of this machine from working well, and what to do about it
 ///
 /// In a guest, looks at the PCI devices, the kernel module, the headers it is built with, the driver of each device, the
-/// rights to its node, its interrupts and the cache type of its memory; on a host, which has no device, at QEMU, KVM and
-/// the server. Changes nothing.
+/// rights to its node, its interrupts and the cache type of its memory; on a host, which has no device, at QEMU, KVM,
+/// the server, and the memory of machines that run without one. Changes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

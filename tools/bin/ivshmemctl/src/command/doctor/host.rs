@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::finding::Finding;
+use super::machines;
 use super::patient::Patient;
 
 /// The machine emulator that is looked for.
@@ -22,7 +23,7 @@ pub fn findings(patient: &Patient, search: &[PathBuf]) -> Option<Vec<Finding>> {
     if qemu.is_none() && server.is_none() && !runs.exists() && !kvm.exists() {
         return None;
     }
-    Some(vec![
+    let mut findings = vec![
         Finding::note(
             "device",
             "no ivshmem device (PCI 1af4:1110), and this looks like a host",
@@ -33,7 +34,9 @@ pub fn findings(patient: &Patient, search: &[PathBuf]) -> Option<Vec<Finding>> {
         kvm_finding(&kvm),
         server_finding(server.as_deref()),
         sockets(&runs),
-    ])
+    ];
+    findings.extend(machines::findings(patient));
+    Some(findings)
 }
 
 /// The directories in which the shell looks for programs, and that of this one.
