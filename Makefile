@@ -162,6 +162,36 @@ install-headers:
 programs:
 	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
 
+# The way to other hosts. Zenoh brings so many crates that it has a workspace of its own, and none of the other targets
+# builds it.
+bridge := tools/bin/ivshmem-bridge
+.PHONY: bridge install-bridge test-bridge check-bridge
+bridge:
+	cd $(bridge) && cargo build --release --locked
+
+install-bridge: share = $(prefix)/share
+install-bridge:
+	install -D -m 0755 -t $(prefix)/bin tools/target/release/ivshmem-bridge
+	install -D -m 0644 -t $(prefix)/lib/systemd/system dist/bridge/ivshmem-bridge.service
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-bridge.service
+	install -D -m 0644 -t $(share)/doc/ivshmem-bridge dist/bridge/example.toml dist/bridge/zenoh.json5
+	@mkdir -p $(addprefix $(share)/,man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	cd tools/target/release && ./ivshmem-bridge --print-man-page >$(abspath $(share))/man/man8/ivshmem-bridge.8
+	@cd tools/target/release; share=$(abspath $(share)); \
+		./ivshmem-bridge --print-completions bash >$$share/bash-completion/completions/ivshmem-bridge; \
+		./ivshmem-bridge --print-completions zsh >$$share/zsh/site-functions/_ivshmem-bridge; \
+		./ivshmem-bridge --print-completions fish >$$share/fish/vendor_completions.d/ivshmem-bridge.fish
+
+# As root, for network namespaces.
+test-bridge:
+	cd $(bridge) && cargo test --locked --no-fail-fast
+
+check-bridge:
+	@echo "CHECK   the bridge: cargo fmt, clippy, rustdoc"
+	@cd $(bridge) && cargo fmt --check
+	@cd $(bridge) && cargo clippy --quiet --locked --all-targets -- -D warnings
+	@cd $(bridge) && RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --locked --no-deps --document-private-items
+
 # libivshmem_channel. Its name has the version of its interface, which build.rs of the crate gives to the linker.
 LIBDIR ?= $(PREFIX)/lib
 libdir = $(DESTDIR)$(LIBDIR)
@@ -197,7 +227,7 @@ install-programs: install-server-files install-manuals
 
 # What a distribution ships beside the server.
 install-server-files:
-	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/*/*.service dist/server/*.socket dist/server/*.timer)
+	install -D -m 0644 -t $(prefix)/lib/systemd/system $(wildcard dist/guest/*.service dist/server/*.service dist/server/*.socket dist/server/*.timer)
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-*@.service
 	install -D -m 0644 dist/server/ivshmem-server.sysusers $(prefix)/lib/sysusers.d/ivshmem-server.conf
 	install -D -m 0644 dist/server/ivshmem-server.tmpfiles $(prefix)/lib/tmpfiles.d/ivshmem-server.conf
@@ -598,6 +628,8 @@ help:
 	@echo 'Targets:'
 	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
 	@echo '  programs   the programs for the host, in tools/target/release'
+	@echo '  bridge     the way to other hosts, over Zenoh, in tools/target/release; install-bridge (as root), test-bridge'
+	@echo '             (as root), check-bridge: no other target does it'
 	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'

@@ -76,6 +76,18 @@ impl<M: Memory> Areas<M> {
         Ok(this)
     }
 
+    /// Finds the directory at byte `base` of the memory; `None` if nobody has made one. For programs that only look: it
+    /// writes nothing. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_or_create`](Self::open_or_create).
+    pub fn open(memory: M, base: u64) -> Result<Option<Self>> {
+        let this = Self::at(memory, base)?;
+        let found = this.load(0)?;
+        Ok(generation_of(found).is_some().then_some(this))
+    }
+
     /// Makes a directory without areas, whatever was there before. Nobody is told who uses areas of before.
     ///
     /// # Errors

@@ -42,10 +42,18 @@ fn a_name_is_the_same_area_for_all() {
     for before in [[0; 4096], [0xff; 4096], zeros_are_set] {
         let ends = [0, 1].map(|id| Polled::of(&file, id));
         ends[0].write(0, &before).unwrap();
+        // Who only looks finds none, and makes none.
+        assert!(Areas::open(&*ends[0], 0).unwrap().is_none());
+        let mut after = [1; 4096];
+        ends[0].read(0, &mut after).unwrap();
+        assert_eq!(after, before);
         let [one, two] = ends.map(|end| Areas::open_or_create(end, 0).unwrap());
         assert_eq!(two.find("one").unwrap(), None);
         let found = claim_all(&one);
         check_apart(found.clone());
+        let looks = Polled::of(&file, 2);
+        let looks = Areas::open(&*looks, 0).unwrap().unwrap();
+        assert_eq!(looks.find("two").unwrap(), Some(found[1].clone()));
         assert_eq!(found[1].end - found[1].start, 8192);
         assert_eq!(claim_all(&two), found);
         assert_eq!(two.find("two").unwrap(), Some(found[1].clone()));
@@ -72,6 +80,7 @@ fn what_does_not_fit_is_refused_and_leaves_nothing() {
         Areas::open_or_create(&*end, 1),
         Err(Error::Link(_))
     ));
+    assert!(matches!(Areas::open(&*end, 1), Err(Error::Link(_))));
     assert!(matches!(
         Areas::open_or_create(&*end, SIZE as u64),
         Err(Error::Link(_))

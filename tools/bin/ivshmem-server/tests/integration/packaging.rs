@@ -57,6 +57,7 @@ fn units_are_right() {
         "ivshmem-metrics@.service",
         "ivshmem-metrics@.timer",
         "../guest/ivshmem-tunnel@.service",
+        "../bridge/ivshmem-bridge.service",
         "../../samples/systemd/ivshmem-program@.service",
     ] {
         let shipped = shipped(unit);
@@ -64,11 +65,13 @@ fn units_are_right() {
         // What is started has to be there.
         let text = text.replace("/usr/bin/ivshmem-server", PROGRAM);
         let text = text.replace("/usr/bin/ivshmemctl", PROGRAM);
+        let text = text.replace("/usr/bin/ivshmem-bridge", PROGRAM);
         std::fs::write(directory.path().join(shipped.file_name().unwrap()), text).unwrap();
     }
     for unit in [
         "ivshmem-server@example.service",
         "ivshmem-tunnel@0.service",
+        "ivshmem-bridge.service",
         "ivshmem-program@0.service",
         "ivshmem-metrics@example.timer",
         "ivshmem-metrics@example.service",

@@ -10,16 +10,17 @@ mod launch;
 mod netns;
 mod peers;
 mod ping;
+mod server;
 mod terminal;
 mod tunnel;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use server::{path_in, server, Server};
 use test_limit::limit_argument;
-use vmbench::build::static_binary;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ivshmemctl");
 
@@ -49,40 +50,6 @@ fn stderr(output: &Output) -> String {
 /// The JSON that a program wrote; what it complained of if there is none.
 fn answer_of(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap_or_else(|_| panic!("{}", stderr(output)))
-}
-
-/// A server that is killed with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-/// Runs the server with these arguments until it is dropped; its sockets are there when this returns.
-fn server(arguments: &[&str]) -> Server {
-    let program = static_binary("ivshmem-server", "ivshmem-server").unwrap();
-    let mut command = Command::new(program);
-    // It says READY=1 there, and closes it.
-    command.args(arguments).args(["--ready-fd", "3"]);
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec \"$@\" 3>&1 >/dev/null", "sh"])
-        .arg(command.get_program());
-    let child = shell
-        .args(command.get_args())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut server = Server(child.spawn().unwrap());
-    let ready = std::io::read_to_string(server.0.stdout.take().unwrap()).unwrap();
-    assert_eq!(ready, "READY=1\n");
-    server
-}
-
-fn path_in(directory: &Path, name: &str) -> String {
-    directory.join(name).display().to_string()
 }
 
 #[test]

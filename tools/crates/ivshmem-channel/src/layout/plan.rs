@@ -182,7 +182,8 @@ impl Plan {
         topics.filter_map(move |(publisher, topic)| (publisher == slot).then_some(topic))
     }
 
-    pub(crate) fn heartbeat(&self) -> Duration {
+    /// How often each program has to show that it lives, at least: [`Member::beat`](crate::Member::beat).
+    pub fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.layout.heartbeat_ms.into())
     }
 
