@@ -8,6 +8,7 @@ mod calls;
 mod doorbell;
 mod faults;
 mod handler;
+mod network;
 mod pair;
 mod threads;
 mod wake;
@@ -15,7 +16,7 @@ mod wake;
 use crate::row::Group;
 
 /// All groups, in the order of the report.
-pub static GROUPS: [&Group; 10] = [
+pub static GROUPS: [&Group; 11] = [
     &doorbell::GROUP,
     &wake::ASLEEP,
     &wake::LOOKING,
@@ -26,4 +27,5 @@ pub static GROUPS: [&Group; 10] = [
     &faults::HIGH,
     &threads::GROUP,
     &pair::GROUP,
+    &network::GROUP,
 ];

@@ -39,7 +39,8 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    fn all(value: f64) -> Self {
+    /// Of a count.
+    pub fn all(value: f64) -> Self {
         Self {
             p10: value,
             p50: value,

@@ -8,6 +8,7 @@ use anyhow::Result;
 use vmbench::Accel;
 
 use crate::machine::{Clock, Kind, Machine};
+use crate::network::Network;
 use crate::pair::Pair;
 use crate::series::{Run, Unit};
 
@@ -21,14 +22,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    fn counting(self) -> Clock {
+        match self.accel {
+            Accel::Tcg => Clock::Instructions,
+            Accel::Kvm => Clock::Wall,
+        }
+    }
+
     /// A guest whose one processor counts instructions, if there is no KVM.
     fn one_processor(self, memory_mib: u32) -> Kind {
         Kind {
             accel: self.accel,
-            clock: match self.accel {
-                Accel::Tcg => Clock::Instructions,
-                Accel::Kvm => Clock::Wall,
-            },
+            clock: self.counting(),
             cpus: 1,
             region: REGION,
             memory_mib,
@@ -54,7 +59,7 @@ pub struct Stage {
 }
 
 /// All stages.
-pub static STAGES: [Stage; 4] = [
+pub static STAGES: [Stage; 5] = [
     Stage {
         name: "low",
         measure: low,
@@ -70,6 +75,10 @@ pub static STAGES: [Stage; 4] = [
     Stage {
         name: "pair",
         measure: pair,
+    },
+    Stage {
+        name: "network",
+        measure: network,
     },
 ];
 
@@ -167,6 +176,15 @@ fn threads(settings: Settings) -> Result<Measured> {
 fn pair(settings: Settings) -> Result<Measured> {
     let pair = Pair::boot(settings.accel)?;
     repeat(settings, Unit::Nanoseconds, |run| pair.measure(run))
+}
+
+fn network(settings: Settings) -> Result<Measured> {
+    let timed = Network::boot(settings.accel, Clock::Wall)?;
+    let counted = Network::boot(settings.accel, settings.counting())?;
+    repeat(settings, Unit::Nanoseconds, |run| {
+        timed.times(run)?;
+        counted.busy(run)
+    })
 }
 
 fn mappings(machine: &Machine, run: &mut Run) -> Result<()> {
