@@ -191,7 +191,7 @@ impl<M: Memory> Region<M> {
     /// Reads configuration space: 8, 16 or 32 bits.
     pub fn config_read(&mut self, peer: PeerId, offset: u16, width: Width) -> u32 {
         let value = match self.devices.get(&peer) {
-            Some(function) => function.config.read(offset, width),
+            Some(function) => self.flavour.config_read(function, offset, width),
             None => width.ones(),
         };
         self.tell(Event::Read {
