@@ -133,7 +133,7 @@ pub fn command() -> Command {
             "A region in ACRN's text form, such as 'hv:/shm_region_0, 2, 0:2': name, MB, virtual machines. Can be given several times",
         ))
         .arg(path("scenario", "FILE").conflicts_with("region").help(
-            "A scenario: ACRN's XML of any release, or TOML with the same fields",
+            "A scenario: ACRN's XML of any release, or, if its name ends in .toml, TOML with the same fields",
         ))
         .arg(value("vm", "ID").action(ArgAction::Append).value_parser(value_parser!(u16)).help(
             "The virtual machine that the options -s after this one belong to",
