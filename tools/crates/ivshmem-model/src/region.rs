@@ -146,15 +146,20 @@ impl<M: Memory> Region<M> {
         }
     }
 
-    /// A virtual machine is created: its device is there, as after power-on.
-    pub fn attach(&mut self, peer: PeerId) -> Result<(), AttachError> {
+    /// The device that a virtual machine will have once it is attached.
+    pub fn create_device(&self, peer: PeerId) -> Result<Function, AttachError> {
         if u32::from(peer) >= self.flavour.peers() {
             return Err(AttachError::OutOfRange(peer));
         }
         if self.devices.contains_key(&peer) {
             return Err(AttachError::Present(peer));
         }
-        let function = self.flavour.create(&self.birth(peer));
+        Ok(self.flavour.create(&self.birth(peer)))
+    }
+
+    /// A virtual machine is created: its device is there, as after power-on.
+    pub fn attach(&mut self, peer: PeerId) -> Result<(), AttachError> {
+        let function = self.create_device(peer)?;
         self.devices.insert(peer, function);
         self.tell(Event::Attached(peer));
         Ok(())

@@ -2,9 +2,11 @@
 
 //! The adapter without a QEMU: a client of the same protocol in its place.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -300,7 +302,11 @@ fn a_machine_that_the_region_cannot_have() {
 #[test]
 fn paths_become_json() {
     let world = world();
-    let path = world.directory.path().join("a\"b\\c");
+    let path = world.directory.path().join("a\"b\\c\nd");
     let endpoint = world.host.listen(3, &path).unwrap();
-    assert!(endpoint.qemu_device().ends_with(r#"/a\"b\\c"}}"#));
+    assert!(endpoint.qemu_device().ends_with(r#"/a\"b\\c\nd"}}"#));
+    let unsaid = world.directory.path().join(OsStr::from_bytes(b"\xff"));
+    let error = world.host.listen(4, &unsaid).unwrap_err();
+    assert!(error.to_string().contains("not UTF-8"), "{error}");
+    assert!(!unsaid.exists());
 }

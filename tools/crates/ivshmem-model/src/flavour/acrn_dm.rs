@@ -32,6 +32,9 @@ const COMMAND_WRITABLE: u16 = 0x077f;
 const PEERS: u32 = 16;
 
 /// ACRN's dm-land device.
+///
+/// Left out: a BAR of registers that is sized and moved while memory enable is set answers nowhere until memory enable
+/// is cleared and set again (`update_bar_address`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcrnDm {
     /// Whether the guest is booted with `--ovmf`: then BAR2 is always prefetchable.
