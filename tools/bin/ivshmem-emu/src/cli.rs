@@ -20,9 +20,11 @@ const EXAMPLES: &str = "  The HV-land example of ACRN's tutorial: prints one QEM
           -machine q35 -m 512 -nographic -drive file=vm{vm}.img,if=virtio";
 
 const EXIT_STATUS: &str =
-    "  0  ended by SIGINT or SIGTERM; with --launch: all machines ended with 0
+    "  0  ended by SIGTERM, SIGINT, SIGQUIT or SIGHUP; with --launch: all machines ended with 0
   1  the configuration is wrong, something failed, or a machine ended with another status
-  2  wrong usage";
+  2  wrong usage
+
+  SIGINT, SIGQUIT and SIGHUP do nothing if they were ignored at the start, as by nohup.";
 
 const ENVIRONMENT: &str =
     "  RUST_LOG  what to log: error, warn, info (the default), debug (rings too), trace (all accesses too)";
@@ -131,7 +133,7 @@ pub fn command() -> Command {
             "A region in ACRN's text form, such as 'hv:/shm_region_0, 2, 0:2': name, MB, virtual machines. Can be given several times",
         ))
         .arg(path("scenario", "FILE").conflicts_with("region").help(
-            "A scenario: ACRN's XML of any release, or TOML with the same fields",
+            "A scenario: ACRN's XML of any release, or, if its name ends in .toml, TOML with the same fields",
         ))
         .arg(value("vm", "ID").action(ArgAction::Append).value_parser(value_parser!(u16)).help(
             "The virtual machine that the options -s after this one belong to",
@@ -259,6 +261,9 @@ impl Options {
                 .collect(),
             qemu_args: strings("qemu-args"),
         };
+        if options.qemu.is_empty() {
+            return Err("--qemu needs a command: leave it out for qemu-system-x86_64");
+        }
         match options.regions.is_empty() && options.scenario.is_none() && options.slots.is_empty() {
             true => Err("give at least one --region, a --scenario, or a -s after --vm"),
             false => Ok(options),

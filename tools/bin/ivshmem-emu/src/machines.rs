@@ -12,6 +12,9 @@ use anyhow::{Context, Result};
 use crate::cli::Options;
 use crate::world::Seat;
 
+/// Most bytes of a line that are kept until it ends. A longer one is shown in parts: a guest may never end it.
+const LINE: u64 = 64 << 10;
+
 /// One QEMU's words.
 #[derive(Debug)]
 pub struct Machine {
@@ -90,7 +93,7 @@ pub fn run(machines: &[Machine]) -> Result<bool> {
             let _ = reader.join();
         }
         if !status.success() {
-            eprintln!("[VM{vm}] QEMU ended with {status}");
+            let _ = writeln!(std::io::stderr(), "[VM{vm}] QEMU ended with {status}");
             good = false;
         }
     }
@@ -132,7 +135,10 @@ fn pass_on(
     thread::spawn(move || {
         let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
-        while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+        while matches!(
+            lines.by_ref().take(LINE).read_until(b'\n', &mut line),
+            Ok(1..)
+        ) {
             let text = String::from_utf8_lossy(&line);
             let _ = writeln!(to, "{name}{}", text.trim_end_matches(['\r', '\n']));
             line.clear();

@@ -8,17 +8,17 @@
 mod cli;
 mod machines;
 mod plan;
+mod signals;
 mod world;
 
-use std::io::IsTerminal;
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 use tracing_subscriber::EnvFilter;
 
@@ -33,22 +33,29 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Otherwise a log that cannot be written ends the thread that serves a machine.
+        .log_internal_errors(false)
         .init();
     match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("ivshmem-emu: {error:#}");
+            note(format_args!("ivshmem-emu: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to standard error. What cannot be written changes nothing.
+fn note(line: Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// True if everything that was started ended well.
 fn run(options: &Options) -> Result<bool> {
     let regions = plan::regions(options)?;
     let (sockets, guard) = socket_dir(options)?;
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let mut signals = signals::ending().context("cannot handle signals")?;
     let seats = world::serve(&regions, options, &sockets)?;
     let machines = machines::machines(&seats, options);
     if options.launch {
@@ -66,16 +73,17 @@ fn run(options: &Options) -> Result<bool> {
         return result;
     }
     for seat in &seats {
-        eprintln!(
+        note(format_args!(
             "VM{} {} {} {}",
             seat.vm,
             seat.bdf,
             seat.region,
             seat.endpoint.path().display()
-        );
+        ));
     }
     for machine in &machines {
-        println!("{}", machine.shell_line());
+        writeln!(io::stdout(), "{}", machine.shell_line())
+            .context("cannot write to the standard output")?;
     }
     signals.forever().next();
     Ok(true)

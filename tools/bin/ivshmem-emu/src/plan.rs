@@ -2,7 +2,7 @@
 
 //! Which regions there are, and where their devices go: the configuration and acrn-dm's options together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -27,7 +27,16 @@ pub fn regions(options: &Options) -> Result<Vec<Region>> {
         for (bdf, device) in slots.others {
             warn!("virtual machine {vm}: {device} at {bdf} is left out; give QEMU such a device after --");
         }
+        let mut given = HashMap::new();
         for slot in slots.ivshmem {
+            if let Some(first) = given.insert(slot.full_name(), slot.bdf) {
+                bail!(
+                    "virtual machine {vm}: {} is at {first} and at {}; ivshmem-emu gives a machine one device \
+                     of a region: leave one -s out",
+                    slot.full_name(),
+                    slot.bdf
+                );
+            }
             if let Some(warning) = &slot.warning {
                 warn!("virtual machine {vm}: {warning}");
             }

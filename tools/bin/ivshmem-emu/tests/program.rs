@@ -2,7 +2,8 @@
 
 //! The program as users run it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -49,12 +50,20 @@ impl Served {
         Self { child, lines }
     }
 
-    /// Ends it by SIGTERM; its exit code and standard error.
-    fn stop(mut self) -> (i32, String) {
-        let kill = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(kill.unwrap().success());
+    }
+
+    /// Ends it by SIGTERM; its exit code and standard error.
+    fn stop(self) -> (i32, String) {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it has ended; its exit code and standard error.
+    fn wait(mut self) -> (i32, String) {
         let mut errors = String::new();
         let mut pipe = self.child.stderr.take().unwrap();
         pipe.read_to_string(&mut errors).unwrap();
@@ -291,6 +300,19 @@ fn options_that_do_not_fit() {
     assert!(id.contains("ACRN's IDs are below 16"), "{id}");
 }
 
+/// Nothing is left out without a word.
+#[test]
+fn one_device_of_a_region_for_each_machine() {
+    let slots = ["--vm", "2", "-s", "5,ivshmem,hv:/a,2"];
+    let again = ["-s", "6,ivshmem,hv:/a,2", "--launch", "--qemu", "true"];
+    let (code, errors) = failure(&[&["--region", "hv:/a, 2, 0:2"], &slots[..], &again].concat());
+    assert_eq!(code, 1, "{errors}");
+    assert!(
+        errors.ends_with("virtual machine 2: hv:/a is at 00:05.0 and at 00:06.0; ivshmem-emu gives a machine one device of a region: leave one -s out"),
+        "{errors}"
+    );
+}
+
 #[test]
 fn nothing_to_serve_is_an_error() {
     let directory = TempDir::new().unwrap();
@@ -355,9 +377,7 @@ fn everything_that_guests_do_is_recorded() {
         "hv:/r 2 write bar0+0xc/4 0x5",
         "hv:/r 2 ring 0.5 lost: no such peer",
     ];
-    let lines: Vec<&str> = lines.lines().collect();
-    // Before, the server has made and dropped each device once, to see what it looks like.
-    assert_eq!(lines[lines.len() - 4..], expected);
+    assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
     let (_, log) = served.stop();
     assert!(log.contains("2 ring 0.5 lost: no such peer"), "{log}");
     assert!(!log.contains("read bar0"), "{log}");
@@ -437,6 +457,95 @@ fn wrong_usage() {
     let (code, errors) = failure(&[]);
     assert_eq!(code, 2);
     assert!(errors.contains("give at least one --region"), "{errors}");
+}
+
+#[test]
+fn a_command_without_words_is_wrong_usage() {
+    let (code, errors) = failure(&["--region", "hv:/a, 2, 0:2", "--launch", "--qemu", " "]);
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains("--qemu needs a command"), "{errors}");
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// Exit codes do not depend on who listens.
+#[test]
+fn nothing_can_be_written() {
+    let region = ["--region", "hv:/a, 2, 0:2"];
+    let output = program(&region).stdout(full()).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("ivshmem-emu: cannot write to the standard output"),
+        "{errors}"
+    );
+    let bad = program(&["--region", "hv:/a,3,0:1"])
+        .stderr(full())
+        .status();
+    assert_eq!(bad.unwrap().code(), Some(1));
+}
+
+/// Machines come and go after whoever read the log has gone.
+#[test]
+fn a_log_that_nobody_reads() {
+    let sockets = TempDir::new().unwrap();
+    let args = ["--region", "hv:/a, 2, 0:2", "--socket-dir"];
+    let args = [&args[..], &[text(sockets.path())]].concat();
+    let mut served = Served::start(&args, 2);
+    drop(served.child.stderr.take());
+    for _ in 0..3 {
+        let mut machine = UnixStream::connect(sockets.path().join("vm2-hv-a")).unwrap();
+        machine.set_read_timeout(Some(test_limit::limit())).unwrap();
+        // Message 7: what kind of device is it?
+        let words = [7 | 4 << 16, 32, 0, 0, 0, 0, 0, 0_u32];
+        machine
+            .write_all(&words.map(u32::to_le_bytes).concat())
+            .unwrap();
+        machine.read_exact(&mut [0; 32]).unwrap();
+    }
+}
+
+/// The signals of a terminal end it too, unless whoever started it had them ignored, as `nohup` does.
+#[test]
+fn a_terminal_that_is_closed() {
+    let region = ["--region", "hv:/a, 2, 0:2"];
+    let directory = |served: &Served| {
+        let path = served.lines[0].split('"').rev().nth(1).unwrap();
+        Path::new(path).parent().unwrap().to_path_buf()
+    };
+    for signal in ["HUP", "INT"] {
+        let served = Served::start(&region, 2);
+        let sockets = directory(&served);
+        assert!(sockets.is_dir(), "{}", sockets.display());
+        served.signal(signal);
+        assert_eq!(served.wait().0, 0);
+        assert!(!sockets.exists(), "{}", sockets.display());
+    }
+    let script = r#"trap '' HUP; exec "$0" "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ivshmem-emu")]);
+    let served = Served::spawn(command.args(region), 2);
+    served.signal("HUP");
+    UnixStream::connect(directory(&served).join("vm2-hv-a")).unwrap();
+    assert_eq!(served.stop().0, 0);
+}
+
+/// A guest's console need not have lines.
+#[test]
+fn a_line_without_end_is_shown_in_parts() {
+    let shm = TempDir::new().unwrap();
+    let args = ["--launch", "--vm", "1", "-s", "6,ivshmem,dm:/t,2"];
+    let mut command = program(&args);
+    command.args(["--shm-dir", text(shm.path()), "--qemu", "sh -c", "--"]);
+    let output = command
+        .arg("head -c 300000 /dev/zero | tr '\\0' x")
+        .output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert_eq!(text.matches('x').count(), 300_000);
+    let longest = text.lines().map(str::len).max().unwrap();
+    assert!(longest < 70_000, "{longest}");
 }
 
 #[test]

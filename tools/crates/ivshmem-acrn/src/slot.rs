@@ -2,8 +2,9 @@
 
 //! The option of `acrn-dm`: `-s slot,ivshmem,shm_name,shm_size[,region_id]`.
 //!
-//! Numbers are read as `acrn-dm` reads them, with its quirks: what follows the digits is ignored (`2M` is 2,
-//! the region ID `0x1000` is 0), the size wraps at 4 GiB, and a region ID is cut to 16 bits.
+//! Numbers are read as `acrn-dm` reads them, with its quirks: blanks before them and a sign are taken, what follows the
+//! digits is ignored (`2M` is 2, the region ID `0x1000` is 0), the size wraps at 4 GiB, and a region ID is cut to 16
+//! bits.
 
 use std::str::FromStr;
 
@@ -12,6 +13,9 @@ use crate::{Bdf, Provider, RegionName, Rule, Size};
 /// Most devices of a bus and functions of a device.
 const DEVICES: u32 = 32;
 const FUNCTIONS: u32 = 8;
+
+/// What separates bus, slot and function.
+const SEPARATORS: [char; 3] = [':', '/', '.'];
 
 /// Sizes that `acrn-dm` takes, in bytes.
 const SIZE_MIN: u32 = 2 << 20;
@@ -86,6 +90,7 @@ pub enum SlotError {
 
 /// What `-s` says of any device: where it goes, which it is, and its own options.
 struct Device<'a> {
+    slot: &'a str,
     bdf: Bdf,
     name: &'a str,
     options: &'a str,
@@ -97,11 +102,23 @@ impl<'a> Device<'a> {
         let (slot, rest) = text.split_once(',').ok_or_else(field)?;
         let bdf = parse_slot(slot).ok_or_else(field)?;
         let (name, options) = rest.split_once(',').unwrap_or((rest, ""));
-        Ok(Self { bdf, name, options })
+        Ok(Self {
+            slot,
+            bdf,
+            name,
+            options,
+        })
     }
 
     fn is_ivshmem(&self) -> bool {
         self.name == "ivshmem"
+    }
+
+    /// What to say if the slot was not read as it stands there.
+    fn misread_slot(&self) -> Option<String> {
+        let mut numbers = self.slot.split(SEPARATORS);
+        let as_written = numbers.clone().count() <= 3 && numbers.all(is_plain);
+        (!as_written).then(|| format!("acrn-dm reads {} as {}", self.slot, self.bdf))
     }
 
     /// The error of `acrn-dm` for a device that it does not have.
@@ -118,6 +135,7 @@ impl<'a> Device<'a> {
         let id_text = options.next();
         let (region_id, warning) = region_id(id_text);
         let warning = warning
+            .or_else(|| self.misread_slot())
             .or_else(|| misread(size_text?, size.mib().into()))
             .or_else(|| misread(id_text?, region_id.into()));
         Ok(Slot {
@@ -179,12 +197,9 @@ fn is_other(name: &str) -> bool {
     name.starts_with("virtio-") || OTHERS.contains(&name)
 }
 
-/// `[bus:]slot[:func]`, decimal, separated by `:`, `/` or `.`.
+/// `parse_bdf`: `[bus:]slot[:func]`, decimal, separated by `:`, `/` or `.`. What follows the third number is ignored.
 fn parse_slot(text: &str) -> Option<Bdf> {
-    let numbers = text.split([':', '/', '.']).map(|number| {
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| number.parse::<u32>().ok()).flatten()
-    });
+    let numbers = text.split(SEPARATORS).take(3).map(leading_number);
     let numbers: Vec<u32> = numbers.collect::<Option<_>>()?;
     let (bus, device, function) = match numbers[..] {
         [device] => (0, device, 0),
@@ -202,19 +217,33 @@ fn parse_slot(text: &str) -> Option<Bdf> {
     })
 }
 
-/// `dm_strtoui` of base 10: the digits at the start; `None` if there are none.
+/// `dm_strtoui` of base 10, which is `strtoul()` cut to 32 bits: the digits at the start; `None` if there are none, or
+/// more than 64 bits hold.
 fn leading_number(text: &str) -> Option<u32> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit);
-    let mut number = None;
-    for digit in digits {
-        let so_far: u32 = number.unwrap_or(0);
-        number = Some(
-            so_far
-                .wrapping_mul(10)
-                .wrapping_add(u32::from(digit - b'0')),
-        );
-    }
-    number
+    let text = text.trim_start_matches(is_c_space);
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let end = text.find(|character: char| !character.is_ascii_digit());
+    let number: u64 = text[..end.unwrap_or(text.len())].parse().ok()?;
+    // CAST: The lower half.
+    Some(match negative {
+        true => number.wrapping_neg() as u32,
+        false => number as u32,
+    })
+}
+
+/// `isspace()`.
+fn is_c_space(character: char) -> bool {
+    character.is_ascii_whitespace() || character == '\x0b'
+}
+
+/// Whether a number is read as it stands there, but for its size.
+fn is_plain(text: &str) -> bool {
+    let text = text.trim_start_matches(is_c_space);
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn size(text: Option<&str>) -> Result<Size, SlotError> {
@@ -230,7 +259,8 @@ fn size(text: Option<&str>) -> Result<Size, SlotError> {
 
 /// What to say if a number was not read as it stands there: `2M`, `0x1000`, or one that is too large.
 fn misread(text: &str, read: u64) -> Option<String> {
-    let as_written = text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse() == Ok(read);
+    let digits = text.trim_start_matches(is_c_space);
+    let as_written = is_plain(text) && digits.parse() == Ok(read);
     (!as_written).then(|| format!("acrn-dm reads {text} as {read}"))
 }
 

@@ -145,3 +145,47 @@ fn numbers_as_acrn_dm_reads_them() {
         "shared memory region ID is incorrect, x, 0 will used."
     );
 }
+
+/// `strtoul()` skips blanks and takes a sign, and what no 64 bits can hold is an error.
+#[test]
+fn numbers_as_the_c_library_reads_them() {
+    for text in [" 2", "+2", "\t2"] {
+        let slot = slot(&format!("6,ivshmem,dm:/a,{text}"));
+        assert_eq!(slot.size.mib(), 2, "{text}");
+    }
+    assert_eq!(slot("6,ivshmem,dm:/a, 2, 4660").warning, None);
+    let all_bits = slot("6,ivshmem,dm:/a,2,-1");
+    assert_eq!(all_bits.region_id, 0xffff);
+    assert_eq!(all_bits.warning.unwrap(), "acrn-dm reads -1 as 65535");
+    assert_eq!(
+        message("6,ivshmem,dm:/a,18446744073709551618"),
+        "the shared memory size is incorrect, 18446744073709551618"
+    );
+    assert!(message("6,ivshmem,dm:/a,-2").contains("memory size 4094,"));
+}
+
+/// `parse_bdf()` reads the same numbers, and nothing after the third.
+#[test]
+fn slots_as_acrn_dm_reads_them() {
+    assert_eq!(slot(" 6:+1,ivshmem,dm:/a,2").bdf.to_string(), "00:06.1");
+    assert_eq!(slot(" 6,ivshmem,dm:/a,2").warning, None);
+    for (text, read) in [
+        ("6x", "00:06.0"),
+        ("0x6", "00:00.0"),
+        ("1:6:0:9", "01:06.0"),
+    ] {
+        let slot = slot(&format!("{text},ivshmem,dm:/a,2"));
+        assert_eq!(slot.bdf.to_string(), read);
+        assert_eq!(
+            slot.warning.unwrap(),
+            format!("acrn-dm reads {text} as {read}")
+        );
+    }
+    for text in ["-1", "6:", ":6", "256:6:0"] {
+        let option = format!("{text},ivshmem,dm:/a,2");
+        assert_eq!(
+            message(&option),
+            format!("Invalid PCI slot info field \"{option}\"")
+        );
+    }
+}

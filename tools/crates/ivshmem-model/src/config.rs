@@ -59,6 +59,9 @@ pub const MSIX_FUNCTION_MASK: u16 = 1 << 14;
 /// [`offset::MSIX_CONTROL`]: MSI-X is on.
 pub const MSIX_ENABLE: u16 = 1 << 15;
 
+/// [`offset::HEADER_TYPE`]: there are more functions.
+pub(crate) const MULTI_FUNCTION: u8 = 0x80;
+
 /// Bytes of the MSI-X capability.
 const MSIX_LENGTH: u16 = 12;
 const CAPABILITY_MSIX: u8 = 0x11;

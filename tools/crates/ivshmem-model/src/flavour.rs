@@ -15,6 +15,7 @@
 //! | vector in the doorbell | - | 8 bits | 16 bits | - |
 //! | ring of a masked vector | - | pending | lost | - |
 //! | accesses other than aligned 32 bits | cut or widened | the same | ignored; a read is stale | by offset |
+//! | unaligned accesses to configuration space | by byte | by byte | ignored; a read is all ones | the same |
 //! | memory enable, bus master | obeyed | obeyed | ignored | only BAR0 and BAR1 |
 //! | moving BAR2 | works | works | works | loses the memory |
 //! | BARs decode before software writes them | no | no | no | yes |
@@ -132,6 +133,11 @@ pub trait Flavour: fmt::Debug + Send + Sync {
 
     /// The guest's machine is reset.
     fn reset(&self, function: &mut Function, birth: &Birth);
+
+    /// A read of at most 32 bits of configuration space.
+    fn config_read(&self, function: &Function, offset: u16, width: Width) -> u64 {
+        function.config.read(offset, width)
+    }
 
     /// A write of at most 32 bits to configuration space.
     fn config_write(&self, function: &mut Function, offset: u16, width: Width, value: u64);

@@ -146,15 +146,20 @@ impl<M: Memory> Region<M> {
         }
     }
 
-    /// A virtual machine is created: its device is there, as after power-on.
-    pub fn attach(&mut self, peer: PeerId) -> Result<(), AttachError> {
+    /// The device that a virtual machine will have once it is attached.
+    pub fn create_device(&self, peer: PeerId) -> Result<Function, AttachError> {
         if u32::from(peer) >= self.flavour.peers() {
             return Err(AttachError::OutOfRange(peer));
         }
         if self.devices.contains_key(&peer) {
             return Err(AttachError::Present(peer));
         }
-        let function = self.flavour.create(&self.birth(peer));
+        Ok(self.flavour.create(&self.birth(peer)))
+    }
+
+    /// A virtual machine is created: its device is there, as after power-on.
+    pub fn attach(&mut self, peer: PeerId) -> Result<(), AttachError> {
+        let function = self.create_device(peer)?;
         self.devices.insert(peer, function);
         self.tell(Event::Attached(peer));
         Ok(())
@@ -191,7 +196,7 @@ impl<M: Memory> Region<M> {
     /// Reads configuration space: 8, 16 or 32 bits.
     pub fn config_read(&mut self, peer: PeerId, offset: u16, width: Width) -> u32 {
         let value = match self.devices.get(&peer) {
-            Some(function) => function.config.read(offset, width),
+            Some(function) => self.flavour.config_read(function, offset, width),
             None => width.ones(),
         };
         self.tell(Event::Read {

@@ -109,6 +109,32 @@ fn bars_take_aligned_words_only() {
     }
 }
 
+/// `pci_cfgrw`.
+#[test]
+fn unaligned_configuration_accesses_do_nothing() {
+    let mut region = region(AcrnDm::V3_3, 2);
+    for (at, width) in [(0x01, Width::U16), (0x2e, Width::U32), (0x102, Width::U32)] {
+        region.config_write(VM, at, width, 0);
+        let found = region.config_read(VM, at, width);
+        assert_eq!(u64::from(found), width.ones(), "{at:#x}");
+    }
+    assert_eq!(config(&mut region, 0x00), 0x1110_1af4);
+    assert_eq!(config(&mut region, 0x2c), 0x1234_8086);
+}
+
+/// `pci_emul_hdrtype_fixup` says whether there are more functions, and only a write at the very offset of the ROM's
+/// register is ignored.
+#[test]
+fn corners_of_the_header() {
+    let mut region = region(AcrnDm::V3_3, 2);
+    region.config_write(VM, offset::HEADER_TYPE, Width::U8, 0xff);
+    assert_eq!(region.config_read(VM, offset::HEADER_TYPE, Width::U8), 0x7f);
+    region.config_write(VM, offset::ROM, Width::U8, 0xff);
+    assert_eq!(config(&mut region, offset::ROM), 0);
+    region.config_write(VM, offset::ROM + 2, Width::U16, 0xffff);
+    assert_eq!(config(&mut region, offset::ROM), 0xffff_0000);
+}
+
 #[test]
 fn registers_of_all_widths() {
     let mut region = region(AcrnDm::V3_3, 2);

@@ -213,6 +213,39 @@ fn table_is_raw_memory_of_aligned_words() {
     }
 }
 
+/// `rw_vmsix_table` of 3.3; before, narrow accesses did nothing anywhere.
+#[test]
+fn what_follows_the_table_reads_0_in_any_width() {
+    for (flavour, beyond) in [(AcrnHv::V3_3, 0), (AcrnHv::V2_4, 2)] {
+        let mut region = region(flavour);
+        for (offset, expected) in [(0, 2), (0x80, beyond), (0x800, beyond), (0xffe, beyond)] {
+            for width in [Width::U8, Width::U16] {
+                assert_eq!(region.bar_read(VM, 0, 8, Width::U32), 2);
+                let found = region.bar_read(VM, 1, offset, width);
+                assert_eq!(found, expected, "{flavour:?} {offset:#x} {width:?}");
+            }
+        }
+        // Not aligned: left as it was.
+        assert_eq!(region.bar_read(VM, 0, 8, Width::U32), 2);
+        assert_eq!(region.bar_read(VM, 1, 0x801, Width::U16), 2);
+    }
+}
+
+/// `pci_is_valid_access`.
+#[test]
+fn unaligned_configuration_accesses_do_nothing() {
+    let mut region = region(AcrnHv::V3_3);
+    set_config(&mut region, 0x10, 0x8000_1000);
+    for (at, width) in [(0x0e, Width::U32), (0x11, Width::U16), (0x12, Width::U32)] {
+        region.config_write(VM, at, width, ALL_ONES);
+        let found = region.config_read(VM, at, width);
+        assert_eq!(u64::from(found), width.ones());
+    }
+    assert_eq!(config(&mut region, 0x0c), 0x0080_0000);
+    assert_eq!(config(&mut region, 0x10), 0x8000_1000);
+    assert_eq!(config(&mut region, 0x14), 0);
+}
+
 #[test]
 fn doorbells_reach_whoever_is_armed_and_nobody_else() {
     let mut region = region(AcrnHv::V3_3);

@@ -155,6 +155,7 @@ impl ServerBackend for Backend {
     }
 
     fn dma_unmap(&mut self, _flags: DmaUnmapFlags, _address: u64, _size: u64) -> io::Result<()> {
+        self.attach();
         Ok(())
     }
 
@@ -175,6 +176,7 @@ impl ServerBackend for Backend {
         fds: Vec<File>,
     ) -> io::Result<()> {
         debug!(index, flags, start, count, fds = fds.len(), "set_irqs");
+        self.attach();
         if index != VFIO_PCI_MSIX_IRQ_INDEX || flags & VFIO_IRQ_SET_ACTION_TRIGGER == 0 {
             return Ok(());
         }

@@ -37,7 +37,7 @@ impl Host {
     /// Listens for the QEMU of a virtual machine at a socket path, and serves one after the other.
     ///
     /// The virtual machine is attached to the region while its QEMU is connected. A socket that nobody
-    /// listens on is replaced.
+    /// listens on is replaced. A path that is not UTF-8 is refused.
     pub fn listen(&self, peer: PeerId, path: &Path) -> io::Result<Endpoint> {
         Endpoint::start(self.clone(), peer, path)
     }
@@ -45,16 +45,15 @@ impl Host {
 
 impl Endpoint {
     fn start(host: Host, peer: PeerId, path: &Path) -> io::Result<Self> {
-        // The device is created once to see what it looks like, and that the region takes it.
-        let (regions, interrupts) = host.with(|region| {
-            region.attach(peer).map_err(io::Error::other)?;
-            let layout = region.device(peer).map(|function| {
-                let regions = layout::regions(function, host.memory());
-                (regions, layout::interrupts(function))
-            });
-            region.detach(peer);
-            layout.ok_or_else(|| io::Error::other("the device vanished"))
-        })?;
+        if path.to_str().is_none() {
+            let message =
+                "the path is not UTF-8, which QEMU's JSON cannot say: choose another directory";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let device = host.with(|region| region.create_device(peer));
+        let device = device.map_err(io::Error::other)?;
+        let regions = layout::regions(&device, host.memory());
+        let interrupts = layout::interrupts(&device);
         let listener = bind(path)?;
         let served = OwnedFd::from(listener.try_clone()?);
         let server = Server::from_owned_fd(served, true, interrupts, regions);
@@ -77,10 +76,8 @@ impl Endpoint {
 
     /// The value of QEMU's option `-device` that connects to the socket, in QEMU's JSON.
     pub fn qemu_device(&self) -> String {
-        format!(
-            r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{}"}}}}"#,
-            json_escape(&self.path.display().to_string())
-        )
+        let path = serde_json::Value::from(self.path.to_string_lossy());
+        format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":{path}}}}}"#)
     }
 }
 
@@ -91,10 +88,6 @@ impl Drop for Endpoint {
         let _ = shutdown(&self.listener, Shutdown::Both);
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-fn json_escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 /// Makes a socket, in place of one that nobody listens on any more.

@@ -3,14 +3,16 @@
 //! A region of the model, shared by the threads that serve its virtual machines.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ivshmem_abi::pci::BAR_MSIX;
 use ivshmem_model::flavour::{Outcome, Ring};
 use ivshmem_model::{PeerId, Region, Width};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use tracing::{debug, error};
 
 use crate::Backing;
@@ -84,9 +86,8 @@ impl Host {
     /// QEMU gives an event descriptor for a vector, or takes it away.
     pub(crate) fn set_event(&self, peer: PeerId, vector: u16, event: Option<File>) {
         let event = event.filter(|event| {
-            // As QEMU has it already; so that nobody else's ring waits for this machine.
-            let set = rustix::io::ioctl_fionbio(event, true);
-            set.inspect_err(|reason| error!("virtual machine {peer}: vector {vector}: {reason}"))
+            prepare(event)
+                .inspect_err(|reason| error!("virtual machine {peer}: vector {vector}: {reason}"))
                 .is_ok()
         });
         let installed = event.is_some();
@@ -128,6 +129,20 @@ impl State {
             }
         }
     }
+}
+
+/// Makes sure that a descriptor is an eventfd, and that nobody's ring waits for its machine.
+fn prepare(event: &File) -> io::Result<()> {
+    // With any other file, poll() and write() can block: another program can be behind it.
+    let kind = fs::read_link(format!("/proc/self/fd/{}", event.as_raw_fd()))?;
+    if kind.as_os_str() != "anon_inode:[eventfd]" {
+        let message = format!("{} is no eventfd, and not used", kind.display());
+        return Err(io::Error::other(message));
+    }
+    // `vfio_user` receives descriptors without it.
+    rustix::io::fcntl_setfd(event, FdFlags::CLOEXEC)?;
+    // As QEMU has it already.
+    Ok(rustix::io::ioctl_fionbio(event, true)?)
 }
 
 /// Adds 1 to an event's counter. One that is full says that the machine was interrupted already.

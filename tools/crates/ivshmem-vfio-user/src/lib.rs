@@ -34,7 +34,7 @@
 //! # Trust
 //!
 //! A QEMU that misbehaves hurts its own machine: a malformed message ends its connection, an event descriptor that
-//! takes no more holds up nobody who rings it, and [anonymous](Backing::anonymous) memory cannot be resized. But it has
+//! takes no more holds up nobody who rings it, one that is no eventfd is not used, and [anonymous](Backing::anonymous) memory cannot be resized. But it has
 //! all of the region's memory, and see the next section for that of this process.
 //!
 //! # Defects of the crate `vfio_user` 0.1.7 that are worked round here
@@ -46,6 +46,8 @@
 //! - It panics on a malformed version message: the thread that serves a connection catches that and goes on.
 //! - It allocates as many bytes as an access says, up to 4 GiB, before anything here can look: whoever can connect to a
 //!   socket can make the server run out of memory. Keep the sockets where only the QEMUs' user can connect.
+//! - It receives descriptors without close-on-exec, and programs that are started at that moment inherit them. Those that
+//!   are kept get the flag here.
 //! - `Server::run` serves one connection: it is called again for the next QEMU.
 //! - `Server::new` refuses a path that exists, also if it is left over from a dead server: the socket is
 //!   made here.

@@ -2,9 +2,11 @@
 
 //! The adapter without a QEMU: a client of the same protocol in its place.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -160,18 +162,73 @@ fn rings_never_wait_for_the_machine() {
     enable_msix(&mut client);
     let full = File::from(eventfd(0, EventfdFlags::empty()).unwrap());
     (&full).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
-    let (socket, _unread) = UnixStream::pair().unwrap();
-    socket.set_nonblocking(true).unwrap();
-    while (&socket).write(&[0; 4096]).is_ok() {}
-    for (vector, fd) in [(0, full.as_raw_fd()), (1, socket.as_raw_fd())] {
-        client.set_irqs(MSIX, GIVE, vector, 1, &[fd]).unwrap();
-    }
+    client
+        .set_irqs(MSIX, GIVE, 0, 1, &[full.as_raw_fd()])
+        .unwrap();
     // QEMU shares the flag, and can clear it again.
     rustix::io::ioctl_fionbio(&full, false).unwrap();
-    socket.set_nonblocking(false).unwrap();
-    for vector in [0, 1] {
-        assert_eq!(world.host.ring(0, 2, vector).to_string(), "sent");
+    assert_eq!(world.host.ring(0, 2, 0).to_string(), "sent");
+}
+
+/// Nothing else is known never to block: what is behind a file can be another program.
+#[test]
+fn only_eventfds_are_taken() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    enable_msix(&mut client);
+    let file = File::create(world.directory.path().join("file")).unwrap();
+    let (socket, mut unread) = UnixStream::pair().unwrap();
+    for (vector, fd) in [(0, file.as_raw_fd()), (1, socket.as_raw_fd())] {
+        client.set_irqs(MSIX, GIVE, vector, 1, &[fd]).unwrap();
     }
+    for vector in [0, 1] {
+        let outcome = world.host.ring(0, 2, vector).to_string();
+        assert_eq!(outcome, "lost: the vector is masked");
+    }
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    drop(socket);
+    assert_eq!(unread.read(&mut [0; 8]).unwrap(), 0);
+}
+
+/// The value of a line of a descriptor's description in `/proc`.
+fn described(fd: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().into())
+}
+
+/// Whoever is started later, such as the QEMU of another machine, does not get it.
+#[test]
+fn events_are_closed_on_exec() {
+    const CLOEXEC: u32 = 0o2_000_000;
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    enable_msix(&mut client);
+    let event = File::from(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    client
+        .set_irqs(MSIX, GIVE, 0, 1, &[event.as_raw_fd()])
+        .unwrap();
+    let id = described(&event.as_raw_fd().to_string(), "eventfd-id:").unwrap();
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    let flags: Vec<u32> = descriptors
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+        .filter(|fd| described(fd, "eventfd-id:").as_ref() == Some(&id))
+        .map(|fd| u32::from_str_radix(&described(&fd, "flags:").unwrap(), 8).unwrap())
+        .collect();
+    assert!(flags.len() >= 2, "this one, and the one that was received");
+    assert!(flags.iter().all(|flags| flags & CLOEXEC != 0), "{flags:?}");
+}
+
+#[test]
+fn an_event_can_be_the_first_thing_that_is_said() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let event = File::from(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    client
+        .set_irqs(MSIX, GIVE, 3, 1, &[event.as_raw_fd()])
+        .unwrap();
+    enable_msix(&mut client);
+    assert_eq!(world.host.ring(0, 2, 3).to_string(), "sent");
 }
 
 #[test]
@@ -245,7 +302,11 @@ fn a_machine_that_the_region_cannot_have() {
 #[test]
 fn paths_become_json() {
     let world = world();
-    let path = world.directory.path().join("a\"b\\c");
+    let path = world.directory.path().join("a\"b\\c\nd");
     let endpoint = world.host.listen(3, &path).unwrap();
-    assert!(endpoint.qemu_device().ends_with(r#"/a\"b\\c"}}"#));
+    assert!(endpoint.qemu_device().ends_with(r#"/a\"b\\c\nd"}}"#));
+    let unsaid = world.directory.path().join(OsStr::from_bytes(b"\xff"));
+    let error = world.host.listen(4, &unsaid).unwrap_err();
+    assert!(error.to_string().contains("not UTF-8"), "{error}");
+    assert!(!unsaid.exists());
 }

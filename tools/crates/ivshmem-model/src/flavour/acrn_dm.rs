@@ -8,7 +8,7 @@ use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX, BAR_REGISTERS};
 use ivshmem_abi::regs::{DOORBELL, INTR_MASK, INTR_STATUS, IV_POSITION};
 
 use super::{make_anew, Birth, Flavour, Lost, Outcome, PeerId, Ring};
-use crate::config::{offset, Config, BAR_PREFETCH, COMMAND_MASTER, COMMAND_MEMORY};
+use crate::config::{offset, Config, BAR_PREFETCH, COMMAND_MASTER, COMMAND_MEMORY, MULTI_FUNCTION};
 use crate::function::{register, Function, BAR_DWORDS};
 use crate::width::{pieces, Width};
 
@@ -32,6 +32,9 @@ const COMMAND_WRITABLE: u16 = 0x077f;
 const PEERS: u32 = 16;
 
 /// ACRN's dm-land device.
+///
+/// Left out: a BAR of registers that is sized and moved while memory enable is set answers nowhere until memory enable
+/// is cleared and set again (`update_bar_address`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcrnDm {
     /// Whether the guest is booted with `--ovmf`: then BAR2 is always prefetchable.
@@ -85,12 +88,13 @@ impl Flavour for AcrnDm {
             COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER,
         );
         config.set_u8(offset::INTERRUPT_LINE, 0xff);
-        // `CFGWRITE`: everything but command, status, base addresses and ROM is plain memory.
+        // `CFGWRITE`: everything but command, status, base addresses and ROM is plain memory; see `config_write`.
         config.allow(0, EXTENDED as u16, 0xff);
         config.allow_u16(offset::COMMAND, COMMAND_WRITABLE);
         config.allow_u16(offset::STATUS, 0);
         config.allow(offset::BAR, 6 * 4, 0);
-        config.allow_u32(offset::ROM, 0);
+        // `pci_emul_hdrtype_fixup`: whether there are more functions is not what the device says.
+        config.allow(offset::HEADER_TYPE, 1, !MULTI_FUNCTION);
         // Of the extended space only the first header reads 0, which ends the list there.
         for at in (EXTENDED + 4)..CONFIG_SIZE {
             // CAST: Below 4096.
@@ -118,14 +122,25 @@ impl Flavour for AcrnDm {
         make_anew(self, function, birth);
     }
 
-    /// `pci_cfgrw`: base address registers take aligned 32-bit writes only.
+    /// `pci_cfgrw`.
+    fn config_read(&self, function: &Function, offset: u16, width: Width) -> u64 {
+        match width.aligned(offset.into()) {
+            true => function.config.read(offset, width),
+            false => width.ones(),
+        }
+    }
+
+    /// `pci_cfgrw`: base address registers take 32-bit writes only, and that of the ROM none that begins with it.
     fn config_write(&self, function: &mut Function, offset: u16, width: Width, value: u64) {
+        if !width.aligned(offset.into()) {
+            return;
+        }
         let dword = offset
             .checked_sub(offset::BAR)
             .map(|at| usize::from(at / 4));
         match dword {
             Some(dword) if dword < BAR_DWORDS => {
-                if width == Width::U32 && width.aligned(offset.into()) {
+                if width == Width::U32 {
                     let bar = &function.bars[dword.min(2)];
                     // CAST: The two halves, and a write of at most 32 bits.
                     let stored = match dword {
@@ -135,6 +150,7 @@ impl Flavour for AcrnDm {
                     function.config.set_u32(register(dword), stored);
                 }
             }
+            _ if offset == offset::ROM => {}
             _ => function.config.write(offset, width, value),
         }
         map(function);

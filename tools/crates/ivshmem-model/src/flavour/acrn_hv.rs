@@ -7,7 +7,7 @@
 use ivshmem_abi::regs::{DOORBELL, INTR_MASK, INTR_STATUS, IV_POSITION};
 
 use super::{make_anew, Birth, Flavour, Lost, Outcome, PeerId, Ring};
-use crate::config::{offset, Config, BAR_PREFETCH};
+use crate::config::{offset, Config, BAR_PREFETCH, MULTI_FUNCTION};
 use crate::function::{register, Function, Registers, BAR_DWORDS};
 use crate::msix::{self, Msix, ENTRY};
 use crate::width::Width;
@@ -26,9 +26,6 @@ const PEERS: u32 = 16;
 /// Subsystem vendor since release 3.3.
 const INTEL: u16 = 0x8086;
 
-/// `init_ivshmem_vdev`: the bit that says that the device has several functions.
-const MULTI_FUNCTION: u8 = 0x80;
-
 /// A base address register is sized by a write of exactly this.
 const SIZING: u32 = u32::MAX;
 
@@ -41,12 +38,17 @@ pub enum Position {
     ZeroedByMapping,
 }
 
-/// ACRN's hv-land device of one release.
+/// ACRN's hv-land device of one release, as function 0: others do not say that there are more functions.
+///
+/// Left out: 2.3 and 2.4 answer a narrow read of a base address register with its lowest bytes, and up to 3.0 accesses
+/// of the MSI-X table need not be aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcrnHv {
     registers_size: u64,
     position: Position,
     subsystem: bool,
+    /// Whether what follows the MSI-X table is read in any width.
+    narrow: bool,
 }
 
 impl AcrnHv {
@@ -55,6 +57,7 @@ impl AcrnHv {
         registers_size: 256,
         position: Position::Kept,
         subsystem: true,
+        narrow: true,
     };
 
     /// Releases 2.4 to 3.2: no region ID, and IVPosition is lost.
@@ -62,6 +65,7 @@ impl AcrnHv {
         registers_size: 256,
         position: Position::ZeroedByMapping,
         subsystem: false,
+        narrow: false,
     };
 
     /// Release 2.3, the first with doorbells: BAR0 has 4096 bytes.
@@ -146,8 +150,19 @@ impl Flavour for AcrnHv {
         make_anew(self, function, birth);
     }
 
+    /// `vpci_pio_cfgdata_read` and `vpci_mmio_cfg_access`.
+    fn config_read(&self, function: &Function, offset: u16, width: Width) -> u64 {
+        match width.aligned(offset.into()) {
+            true => function.config.read(offset, width),
+            false => width.ones(),
+        }
+    }
+
     /// `write_ivshmem_vdev_cfg`.
     fn config_write(&self, function: &mut Function, offset: u16, width: Width, value: u64) {
+        if !width.aligned(offset.into()) {
+            return;
+        }
         match offset
             .checked_sub(offset::BAR)
             .map(|at| usize::from(at / 4))
@@ -198,7 +213,8 @@ impl Flavour for AcrnHv {
 
     /// `rw_vmsix_table`: the table by aligned 32 and 64 bits; what follows, pending bits included, reads 0.
     fn msix_read(&self, function: &mut Function, offset: u64, width: Width) -> u64 {
-        if width < Width::U32 || !width.aligned(offset) {
+        let narrow = self.narrow && offset >= u64::from(VECTORS) * ENTRY;
+        if (width < Width::U32 && !narrow) || !width.aligned(offset) {
             return function.quirks.stale & width.ones();
         }
         let mut word = |offset| {
