@@ -221,8 +221,12 @@ install-man:
 	install -D -m 0644 -t $(prefix)/share/man/man3 $(wildcard build/man/*.3)
 	install -D -m 0644 -t $(prefix)/share/man/man4 build/man/ivshmem.4
 
-.PHONY: install-server-files install-manuals
-install-programs: install-server-files install-manuals
+.PHONY: install-server-files install-manuals programs-built
+programs-built:
+	@ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1 || { \
+		echo "The host's programs are not all built: run 'make programs' first." >&2; exit 1; }
+
+install-programs: programs-built install-server-files install-manuals
 	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
 
 # What a distribution ships beside the server.
