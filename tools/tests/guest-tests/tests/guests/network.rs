@@ -109,8 +109,8 @@ fn tunnel(fleet: &Fleet) -> Result<(), Failed> {
     };
     lines_come_back(a, b, &addresses[1])?;
     // Two at a time to one: neither keeps the other from it.
-    for port in ["5201", "5202"] {
-        background(c, "iperf3", &format!("iperf3 -s -p {port}"))?;
+    for port in [5201, 5202] {
+        serve(c, port, &format!("iperf3 -s -p {port}"))?;
     }
     let (port, there) = (["-p", "5201"], &*addresses[2]);
     let other = b.command(["iperf3", "-J", "-c", there, "-p", "5202", "-n", "8M"]);
@@ -146,7 +146,7 @@ fn received(report: &str, bytes: u64) -> Result<(), Failed> {
 
 /// Line by line, as somebody types: each comes back before the next is sent.
 fn lines_come_back(from: &Guest, to: &Guest, address: &str) -> Result<(), Failed> {
-    background(to, "echo", "nc -ll -p 7 -e cat")?;
+    serve(to, 7, "nc -ll -p 7 -e cat")?;
     let script = format!(
         "mkfifo /typed /seen; nc {address} 7 </typed >/seen & exec 3>/typed 4</seen
          for line in $(seq 200); do
@@ -170,7 +170,7 @@ fn forwarded_connections(fleet: &Fleet) -> Result<(), Failed> {
     connects
         .shell("echo 0 >/proc/sys/net/ipv4/tcp_syncookies")?
         .check()?;
-    background(connects, "echo", "nc -ll -p 7070 -e cat")?;
+    serve(connects, 7070, "nc -ll -p 7070 -e cat")?;
     let far = format!("forward {FORWARD} --name far --allow 127.0.0.1:7070");
     end(connects, &format!("{far} --anew"), "joined")?;
     let near = format!("forward {FORWARD} -L 8080:far:127.0.0.1:7070");
@@ -237,16 +237,30 @@ fn end(guest: &Guest, arguments: &str, event: &str) -> Result<(), Failed> {
     wait_for_event(guest, command, event, 1)
 }
 
-/// How many times the log has an event.
+/// The command that tells how many times the log has an event.
+fn count_of(log: &str, event: &str) -> String {
+    format!("grep -c '\"event\":\"{event}\"' /{log}.log")
+}
+
 fn said(guest: &Guest, log: &str, event: &str) -> Result<u32, Failed> {
-    let count = guest.shell(&format!("grep -c '\"event\":\"{event}\"' /{log}.log"))?;
+    let count = guest.shell(&count_of(log, event))?;
     Ok(count.stdout_text().trim().parse()?)
 }
 
 /// Waits until it has been said so many times.
 fn wait_for_event(guest: &Guest, log: &str, event: &str, times: u32) -> Result<(), Failed> {
-    let said = format!("$(grep -c '\"event\":\"{event}\"' /{log}.log)");
-    let script = format!("until [ {said} -ge {times} ]; do sleep 0.1; done");
+    let count = count_of(log, event);
+    let script = format!("until [ $({count}) -ge {times} ]; do sleep 0.1; done");
+    guest.shell(&script)?.check()?;
+    Ok(())
+}
+
+/// Starts a server for as long as the guest runs, and waits until it listens at the TCP port.
+fn serve(guest: &Guest, port: u16, command: &str) -> Result<(), Failed> {
+    background(guest, &format!("server-{port}"), command)?;
+    // The kernel's tables have ports in hexadecimal digits; a socket that listens is in state 0A.
+    let listens = format!("grep -q ':{port:04X} [0-9A-F:]* 0A ' /proc/net/tcp /proc/net/tcp6");
+    let script = format!("until {listens}; do sleep 0.1; done");
     guest.shell(&script)?.check()?;
     Ok(())
 }
