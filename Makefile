@@ -90,12 +90,25 @@ PREFIX ?= /usr/local
 prefix = $(DESTDIR)$(PREFIX)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' tools/Cargo.toml)
 programs := ivshmem-server ivshmem-emu ivshmemctl
+built_programs := $(addprefix tools/target/release/,$(programs))
+
+# $(1): commands that print completions for the shell that they are given.
+define install_completions
+@mkdir -p $(addprefix $(prefix)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+@cd tools/target/release; share=$(abspath $(prefix)/share); \
+	for completions in $(1); do \
+		program=$${completions%% *}; \
+		./$$completions bash >$$share/bash-completion/completions/$$program; \
+		./$$completions zsh >$$share/zsh/site-functions/_$$program; \
+		./$$completions fish >$$share/fish/vendor_completions.d/$$program.fish; \
+	done
+endef
 
 .PHONY: install install-module install-system install-headers install-programs
 install: install-module install-system install-headers
 	+@if [ -e tools/target/release/libivshmem_channel_c.so ]; then $(MAKE) install-library; \
 		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
-	+@if ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1; then $(MAKE) install-programs; \
+	+@if ls $(built_programs) >/dev/null 2>&1; then $(MAKE) install-programs; \
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
 	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
 		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
@@ -175,12 +188,9 @@ install-bridge:
 	install -D -m 0644 -t $(prefix)/lib/systemd/system dist/bridge/ivshmem-bridge.service
 	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(prefix)/lib/systemd/system/ivshmem-bridge.service
 	install -D -m 0644 -t $(share)/doc/ivshmem-bridge dist/bridge/example.toml dist/bridge/zenoh.json5
-	@mkdir -p $(addprefix $(share)/,man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	@mkdir -p $(share)/man/man8
 	cd tools/target/release && ./ivshmem-bridge --print-man-page >$(abspath $(share))/man/man8/ivshmem-bridge.8
-	@cd tools/target/release; share=$(abspath $(share)); \
-		./ivshmem-bridge --print-completions bash >$$share/bash-completion/completions/ivshmem-bridge; \
-		./ivshmem-bridge --print-completions zsh >$$share/zsh/site-functions/_ivshmem-bridge; \
-		./ivshmem-bridge --print-completions fish >$$share/fish/vendor_completions.d/ivshmem-bridge.fish
+	$(call install_completions,'ivshmem-bridge --print-completions')
 
 # As root, for network namespaces.
 test-bridge:
@@ -223,11 +233,11 @@ install-man:
 
 .PHONY: install-server-files install-manuals programs-built
 programs-built:
-	@ls $(addprefix tools/target/release/,$(programs)) >/dev/null 2>&1 || { \
+	@ls $(built_programs) >/dev/null 2>&1 || { \
 		echo "The host's programs are not all built: run 'make programs' first." >&2; exit 1; }
 
 install-programs: programs-built install-server-files install-manuals
-	install -D -m 0755 -t $(prefix)/bin $(addprefix tools/target/release/,$(programs))
+	install -D -m 0755 -t $(prefix)/bin $(built_programs)
 
 # What a distribution ships beside the server.
 install-server-files:
@@ -241,17 +251,11 @@ install-server-files:
 # The programs write their manual pages and completions themselves.
 install-manuals: share = $(prefix)/share
 install-manuals:
-	@mkdir -p $(addprefix $(share)/,man/man1 man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	@mkdir -p $(addprefix $(share)/,man/man1 man/man8)
 	cd tools/target/release && ./ivshmem-server --print-man-page >$(abspath $(share))/man/man8/ivshmem-server.8
 	cd tools/target/release && ./ivshmem-emu --print-man-page >$(abspath $(share))/man/man1/ivshmem-emu.1
 	cd tools/target/release && ./ivshmemctl manual $(abspath $(share))/man/man1
-	@cd tools/target/release; share=$(abspath $(share)); \
-		for completions in 'ivshmem-server --print-completions' 'ivshmem-emu --print-completions' 'ivshmemctl completions'; do \
-			program=$${completions%% *}; \
-			./$$completions bash >$$share/bash-completion/completions/$$program; \
-			./$$completions zsh >$$share/zsh/site-functions/_$$program; \
-			./$$completions fish >$$share/fish/vendor_completions.d/$$program.fish; \
-		done
+	$(call install_completions,'ivshmem-server --print-completions' 'ivshmem-emu --print-completions' 'ivshmemctl completions')
 
 # --- The sandbox ------------------------------------------------------------------------------------------------------
 
