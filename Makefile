@@ -178,7 +178,7 @@ programs:
 # The way to other hosts. Zenoh brings so many crates that it has a workspace of its own, and none of the other targets
 # builds it.
 bridge := tools/bin/ivshmem-bridge
-.PHONY: bridge install-bridge test-bridge check-bridge
+.PHONY: bridge install-bridge test-bridge test-bridge-long bench-bridge check-bridge
 bridge:
 	cd $(bridge) && cargo build --release --locked
 
@@ -192,9 +192,24 @@ install-bridge:
 	cd tools/target/release && ./ivshmem-bridge --print-man-page >$(abspath $(share))/man/man8/ivshmem-bridge.8
 	$(call install_completions,'ivshmem-bridge --print-completions')
 
-# As root, for network namespaces.
-test-bridge:
-	cd $(bridge) && cargo test --locked --no-fail-fast
+# As root, for network namespaces. The sample's program in Python takes Zenoh's package, of the crate's version.
+zenoh_python := build/zenoh-python/bin/python
+zenoh_version = $(shell sed -n '/^name = "zenoh"$$/{n;s/version = "\(.*\)"/\1/p}' $(bridge)/Cargo.lock)
+$(zenoh_python): $(bridge)/Cargo.lock
+	python3 -m venv build/zenoh-python
+	build/zenoh-python/bin/pip install --quiet "eclipse-zenoh~=$(zenoh_version)"
+	@touch $@
+
+test-bridge: $(zenoh_python)
+	cd $(bridge) && ZENOH_PYTHON=$(abspath $(zenoh_python)) cargo test --locked --no-fail-fast
+
+# A million messages with 20 cuts of the link, for each policy: some minutes.
+test-bridge-long:
+	cd $(bridge) && BRIDGE_TEST_MESSAGES=1000000 BRIDGE_TEST_CUTS=20 \
+		cargo test --locked --test hosts -- --nocapture --test-threads 1 many_messages_and_cuts
+
+bench-bridge:
+	cd $(bridge) && cargo bench --locked --bench hop
 
 check-bridge:
 	@echo "CHECK   the bridge: cargo fmt, clippy, rustdoc"
@@ -637,7 +652,7 @@ help:
 	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
 	@echo '  programs   the programs for the host, in tools/target/release'
 	@echo '  bridge     the way to other hosts, over Zenoh, in tools/target/release; install-bridge (as root), test-bridge'
-	@echo '             (as root), check-bridge: no other target does it'
+	@echo '             (as root; test-bridge-long: a million messages), bench-bridge, check-bridge: no other target does it'
 	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel      the Python package over it, in build/wheel'
 	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
