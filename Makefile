@@ -465,9 +465,12 @@ bench-check bench-baseline: bench-ready
 # --- Demo --------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
-	+@$(MAKE) modules KDIR=sandbox
-	cd tools && cargo run --package demo
+demo:
+	@echo "Two virtual machines will boot, and write to each other: half a minute. What they need is built first, which prints"
+	@echo "what it does, and is kept: the module and the programs, 3 to 6 minutes in a new checkout; each later time, seconds."
+	$(if $(call sandbox_info,KDIR),,@echo "And the sandbox, with compilers$(comma) kernel and QEMU: 5 to 10 minutes$(comma) a download of 700 MB.")
+	+@$(MAKE) modules $(addprefix build/guest/,hello_send hello_receive pingpong) KDIR=sandbox
+	@cd tools && cargo run --package demo
 
 .PHONY: check
 check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
