@@ -113,8 +113,8 @@ install: install-module install-system install-headers
 	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
 		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
 
-# What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what is
-# there is removed. Directories stay, as do the groups.
+# What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what
+# is there is removed. Directories stay, as do the groups.
 .PHONY: uninstall
 uninstall: removed_from = (cd "$$stage/$(1)" && find . ! -type d -printf '%P\0') | (cd "$(or $(2),/)" && xargs -0 rm -fv --)
 uninstall:
@@ -466,9 +466,9 @@ bench-check bench-baseline: bench-ready
 
 .PHONY: demo
 demo:
-	@echo "Two virtual machines will boot, and write to each other: half a minute. What they need is built first, which prints"
-	@echo "what it does, and is kept: the module and the programs, 3 to 6 minutes in a new checkout; each later time, seconds."
-	$(if $(call sandbox_info,KDIR),,@echo "And the sandbox, with compilers$(comma) kernel and QEMU: 5 to 10 minutes$(comma) a download of 700 MB.")
+	@echo "Two virtual machines will boot and write to each other: half a minute. First, what they need is built:"
+	$(if $(call sandbox_info,KDIR),,@echo "  - once, the sandbox of compilers$(comma) kernel and QEMU: 5 to 10 minutes$(comma) 700 MB to download")
+	@echo "  - once in a checkout, the module and the programs: 3 to 6 minutes on two idle processors"
 	+@$(MAKE) modules $(addprefix build/guest/,hello_send hello_receive pingpong) KDIR=sandbox
 	@cd tools && cargo run --package demo
 

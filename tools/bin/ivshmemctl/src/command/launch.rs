@@ -16,9 +16,9 @@ use crate::parse;
 
 /// Start a server and machines that share memory
 ///
-/// The machines have no standard input; --console gives each a console to connect to. When all have ended, so does the server; Ctrl-C ends them all. With --dry-run
-/// nothing is started, and the command lines are printed, each below a comment. Run each in a shell of its own, or put
-/// & behind it.
+/// The machines have no standard input; --console gives each a console to connect to. When all have ended, so does the server;
+/// Ctrl-C ends them all. With --dry-run nothing is started, and the command lines are printed, each below a comment. Run each
+/// in a shell of its own, or put & behind it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
