@@ -114,13 +114,18 @@ install: install-module install-system install-headers
 		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
 
 # What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what
-# is there is removed. Directories stay, as do the groups.
+# is there is removed, with directories that are empty then. Of the running system those stay that it has anyway; groups stay too.
 .PHONY: uninstall
-uninstall: removed_from = (cd "$$stage/$(1)" && find . ! -type d -printf '%P\0') | (cd "$(or $(2),/)" && xargs -0 rm -fv --)
+uninstall: ours = $(if $(DESTDIR),.,^$(PREFIX)/[^/]+/|/updates$$)
+uninstall: removed_from = cd "$$stage/$(1)"; \
+	find . ! -type d -printf '$(2)/%P\0' | (cd / && xargs -0r rm -fv --); \
+	find . -mindepth 1 -depth -type d -printf '$(2)/%P\n' | { grep -E '$(ours)' || true; } | \
+		{ grep -vx '$(PREFIX)/share/man' || true; } | xargs -rd '\n' rmdir --ignore-fail-on-non-empty 2>/dev/null || true
 uninstall:
 	+@stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
 		$(MAKE) install DESTDIR="$$stage/rest" INSTALL_MOD_PATH="$$stage/module" >/dev/null; \
-		$(call removed_from,module,$(or $(INSTALL_MOD_PATH),$(DESTDIR))); $(call removed_from,rest,$(DESTDIR))
+		($(call removed_from,module,$(abspath $(or $(INSTALL_MOD_PATH),$(DESTDIR))))); \
+		($(call removed_from,rest,$(abspath $(DESTDIR))))
 	@$(if $(DESTDIR)$(INSTALL_MOD_PATH),,depmod $(word 2,$(shell cat $(module_dir)/kernel)); udevadm control --reload)
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
