@@ -11,6 +11,7 @@ use ivshmem::{AccessError, Link, Memory};
 use ivshmem_channel::{Channel, Error, Invalid};
 
 use crate::exit::{failure, Exit};
+use crate::output::size;
 use crate::parse;
 
 /// Where in the part the mark is that tells whose it is.
@@ -88,8 +89,9 @@ fn in_use(at: u64, length: u64) -> anyhow::Error {
     failure(
         Exit::Failure,
         format!(
-            "the {length} bytes at offset {at:#x} are in use by something else: give all ends another --offset, or \
-             this one --anew to write over them"
+            "{} of memory at offset {at:#x} are in use by something else: give all ends another --offset, or this one \
+             --anew to write over them",
+            size(length)
         ),
     )
 }

@@ -38,7 +38,7 @@ const _: () = assert!(address::LONGEST < NOTICE as usize - 4);
 #[command(after_help = "\
 Examples:
   ivshmemctl tunnel
-  ivshmemctl tunnel --join demo --address 10.1.0.1/24
+  ivshmemctl tunnel --join example --address 10.1.0.1/24
   ivshmemctl tunnel --address 10.1.0.2/24 --address fd00:1::2/64 --name machines")]
 pub struct Options {
     #[command(flatten)]
