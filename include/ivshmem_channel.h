@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Both ends of the rings of a channel, with one sender or several, for C and C++: header-only, no system calls, no
+ * Both ends of the ring buffers of a channel, with one sender or several, for C and C++: header-only, no system calls, no
  * allocation. The layout and the rules are in Documentation/channel.rst. Joining a
  * slot, heartbeats and doorbells are the program's.
  *
@@ -20,10 +20,10 @@ extern "C" {
 
 /* --- Numbers of the layout -------------------------------------------------------------------- */
 
-#define IVSHMEM_CHANNEL_CONTROL		256u	/* bytes of control words before a ring's data */
-#define IVSHMEM_CHANNEL_QUARANTINES	8u	/* places of a ring that are left out */
+#define IVSHMEM_CHANNEL_CONTROL		256u	/* bytes of control words before a ring buffer's data */
+#define IVSHMEM_CHANNEL_QUARANTINES	8u	/* places of a ring buffer that are left out */
 
-/* Byte offsets in a ring's block. */
+/* Byte offsets in a ring buffer's block. */
 #define IVSHMEM_CHANNEL_ORIGIN		0u
 #define IVSHMEM_CHANNEL_REACH		8u
 #define IVSHMEM_CHANNEL_SPACE_WAKE	16u
@@ -32,7 +32,7 @@ extern "C" {
 #define IVSHMEM_CHANNEL_HEAD		136u
 #define IVSHMEM_CHANNEL_DATA_WAKE	192u
 
-/* Byte offsets in what the lanes of a ring share. */
+/* Byte offsets in what the lanes of a ring buffer share. */
 #define IVSHMEM_CHANNEL_DOZE		0u
 #define IVSHMEM_CHANNEL_READY		8u
 
@@ -119,9 +119,9 @@ static inline void ivshmem_channel_fence(void)
 /* --- Ends ------------------------------------------------------------------------------------- */
 
 /**
- * struct ivshmem_channel_end - one end of a ring, in private memory
- * @block: the ring's block in the shared memory
- * @shared: of a lane: what the ring's lanes share; NULL otherwise
+ * struct ivshmem_channel_end - one end of a ring buffer, in private memory
+ * @block: the ring buffer's block in the shared memory
+ * @shared: of a lane: what the ring buffer's lanes share; NULL otherwise
  * @size: bytes of data
  * @counts: counts begin again at this
  * @generation: the channel's
@@ -350,8 +350,8 @@ again:
 /**
  * ivshmem_channel_sender - becomes the sender: goes on where the last one was, or begins
  * @end: filled
- * @block: the ring's block, or the lane's
- * @size: bytes of data, from the table of rings, checked by the caller: a multiple of 64, up to 2^30
+ * @block: the ring buffer's block, or the lane's
+ * @size: bytes of data, from the table of ring buffers, checked by the caller: a multiple of 64, up to 2^30
  * @generation: the channel's
  * @may_run: whether the program that was the sender before may still run, and not know that it was replaced; it is then
  *	left alone with what it may still write to
@@ -491,7 +491,7 @@ static inline void ivshmem_channel_get(const struct ivshmem_channel_end *end, ui
  * ivshmem_channel_queue - writes a message, which the receiver sees after ivshmem_channel_flush()
  * @end: the sender
  * @message: its bytes
- * @len: their number, at most the ring's size less 24
+ * @len: their number, at most the ring buffer's size less 24
  *
  * Returns 0, or IVSHMEM_CHANNEL_EMPTY if there is no room now (flush, so that the receiver can make some), _TOO_LONG,
  * _CORRUPT, _REPLACED.
@@ -611,8 +611,8 @@ static inline int ivshmem_channel_arm_room(struct ivshmem_channel_end *end, uint
 /**
  * ivshmem_channel_receiver - becomes the receiver: goes on after the last message that was released, or begins
  * @end: filled
- * @block: the ring's block
- * @size: bytes of data, from the table of rings, checked by the caller: a multiple of 64, up to 2^30
+ * @block: the ring buffer's block
+ * @size: bytes of data, from the table of ring buffers, checked by the caller: a multiple of 64, up to 2^30
  * @generation: the channel's
  *
  * The program must own the receiver's slot.
@@ -768,10 +768,10 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
 
 /* --- The receiver of several senders ---------------------------------------------------------- */
 
-#define IVSHMEM_CHANNEL_SHARED	128u	/* bytes that the lanes of a ring share, before the first lane */
+#define IVSHMEM_CHANNEL_SHARED	128u	/* bytes that the lanes of a ring buffer share, before the first lane */
 
 /**
- * struct ivshmem_channel_multi - the receiving end of a ring with several senders, in private memory
+ * struct ivshmem_channel_multi - the receiving end of a ring buffer with several senders, in private memory
  * @lanes: one receiver for each sender
  * @shared: what the lanes share
  * @count: number of lanes, 1 to 63
@@ -798,8 +798,8 @@ static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *mult
  * @multi: filled
  * @lanes: room for @count ends, filled and kept in use
  * @count: number of lanes: one less than the channel has slots
- * @block: the ring's block
- * @size: bytes of data of each lane, from the table of rings, checked by the caller
+ * @block: the ring buffer's block
+ * @size: bytes of data of each lane, from the table of ring buffers, checked by the caller
  * @generation: the channel's
  *
  * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0. A lane

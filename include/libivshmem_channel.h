@@ -77,7 +77,7 @@
 #define IVSHMEM_CHANNEL_LOST 2
 
 /*
- * Instead of a slot: all others, through a ring with several senders.
+ * Instead of a slot: all others, through a ring buffer with several senders.
  */
 #define IVSHMEM_CHANNEL_ALL UINT32_MAX
 
@@ -100,7 +100,7 @@ struct ivshmem_channel_changes;
 struct ivshmem_channel;
 
 /*
- * The shape of a channel: which programs can take part, and which rings and topics there are. All programs have to
+ * The shape of a channel: which programs can take part, and which ring buffers and topics there are. All programs have to
  * bring the same one. One thread at a time may use it.
  */
 struct ivshmem_channel_layout;
@@ -125,9 +125,9 @@ struct ivshmem_channel_member;
 struct ivshmem_channel_publisher;
 
 /*
- * The receiving end of a ring. One thread at a time may use it.
+ * The receiving end of a ring buffer. One thread at a time may use it.
  *
- * The sender gets back the room of what was received when a quarter of the ring is, when no more has arrived, by
+ * The sender gets back the room of what was received when a quarter of the ring buffer is, when no more has arrived, by
  * ivshmem_channel_receiver_release(), and by closing. If this program crashes, the next one gets all messages again whose
  * room was not given back.
  */
@@ -149,7 +149,7 @@ struct ivshmem_channel_rpc_request;
 struct ivshmem_channel_rpc_server;
 
 /*
- * The sending end of a ring. One thread at a time may use it.
+ * The sending end of a ring buffer. One thread at a time may use it.
  */
 struct ivshmem_channel_sender;
 
@@ -387,28 +387,33 @@ void ivshmem_channel_close(struct ivshmem_channel *channel);
 const char *ivshmem_channel_error(void);
 
 /*
- * A layout for `slots` programs, 2 to 64, without any rings yet. They show that they live twice in a second, and count
+ * A layout for `slots` programs, 2 to 64, without any ring buffers yet. They show that they live twice in a second, and count
  * as lost after 3 silent seconds. What is out of its range is found when a channel is made with it.
  */
 struct ivshmem_channel_layout *ivshmem_channel_layout_new(uint32_t slots);
 
 /*
  * The layout for ivshmem_channel_rpc_server_join(): the server has slot 0, and up to `clients`, 1 to 63, those from 1
- * on. `requests` and `replies` are the bytes of the rings from and to each client, multiples of 64, up to 1 GiB; the
+ * on. `requests` and `replies` are the bytes of the ring buffers from and to each client, multiples of 64, up to 1 GiB; the
  * longest request and reply are 40 bytes shorter.
  */
-struct ivshmem_channel_layout *ivshmem_channel_layout_new_rpc(uint32_t clients, uint32_t requests, uint32_t replies);
+struct ivshmem_channel_layout *ivshmem_channel_layout_new_rpc(uint32_t clients,
+                                                              uint32_t requests,
+                                                              uint32_t replies);
 
 /*
- * Adds a ring from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
+ * Adds a ring buffer from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
  * 24 bytes less.
  *
  * Returns 0; -EINVAL if `layout` is null.
  */
-int ivshmem_channel_layout_ring(struct ivshmem_channel_layout *layout, uint32_t from, uint32_t to, uint32_t size);
+int ivshmem_channel_layout_ring(struct ivshmem_channel_layout *layout,
+                                uint32_t from,
+                                uint32_t to,
+                                uint32_t size);
 
 /*
- * Adds a ring to slot `to` from all others, each of which has `size` bytes of its own in it, as in
+ * Adds a ring buffer to slot `to` from all others, each of which has `size` bytes of its own in it, as in
  * ivshmem_channel_layout_ring().
  *
  * Returns 0; -EINVAL if `layout` is null.
@@ -539,10 +544,10 @@ int ivshmem_channel_publisher_publish(struct ivshmem_channel_publisher *publishe
 void ivshmem_channel_publisher_close(struct ivshmem_channel_publisher *publisher);
 
 /*
- * Opens the receiving end of the ring from slot `from`, or of the ring from all others if that is IVSHMEM_CHANNEL_ALL.
+ * Opens the receiving end of the ring buffer from slot `from`, or of that from all others if `from` is IVSHMEM_CHANNEL_ALL.
  * Begins with the oldest message whose room was not given back. Does not block.
  *
- * Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+ * Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
  * -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
  */
 int ivshmem_channel_receiver_open(const struct ivshmem_channel_member *member,
@@ -648,7 +653,7 @@ int ivshmem_channel_rpc_server_join(const struct ivshmem_channel *channel,
  * ivshmem_channel_rpc_request_free().
  *
  * Returns 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over; -ECANCELED; -ESTALE;
- * -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring: call again for the others; -EINVAL if a
+ * -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring buffer: call again for the others; -EINVAL if a
  * pointer is null; -ENODEV.
  */
 int ivshmem_channel_rpc_server_next(struct ivshmem_channel_rpc_server *server,
@@ -749,10 +754,10 @@ int ivshmem_channel_rpc_client_set_cancel(struct ivshmem_channel_rpc_client *cli
 void ivshmem_channel_rpc_client_close(struct ivshmem_channel_rpc_client *client);
 
 /*
- * Opens the sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last one was.
+ * Opens the sending end of the ring buffer to slot `to`, whether that has other senders or not. Goes on where the last one was.
  * Does not block.
  *
- * Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+ * Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
  * -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
  */
 int ivshmem_channel_sender_open(const struct ivshmem_channel_member *member,

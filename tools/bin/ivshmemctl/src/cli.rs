@@ -62,15 +62,13 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "In a guest",
-        &[
-            "list", "info", "doctor", "monitor", "top", "stat", "watch", "bench",
-        ],
+        &["list", "doctor", "top", "stat", "watch", "bench"],
     ),
     (
         "In a guest, and with --join on a host",
         &[
-            "peers", "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat",
-            "tunnel", "forward",
+            "info", "monitor", "peers", "ring", "wait", "peek", "poke", "dump", "load", "ping",
+            "cp", "chat", "tunnel", "forward",
         ],
     ),
     ("On a host", &["launch", "console", "server"]),

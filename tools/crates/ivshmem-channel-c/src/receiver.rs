@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The receiving end of a ring, with one sender or several.
+//! The receiving end of a ring buffer, with one sender or several.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -17,15 +17,15 @@ use crate::event_loop::EventLoop;
 use crate::link::AnyLink;
 use crate::member::{of as of_member, Member};
 
-/// Instead of a slot: all others, through a ring with several senders.
+/// Instead of a slot: all others, through a ring buffer with several senders.
 pub const IVSHMEM_CHANNEL_ALL: u32 = u32::MAX;
 
 /// What messages of ivshmem_channel_receiver_receive_many() begin at multiples of.
 const ALIGN: usize = 8;
 
-/// The receiving end of a ring. One thread at a time may use it.
+/// The receiving end of a ring buffer. One thread at a time may use it.
 ///
-/// The sender gets back the room of what was received when a quarter of the ring is, when no more has arrived, by
+/// The sender gets back the room of what was received when a quarter of the ring buffer is, when no more has arrived, by
 /// ivshmem_channel_receiver_release(), and by closing. If this program crashes, the next one gets all messages again whose
 /// room was not given back.
 pub struct Receiver {
@@ -115,10 +115,10 @@ impl Receiver {
     }
 }
 
-/// Opens the receiving end of the ring from slot `from`, or of the ring from all others if that is IVSHMEM_CHANNEL_ALL.
+/// Opens the receiving end of the ring buffer from slot `from`, or of that from all others if `from` is IVSHMEM_CHANNEL_ALL.
 /// Begins with the oldest message whose room was not given back. Does not block.
 ///
-/// Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+/// Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
 /// -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_receiver_open(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The sending end of a ring.
+//! The sending end of a ring buffer.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use crate::event_loop::EventLoop;
 use crate::link::AnyLink;
 use crate::member::{of as of_member, Member};
 
-/// The sending end of a ring. One thread at a time may use it.
+/// The sending end of a ring buffer. One thread at a time may use it.
 pub struct Sender {
     end: ivshmem_channel::Sender<AnyLink>,
     events: EventLoop,
@@ -26,10 +26,10 @@ impl Sender {
     }
 }
 
-/// Opens the sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last one was.
+/// Opens the sending end of the ring buffer to slot `to`, whether that has other senders or not. Goes on where the last one was.
 /// Does not block.
 ///
-/// Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+/// Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
 /// -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_sender_open(

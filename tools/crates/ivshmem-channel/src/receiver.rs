@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The receiving end of a ring, with doorbell and time.
+//! The receiving end of a ring buffer, with doorbell and time.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
-/// The part of the ring that may be done with before the sender is given it back without being asked.
+/// The part of the ring buffer that may be done with before the sender is given it back without being asked.
 const RELEASE_PART: u32 = 4;
 
-/// The receiving end of a ring.
+/// The receiving end of a ring buffer.
 ///
-/// The sender gets back the room of messages that are [done](Message::done) when a quarter of the ring is, when
+/// The sender gets back the room of messages that are [done](Message::done) when a quarter of the ring buffer is, when
 /// no more have arrived, by [`release`](Self::release), and when this is dropped. If this program crashes, the next one
 /// gets all messages again whose room was not given back.
 #[derive(Debug)]
@@ -45,8 +45,9 @@ impl<L: Link + Clone> Receiver<L> {
         self.patience.set_spin(spin);
     }
 
-    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
-    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages
+    /// that are there are still received. In a guest this takes the eventfd of the member's vector in the
+    /// [`Device`](ivshmem::Device).
     pub fn set_cancel(&mut self, cancel: &Cancel) {
         self.patience.set_cancel(cancel);
     }
@@ -146,13 +147,13 @@ impl<L: Link + Clone> Receiver<L> {
         give_back(&mut self.ring, &self.end.seat, self.from)
     }
 
-    /// Bytes of the ring.
+    /// Bytes of the ring buffer.
     pub(crate) fn size(&self) -> usize {
         self.ring.size() as usize
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
-        // The sender cannot fill a ring that it believes to be full.
+        // The sender cannot fill a ring buffer that it believes to be full.
         self.release()?;
         let seat = &self.end.seat;
         self.patience.wait(
@@ -205,7 +206,7 @@ impl<L: Link + Clone> Drop for Receiver<L> {
     }
 }
 
-/// A message, in the ring itself.
+/// A message, in the ring buffer itself.
 ///
 /// A sender that does not keep to the rules can still change its bytes: read what decides once.
 #[derive(Debug)]
@@ -213,7 +214,7 @@ pub struct Message<'a, L: Link + Clone> {
     pub(crate) ring: &'a mut Consumer<L>,
     pub(crate) seat: &'a Seat<L>,
     pub(crate) from: u32,
-    /// Whether the ring has other senders, which need not know what this one spoils.
+    /// Whether the ring buffer has other senders, which need not know what this one spoils.
     pub(crate) several: bool,
     pub(crate) record: Record,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The sending end of a ring, with doorbell and time.
+//! The sending end of a ring buffer, with doorbell and time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::ring::{Handover, Producer, Space};
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
-/// The sending end of a ring, or of this program's part of a ring with several senders.
+/// The sending end of a ring buffer, or of this program's part of a ring buffer with several senders.
 ///
 /// Messages arrive whole and in their order. Time limits: `None` waits for ever, zero only tries. Dropping it shows the
 /// receiver what was queued.
@@ -42,8 +42,9 @@ impl<L: Link + Clone> Sender<L> {
         self.patience.set_spin(spin);
     }
 
-    /// Lets another thread end the waiting for room, also in calls to come, which give [`Error::Cancelled`] then. Where there is room, messages are still sent.
-    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    /// Lets another thread end the waiting for room, also in calls to come, which give [`Error::Cancelled`] then. Where there
+    /// is room, messages are still sent. In a guest this takes the eventfd of the member's vector in the
+    /// [`Device`](ivshmem::Device).
     pub fn set_cancel(&mut self, cancel: &Cancel) {
         self.patience.set_cancel(cancel);
     }
@@ -76,7 +77,7 @@ impl<L: Link + Clone> Sender<L> {
         space.commit(message.len())
     }
 
-    /// Makes room for a message of up to `len` bytes in the ring itself; waits until there is some. What is
+    /// Makes room for a message of up to `len` bytes in the ring buffer itself; waits until there is some. What is
     /// dropped without a commit was never there.
     ///
     /// # Errors
@@ -164,7 +165,7 @@ pub struct Room<'a, L: Link + Clone> {
     pub(crate) len: usize,
 }
 
-/// Room for a message in the ring itself.
+/// Room for a message in the ring buffer itself.
 #[derive(Debug)]
 pub struct Reservation<'a, L: Link + Clone> {
     sender: &'a mut Sender<L>,

@@ -61,23 +61,23 @@ class Layout:
     """The shape of a channel. All programs have to bring the same one. Its methods change it and return it."""
 
     def __init__(self, slots: int) -> None:
-        """For `slots` programs, 2 to 64, without any rings yet."""
+        """For `slots` programs, 2 to 64, without any ring buffers yet."""
         self._handle = c_void_p(_library.call("layout_new", slots))
 
     @classmethod
     def rpc(cls, clients: int, requests: int, replies: int) -> "Layout":
-        """For an `RpcServer` and up to `clients` clients, with the bytes of the rings from and to each."""
+        """For an `RpcServer` and up to `clients` clients, with the bytes of the ring buffers from and to each."""
         this = cls.__new__(cls)
         this._handle = c_void_p(_library.call("layout_new_rpc", clients, requests, replies))
         return this
 
     def ring(self, sender: int, receiver: int, size: int) -> "Layout":
-        """Adds a ring between two slots, of `size` bytes, a multiple of 64; the longest message has 24 less."""
+        """Adds a ring buffer between two slots, of `size` bytes, a multiple of 64; the longest message has 24 less."""
         _library.check("layout_ring", self._handle, sender, receiver, size)
         return self
 
     def multi_ring(self, receiver: int, size: int) -> "Layout":
-        """Adds a ring to one slot from all others, with `size` bytes for each."""
+        """Adds a ring buffer to one slot from all others, with `size` bytes for each."""
         _library.check("layout_multi_ring", self._handle, receiver, size)
         return self
 

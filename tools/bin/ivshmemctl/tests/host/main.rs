@@ -3,6 +3,7 @@
 //! What `ivshmemctl` does on a host: with the real server and the sandbox's QEMU.
 
 mod chat;
+mod claim;
 mod cp;
 mod end;
 mod forward;

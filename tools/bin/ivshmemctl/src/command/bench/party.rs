@@ -63,8 +63,8 @@ pub struct Party {
 }
 
 impl Party {
-    /// Opens the device, and takes a part of its memory. The one that serves is rung on another vector, so that two processes of one machine do
-    /// not wake each other where they need not.
+    /// Opens the device, and takes a part of its memory. The one that serves is rung on another vector, so that two processes
+    /// of one machine do not wake each other where they need not.
     pub fn open(device: &DeviceName, place: &Place, serves: bool) -> Result<Self> {
         let device: Device = device.open(Mode::ReadWrite)?;
         let page = device.event_page()?;
