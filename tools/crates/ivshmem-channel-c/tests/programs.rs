@@ -69,7 +69,7 @@ fn a_link_is_of_use_without_a_channel() {
                 assert!(output.status.success(), "{language:?}, {link:?}: {said}");
                 String::from_utf8(output.stdout).unwrap()
             };
-            assert!(run(&["check"]).starts_with(&format!("by {way}")));
+            assert!(run(&["check"]).contains(&format!("\nby {way}")));
         }
     }
 }
@@ -83,7 +83,7 @@ fn two_links_ring_each_other() {
     pong.arg(region.socket()).args(["pong", ROUNDS]);
     let mut pong = pong.stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(pong.stdout.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    assert!(said.any(|line| line.unwrap() == "ready"));
     Program::start(&program, &region.socket(), &["ping", ROUNDS]).succeeds();
     assert!(pong.wait().unwrap().success());
 }
