@@ -69,7 +69,7 @@ const SETS: [(&str, Cases); 24] = [
     ("samples", || guests::samples::cases(Kernel::DEFAULT)),
     ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
     ("network", guests::network::cases),
-    ("stock", guests::stock::cases),
+    ("stock", || guests::stock::cases(Kernel::DEFAULT)),
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),

@@ -185,6 +185,16 @@ pub(crate) fn server() -> Result<PathBuf> {
     }
 }
 
+/// Builds the library that the workspace's package `package` is for C, for the host and for x86 guests that have the C
+/// library, and returns its path. Blocks as [`static_binary`].
+pub fn shared_library(package: &str) -> Result<PathBuf> {
+    let target_dir = workspace().join("target/shared");
+    let mut command = Command::new(cargo());
+    command.env_remove("RUSTFLAGS");
+    let directory = build_target(command, Arch::X86, &target_dir, package, &["--lib"])?;
+    Ok(directory.join(format!("lib{}.so", package.replace('-', "_"))))
+}
+
 /// Builds a program in C for the host and for x86 guests, with the library that the workspace's package `package` is for C,
 /// all of it statically linked, as `output`. `source` and `include` are relative to the checkout. Blocks as
 /// [`static_binary`].
