@@ -449,7 +449,8 @@ void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
  * Opens a way to the shared memory. What it is follows from what `path` is:
  *
  * * a device of the driver ivshmem_rs, such as "/dev/ivshmem0", in a guest;
- * * the PCI address of a device, such as "0000:00:04.0", in a guest with any driver or none, slower;
+ * * the PCI address of a device, such as "0000:00:04.0" or "00:04.0", in a guest: by that driver if it is bound, else by
+ *   vfio-pci, or as root by the files of sysfs; ivshmem_channel_link_way() says which, and what it costs;
  * * the socket of an ivshmem server, on the host: this process becomes one of its peers. A thread of the library, in
  *   which all signals are blocked, listens to the server until all that was made of the link is closed;
  * * a file that is shared memory, on the host of machines with ivshmem-plain, or for processes of one machine.
@@ -457,10 +458,11 @@ void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
  * Blocks for up to 10 seconds if a server does not answer.
  *
  * Returns 0; -ENOENT, -EACCES, -ENODEV, -ECONNREFUSED or another number of open(2) or connect(2); -ENOTTY for a file
- * of another kind; -EBUSY if a driver has the device's memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
+ * of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
  * is null or a file is empty.
  */
-int ivshmem_channel_link_open(const char *path, struct ivshmem_channel_link **link);
+int ivshmem_channel_link_open(const char *path,
+                              struct ivshmem_channel_link **link);
 
 /*
  * The size of the memory in bytes; 0 if `link` is null.
@@ -472,6 +474,11 @@ uint64_t ivshmem_channel_link_size(const struct ivshmem_channel_link *link);
  * error: then waiting looks at the memory each millisecond. 0 also if `link` is null.
  */
 uint32_t ivshmem_channel_link_vectors(const struct ivshmem_channel_link *link);
+
+/*
+ * By which way the memory is reached, and what that costs, in words: they belong to the link. "" if it is null.
+ */
+const char *ivshmem_channel_link_way(const struct ivshmem_channel_link *link);
 
 /*
  * Closes the handle, and nothing if it is null. Channels that were opened through it keep the way to the memory.
@@ -537,6 +544,103 @@ int ivshmem_channel_publisher_publish(struct ivshmem_channel_publisher *publishe
  * Closes the publisher, and nothing if it is null. What was published stays.
  */
 void ivshmem_channel_publisher_close(struct ivshmem_channel_publisher *publisher);
+
+/*
+ * The ID by which others ring this end, which is a real one also if it is 0. It can become another one when a machine is
+ * resumed. 0 if `link` is null.
+ */
+uint32_t ivshmem_channel_link_peer_id(const struct ivshmem_channel_link *link);
+
+/*
+ * Copies `len` bytes of the memory, from byte `offset` on, to `buffer`. Others may write meanwhile, so check the copy, and
+ * use the copy: load the word that says that it is there first.
+ *
+ * Returns 0; -EINVAL if a pointer is null, or not all of it is in the memory.
+ */
+int ivshmem_channel_link_read(const struct ivshmem_channel_link *link,
+                              uint64_t offset,
+                              void *buffer,
+                              size_t len);
+
+/*
+ * Copies `len` bytes of `data` to the memory, from byte `offset` on. Store the word that says that it is there afterwards.
+ *
+ * Returns 0; -EINVAL if a pointer is null, or not all of it is in the memory.
+ */
+int ivshmem_channel_link_write(const struct ivshmem_channel_link *link,
+                               uint64_t offset,
+                               const void *data,
+                               size_t len);
+
+/*
+ * Loads the word at byte `offset` of the memory, a multiple of 4, before everything that this thread does afterwards.
+ *
+ * Returns 0; -EINVAL if a pointer is null, or there is no such word.
+ */
+int ivshmem_channel_link_load(const struct ivshmem_channel_link *link, uint64_t offset, uint32_t *value);
+
+/*
+ * Stores the word at byte `offset` of the memory, a multiple of 4, after everything that this thread did before.
+ *
+ * Returns 0; -EINVAL if the pointer is null, or there is no such word.
+ */
+int ivshmem_channel_link_store(const struct ivshmem_channel_link *link, uint64_t offset, uint32_t value);
+
+/*
+ * A full barrier: what this thread stored before is visible before anything is loaded after. Nothing if `link` is null.
+ */
+void ivshmem_channel_link_fence(const struct ivshmem_channel_link *link);
+
+/*
+ * Rings vector `vector` of peer `peer`; oneself is allowed. What this thread wrote to the memory before is visible to who
+ * wakes. Blocks only while the device is reset.
+ *
+ * Returns 0, which does not mean that anybody heard it; -EINVAL if the pointer is null, or a number is out of range;
+ * -EOPNOTSUPP if there is no doorbell; -ENODEV.
+ */
+int ivshmem_channel_link_ring(const struct ivshmem_channel_link *link,
+                              uint32_t peer,
+                              uint32_t vector);
+
+/*
+ * Sleeps until one of some vectors is rung: bit n of `vectors` is vector n, and 0 stands for all. Sets `rung`, which may be
+ * null, to those that were, and forgets their rings.
+ *
+ * Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
+ * link is null, or there is no such vector; -ENODEV.
+ */
+int ivshmem_channel_link_wait(const struct ivshmem_channel_link *link,
+                              uint64_t vectors,
+                              int64_t timeout_ns,
+                              uint64_t *rung);
+
+/*
+ * Sleeps while the word at byte `offset` of the memory, a multiple of 4, is `value`. Whoever changes it has to ring this
+ * end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks each millisecond instead. Load the word again before
+ * using what it guards.
+ *
+ * Returns 0; -EAGAIN or -ETIMEDOUT; -EINVAL if the link is null, or there is no such word; -ENODEV.
+ */
+int ivshmem_channel_link_wait_word(const struct ivshmem_channel_link *link,
+                                   uint64_t offset,
+                                   uint32_t value,
+                                   int64_t timeout_ns);
+
+/*
+ * The descriptor for event loops that is ready for reading once vector `vector` was rung, from the first call for it on,
+ * or the device is gone. Always the same for a vector; it belongs to the link, and is neither read nor closed.
+ *
+ * Returns it; -EOPNOTSUPP if this end cannot be rung; -EINVAL if the link is null, or there is no such vector; -ENODEV.
+ */
+int ivshmem_channel_link_fd(const struct ivshmem_channel_link *link,
+                            uint32_t vector);
+
+/*
+ * Forgets the rings of vector `vector` that ivshmem_channel_link_fd() is ready for. Does not block.
+ *
+ * Returns 1 if there were any, and 0 if not; what ivshmem_channel_link_fd() returns if that fails; -ENODEV.
+ */
+int ivshmem_channel_link_heard(const struct ivshmem_channel_link *link, uint32_t vector);
 
 /*
  * Opens the receiving end of the ring from slot `from`, or of the ring from all others if that is IVSHMEM_CHANNEL_ALL.

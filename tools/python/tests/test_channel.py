@@ -66,6 +66,63 @@ class Interface(unittest.TestCase):
             self.assertTrue(inspect.getdoc(getattr(ic, name)), name)
 
 
+class Memory(Case):
+    PLACE = 1 << 19
+
+    def test_is_read_and_written_within_its_bounds(self):
+        link, place = self.link, self.PLACE
+        for data in (b"", b"hello", bytearray(b"x" * 1000), memoryview(b"y")):
+            link.write(place + 1, data)
+            self.assertEqual(link.read(place + 1, len(data)), bytes(data))
+        link.store(place, 0xFFFFFFFF)
+        link.fence()
+        self.assertEqual(link.load(place), 0xFFFFFFFF)
+        for wrong in (lambda: link.read(link.size, 1), lambda: link.write(link.size - 1, b"xy"), lambda: link.load(place + 2)):
+            with self.assertRaises(ic.ChannelError) as raised:
+                wrong()
+            self.assertEqual(raised.exception.errno, errno.EINVAL)
+        for value in (-1, 1 << 32):
+            self.assertRaises(ValueError, link.store, place, value)
+        self.assertRegex(link.way, "server|file")
+
+    def test_a_word_that_changes_ends_a_wait(self):
+        link, place = self.link, self.PLACE
+        link.store(place, 0)
+        self.assertRaises(ic.WouldBlock, link.wait_word, place, 0, 0)
+        self.assertRaises(ic.TimedOut, link.wait_word, place, 0, SOON)
+        self.assertEqual(link.wait_word(place, 1, FOREVER), 0)
+
+        def change():
+            link.store(place, 7)
+            if link.vectors:
+                link.ring(link.peer_id)
+
+        timer = threading.Timer(SOON, change)
+        timer.start()
+        self.assertEqual(link.wait_word(place, 0, FOREVER), 7)
+        timer.join()
+
+    def test_rings_are_heard_where_there_is_a_doorbell(self):
+        link = self.link
+        self.assertRaises(ValueError, link.ring, 1 << 16)
+        self.assertRaises(ValueError, link.wait, [64], 0)
+        if not link.vectors:
+            for wrong in (lambda: link.ring(0), lambda: link.wait(timeout=0), link.bell, link.heard):
+                with self.assertRaises(ic.ChannelError) as raised:
+                    wrong()
+                self.assertEqual(raised.exception.errno, errno.EOPNOTSUPP)
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(link.bell(), selectors.EVENT_READ)
+            self.assertFalse(selector.select(0) or link.heard())
+            link.ring(link.peer_id)
+            self.assertTrue(selector.select(FOREVER))
+            self.assertEqual(link.wait(timeout=FOREVER), {0})
+            self.assertTrue(link.heard())
+            self.assertFalse(selector.select(0) or link.heard())
+        self.assertRaises(ic.TimedOut, link.wait, [0], SOON)
+
+
 class Messages(Case):
     def test_arrive_in_order_and_of_any_length(self):
         sender, receiver = self.pair()

@@ -85,7 +85,7 @@ impl DeviceName {
     fn find(&self) -> Result<Named> {
         let name = self.device.as_deref().unwrap_or("0");
         if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(':') {
-            let function = function_at(name)?;
+            let function = Sysfs::default().find(name)?;
             return Ok(match function.node() {
                 Some(node) => Named::Node(node),
                 None => Named::Unbound(function),
@@ -286,17 +286,4 @@ pub fn join(socket: &Path) -> Result<Peer> {
         };
         failure(exit, format!("{:#}", anyhow::Error::from(error)))
     })
-}
-
-/// The device with this PCI address.
-fn function_at(bus_id: &str) -> Result<Function> {
-    // `lspci` leaves out the domain where it is 0.
-    let full = match bus_id.matches(':').count() {
-        1 => format!("0000:{bus_id}"),
-        _ => bus_id.into(),
-    };
-    let functions = Sysfs::default().functions();
-    let function = functions.into_iter().find(|f| f.bus_id == full);
-    let absent = || format!("there is no ivshmem device at {full}: see `ivshmemctl list`");
-    function.ok_or_else(|| failure(Exit::NoDevice, absent()))
 }

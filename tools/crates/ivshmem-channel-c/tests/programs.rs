@@ -6,7 +6,7 @@
 mod built;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -50,6 +50,42 @@ fn the_contract_is_kept_in_a_file_and_on_a_server() {
             assert!(status.success(), "{language:?}, {linked:?}, {link:?}");
         }
     }
+}
+
+#[test]
+fn a_link_is_of_use_without_a_channel() {
+    for (language, linked) in EACH {
+        let library = Library::new(linked);
+        let program = library.compile(language, "link");
+        let region = Region::start(1 << 20, 1).unwrap();
+        for (link, way) in [
+            (memory(&library), "a file"),
+            (region.socket(), "an ivshmem server"),
+        ] {
+            let run = |words: &[&str]| {
+                let output = Command::new(&program).arg(&link).args(words).output();
+                let output = output.unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{language:?}, {link:?}: {said}");
+                String::from_utf8(output.stdout).unwrap()
+            };
+            assert!(run(&["check"]).starts_with(&format!("by {way}")));
+        }
+    }
+}
+
+#[test]
+fn two_links_ring_each_other() {
+    let library = Library::shared();
+    let program = library.compile(Language::C, "link");
+    let region = Region::start(1 << 20, 1).unwrap();
+    let mut pong = Command::new(&program);
+    pong.arg(region.socket()).args(["pong", ROUNDS]);
+    let mut pong = pong.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(pong.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    Program::start(&program, &region.socket(), &["ping", ROUNDS]).succeeds();
+    assert!(pong.wait().unwrap().success());
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Mapping {
                 offset,
             )
         };
-        let start = start.map_err(|error| Error::driver(error, "cannot map the memory"))?;
+        let start = start.map_err(|error| Error::io(error, "cannot map the memory"))?;
         let start = NonNull::new(start.cast()).expect("the kernel does not choose address 0");
         // INVARIANT: It was mapped just now, and `drop` unmaps it.
         Ok(Self {
@@ -99,7 +99,8 @@ impl Mapping {
         }
     }
 
-    /// What comes after an atomic operation that acquires: x86 keeps ordinary loads in order, and no others.
+    /// What comes after an atomic operation that acquires, and after a store that later loads must not pass: x86 keeps
+    /// ordinary loads in order, and no others.
     #[inline]
     fn after(&self, order: Ordering) {
         if self.weak && !matches!(order, Ordering::Relaxed | Ordering::Release) {
@@ -195,6 +196,7 @@ impl Memory for Mapping {
         let word = self.word32(offset)?;
         self.before(order);
         word.store(value, order);
+        self.after(order);
         Ok(())
     }
 
@@ -244,6 +246,7 @@ impl Memory for Mapping {
         let word = self.word64(offset)?;
         self.before(order);
         word.store(value, order);
+        self.after(order);
         Ok(())
     }
 

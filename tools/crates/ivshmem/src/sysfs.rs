@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use ivshmem_abi::pci::{BAR_MEMORY, BAR_REGISTERS, DEVICE_ID, VENDOR_ID};
 
+use crate::{Error, Result};
+
 /// A PCI function that is an ivshmem device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,6 +66,21 @@ impl Sysfs {
             .collect();
         found.sort_by(|a, b| a.bus_id.cmp(&b.bus_id));
         found
+    }
+
+    /// The device at this PCI address, such as `0000:00:04.0`, or `00:04.0` as `lspci` prints it where there is one domain.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`].
+    pub fn find(&self, address: &str) -> Result<Function> {
+        let full = match address.matches(':').count() {
+            1 => format!("0000:{address}"),
+            _ => address.into(),
+        };
+        let functions = self.functions();
+        let found = functions.into_iter().find(|f| f.bus_id == full);
+        found.ok_or(Error::NoDevice(full))
     }
 }
 

@@ -5,10 +5,11 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
-from ctypes import c_uint64, c_void_p
+from ctypes import c_uint32, c_uint64, c_void_p
 
 from . import _library
 from ._errors import ChannelError
+from ._handle import data_of
 from ._member import Member
 
 # How long joining waits for programs that live, in seconds: more than a layout's silence of 3.
@@ -17,7 +18,11 @@ _JOIN = 10.0
 
 class Link:
     """A way to the shared memory: a device such as /dev/ivshmem0, the PCI address of a device without the driver, the socket
-    of an ivshmem server, or a file that is shared memory."""
+    of an ivshmem server, or a file that is shared memory.
+
+    Channels are made in it. A program that makes none uses its memory and doorbells, from any thread: what it reads is a
+    copy, and what a decision depends on is to be read once.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._handle = _library.make("link_open", os.fsencode(path))
@@ -31,6 +36,74 @@ class Link:
     def vectors(self) -> int:
         """By how many vectors this end can be rung; 0 if by none, which is no error."""
         return int(_library.call("link_vectors", self._handle))
+
+    @property
+    def way(self) -> str:
+        """By which way the memory is reached, and what that costs."""
+        return bytes(_library.call("link_way", self._handle)).decode()
+
+    @property
+    def peer_id(self) -> int:
+        """The ID by which others ring this end; 0 is a real one. It can be another one after a resume."""
+        return int(_library.call("link_peer_id", self._handle))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Copies bytes out of the memory. Load the word that says that they are there first."""
+        buffer = ctypes.create_string_buffer(length)
+        _library.check("link_read", self._handle, offset, buffer, length)
+        return buffer.raw
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Copies bytes into the memory. Store the word that says that they are there afterwards."""
+        _library.check("link_write", self._handle, offset, *data_of(data))
+
+    def load(self, offset: int) -> int:
+        """The 32-bit word at a multiple of 4, before everything that this thread does afterwards."""
+        value = c_uint32()
+        _library.check("link_load", self._handle, offset, ctypes.byref(value))
+        return value.value
+
+    def store(self, offset: int, value: int) -> None:
+        """Stores a 32-bit word, after everything that this thread did before."""
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"{value} is no word of 32 bits")
+        _library.check("link_store", self._handle, offset, value)
+
+    def fence(self) -> None:
+        """A full barrier: what was stored before is visible before anything is loaded after."""
+        _library.call("link_fence", self._handle)
+
+    def ring(self, peer: int, vector: int = 0) -> None:
+        """Rings a vector of a peer; oneself is allowed. That nobody is there is no error."""
+        if not (0 <= peer < 1 << 16 and 0 <= vector < 1 << 8):
+            raise ValueError(f"vector {vector} of peer {peer} cannot be")
+        _library.check("link_ring", self._handle, peer, vector)
+
+    def wait(self, vectors: Iterable[int] = (), timeout: float | None = None) -> set[int]:
+        """Sleeps until one of the vectors is rung, of all if none is given, and returns those that were."""
+        mask = 0
+        for vector in vectors:
+            if not 0 <= vector < 64:
+                raise ValueError(f"there is no vector {vector}")
+            mask |= 1 << vector
+        rung = c_uint64()
+        _library.in_slices(timeout, lambda left: _library.check("link_wait", self._handle, mask, left, ctypes.byref(rung)))
+        return {vector for vector in range(64) if rung.value >> vector & 1}
+
+    def wait_word(self, offset: int, value: int, timeout: float | None = None) -> int:
+        """Sleeps while the word is `value`, and returns what it is then. Whoever changes it has to ring this end; where that
+        cannot be rung, this looks each millisecond."""
+        _library.in_slices(timeout, lambda left: _library.check("link_wait_word", self._handle, offset, value, left))
+        return self.load(offset)
+
+    def bell(self, vector: int = 0) -> int:
+        """The descriptor for `select`, `selectors` and `asyncio` that is ready once the vector was rung, or the device is gone.
+        It belongs to this object."""
+        return _library.check("link_fd", self._handle, vector)
+
+    def heard(self, vector: int = 0) -> bool:
+        """Forgets the rings that `bell` is ready for; returns whether there were any."""
+        return _library.check("link_heard", self._handle, vector) == 1
 
     def claim_area(self, name: str, size: int, directory: int = 0) -> int:
         """Finds or makes the area of this name, with at least `size` bytes, by the directory at byte `directory`; returns the

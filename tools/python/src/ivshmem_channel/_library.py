@@ -3,10 +3,17 @@
 
 import ctypes
 import os
+import time
+from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any
+from typing import Any, TypeVar
 
-from ._errors import error_of
+from ._errors import TimedOut, error_of
+
+_T = TypeVar("_T")
+
+# How long a wait keeps Python's signal handlers from running, in nanoseconds.
+_SLICE = 100_000_000
 
 # The shared library with the interface that is declared here.
 _SONAME = "libivshmem_channel.so.0"
@@ -61,9 +68,21 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "layout_size": (c_uint64, [_handle]),
     "layout_topic": (c_int, [_handle, c_uint32, c_uint32, c_uint32]),
     "link_close": (None, [_handle]),
+    "link_fd": (c_int, [_handle, c_uint32]),
+    "link_fence": (None, [_handle]),
+    "link_heard": (c_int, [_handle, c_uint32]),
+    "link_load": (c_int, [_handle, c_uint64, _words]),
     "link_open": (c_int, [c_char_p, _handles]),
+    "link_peer_id": (c_uint32, [_handle]),
+    "link_read": (c_int, [_handle, c_uint64, c_void_p, c_size_t]),
+    "link_ring": (c_int, [_handle, c_uint32, c_uint32]),
     "link_size": (c_uint64, [_handle]),
+    "link_store": (c_int, [_handle, c_uint64, c_uint32]),
     "link_vectors": (c_uint32, [_handle]),
+    "link_wait": (c_int, [_handle, c_uint64, c_int64, POINTER(c_uint64)]),
+    "link_wait_word": (c_int, [_handle, c_uint64, c_uint32, c_int64]),
+    "link_way": (c_char_p, [_handle]),
+    "link_write": (c_int, [_handle, c_uint64, c_void_p, c_size_t]),
     "member_beat": (c_int, [_handle]),
     "member_close": (None, [_handle]),
     "member_incarnation": (c_uint32, [_handle]),
@@ -167,6 +186,21 @@ def make(name: str, *arguments: Any) -> c_void_p:
 
 def words(numbers: list[int]) -> Any:
     return (c_uint32 * len(numbers))(*numbers)
+
+
+def in_slices(timeout: float | None, step: Callable[[int], _T]) -> _T:
+    """Calls `step` with a part of the time in nanoseconds, until it does not time out: in between, Python's signal handlers
+    run."""
+    limit = nanoseconds(timeout)
+    begin = time.monotonic_ns()
+    while True:
+        left = _SLICE if limit < 0 else limit - (time.monotonic_ns() - begin)
+        if limit >= 0 and left <= _SLICE:
+            return step(max(left, 0) if limit == 0 else max(left, 1))
+        try:
+            return step(_SLICE)
+        except TimedOut:
+            pass
 
 
 def nanoseconds(timeout: float | None) -> int:
