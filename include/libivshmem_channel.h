@@ -7,7 +7,9 @@
  * Handles. Functions that make one set the pointer that they are given to it, or to NULL if they fail. The caller owns it
  * and frees it once, by the function that ends with _close or _free, in any order: what a handle needs of another one
  * stays until it is closed itself. A handle may be given from thread to thread; where not all threads may share it, its
- * comment says so. No handle is of use in the child of fork(2).
+ * comment says so. No handle is of use in the child of fork(2), which closes its copies, or calls execve(2): the parent's
+ * handles stay as they are. Until it does, whoever takes the slot of a parent that has crashed has to wait until that counts
+ * as lost.
  *
  * Pointers. NULL is -EINVAL where nothing else is said, also for handles. A buffer of `len` or `size` bytes may be NULL if
  * that is 0. Nobody may change what a function reads, or use what it writes, before it returns; it keeps no pointer of the

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ivshmem::{AnyEndpoint, Bell, Endpoint, SharedFile, Way};
 use ivshmem_peer::Peer;
-use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::boundary::{free, give, guard, some, text};
 use crate::error::Failure;
@@ -128,7 +127,7 @@ fn open(path: &OsStr) -> Result<Link, Failure> {
         }
     };
     Ok(if kind.is_socket() {
-        let peer = without_signals(|| Peer::join(path))??;
+        let peer = Peer::join(path)?;
         Link::new(Arc::new(peer), "an ivshmem server")
     } else if kind.is_char_device() {
         Link::new(Arc::new(Endpoint::open(path)?), Way::Driver)
@@ -149,19 +148,6 @@ fn is_pci_address(name: &str) -> bool {
     });
     let shape: String = shape.collect();
     ["0000:00:00.0", "00:00.0"].contains(&&*shape)
-}
-
-/// Calls `make`, whose threads then have all signals blocked: a program's handlers run in its own threads.
-fn without_signals<T>(make: impl FnOnce() -> T) -> Result<T, Failure> {
-    let failed = |error: nix::Error| {
-        let error = std::io::Error::from(error);
-        ivshmem::Error::io(error, "cannot block signals")
-    };
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-    let before = before.map_err(failed)?;
-    let made = make();
-    before.thread_set_mask().map_err(failed)?;
-    Ok(made)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use rustix::param::page_size;
 use crate::poll::{poll_word, POLL_INTERVAL};
 use crate::{
     forward_memory, Access, Cache, Doorbell, Error, Function, Info, Locking, Mapping, Memory,
-    Result, Waiter,
+    Process, Result, Waiter,
 };
 
 /// What a register of a device reads that is gone.
@@ -57,9 +57,9 @@ struct Registers {
     start: u64,
 }
 
-/// A device that was enabled here, by this file.
+/// A device that was enabled here, by this file, for this process.
 #[derive(Debug)]
-struct Enabled(PathBuf);
+struct Enabled(PathBuf, Process);
 
 impl ResourceEndpoint {
     /// Opens a device that no driver keeps for itself, and enables it.
@@ -176,7 +176,7 @@ impl Enabled {
     fn new(directory: &Path) -> Result<Option<Self>> {
         let path = directory.join("enable");
         match write(&path, "1") {
-            Ok(()) => Ok(Some(Self(path))),
+            Ok(()) => Ok(Some(Self(path, Process::this()))),
             Err(error) if errno_of(&error) == Errno::BUSY => Ok(None),
             Err(error) => Err(refused(&path, error)),
         }
@@ -185,8 +185,10 @@ impl Enabled {
 
 impl Drop for Enabled {
     fn drop(&mut self) {
-        // A device that is gone needs it no more, and a driver that was bound meanwhile goes on.
-        let _ = write(&self.0, "0");
+        if self.1.is_this() {
+            // A device that is gone needs it no more, and a driver that was bound meanwhile goes on.
+            let _ = write(&self.0, "0");
+        }
     }
 }
 

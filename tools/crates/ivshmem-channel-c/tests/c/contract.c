@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <libivshmem_channel.h>
@@ -452,6 +455,97 @@ static void presence_and_reset(struct pair *pair)
 	ivshmem_channel_close(anew);
 }
 
+/* A child closes its copies of all handles: what they stand for is the parent's. */
+static void forks(struct pair *pair)
+{
+	struct ivshmem_channel_presence presence;
+	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_sender *sender;
+	struct ivshmem_channel_cancel *other;
+	char buffer[8];
+	pid_t child;
+	int status;
+
+	CHECK(ivshmem_channel_sender_open(pair->one, 1, &sender) == 0);
+	CHECK(ivshmem_channel_receiver_open(pair->two, 0, &receiver) == 0);
+	CHECK(ivshmem_channel_cancel_new(&other) == 0);
+	CHECK(ivshmem_channel_receiver_set_cancel(receiver, other) == 0);
+	CHECK(ivshmem_channel_sender_send(sender, "one", 3, 0) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, FOREVER) == 3);
+	CHECK(ivshmem_channel_sender_queue(sender, "two", 3, 0) == 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		/* What hangs ends here. */
+		alarm(60);
+		ivshmem_channel_cancel_free(other);
+		ivshmem_channel_receiver_close(receiver);
+		ivshmem_channel_sender_close(sender);
+		tear_down(pair);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	/* What was queued was shown by nobody, and the slots were not left. */
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, 0) == -EAGAIN);
+	CHECK(ivshmem_channel_sender_flush(sender) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, FOREVER) == 3);
+	CHECK(ivshmem_channel_member_beat(pair->one) == 0 && ivshmem_channel_member_beat(pair->two) == 0);
+	CHECK(ivshmem_channel_member_presence(pair->one, 1, &presence) == 0);
+	CHECK(presence.state == IVSHMEM_CHANNEL_PRESENT);
+	/* Still rung, if anybody can be. */
+	if (ivshmem_channel_link_vectors(pair->link) > 0) {
+		int fd = ivshmem_channel_link_fd(pair->link, 0);
+
+		CHECK(fd >= 0 && ivshmem_channel_link_heard(pair->link, 0) >= 0);
+		CHECK(ivshmem_channel_link_ring(pair->link, ivshmem_channel_link_peer_id(pair->link), 0) == 0);
+		CHECK(is_ready(fd, 60000));
+	}
+	ivshmem_channel_receiver_close(receiver);
+	ivshmem_channel_sender_close(sender);
+	ivshmem_channel_cancel_free(other);
+}
+
+static void end_well(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+/* A server that does not answer does not keep a program from being told to end. */
+static void signals(void)
+{
+	char directory[] = "/tmp/contract-XXXXXX";
+	struct ivshmem_channel_link *link;
+	struct sockaddr_un address;
+	int server, status;
+	pid_t child;
+
+	CHECK(mkdtemp(directory) != NULL);
+	memset(&address, 0, sizeof(address));
+	address.sun_family = AF_UNIX;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", directory);
+	server = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(server >= 0 && bind(server, (struct sockaddr *)&address, sizeof(address)) == 0);
+	CHECK(listen(server, 1) == 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		struct sigaction action;
+
+		memset(&action, 0, sizeof(action));
+		action.sa_handler = end_well;
+		CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+		ualarm(20000, 0);
+		ivshmem_channel_link_open(address.sun_path, &link);
+		_exit(1);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	unlink(address.sun_path);
+	rmdir(directory);
+	close(server);
+	CHECK(WEXITSTATUS(status) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	struct pair pair;
@@ -463,6 +557,8 @@ int main(int argc, char **argv)
 	wrong_arguments(&pair);
 	areas(&pair);
 	messages(&pair);
+	forks(&pair);
+	signals();
 	descriptors(&pair);
 	cancels(&pair);
 	topics(&pair);
