@@ -218,18 +218,27 @@ impl End {
 
     /// Its memory, doorbell and events.
     pub fn link(&self) -> Result<AnyLink> {
-        Ok(self.watched_link()?.0)
+        Ok(match self.socket() {
+            Some(socket) => Arc::new(join(&socket)?),
+            None => Arc::new(self.device.endpoint()?),
+        })
     }
 
-    /// The same, and on a host what tells whether the server is still there.
-    pub fn watched_link(&self) -> Result<(AnyLink, Option<Joined>)> {
-        Ok(match self.socket() {
-            Some(socket) => {
-                let peer = Arc::new(join(&socket)?);
-                (peer.clone(), Some(Joined { peer, socket }))
+    /// The same, which is only woken by this vector if there is one of this number; and on a host what tells whether the
+    /// server is still there.
+    pub fn watched_link(&self, vector: u32) -> Result<(AnyLink, Option<Joined>)> {
+        if let Some(socket) = self.socket() {
+            let peer = Arc::new(join(&socket)?);
+            return Ok((peer.clone(), Some(Joined { peer, socket })));
+        }
+        let endpoint = self.device.endpoint()?;
+        match &endpoint {
+            AnyEndpoint::Driver(end) if vector < end.vectors() => {
+                end.device().subscribe(1 << vector)?;
             }
-            None => (Arc::new(self.device.endpoint()?), None),
-        })
+            _ => {}
+        }
+        Ok((Arc::new(endpoint), None))
     }
 
     /// What rings a vector of a peer. It says whether there is one, as far as that can be known: a device

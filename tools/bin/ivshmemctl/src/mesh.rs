@@ -7,7 +7,7 @@ mod incoming;
 mod neighbours;
 mod service;
 
-pub use area::{Area, Purpose};
+pub use area::{Area, Purpose, ANEW};
 pub use incoming::{Heard, Incoming};
 pub use neighbours::{Change, Mesh, Neighbour, LOOK};
 pub use service::{serve, Program};

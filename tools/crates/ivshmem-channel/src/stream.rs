@@ -243,7 +243,8 @@ impl<L: Link + Clone + Unpin> Source for MultiReceiver<L> {
 #[derive(Debug)]
 pub struct Outbox<L: Link + Clone, B> {
     sender: Sender<L>,
-    wakeup: Wakeup,
+    /// While it waits for room: it is woken by each ring of this end, most of which are for others of the member.
+    wakeup: Option<Wakeup>,
     /// What was sent and is not in the ring.
     waiting: Option<B>,
 }
@@ -259,8 +260,10 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
     ///
     /// As [`Messages::new`].
     pub fn new(sender: Sender<L>) -> Result<Self> {
+        // Whether there can be one.
+        Wakeup::new(sender.end.seat.bell()?)?;
         Ok(Self {
-            wakeup: Wakeup::new(sender.end.seat.bell()?)?,
+            wakeup: None,
             sender,
             waiting: None,
         })
@@ -273,21 +276,26 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
         };
         let message = message.as_ref();
         let queued = loop {
-            if self.wakeup.has_slept() {
+            if self.wakeup.as_mut().is_some_and(Wakeup::has_slept) {
                 self.sender.end.seat.awake()?;
             }
             match self.sender.queue(message, Some(Duration::ZERO)) {
                 Err(Error::TimedOut) => {}
                 other => break other,
             }
-            if self.wakeup.heard(context)? || !self.sender.arm(message.len())? {
+            let wakeup = match &mut self.wakeup {
+                Some(wakeup) => wakeup,
+                none => none.insert(Wakeup::new(self.sender.end.seat.bell()?)?),
+            };
+            if wakeup.heard(context)? || !self.sender.arm(message.len())? {
                 continue;
             }
             let limit = self.sender.end.seat.sleep_limit(None);
-            ready!(self.wakeup.after(limit, context));
+            ready!(wakeup.after(limit, context));
         };
         // What cannot be sent is not tried again.
         self.waiting = None;
+        self.wakeup = None;
         Poll::Ready(queued)
     }
 }

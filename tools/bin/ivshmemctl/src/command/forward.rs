@@ -34,6 +34,9 @@ use stream::Listener;
 const NOTICE: u32 = 128;
 const _: () = assert!(address::LONGEST_NAME < NOTICE as usize - 4);
 
+/// Vector that wakes an end. Not that of another command.
+const VECTOR: u32 = 1;
+
 /// Bytes of a ring below which it is of no use: some messages of the longest text.
 const LEAST_RING: u64 = 16 << 10;
 
@@ -86,6 +89,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         notice: NOTICE,
         least_ring: LEAST_RING,
         remedy: "fewer --ends or a larger memory",
+        vector: VECTOR,
     };
     let settings = Settings {
         local: options.local.clone(),

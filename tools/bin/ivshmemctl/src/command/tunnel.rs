@@ -9,9 +9,10 @@ mod interface;
 mod mtu;
 mod outgoing;
 mod packet;
+mod pump;
 mod status;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -26,6 +27,9 @@ use status::Shared;
 /// Bytes of what an end tells of itself, at most. Not a size that another command has.
 const NOTICE: u32 = 256;
 const _: () = assert!(address::LONGEST < NOTICE as usize - 4);
+
+/// Vector that wakes an end. Not that of another command.
+const VECTOR: u32 = 0;
 
 /// Carry IP packets between machines, by a network interface at each end
 ///
@@ -72,6 +76,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         notice: NOTICE,
         least_ring: mtu::least_ring(options.mtu),
         remedy: "a smaller --mtu, fewer --ends, or a larger memory",
+        vector: VECTOR,
     };
     let settings = Settings {
         addresses: options.address.clone(),
@@ -79,7 +84,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         mtu: options.mtu,
         name: options.name.clone(),
     };
-    let shared = Rc::new(Shared::default());
+    let shared = Arc::new(Shared::default());
     let mut carrier = Carrier::new(settings, shared.clone(), output);
     let status = || shared.status();
     serve(&options.area, purpose, output, &mut carrier, status)

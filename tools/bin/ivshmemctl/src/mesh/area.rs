@@ -15,9 +15,6 @@ use crate::exit::{failure, Exit};
 use crate::output::size;
 use crate::parse;
 
-/// Vector that wakes an end; every end that can be rung has it.
-const VECTOR: u32 = 0;
-
 /// The most bytes of a ring: more than what a receiver on a busy machine falls behind.
 const LARGEST_RING: u64 = 1 << 20;
 
@@ -28,7 +25,7 @@ const RING_ALIGN: u64 = 64;
 const BUFFERS: u32 = 4;
 
 /// What to do about a channel that is corrupt.
-pub(super) const ANEW: &str = "the option --anew makes the channel anew, for all ends";
+pub const ANEW: &str = "the option --anew makes the channel anew, for all ends";
 
 /// The options that say where the ends meet.
 #[derive(Args, Clone, Debug)]
@@ -69,6 +66,9 @@ pub struct Purpose {
     pub least_ring: u64,
     /// What can be done where there is no room for such rings.
     pub remedy: &'static str,
+    /// Vector that wakes an end, if it has so many; else 0 does. Each command has one of its own, so that none is woken for
+    /// what another one gets.
+    pub vector: u32,
 }
 
 /// A slot that was taken.
@@ -95,7 +95,7 @@ impl Area {
     ///
     /// Those of opening; if the memory is too small, has something else in it, or all slots are taken.
     pub fn join(&self, purpose: Purpose, anew: bool) -> Result<Place> {
-        let (link, joined) = self.end.watched_link()?;
+        let (link, joined) = self.end.watched_link(purpose.vector)?;
         let ring = self.ring(link.size(), purpose)?;
         let layout = layout(self.ends, ring, purpose.notice);
         let peer_id = (link.vectors() > 0).then(|| link.peer_id());
@@ -107,7 +107,11 @@ impl Area {
             true => Channel::create(link.clone(), self.offset, &layout),
             false => Channel::open_or_create(link.clone(), self.offset, &layout),
         };
-        let member = channel.and_then(|channel| self.take(&channel));
+        let vector = match purpose.vector < link.vectors() {
+            true => purpose.vector,
+            false => 0,
+        };
+        let member = channel.and_then(|channel| self.take(&channel, vector));
         Ok(Place {
             member: member.map_err(|error| self.explain(error))?,
             link,
@@ -120,16 +124,20 @@ impl Area {
 
     /// Takes the first slot that can be had at once, and that is, before one that was never used, that of a program of
     /// this machine that has ended: the others know then that it has not only fallen silent.
-    fn take(&self, channel: &Channel<AnyLink>) -> ivshmem_channel::Result<Member<AnyLink>> {
+    fn take(
+        &self,
+        channel: &Channel<AnyLink>,
+        vector: u32,
+    ) -> ivshmem_channel::Result<Member<AnyLink>> {
         let look = channel.joining().timeout(Duration::ZERO);
         for slot in 0..self.ends {
-            match look.join(slot, VECTOR) {
+            match look.join(slot, vector) {
                 Err(Error::SlotTaken(_)) => {}
                 taken => return taken,
             }
         }
         let slots: Vec<_> = (0..self.ends).collect();
-        channel.join_any(&slots, VECTOR)
+        channel.join_any(&slots, vector)
     }
 
     /// Bytes of each ring if there are so many bytes of memory.
@@ -190,6 +198,7 @@ mod tests {
         notice: 256,
         least_ring: 4096,
         remedy: "fewer --ends",
+        vector: 0,
     };
 
     #[derive(Parser)]

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Carries packets between the interface and the rings.
+//! A tunnel's end: what it is to others, and who they are.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 use tokio::select;
-use tokio::task::yield_now;
 use tokio::time::{interval, sleep, Instant, Interval, MissedTickBehavior};
 
 use super::address::{self, Routes};
 use super::interface::Interface;
 use super::mtu;
-use super::outgoing::{Outgoing, Sent};
-use super::packet::destination;
-use super::status::{described, list, Shared};
+use super::pump::Pump;
+use super::status::{described, list, warn, Shared};
 use crate::exit::{failure, Exit};
-use crate::mesh::{Change, Heard, Incoming, Mesh, Neighbour, Program, LOOK};
+use crate::mesh::{Change, Mesh, Neighbour, Program, LOOK};
 use crate::output::{Output, GOOD, WARNING};
 
 /// How long another end may have our address: for longer than one that has crashed seems to be there.
@@ -27,12 +25,6 @@ const OVERLAP: Duration = Duration::from_secs(5);
 
 /// How long after we have come another end may tell that it has one of our addresses and have it: both came together.
 const RACE: Duration = Duration::from_secs(1);
-
-/// Packets after which those of the other direction have their turn: fewer than what tokio lets a task do at a time.
-const TURN: u32 = 32;
-
-/// Bytes of the longest packet of IP.
-const LONGEST: usize = 1 << 16;
 
 /// What was asked for.
 pub struct Settings {
@@ -49,10 +41,10 @@ pub struct Settings {
 /// A tunnel's end.
 pub struct Carrier {
     settings: Settings,
-    shared: Rc<Shared>,
+    shared: Arc<Shared>,
     output: Output,
     /// Stays while the memory is away, so that connections survive.
-    interface: Option<(Vec<IpNet>, Rc<Interface>)>,
+    interface: Option<(Vec<IpNet>, Arc<Interface>)>,
 }
 
 impl Program for Carrier {
@@ -61,13 +53,11 @@ impl Program for Carrier {
         await_addresses(&mut mesh, &addresses).await?;
         let interface = self.interface(&addresses, mesh.ring)?;
         mesh.tell(&address::encode(&addresses))?;
-        let incoming = Incoming::new(&mesh)?;
-        let outgoing = Outgoing::new(&mesh)?;
+        let mut pump = Pump::start(&mesh, interface, self.shared.clone(), self.output)?;
         select! {
             // This one finds out first that the memory was taken away, which nobody may touch then.
             biased;
-            done = self.receive(incoming, &interface) => done,
-            done = self.send(outgoing, &interface) => done,
+            failed = pump.failed() => Err(failed),
             done = self.watch(mesh, &addresses) => done,
         }
     }
@@ -75,7 +65,7 @@ impl Program for Carrier {
 
 impl Carrier {
     /// A tunnel's end that is not there yet.
-    pub fn new(settings: Settings, shared: Rc<Shared>, output: Output) -> Self {
+    pub fn new(settings: Settings, shared: Arc<Shared>, output: Output) -> Self {
         Self {
             settings,
             shared,
@@ -107,7 +97,7 @@ impl Carrier {
     }
 
     /// The interface with these addresses: that of before if it has them.
-    fn interface(&mut self, addresses: &[IpNet], ring: u32) -> Result<Rc<Interface>> {
+    fn interface(&mut self, addresses: &[IpNet], ring: u32) -> Result<Arc<Interface>> {
         if let Some((before, interface)) = &self.interface {
             if before == addresses {
                 return Ok(interface.clone());
@@ -116,72 +106,17 @@ impl Carrier {
         // Before another one of the same name.
         self.interface = None;
         let mtu = self.settings.mtu.unwrap_or_else(|| mtu::default(ring));
-        let interface = Rc::new(Interface::new(&self.settings.name, mtu, addresses)?);
+        let interface = Arc::new(Interface::new(&self.settings.name, mtu, addresses)?);
         let name = interface.name();
         let event = json!({ "event": "up", "name": name, "mtu": mtu, "addresses": addresses });
         let text = format!("{name} is up: {}, MTU {mtu}", list(addresses));
         self.output.notice(&event, &text, GOOD);
-        let mut state = self.shared.state.borrow_mut();
+        let mut state = self.shared.state();
         state.name = name.into();
         state.mtu = mtu;
         state.addresses = addresses.into();
         self.interface = Some((addresses.into(), interface.clone()));
         Ok(interface)
-    }
-
-    /// From the other ends to the kernel.
-    async fn receive(&self, mut incoming: Incoming, interface: &Interface) -> Result<()> {
-        let counters = &self.shared.counters;
-        let mut turn = 0;
-        loop {
-            turn = (turn + 1) % TURN;
-            if turn == 0 {
-                yield_now().await;
-            }
-            match incoming.next().await? {
-                Heard::Message(_, packet) => {
-                    let taken = destination(&packet).is_some() && interface.send(&packet).await?;
-                    match taken {
-                        true => counters.received.count(&packet),
-                        false => counters.refused.count(&packet),
-                    }
-                }
-                Heard::Corrupt(text) => self.warn("corrupt", &text),
-            }
-        }
-    }
-
-    /// From the kernel to the other ends.
-    async fn send(&self, mut outgoing: Outgoing, interface: &Interface) -> Result<()> {
-        let counters = &self.shared.counters;
-        let mut buffer = vec![0; LONGEST];
-        let mut look = ticks();
-        loop {
-            let length = select! {
-                length = interface.receive(&mut buffer) => length?,
-                _ = look.tick() => {
-                    outgoing.flush()?;
-                    continue;
-                }
-            };
-            let packet = &buffer[..length];
-            let (slot, alone) = {
-                let state = self.shared.state.borrow();
-                let slot = destination(packet).and_then(|to| state.routes.slot(to));
-                (slot, state.ends.len() < 2)
-            };
-            let sent = match slot {
-                Some(slot) => outgoing.send(slot, packet.to_vec(), alone).await?,
-                None => {
-                    counters.unknown.count(packet);
-                    continue;
-                }
-            };
-            match sent {
-                Sent::Yes => counters.sent.count(packet),
-                Sent::Full | Sent::Corrupt => counters.full.count(packet),
-            }
-        }
     }
 
     /// Looks who is there.
@@ -211,7 +146,7 @@ impl Carrier {
     fn route(&self, mesh: &Mesh) {
         let ends: Vec<_> = mesh.neighbours().cloned().collect();
         let told = ends.iter().map(|end| (end.slot, &end.notice[..]));
-        let mut state = self.shared.state.borrow_mut();
+        let mut state = self.shared.state();
         state.routes = Routes::of(told);
         state.ends = ends;
     }
@@ -234,13 +169,8 @@ impl Carrier {
         };
         self.output.notice(&value, &text, style);
         if let Some(end) = now.as_ref().filter(|end| has_any(end, addresses)) {
-            self.warn("overlap", &overlap(end).to_string());
+            warn(self.output, "overlap", &overlap(end).to_string());
         }
-    }
-
-    fn warn(&self, event: &str, text: &str) {
-        let value = json!({ "event": event, "reason": text });
-        self.output.notice(&value, text, WARNING);
     }
 }
 

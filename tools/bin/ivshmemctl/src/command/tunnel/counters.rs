@@ -2,15 +2,15 @@
 
 //! What a tunnel has carried, and what not.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{json, Value};
 
 /// Packets and their bytes.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    packets: Cell<u64>,
-    bytes: Cell<u64>,
+    packets: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// Numbers since the start.
@@ -29,18 +29,25 @@ pub struct Counters {
 }
 
 impl Traffic {
-    /// Counts a packet.
-    pub fn count(&self, packet: &[u8]) {
-        self.packets.set(self.packets.get() + 1);
-        self.bytes.set(self.bytes.get() + packet.len() as u64);
+    /// Counts a packet of so many bytes.
+    pub fn count(&self, length: usize) {
+        self.packets.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(length as u64, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (u64, u64) {
+        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        (get(&self.packets), get(&self.bytes))
     }
 
     fn to_json(&self) -> Value {
-        json!({ "packets": self.packets.get(), "bytes": self.bytes.get() })
+        let (packets, bytes) = self.get();
+        json!({ "packets": packets, "bytes": bytes })
     }
 
     fn to_text(&self) -> String {
-        format!("{} packets, {} bytes", self.packets.get(), self.bytes.get())
+        let (packets, bytes) = self.get();
+        format!("{packets} packets, {bytes} bytes")
     }
 }
 

@@ -2,20 +2,26 @@
 
 //! The network interface, whose packets this program carries.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
-use tokio::io::Interest;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::exit::{failure, Exit};
 
+/// How long to wait at a time until the kernel takes packets again.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
 /// A TUN device that is up.
 pub struct Interface {
-    device: AsyncFd<SyncDevice>,
+    device: SyncDevice,
     name: String,
 }
 
@@ -43,17 +49,10 @@ impl Interface {
         let name = device
             .name()
             .context("cannot ask for the interface's name")?;
-        // The successor is unsafe, for descriptors that are closed or exchanged behind its back: the device's is not.
-        #[allow(deprecated)]
-        let watch = |device| {
-            let interest = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
-            AsyncFd::with_interest(device, interest)
-        };
         device
             .set_nonblocking(true)
-            .and_then(|()| watch(device))
-            .map(|device| Self { device, name })
-            .context("cannot watch the network interface")
+            .context("cannot watch the network interface")?;
+        Ok(Self { device, name })
     }
 
     /// Its name.
@@ -61,25 +60,39 @@ impl Interface {
         &self.name
     }
 
-    /// Waits for the next packet that the kernel sends, and returns its bytes. Nothing is lost if this is dropped while it waits.
-    pub async fn receive(&self, buffer: &mut [u8]) -> Result<usize> {
-        let read = |device: &SyncDevice| device.recv(buffer);
-        // Of one that was deleted, the kernel tells an error and nothing else.
-        let interest = Interest::READABLE | Interest::ERROR;
-        let read = self.device.async_io(interest, read).await;
-        read.map_err(|error| self.lost(error))
+    /// The next packet that the kernel sends, in `buffer`: its length, `None` if there is none now.
+    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        match self.device.recv(buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if is_transient(&error) => Ok(None),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    /// Waits until there may be a packet, or until `stop` is readable.
+    pub fn wait(&self, stop: &OwnedFd) -> Result<()> {
+        // Of an interface that was deleted, this is ready, and receiving tells why.
+        let packet = PollFd::new(&self.device, PollFlags::IN);
+        watch(&mut [packet, PollFd::new(stop, PollFlags::IN)], None)
     }
 
     /// Hands a packet to the kernel. Returns whether it took it: it refuses what is no packet, and all while the
     /// interface is down.
-    pub async fn send(&self, packet: &[u8]) -> Result<bool> {
-        let write = |device: &SyncDevice| device.send(packet);
-        match self.device.async_io(Interest::WRITABLE, write).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(Errno::BADFD.raw_os_error()) => {
-                Err(self.lost(error))
+    pub fn send(&self, packet: &[u8]) -> Result<bool> {
+        loop {
+            match self.device.send(packet) {
+                Ok(_) => return Ok(true),
+                Err(error) if is_transient(&error) => {
+                    watch(
+                        &mut [PollFd::new(&self.device, PollFlags::OUT)],
+                        Some(&PAUSE),
+                    )?;
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::BADFD.raw_os_error()) => {
+                    return Err(self.lost(error));
+                }
+                Err(_) => return Ok(false),
             }
-            Err(_) => Ok(false),
         }
     }
 
@@ -89,6 +102,19 @@ impl Interface {
             self.name
         ))
     }
+}
+
+/// Waits until one of them is ready, for `limit` at most.
+fn watch(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<()> {
+    match poll(fds, limit) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error).context("cannot watch the network interface"),
+    }
+}
+
+/// Whether the same call may succeed after a while.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Whether the kernel gives no new interface an address of IPv6. It would refuse one as it refuses who has no right.

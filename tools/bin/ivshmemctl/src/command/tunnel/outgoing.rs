@@ -3,12 +3,10 @@
 //! The rings to the other ends, none of which holds up the others for long.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use futures_util::{FutureExt, SinkExt};
-use ivshmem_channel::{Error, Outbox};
-use tokio::time::{timeout, Instant};
+use ivshmem_channel::{Error, Sender};
 
 use crate::end::AnyLink;
 use crate::mesh::Mesh;
@@ -23,7 +21,7 @@ const PART: u32 = 2;
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is in the ring, or the next one that will be.
+    /// It is in the ring.
     Yes,
     /// There was no room for too long.
     Full,
@@ -35,9 +33,9 @@ pub enum Sent {
 pub struct Outgoing(HashMap<u32, Ring>);
 
 struct Ring {
-    outbox: Outbox<AnyLink, Vec<u8>>,
+    sender: Sender<AnyLink>,
     patience: Patience,
-    /// It was full for too long, and has had no room since: the outbox has a packet that waits.
+    /// It was full for too long, and has had no room since.
     stalled: bool,
     corrupt: bool,
 }
@@ -50,7 +48,7 @@ impl Outgoing {
             match mesh.member.sender(slot) {
                 Ok(sender) => {
                     let ring = Ring {
-                        outbox: Outbox::new(sender)?,
+                        sender,
                         patience: Patience::new(Instant::now()),
                         stalled: false,
                         corrupt: false,
@@ -67,71 +65,37 @@ impl Outgoing {
 
     /// Sends a packet to a slot, and waits for room, though not for long; `alone` says whether there is no other end that
     /// is held up by that.
-    pub async fn send(&mut self, slot: u32, packet: Vec<u8>, alone: bool) -> Result<Sent> {
+    pub fn send(&mut self, slot: u32, packet: &[u8], alone: bool) -> Result<Sent> {
         match self.0.get_mut(&slot).filter(|ring| !ring.corrupt) {
-            Some(ring) => ring.send(packet, alone).await,
+            Some(ring) => ring.send(packet, alone),
             None => Ok(Sent::Corrupt),
         }
-    }
-
-    /// Goes on with what waits for room, without waiting. To be called from time to time.
-    pub fn flush(&mut self) -> Result<()> {
-        for ring in self.0.values_mut().filter(|ring| ring.stalled) {
-            ring.flush_now()?;
-        }
-        Ok(())
     }
 }
 
 impl Ring {
-    async fn send(&mut self, packet: Vec<u8>, alone: bool) -> Result<Sent> {
+    fn send(&mut self, packet: &[u8], alone: bool) -> Result<Sent> {
+        let mut sent = self.sender.send(packet, Some(Duration::ZERO));
         // Who was waited for in vain is not waited for again.
-        if self.stalled && self.flush_now()?.is_none() {
-            return Ok(Sent::Full);
+        if matches!(sent, Err(Error::TimedOut)) && !self.stalled {
+            let begin = Instant::now();
+            let limit = match alone {
+                true => PATIENCE,
+                false => self.patience.left(begin),
+            };
+            sent = self.sender.send(packet, Some(limit));
+            self.patience.used(begin.elapsed());
         }
-        if let Err(error) = self.outbox.feed(packet).await {
-            return self.failed(error);
-        }
-        if let Some(sent) = self.flush_now()? {
-            return Ok(sent);
-        }
-        let begin = Instant::now();
-        let limit = match alone {
-            true => PATIENCE,
-            false => self.patience.left(begin),
-        };
-        let flushed = timeout(limit, self.outbox.flush()).await;
-        self.patience.used(begin.elapsed());
-        match flushed {
-            Ok(flushed) => self.flushed(flushed),
-            Err(_) => Ok(Sent::Yes),
-        }
-    }
-
-    /// Puts the packet that waits into the ring; `None` if there is no room.
-    fn flush_now(&mut self) -> Result<Option<Sent>> {
-        self.stalled = true;
-        let flushed = self.outbox.flush().now_or_never();
-        flushed.map(|flushed| self.flushed(flushed)).transpose()
-    }
-
-    fn flushed(&mut self, flushed: Result<(), Error>) -> Result<Sent> {
-        self.stalled = false;
-        match flushed {
+        self.stalled = matches!(sent, Err(Error::TimedOut));
+        match sent {
             Ok(()) => Ok(Sent::Yes),
-            Err(error) => self.failed(error),
-        }
-    }
-
-    fn failed(&mut self, error: Error) -> Result<Sent> {
-        match error {
-            Error::Corrupt(_) => {
+            // Of one that is too long a part of the ring was left out after a crash.
+            Err(Error::TimedOut | Error::TooLong { .. }) => Ok(Sent::Full),
+            Err(Error::Corrupt(_)) => {
                 self.corrupt = true;
                 Ok(Sent::Corrupt)
             }
-            // A part of the ring was left out after a crash.
-            Error::TooLong { .. } => Ok(Sent::Full),
-            error => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 //! What a tunnel tells of itself when it is asked.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use serde_json::{json, Value};
@@ -10,14 +10,14 @@ use serde_json::{json, Value};
 use super::address::{self, Routes};
 use super::counters::Counters;
 use crate::mesh::Neighbour;
+use crate::output::{Output, WARNING};
 
-/// What the work and those who ask how it goes share.
+/// What those who carry packets and those who ask how it goes share.
 #[derive(Default)]
 pub struct Shared {
     /// What was carried.
     pub counters: Counters,
-    /// Who is there.
-    pub state: RefCell<State>,
+    state: Mutex<State>,
 }
 
 /// Who is there, and what this end is.
@@ -34,9 +34,15 @@ pub struct State {
 }
 
 impl Shared {
+    /// Who is there.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // Each change leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Who is there, and what was carried.
     pub fn status(&self) -> (Value, String) {
-        let state = self.state.borrow();
+        let state = self.state();
         let ends = state.ends.iter().map(
             |end| json!({ "peer_id": end.peer_id, "addresses": address::decode(&end.notice) }),
         );
@@ -75,4 +81,10 @@ pub fn list(addresses: &[impl ToString]) -> String {
         true => "no address".into(),
         false => texts.join(", "),
     }
+}
+
+/// Tells people of what is wrong.
+pub fn warn(output: Output, event: &str, text: &str) {
+    let value = json!({ "event": event, "reason": text });
+    output.notice(&value, text, WARNING);
 }
