@@ -44,10 +44,10 @@ impl Place {
         let at = self.offset.unwrap_or(default);
         let marked = at.saturating_add(MARK);
         let is_ours = || Ok(memory.load32(marked, Ordering::Acquire)? == mark);
-        match may_write(memory, at, length, is_ours)? {
-            true => {}
-            false if self.anew => fill(memory, at, length)?,
-            false => return Err(in_use(at, length)),
+        match others(memory, at, length, is_ours)? {
+            None => {}
+            Some(_) if self.anew => fill(memory, at, length)?,
+            Some(found) => return Err(in_use(at, length, found)),
         }
         memory.store32(marked, mark, Ordering::Release)?;
         Ok(at)
@@ -66,31 +66,37 @@ pub fn for_channel<L: Link + Clone>(link: &L, at: u64, length: u64) -> Result<()
         Err(Error::NotAChannel(_)) => Ok(false),
         Err(error) => Err(error.into()),
     };
-    match may_write(link, at, length, is_channel)? {
-        true => Ok(()),
-        false => Err(in_use(at, length)),
+    match others(link, at, length, is_channel)? {
+        None => Ok(()),
+        Some(found) => Err(in_use(at, length, found)),
     }
 }
 
-/// Whether these bytes are zero, or are ours.
-fn may_write(
+/// Where the first of these bytes is that is not zero, unless they are ours.
+fn others(
     memory: &(impl Memory + ?Sized),
     at: u64,
     length: u64,
     is_ours: impl Fn() -> Result<bool>,
-) -> Result<bool> {
+) -> Result<Option<u64>> {
+    if is_ours()? {
+        return Ok(None);
+    }
     // As the channel's error, so that a device that is gone can be told from others.
-    let is_free = || is_zero(memory, at, length).map_err(Error::from);
+    let found = first_used(memory, at, length).map_err(Error::from)?;
     // Once more if something is there: another end may have begun to write since.
-    Ok(is_ours()? || is_free()? || is_ours()?)
+    match found.is_some() && is_ours()? {
+        true => Ok(None),
+        false => Ok(found),
+    }
 }
 
-fn in_use(at: u64, length: u64) -> anyhow::Error {
+fn in_use(at: u64, length: u64, found: u64) -> anyhow::Error {
     failure(
         Exit::Failure,
         format!(
-            "{} of memory at offset {at:#x} are in use by something else: give all ends another --offset, or this one \
-             --anew to write over them",
+            "the {} of memory at offset {at:#x} are in use by something else, the byte at {found:#x} for example: give \
+             all ends another --offset, or this one --anew to write over them",
             size(length)
         ),
     )
@@ -104,15 +110,20 @@ fn chunks(at: u64, length: u64) -> impl Iterator<Item = (u64, usize)> {
         .map(move |begin| (at.saturating_add(begin), size(begin)))
 }
 
-fn is_zero(memory: &(impl Memory + ?Sized), at: u64, length: u64) -> Result<bool, AccessError> {
+/// Where the first byte is that is not zero.
+fn first_used(
+    memory: &(impl Memory + ?Sized),
+    at: u64,
+    length: u64,
+) -> Result<Option<u64>, AccessError> {
     let mut bytes = [0; CHUNK];
     for (begin, size) in chunks(at, length) {
         memory.read(begin, &mut bytes[..size])?;
-        if bytes[..size].iter().any(|byte| *byte != 0) {
-            return Ok(false);
+        if let Some(place) = bytes[..size].iter().position(|byte| *byte != 0) {
+            return Ok(Some(begin + place as u64));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 fn fill(memory: &dyn Memory, at: u64, length: u64) -> Result<()> {

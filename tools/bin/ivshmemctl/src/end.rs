@@ -193,6 +193,11 @@ impl End {
             .or_else(by_default)
     }
 
+    /// The device, where that is what is meant.
+    pub fn device(&self, mode: Mode) -> Result<Device> {
+        self.device.open(mode)
+    }
+
     /// The device, open for reading, or a new peer.
     pub fn open(&self) -> Result<Opened> {
         Ok(match self.socket() {

@@ -35,6 +35,8 @@ fn memory_that_holds_no_channel_is_not_written_over() {
                 text.contains("--offset") && text.contains("--anew"),
                 "{text}"
             );
+            let byte = format!("the byte at {place:#x} ");
+            assert!(text.contains(&byte), "{text}");
         }
         let mut all = vec![0; 1 << 20];
         peer.read(0, &mut all).unwrap();

@@ -244,7 +244,7 @@ fn send(from: (&Guest, Vec<String>), to: (&Guest, Vec<String>), file: &str) -> R
 
 fn copy(pair: &Pair) -> Result<(), Failed> {
     // It refuses to write over what other cases have left there.
-    let zeros = format!("head -c 1M /dev/zero | {PROGRAM} load -");
+    let zeros = format!("head -c 1048576 /dev/zero | {PROGRAM} load -");
     pair.modern.shell(&zeros)?.check()?;
     let limit = limit_argument();
     let sending = ["cp", "-t", &limit, "/file"];

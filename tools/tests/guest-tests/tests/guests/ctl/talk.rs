@@ -24,7 +24,7 @@ pub fn copy_mib() -> u32 {
 
 /// Makes the memory that chat and cp use zero: they refuse to write over what other cases have left there.
 fn forget(guest: &Guest) -> Result<(), Failed> {
-    let zeros = format!("head -c 1M /dev/zero | {PROGRAM} load -");
+    let zeros = format!("head -c 1048576 /dev/zero | {PROGRAM} load -");
     guest.shell(&zeros)?.check()?;
     Ok(())
 }
