@@ -72,9 +72,23 @@ impl<L: Link + Clone> Sender<L> {
     ///
     /// As [`send`](Self::send).
     pub fn queue(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-        let mut space = self.reserve(message.len(), timeout)?;
-        space.write(0, message)?;
-        space.commit(message.len())
+        self.queue_parts(&[message], timeout)
+    }
+
+    /// As [`queue`](Self::queue), a message of these parts, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn queue_parts(&mut self, parts: &[&[u8]], timeout: Option<Duration>) -> Result<()> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut space = self.reserve(len, timeout)?;
+        let mut at = 0;
+        for part in parts {
+            space.write(at, part)?;
+            at += part.len();
+        }
+        space.commit(len)
     }
 
     /// Makes room for a message of up to `len` bytes in the ring buffer itself; waits until there is some. What is

@@ -2,7 +2,7 @@
 
 //! Receivers and senders as a stream and a sink, on tokio.
 
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
@@ -153,12 +153,17 @@ impl<R: Source> Messages<R> {
         self.receiver
     }
 
-    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<R::Item>> {
+    /// Takes what `take` finds.
+    fn poll_take<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut take: impl FnMut(&mut R) -> Result<Option<T>>,
+    ) -> Poll<Result<T>> {
         for _ in 0..LOOKS {
             if self.wakeup.has_slept() {
                 self.receiver.awake()?;
             }
-            if let Some(message) = self.receiver.take()? {
+            if let Some(message) = take(&mut self.receiver)? {
                 return Poll::Ready(Ok(message));
             }
             if self.wakeup.heard(context)? || !self.receiver.ask()? {
@@ -178,10 +183,30 @@ impl<R: Source> Stream for Messages<R> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let taken = ready!(self.poll_take(context));
-        self.ended = !matches!(taken, Ok(_) | Err(Error::CorruptLane { .. }));
+        let taken = ready!(self.poll_take(context, R::take));
+        self.ended = !goes_on(&taken);
         Poll::Ready(Some(taken))
     }
+}
+
+impl<L: Link + Clone + Unpin> Messages<MultiReceiver<L>> {
+    /// As the stream's next item, but takes the message into `buffer`, in place of what was there, and returns the slot that
+    /// sent it: without memory of its own for each. It may be dropped while it waits.
+    pub async fn receive(&mut self, buffer: &mut Vec<u8>) -> Option<Result<u32>> {
+        if self.ended {
+            return None;
+        }
+        let mut take =
+            |receiver: &mut MultiReceiver<L>| receiver.receive(buffer, Some(Duration::ZERO));
+        let taken = poll_fn(|context| self.poll_take(context, &mut take)).await;
+        self.ended = !goes_on(&taken);
+        Some(taken)
+    }
+}
+
+/// Whether others' messages come after this.
+fn goes_on<T>(taken: &Result<T>) -> bool {
+    matches!(taken, Ok(_) | Err(Error::CorruptLane { .. }))
 }
 
 impl<L: Link + Clone + Unpin> Source for Receiver<L> {
@@ -269,17 +294,39 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
         })
     }
 
+    /// Sends a message of these parts, one after the other: without a copy of its own. It may be dropped while it waits for
+    /// room: then nothing was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`], without a limit.
+    pub async fn send_parts(&mut self, parts: &[&[u8]]) -> Result<()> {
+        poll_fn(|context| self.poll_queue(context)).await?;
+        poll_fn(|context| self.poll_parts(parts, context)).await?;
+        self.sender.flush()
+    }
+
     /// Puts what waits into the ring.
     fn poll_queue(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some(message) = &self.waiting else {
+        let Some(message) = self.waiting.take() else {
             return Poll::Ready(Ok(()));
         };
-        let message = message.as_ref();
+        let queued = self.poll_parts(&[message.as_ref()], context);
+        // What cannot be sent is not tried again.
+        if queued.is_pending() {
+            self.waiting = Some(message);
+        }
+        queued
+    }
+
+    /// Puts a message of these parts into the ring.
+    fn poll_parts(&mut self, parts: &[&[u8]], context: &mut Context<'_>) -> Poll<Result<()>> {
+        let len = parts.iter().map(|part| part.len()).sum();
         let queued = loop {
             if self.wakeup.as_mut().is_some_and(Wakeup::has_slept) {
                 self.sender.end.seat.awake()?;
             }
-            match self.sender.queue(message, Some(Duration::ZERO)) {
+            match self.sender.queue_parts(parts, Some(Duration::ZERO)) {
                 Err(Error::TimedOut) => {}
                 other => break other,
             }
@@ -287,14 +334,12 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
                 Some(wakeup) => wakeup,
                 none => none.insert(Wakeup::new(self.sender.end.seat.bell()?)?),
             };
-            if wakeup.heard(context)? || !self.sender.arm(message.len())? {
+            if wakeup.heard(context)? || !self.sender.arm(len)? {
                 continue;
             }
             let limit = self.sender.end.seat.sleep_limit(None);
             ready!(wakeup.after(limit, context));
         };
-        // What cannot be sent is not tried again.
-        self.waiting = None;
         self.wakeup = None;
         Poll::Ready(queued)
     }

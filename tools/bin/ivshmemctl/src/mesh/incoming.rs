@@ -5,7 +5,6 @@
 use std::future::pending;
 
 use anyhow::Result;
-use futures_util::StreamExt;
 use ivshmem_channel::{Error, Messages, MultiReceiver};
 
 use super::area::ANEW;
@@ -17,8 +16,8 @@ pub struct Incoming(Messages<MultiReceiver<AnyLink>>);
 
 /// What was heard.
 pub enum Heard {
-    /// A message, and the slot that sent it.
-    Message(u32, Vec<u8>),
+    /// A message of this slot.
+    Message(u32),
     /// One end, or none at all, is heard any more until the channel is made anew: what to tell people of that.
     Corrupt(String),
 }
@@ -29,15 +28,15 @@ impl Incoming {
         Ok(Self(Messages::new(mesh.member.multi_receiver()?)?))
     }
 
-    /// Waits for the next. Nothing is lost if this is dropped while it waits.
+    /// Waits for the next, and takes a message into `buffer`. Nothing is lost if this is dropped while it waits.
     ///
     /// # Errors
     ///
     /// When the memory is away, or the channel was made anew. What others write is no error: when nobody is left who can be
     /// heard, it waits for ever, and [looking](Mesh::look) tells when to come back.
-    pub async fn next(&mut self) -> Result<Heard> {
-        match self.0.next().await {
-            Some(Ok((slot, bytes))) => Ok(Heard::Message(slot, bytes)),
+    pub async fn next(&mut self, buffer: &mut Vec<u8>) -> Result<Heard> {
+        match self.0.receive(buffer).await {
+            Some(Ok(slot)) => Ok(Heard::Message(slot)),
             Some(Err(error @ (Error::CorruptLane { .. } | Error::Corrupt(_)))) => {
                 Ok(Heard::Corrupt(format!("{ANEW}: {error}")))
             }

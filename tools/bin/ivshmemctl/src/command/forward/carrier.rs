@@ -22,7 +22,7 @@ use super::stream::{Listener, Stream};
 use crate::mesh::Mesh;
 
 /// Bytes of a connection that are sent at a time, at most.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 64 << 10;
 /// Pieces that fit into a ring at least, so that connections have turns.
 const PIECES: usize = 8;
 
@@ -187,12 +187,12 @@ impl Carrier {
         } = opening;
         let counted = self.report.count();
         let carry = async {
-            let mut stream = tokio::select! {
-                stream = stream => stream.map_err(Broken::Untold)?,
+            let stream = tokio::select! {
+                stream = stream => Rc::new(stream.map_err(Broken::Untold)?),
                 broken = connection.over() => return Err(broken),
             };
             connection
-                .carry(&mut stream, &other, key, self.piece)
+                .carry(stream.clone(), &other, key, self.piece)
                 .await?;
             stream.finish();
             Ok(())

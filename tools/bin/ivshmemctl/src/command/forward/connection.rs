@@ -3,14 +3,12 @@
 //! Carries the bytes of one connection between its socket and the other end.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
+use std::rc::Rc;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use super::flow::{Flow, Over};
+use super::flow::{Due, Flow, Over};
 use super::frame::{Body, Key};
 use super::lane::Correspondent;
 use super::stream::Stream;
@@ -20,6 +18,17 @@ use super::stream::Stream;
 pub struct Connection {
     flow: RefCell<Flow>,
     changed: Notify,
+    /// The socket while it is carried: what is heard goes there at once if it can.
+    stream: RefCell<Option<Rc<Stream>>>,
+}
+
+/// Lends a connection its socket.
+struct Lent<'a>(&'a Connection);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        *self.0.stream.borrow_mut() = None;
+    }
 }
 
 /// Why a connection has not ended as it should.
@@ -34,8 +43,17 @@ pub enum Broken {
 impl Connection {
     /// Takes what the other end says of it.
     pub fn hear(&self, body: Body<'_>) {
-        self.flow.borrow_mut().hear(body);
-        self.changed.notify_waiters();
+        let mut flow = self.flow.borrow_mut();
+        let is_data = matches!(body, Body::Data(_));
+        flow.hear(body, |bytes| match &*self.stream.borrow() {
+            // If it fails, it does so again for the one who writes what waits.
+            Some(stream) => stream.try_write(bytes).unwrap_or(0),
+            None => 0,
+        });
+        // Bytes that have all gone are of no concern to anybody.
+        if !(is_data && flow.is_idle()) {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Ends it in both directions.
@@ -47,16 +65,17 @@ impl Connection {
     /// Carries all bytes in both directions, until both have ended.
     pub async fn carry(
         &self,
-        stream: &mut Stream,
+        stream: Rc<Stream>,
         other: &Correspondent,
         key: Key,
         piece: usize,
     ) -> Result<(), Broken> {
-        let (read, write) = stream.split();
+        *self.stream.borrow_mut() = Some(stream.clone());
+        let _lent = Lent(self);
         let carry = async {
             tokio::try_join!(
-                self.send(read, other, key, piece),
-                self.receive(write, other, key)
+                self.send(&stream, other, key, piece),
+                self.receive(&stream, other, key)
             )
         };
         tokio::select! {
@@ -90,7 +109,7 @@ impl Connection {
     /// From the socket to the other end.
     async fn send(
         &self,
-        mut read: impl AsyncRead + Unpin,
+        stream: &Stream,
         other: &Correspondent,
         key: Key,
         piece: usize,
@@ -100,7 +119,7 @@ impl Connection {
             let most = self
                 .when(|flow| Some(flow.may_send(piece)).filter(|most| *most > 0))
                 .await;
-            let read = read.read(&mut buffer[..most]).await;
+            let read = stream.read(&mut buffer[..most]).await;
             let length = read.map_err(failed)?;
             if length == 0 {
                 return other.send(key, Body::End).await.map_err(gone);
@@ -116,32 +135,28 @@ impl Connection {
     /// From the other end to the socket.
     async fn receive(
         &self,
-        mut write: impl AsyncWrite + Unpin,
+        stream: &Stream,
         other: &Correspondent,
         key: Key,
     ) -> Result<(), Broken> {
         loop {
-            let more = self
-                .when(|flow| match flow.front().is_empty() {
-                    true => flow.is_ended().then_some(false),
-                    false => Some(true),
-                })
-                .await;
-            if !more {
-                return match write.shutdown().await {
-                    // The program has closed its end already.
-                    Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
-                    other => other.map_err(failed),
-                };
-            }
-            let written = poll_fn(|context| {
-                let flow = self.flow.borrow();
-                Pin::new(&mut write).poll_write(context, flow.front())
-            });
-            let length = written.await.map_err(failed)?;
-            let credit = self.flow.borrow_mut().take(length);
-            if let Some(bytes) = credit {
-                other.send(key, Body::Credit(bytes)).await.map_err(gone)?;
+            match self.when(Flow::due).await {
+                Due::Credit(bytes) => {
+                    other.send(key, Body::Credit(bytes)).await.map_err(gone)?;
+                }
+                Due::Bytes => {
+                    stream.writable().await.map_err(failed)?;
+                    let mut flow = self.flow.borrow_mut();
+                    let written = stream.try_write(flow.front()).map_err(failed)?;
+                    flow.take(written);
+                }
+                Due::End => {
+                    return match stream.end() {
+                        // The program has closed its end already.
+                        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+                        other => other.map_err(failed),
+                    };
+                }
             }
         }
     }

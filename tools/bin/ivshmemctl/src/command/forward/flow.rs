@@ -11,7 +11,7 @@ use super::frame::Body;
 pub const WINDOW: u32 = 256 << 10;
 
 /// Bytes that the program at the receiver's has taken before the sender is told.
-const CREDIT: u32 = WINDOW / 4;
+const CREDIT: u32 = WINDOW / 2;
 
 /// One connection, as one end sees it.
 #[derive(Debug)]
@@ -28,6 +28,17 @@ pub struct Flow {
     ended: bool,
     /// Why it is over, in both directions.
     over: Option<Over>,
+}
+
+/// What is to be done with what has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The other end is to be told that it may send so many more bytes.
+    Credit(u32),
+    /// There are bytes to be taken.
+    Bytes,
+    /// All has come and was taken.
+    End,
 }
 
 /// Why a connection is over before both directions have ended.
@@ -57,13 +68,14 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// Takes what the other end says of this connection.
-    pub fn hear(&mut self, body: Body<'_>) {
+    /// Takes what the other end says of this connection. Bytes before which none wait are handed to `pass`, which says how
+    /// many it has taken; the rest waits.
+    pub fn hear(&mut self, body: Body<'_>, pass: impl FnOnce(&[u8]) -> usize) {
         if self.over.is_some() {
             return;
         }
         let heard = match body {
-            Body::Data(bytes) => self.receive(bytes),
+            Body::Data(bytes) => self.receive(bytes, pass),
             Body::Credit(bytes) => self.more(bytes),
             Body::End if self.ended => Err("an end after the end"),
             Body::End => {
@@ -81,14 +93,24 @@ impl Flow {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+    fn receive(
+        &mut self,
+        bytes: &[u8],
+        pass: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<(), &'static str> {
         if self.ended {
             return Err("bytes after the end");
         }
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let left = self.window.checked_sub(len);
         self.window = left.ok_or("more bytes than may be sent")?;
-        self.buffer.extend(bytes);
+        let passed = match self.buffer.is_empty() {
+            true => pass(bytes),
+            false => 0,
+        };
+        self.buffer.extend(&bytes[passed..]);
+        // CAST: Not more than a window.
+        self.taken += passed as u32;
         Ok(())
     }
 
@@ -127,29 +149,42 @@ impl Flow {
         self.buffer.as_slices().0
     }
 
-    /// Whether all has come and was taken.
-    pub fn is_ended(&self) -> bool {
-        self.ended && self.buffer.is_empty()
-    }
-
-    /// So many bytes of what has come were taken. Returns how many the other end is to be told of.
-    pub fn take(&mut self, bytes: usize) -> Option<u32> {
+    /// So many bytes of what waits were taken.
+    pub fn take(&mut self, bytes: usize) {
         self.buffer.drain(..bytes.min(self.buffer.len()));
         // CAST: Not more than a window was there.
         self.taken += bytes as u32;
+    }
+
+    /// What is to be done now. Credit is given by this.
+    pub fn due(&mut self) -> Option<Due> {
         // Nobody sends more after the end.
-        if self.taken < CREDIT || self.ended {
-            return None;
+        if self.taken >= CREDIT && !self.ended {
+            let told = std::mem::take(&mut self.taken);
+            self.window += told;
+            return Some(Due::Credit(told));
         }
-        let told = std::mem::take(&mut self.taken);
-        self.window += told;
-        Some(told)
+        match (self.buffer.is_empty(), self.ended) {
+            (false, _) => Some(Due::Bytes),
+            (true, true) => Some(Due::End),
+            (true, false) => None,
+        }
+    }
+
+    /// Whether anybody who waits for this has something to do, after this was heard.
+    pub fn is_idle(&self) -> bool {
+        let due = self.taken >= CREDIT || self.ended || !self.buffer.is_empty();
+        !due && self.over.is_none()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn none(_: &[u8]) -> usize {
+        0
+    }
 
     fn violation(flow: &Flow) -> bool {
         matches!(flow.over(), Some(Over::Violation(_)))
@@ -163,15 +198,16 @@ mod tests {
         while from.may_send(piece.len()) > 0 {
             let len = from.may_send(piece.len());
             from.sent(len);
-            to.hear(Body::Data(&piece[..len]));
+            to.hear(Body::Data(&piece[..len]), none);
             sent += len;
         }
         assert_eq!(sent, WINDOW as usize);
         let mut credit = 0;
         while !to.front().is_empty() {
             let len = to.front().len().min(5000);
-            if let Some(bytes) = to.take(len) {
-                from.hear(Body::Credit(bytes));
+            to.take(len);
+            if let Some(Due::Credit(bytes)) = to.due() {
+                from.hear(Body::Credit(bytes), none);
                 credit += bytes as usize;
             }
         }
@@ -183,13 +219,13 @@ mod tests {
     #[test]
     fn who_sends_more_than_a_window_is_stopped_and_nothing_of_it_is_kept() {
         let mut flow = Flow::default();
-        flow.hear(Body::Data(&vec![0; WINDOW as usize]));
+        flow.hear(Body::Data(&vec![0; WINDOW as usize]), none);
         assert!(!violation(&flow));
-        flow.hear(Body::Data(&[0]));
+        flow.hear(Body::Data(&[0]), none);
         assert!(violation(&flow));
         assert!(flow.front().is_empty());
         for _ in 0..100 {
-            flow.hear(Body::Data(&vec![0; WINDOW as usize]));
+            flow.hear(Body::Data(&vec![0; WINDOW as usize]), none);
         }
         assert!(flow.front().is_empty());
     }
@@ -198,14 +234,14 @@ mod tests {
     fn credit_for_what_was_not_sent_is_refused() {
         for credit in [1, WINDOW, u32::MAX] {
             let mut flow = Flow::default();
-            flow.hear(Body::Credit(credit));
+            flow.hear(Body::Credit(credit), none);
             assert!(violation(&flow), "{credit}");
         }
         let mut flow = Flow::default();
         flow.sent(10);
-        flow.hear(Body::Credit(10));
+        flow.hear(Body::Credit(10), none);
         assert!(!violation(&flow));
-        flow.hear(Body::Credit(1));
+        flow.hear(Body::Credit(1), none);
         assert!(violation(&flow));
     }
 
@@ -213,12 +249,13 @@ mod tests {
     fn nothing_comes_after_the_end_but_credit() {
         let mut flow = Flow::default();
         flow.sent(5);
-        flow.hear(Body::Data(b"abc"));
-        flow.hear(Body::End);
-        assert!(!flow.is_ended());
-        flow.hear(Body::Credit(5));
-        assert_eq!(flow.take(3), None);
-        assert!(flow.is_ended() && !violation(&flow));
+        flow.hear(Body::Data(b"abc"), none);
+        flow.hear(Body::End, none);
+        assert_eq!(flow.due(), Some(Due::Bytes));
+        flow.hear(Body::Credit(5), none);
+        flow.take(3);
+        assert_eq!(flow.due(), Some(Due::End));
+        assert!(!violation(&flow));
         for after in [
             Body::Data(b""),
             Body::End,
@@ -226,18 +263,40 @@ mod tests {
             Body::Open("x:1"),
         ] {
             let mut flow = Flow::default();
-            flow.hear(Body::End);
-            flow.hear(after);
+            flow.hear(Body::End, none);
+            flow.hear(after, none);
             assert!(violation(&flow), "{after:?}");
         }
     }
 
     #[test]
+    fn what_is_taken_at_once_does_not_wait_and_gives_credit() {
+        let mut flow = Flow::default();
+        flow.hear(Body::Data(b"all"), <[u8]>::len);
+        assert!(flow.is_idle());
+        flow.hear(Body::Data(b"some"), |_| 1);
+        assert_eq!(flow.front(), b"ome");
+        // Not before what waits.
+        flow.hear(Body::Data(b"more"), <[u8]>::len);
+        flow.take(3);
+        assert_eq!(flow.front(), b"more");
+        flow.take(4);
+        assert!(flow.is_idle());
+        let len = WINDOW as usize - 11;
+        flow.hear(Body::Data(&vec![0; len]), <[u8]>::len);
+        assert!(!flow.is_idle());
+        assert_eq!(flow.due(), Some(Due::Credit(WINDOW)));
+        // Who does not keep to the rules passes nothing.
+        flow.hear(Body::Data(&vec![0; len + 12]), |_| panic!("too much"));
+        assert!(violation(&flow));
+    }
+
+    #[test]
     fn the_first_reason_counts() {
         let mut flow = Flow::default();
-        flow.hear(Body::Data(b"lost"));
-        flow.hear(Body::Reset("no"));
-        flow.hear(Body::Credit(1));
+        flow.hear(Body::Data(b"lost"), none);
+        flow.hear(Body::Reset("no"), none);
+        flow.hear(Body::Credit(1), none);
         flow.end(Over::Gone);
         assert_eq!(flow.over(), Some(&Over::Reset("no".into())));
         assert!(flow.front().is_empty());

@@ -6,6 +6,8 @@
 //! sends it, the number of a connection, the kind, 1 if the one who sends has opened the connection or else 0, and two
 //! reserved bytes. Connections are numbered by the one who opens them.
 
+use std::borrow::Cow;
+
 /// Bytes of the header.
 pub const HEADER: usize = 16;
 
@@ -74,25 +76,28 @@ mod kind {
 }
 
 impl<'a> Frame<'a> {
-    /// Its bytes. A text that is too long is cut off.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + self.body.len());
-        bytes.extend(self.to.to_le_bytes());
-        bytes.extend(self.from.to_le_bytes());
-        bytes.extend(self.key.number.to_le_bytes());
-        bytes.extend([self.body.kind(), u8::from(self.key.ours), 0, 0]);
+    /// The bytes of its header.
+    pub fn header(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[0..4].copy_from_slice(&self.to.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.from.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.key.number.to_le_bytes());
+        bytes[12] = self.body.kind();
+        bytes[13] = u8::from(self.key.ours);
+        bytes
+    }
+
+    /// The bytes after that. A text that is too long is cut off.
+    pub fn payload(&self) -> Cow<'a, [u8]> {
         match self.body {
             Body::Open(text)
             | Body::Reset(text)
             | Body::Listen(text)
-            | Body::NotListening(text) => {
-                bytes.extend(cut(text).as_bytes());
-            }
-            Body::Data(data) => bytes.extend(data),
-            Body::Accepted(number) | Body::Credit(number) => bytes.extend(number.to_le_bytes()),
-            Body::End | Body::Listening | Body::ResetAll => {}
+            | Body::NotListening(text) => cut(text).as_bytes().into(),
+            Body::Data(data) => data.into(),
+            Body::Accepted(number) | Body::Credit(number) => number.to_le_bytes().to_vec().into(),
+            Body::End | Body::Listening | Body::ResetAll => Cow::default(),
         }
-        bytes
     }
 
     /// What another end has sent; `None` if it is no message.
@@ -143,18 +148,6 @@ impl Body<'_> {
             Self::ResetAll => kind::RESET_ALL,
         }
     }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Open(text)
-            | Self::Reset(text)
-            | Self::Listen(text)
-            | Self::NotListening(text) => text.len(),
-            Self::Data(data) => data.len(),
-            Self::Accepted(_) | Self::Credit(_) => size_of::<u32>(),
-            Self::End | Self::Listening | Self::ResetAll => 0,
-        }
-    }
 }
 
 /// The beginning of a text, whole characters.
@@ -183,6 +176,12 @@ fn text(bytes: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Frame<'_> {
+        fn encode(&self) -> Vec<u8> {
+            [&self.header()[..], &self.payload()].concat()
+        }
+    }
 
     fn frame(body: Body<'_>) -> Frame<'_> {
         let key = Key {
@@ -239,7 +238,7 @@ mod tests {
             }
             for len in HEADER..bytes.len() {
                 if let Some(heard) = Frame::decode(&bytes[..len]) {
-                    assert!(heard.body.len() == len - HEADER, "{body:?}");
+                    assert!(heard.payload().len() == len - HEADER, "{body:?}");
                 }
             }
         }
@@ -254,7 +253,7 @@ mod tests {
                     let mut bytes = bytes.clone();
                     bytes[at] = value;
                     if let Some(heard) = Frame::decode(&bytes) {
-                        assert_eq!(heard.body.len(), bytes.len() - HEADER);
+                        assert_eq!(heard.payload().len(), bytes.len() - HEADER);
                     }
                 }
             }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use anyhow::Result;
-use futures_util::SinkExt;
 use ivshmem_channel::{Error, Outbox};
 use tokio::sync::Mutex;
 
@@ -61,6 +60,7 @@ impl Correspondent {
             key,
             body,
         };
-        self.lane.0.lock().await.send(frame.encode()).await
+        let parts = [&frame.header()[..], &frame.payload()];
+        self.lane.0.lock().await.send_parts(&parts).await
     }
 }

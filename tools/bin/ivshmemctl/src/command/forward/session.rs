@@ -55,9 +55,10 @@ impl Session {
     /// Hears the other ends until something fails. It never waits for anything else, so that nobody who is slow holds up
     /// others.
     pub async fn hear_all(self: &Rc<Self>, mut incoming: Incoming) -> Result<()> {
+        let mut buffer = Vec::new();
         loop {
-            match incoming.next().await? {
-                Heard::Message(slot, bytes) => self.hear(slot, &bytes)?,
+            match incoming.next(&mut buffer).await? {
+                Heard::Message(slot) => self.hear(slot, &buffer)?,
                 Heard::Corrupt(text) => self.report.fail(&text),
             }
             consume_budget().await;

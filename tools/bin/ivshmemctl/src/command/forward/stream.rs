@@ -2,6 +2,7 @@
 
 //! TCP connections and UNIX sockets of this machine.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
+use rustix::net::{shutdown, Shutdown};
 use rustix::process::umask;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -21,7 +22,7 @@ use super::address::Address;
 /// UNIX socket the other end sees that only if it writes.)
 pub struct Stream {
     socket: Socket,
-    finished: bool,
+    finished: Cell<bool>,
 }
 
 enum Socket {
@@ -50,38 +51,68 @@ impl Stream {
     fn of(socket: Socket) -> Self {
         Self {
             socket,
-            finished: false,
+            finished: Cell::new(false),
         }
     }
 
-    /// Its two directions.
-    pub fn split(
-        &mut self,
-    ) -> (
-        Box<dyn AsyncRead + Unpin + '_>,
-        Box<dyn AsyncWrite + Unpin + '_>,
-    ) {
-        match &mut self.socket {
-            Socket::Tcp(stream) => {
-                let (read, write) = stream.split();
-                (Box::new(read), Box::new(write))
-            }
-            Socket::Unix(stream) => {
-                let (read, write) = stream.split();
-                (Box::new(read), Box::new(write))
+    /// Waits for bytes and reads them; 0 at the end. Nothing is lost if this is dropped while it waits.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match &self.socket {
+                Socket::Tcp(stream) => {
+                    stream.readable().await?;
+                    stream.try_read(buffer)
+                }
+                Socket::Unix(stream) => {
+                    stream.readable().await?;
+                    stream.try_read(buffer)
+                }
+            };
+            match read {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                other => return other,
             }
         }
     }
 
-    /// Closes it, after both directions have ended.
-    pub fn finish(mut self) {
-        self.finished = true;
+    /// Writes what it can take now, of `bytes`. Does not block.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &self.socket {
+            Socket::Tcp(stream) => stream.try_write(bytes),
+            Socket::Unix(stream) => stream.try_write(bytes),
+        };
+        match written {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Waits until it may take bytes.
+    pub async fn writable(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.writable().await,
+            Socket::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    /// Says that no more bytes come.
+    pub fn end(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => shutdown(stream, Shutdown::Write)?,
+            Socket::Unix(stream) => shutdown(stream, Shutdown::Write)?,
+        }
+        Ok(())
+    }
+
+    /// It may be closed: both directions have ended.
+    pub fn finish(&self) {
+        self.finished.set(true);
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let (Socket::Tcp(stream), false) = (&self.socket, self.finished) {
+        if let (Socket::Tcp(stream), false) = (&self.socket, self.finished.get()) {
             // Closed in this state, it is reset. If it cannot be, it is gone already.
             let _ = stream.set_zero_linger();
         }
