@@ -364,9 +364,9 @@ importer: kernel-accepted
 debug_dir = $(shell KERNEL=$(KERNEL) $(SANDBOX)/debug-kernel --where)
 debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI; without KERNEL=rt dma-bufs, and with it
-# large pages), and for their time the same programs with 32 bits and the sets with several guests.
+# large pages; hibernation), and for their time the same programs with 32 bits and the sets with several guests.
 debug_skips := $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
-	pair:: trio:: server:: network:: stock:: ctl:: channel:: acrn:: samples::
+	pair:: trio:: server:: network:: stock:: ctl:: channel:: acrn:: samples:: hibernate::
 
 debug_build = build/debug$(addprefix -,$(KERNEL))
 # CASE, to run no others, and DEBUG_MODULE, another module than that of this source, are for `test-planted`.

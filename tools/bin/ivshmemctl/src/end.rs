@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ivshmem::{
-    Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs, MAX_PEER,
+    is_pci_address, Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode,
+    Sysfs, MAX_PEER,
 };
 use ivshmem_peer::{JoinError, Peer, Server};
 use rustix::fs::{major, minor};
@@ -84,7 +85,7 @@ enum Named {
 impl DeviceName {
     fn find(&self) -> Result<Named> {
         let name = self.device.as_deref().unwrap_or("0");
-        if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(':') {
+        if is_pci_address(name) {
             let function = Sysfs::default().find(name)?;
             return Ok(match function.node() {
                 Some(node) => Named::Node(node),

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ivshmem::{AnyEndpoint, Bell, Endpoint, SharedFile, Way};
+use ivshmem::{is_pci_address, AnyEndpoint, Bell, Endpoint, SharedFile, Way};
 use ivshmem_peer::Peer;
 
 use crate::boundary::{free, give, guard, some, text};
@@ -137,35 +137,4 @@ fn open(path: &OsStr) -> Result<Link, Failure> {
             "a file: nobody can ring anybody, and waiting looks at the memory each millisecond",
         )
     })
-}
-
-/// Whether a name has the form of `0000:00:04.0` or `00:04.0`.
-fn is_pci_address(name: &str) -> bool {
-    let shape = name.chars().map(|char| match char {
-        ':' | '.' => char,
-        _ if char.is_ascii_hexdigit() => '0',
-        _ => '?',
-    });
-    let shape: String = shape.collect();
-    ["0000:00:00.0", "00:00.0"].contains(&&*shape)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_pci_address;
-
-    #[test]
-    fn a_pci_address_is_told_from_a_path() {
-        assert!(is_pci_address("0000:00:04.0") && is_pci_address("10af:c1:1f.7"));
-        assert!(is_pci_address("00:04.0"));
-        for other in [
-            "",
-            "0000:00:04",
-            "/dev/ivshmem0",
-            "0000:00:04.0 ",
-            "0000.00.04.0",
-        ] {
-            assert!(!is_pci_address(other), "{other}");
-        }
-    }
 }

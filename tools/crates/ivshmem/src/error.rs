@@ -46,7 +46,7 @@ pub enum Error {
     #[error("the device has no doorbell, or no interrupt vectors (see dmesg): use ivshmem-doorbell instead of ivshmem-plain, or poll the memory")]
     NoDoorbell,
     /// This way to the device has no interrupts: nothing can be waited for but a word of the memory.
-    #[error("without the driver there are no interrupts: wait for a word of the memory, or bind ivshmem_rs")]
+    #[error("by sysfs there are no interrupts: wait for a word of the memory, or bind vfio-pci or ivshmem_rs")]
     NoInterrupts,
     /// The device's memory is another's.
     #[error("{bus_id}: the kernel keeps the memory for the driver {driver}: unbind it, or use what it offers")]

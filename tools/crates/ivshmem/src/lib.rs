@@ -87,5 +87,5 @@ pub use memory::{AccessError, Memory};
 pub use poll::{poll_word, POLL_INTERVAL};
 pub use process::Process;
 pub use resource::ResourceEndpoint;
-pub use sysfs::{Function, Sysfs};
+pub use sysfs::{is_pci_address, Function, Sysfs};
 pub use vfio::VfioEndpoint;
