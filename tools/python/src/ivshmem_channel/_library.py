@@ -27,6 +27,12 @@ class CMessage(ctypes.Structure):
     _fields_ = [("at", c_size_t), ("len", c_size_t), ("sender", c_uint32)]
 
 
+class CPart(ctypes.Structure):
+    """struct ivshmem_channel_part"""
+
+    _fields_ = [("at", c_void_p), ("len", c_size_t)]
+
+
 class CPresence(ctypes.Structure):
     """struct ivshmem_channel_presence"""
 
@@ -122,8 +128,10 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "publisher_open": (c_int, [_handle, _u32, _handles]),
     "publisher_publish": (c_int, [_handle, c_void_p, c_size_t]),
     "receiver_arm": (c_int, [_handle]),
+    "receiver_borrow": (c_int64, [_handle, POINTER(CPart), _words, c_int64]),
     "receiver_close": (None, [_handle]),
     "receiver_disarm": (c_int, [_handle]),
+    "receiver_done": (c_int, [_handle]),
     "receiver_fd": (c_int, [_handle]),
     "receiver_open": (c_int, [_handle, _u32, _handles]),
     "receiver_peek": (c_int64, [_handle, _words, c_int64]),
@@ -152,12 +160,14 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "rpc_server_set_cancel": (c_int, [_handle, _handle]),
     "sender_arm": (c_int, [_handle, c_size_t]),
     "sender_close": (None, [_handle]),
+    "sender_commit": (c_int, [_handle, c_size_t]),
     "sender_disarm": (c_int, [_handle]),
     "sender_fd": (c_int, [_handle]),
     "sender_flush": (c_int, [_handle]),
     "sender_longest": (c_int64, [_handle]),
     "sender_open": (c_int, [_handle, _u32, _handles]),
     "sender_queue": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
+    "sender_reserve": (c_int, [_handle, c_size_t, POINTER(CPart), c_int64]),
     "sender_send": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
     "sender_set_cancel": (c_int, [_handle, _handle]),
     "subscriber_arm": (c_int, [_handle]),

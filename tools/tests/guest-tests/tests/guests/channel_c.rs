@@ -71,6 +71,9 @@ fn talk(fleet: &Fleet) -> Result<(), Failed> {
     let talk = in_guest(1, &["talk", ROUNDS])?;
     on_host(&["echo"])?;
     talk.wait()?.check()?;
+    let pass = in_guest(0, &["pass"])?;
+    on_host(&["talk", ROUNDS])?;
+    pass.wait()?.check()?;
     // The next channel has another layout.
     Peer::join(world.region.socket())?.write(0, &[0; 4096])?;
     let subscribe = in_guest(0, &["subscribe", ROUNDS])?;
