@@ -218,6 +218,20 @@ struct ivshmem_channel_message {
         uint32_t from;
 };
 
+/*
+ * Part of a message, in the shared memory.
+ */
+struct ivshmem_channel_part {
+        /*
+         * Where it begins; null if it has no bytes.
+         */
+        void *at;
+        /*
+         * Its length in bytes.
+         */
+        size_t len;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -698,6 +712,30 @@ int64_t ivshmem_channel_receiver_receive_many(struct ivshmem_channel_receiver *r
 int64_t ivshmem_channel_receiver_peek(struct ivshmem_channel_receiver *receiver, uint32_t *from, int64_t timeout_ns);
 
 /*
+ * Waits for the next message as ivshmem_channel_receiver_receive() does, to read it where it is: `parts` are two, and are set to
+ * where. The second one has no bytes unless the message goes over the end of the ring. The first one begins at a multiple of 8 bytes.
+ * Sets `from`, which may be null, to the slot that sent it.
+ *
+ * It stays the next one, and its sender does not write to it, until ivshmem_channel_receiver_done() or another call with the
+ * receiver that receives. A sender that does not keep to the rules can change its bytes at any time: read once what decides, and
+ * use nothing before ivshmem_channel_receiver_done() has returned 0. Nothing may be written there.
+ *
+ * Returns its length in bytes, or what ivshmem_channel_receiver_receive() returns; -EINVAL also if `parts` is null.
+ */
+int64_t ivshmem_channel_receiver_borrow(struct ivshmem_channel_receiver *receiver,
+                                        struct ivshmem_channel_part *parts,
+                                        uint32_t *from,
+                                        int64_t timeout_ns);
+
+/*
+ * Goes on after the message that was borrowed. Does not block.
+ *
+ * Returns 0; -ECONNABORTED if another program has taken this one's slot meanwhile: then what was read may be of other messages;
+ * -ESTALE; -EUCLEAN; -EBADMSG; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
+ */
+int ivshmem_channel_receiver_done(struct ivshmem_channel_receiver *receiver);
+
+/*
  * Gives the senders the room of all messages that were received, and rings those that wait for room. Does not block.
  *
  * Returns 0; -ESTALE; -ECONNABORTED; -EINVAL if `receiver` is null; -ENODEV.
@@ -894,6 +932,31 @@ int ivshmem_channel_sender_queue(struct ivshmem_channel_sender *sender,
                                  const void *message,
                                  size_t len,
                                  int64_t timeout_ns);
+
+/*
+ * Makes room in the ring for a message of up to `len` bytes, so that it can be written where it will be: `parts` are two,
+ * and are set to where. The second one has no bytes unless the message goes over the end of the ring. The first one begins at
+ * a multiple of 8 bytes. Blocks until there is room, for up to `timeout_ns`.
+ *
+ * Nobody sees the message before ivshmem_channel_sender_commit(), and what is not committed was never there. The parts are the
+ * caller's until then, until another call with the sender that takes a message, and until the sender is closed.
+ *
+ * Returns what ivshmem_channel_sender_send() does.
+ */
+int ivshmem_channel_sender_reserve(struct ivshmem_channel_sender *sender,
+                                   size_t len,
+                                   struct ivshmem_channel_part *parts,
+                                   int64_t timeout_ns);
+
+/*
+ * Ends the message that was reserved, with its first `len` bytes. The receiver need not see it before
+ * ivshmem_channel_sender_flush(). Does not block.
+ *
+ * Returns 0; -EMSGSIZE if so many bytes were not reserved: they still are; -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if nothing is
+ * reserved, or `sender` is null; -ENODEV.
+ */
+int ivshmem_channel_sender_commit(struct ivshmem_channel_sender *sender,
+                                  size_t len);
 
 /*
  * Shows the receiver all that was queued, and rings it if it sleeps. Does not block.

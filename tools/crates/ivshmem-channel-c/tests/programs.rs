@@ -94,8 +94,9 @@ fn programs_in_c_and_in_cpp_talk() {
     let [c, cpp] = [Language::C, Language::Cpp].map(|language| library.compile(language, "peer"));
     let region = Region::start(1 << 20, 1).unwrap();
     let link = &region.socket();
-    let pairs: [(&[&str], &[&str]); 2] = [
+    let pairs: [(&[&str], &[&str]); 3] = [
         (&["talk", ROUNDS], &["echo"]),
+        (&["talk", ROUNDS], &["pass"]),
         (&["publish", ROUNDS], &["subscribe", ROUNDS]),
     ];
     for (one, other) in pairs {

@@ -62,12 +62,12 @@ pub enum Error {
     /// This end of the ring buffer is in use in this program.
     #[error("this end of the ring buffer is in use already")]
     InUse,
-    /// The message can never fit.
-    #[error("a message of {len} bytes is longer than this ring buffer's longest, {max}")]
+    /// The message does not fit, and never will.
+    #[error("{len} bytes do not fit: there is room for {max}")]
     TooLong {
         /// Its length in bytes.
         len: usize,
-        /// The longest for this ring buffer, in bytes.
+        /// The longest for this ring buffer, or topic's buffer, in bytes.
         max: usize,
     },
     /// The message or value does not have the length of the type that is expected. It is done with: the next call goes on.

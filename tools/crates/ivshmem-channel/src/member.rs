@@ -29,6 +29,11 @@ impl<L: Link + Clone> Member<L> {
         self.0.slot
     }
 
+    /// The way to the memory.
+    pub fn link(&self) -> &L {
+        &self.0.link
+    }
+
     /// Our number for this time.
     pub fn incarnation(&self) -> u32 {
         self.0.owner.incarnation

@@ -2,6 +2,7 @@
 
 //! The receiving end of a ring buffer, with doorbell and time.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ivshmem::Link;
@@ -250,7 +251,23 @@ impl<L: Link + Clone> Message<'_, L> {
         // CAST: Not above the length, which has 32 bits.
         let (memory, at) = (self.ring.memory(), at as u32);
         self.record.bytes.read(memory, at, into)?;
-        // If another program has our slot, it may have given the room back, and this be another message's.
+        self.confirm()
+    }
+
+    /// Where in the memory the message is, in bytes: for code that has the [address](ivshmem::Memory::address) of these, and
+    /// reads there by itself, before [`confirm`](Self::confirm). The second part is empty unless the message goes over the end of
+    /// the ring. The first one begins at a multiple of 8.
+    pub fn ranges(&self) -> [Range<u64>; 2] {
+        self.record.bytes.ranges(self.record.len)
+    }
+
+    /// Whether all that was read from [`ranges`](Self::ranges) up to here was of this message: if another program has our slot,
+    /// it may have given the room back, and that have become another message's.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn confirm(&self) -> Result<()> {
         let confirmed = self.ring.confirm();
         confirmed.map_err(|fault| self.of_lane(self.seat.explain(fault)))
     }

@@ -34,6 +34,7 @@ pub use consumer::{Consumer, Record};
 pub use multi::{MultiConsumer, MultiFault};
 pub use producer::{Handover, Producer, Space};
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use ivshmem::{AccessError, Memory};
@@ -129,6 +130,13 @@ pub struct Stretch {
 }
 
 impl Stretch {
+    /// Where its first `len` bytes are in the memory: in two parts if it goes over the end of the data.
+    pub fn ranges(&self, len: u32) -> [Range<u64>; 2] {
+        // CAST: Lengths in memory that is mapped.
+        self.parts(0, len as usize)
+            .map(|(at, len)| at..at + len as u64)
+    }
+
     /// The parts of `len` bytes from byte `skip` of the stretch on: byte offsets in the memory, and lengths.
     #[inline]
     fn parts(&self, skip: u32, len: usize) -> [(u64, usize); 2] {

@@ -2,6 +2,7 @@
 
 //! The sending end of a ring buffer, with doorbell and time.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ivshmem::Link;
@@ -211,6 +212,13 @@ impl<L: Link + Clone> Reservation<'_, L> {
         // CAST: Not above the length, which has 32 bits.
         let (memory, at) = (self.sender.ring.memory(), at as u32);
         Ok(self.space.bytes.write(memory, at, bytes)?)
+    }
+
+    /// Where in the memory the message has to be, in bytes: for code that has the [address](ivshmem::Memory::address) of these,
+    /// and writes there by itself. The second part is empty unless the message goes over the end of the ring. The first one begins
+    /// at a multiple of 8.
+    pub fn ranges(&self) -> [Range<u64>; 2] {
+        self.space.bytes.ranges(self.space.len)
     }
 
     /// Ends the message with its first `len` bytes. [`Sender::flush`] shows it to the receiver.

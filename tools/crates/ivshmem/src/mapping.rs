@@ -280,4 +280,9 @@ impl Memory for Mapping {
         // x86 locks the bus for memory that is not write-back; others have no exclusive access to it.
         !self.weak || cfg!(any(target_arch = "x86_64", target_arch = "x86"))
     }
+
+    fn address(&self, offset: u64, len: usize) -> Option<NonNull<u8>> {
+        let index = check_range(offset, len, self.len).ok()?;
+        NonNull::new(self.at(index))
+    }
 }

@@ -3,6 +3,7 @@
 //! Access to memory that others change, without ever forming a reference into it.
 
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
 
@@ -149,6 +150,13 @@ pub trait Memory {
     fn can_exchange(&self) -> bool {
         true
     }
+
+    /// Where `len` bytes from byte `offset` on are in this process, for code in other languages that works on them in
+    /// place; `None` if not all of them are in the memory, or it is not mapped. They can change at any time, so no reference
+    /// to them may be made, and they are there only as long as the memory is mapped. If that is for reading only, they must not be written.
+    fn address(&self, _offset: u64, _len: usize) -> Option<NonNull<u8>> {
+        None
+    }
 }
 
 /// The first byte of an access as an index, if all of it is inside.
@@ -283,6 +291,9 @@ macro_rules! forward_memory {
             }
             fn can_exchange(&self) -> bool {
                 $memory(self).can_exchange()
+            }
+            fn address(&self, offset: u64, len: usize) -> Option<::std::ptr::NonNull<u8>> {
+                $memory(self).address(offset, len)
             }
         }
     };

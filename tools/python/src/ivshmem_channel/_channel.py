@@ -4,7 +4,9 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ctypes import c_uint32, c_uint64, c_void_p
 
 from . import _library
@@ -135,40 +137,60 @@ class Layout:
 
     def __init__(self, slots: int) -> None:
         """For `slots` programs, 2 to 64, without any ring buffers yet."""
-        self._handle = c_void_p(_library.call("layout_new", slots))
+        self._take(_library.call("layout_new", slots))
+
+    def _take(self, handle: int) -> None:
+        self._handle = c_void_p(handle)
+        self._lock = threading.Lock()
+        self._users = 0
+
+    @contextmanager
+    def _using(self) -> Iterator[c_void_p]:
+        """While a channel is made with it. Threads may do that at the same time."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield self._handle
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def _change(self, name: str, *arguments: int) -> "Layout":
+        with self._lock:
+            if self._users:
+                raise RuntimeError("another thread is making a channel with this layout")
+            _library.check(name, self._handle, *arguments)
+        return self
 
     @classmethod
     def rpc(cls, clients: int, requests: int, replies: int) -> "Layout":
         """For an `RpcServer` and up to `clients` clients, with the bytes of the ring buffers from and to each."""
         this = cls.__new__(cls)
-        this._handle = c_void_p(_library.call("layout_new_rpc", clients, requests, replies))
+        this._take(_library.call("layout_new_rpc", clients, requests, replies))
         return this
 
     def ring(self, sender: int, receiver: int, size: int) -> "Layout":
         """Adds a ring buffer between two slots, of `size` bytes, a multiple of 64; the longest message has 24 less."""
-        _library.check("layout_ring", self._handle, sender, receiver, size)
-        return self
+        return self._change("layout_ring", sender, receiver, size)
 
     def multi_ring(self, receiver: int, size: int) -> "Layout":
         """Adds a ring buffer to one slot from all others, with `size` bytes for each."""
-        _library.check("layout_multi_ring", self._handle, receiver, size)
-        return self
+        return self._change("layout_multi_ring", receiver, size)
 
     def topic(self, publisher: int, buffers: int, size: int) -> "Layout":
         """Adds a topic, with 3 to 64 buffers for values of up to `size` bytes, a multiple of 64."""
-        _library.check("layout_topic", self._handle, publisher, buffers, size)
-        return self
+        return self._change("layout_topic", publisher, buffers, size)
 
     def heartbeat(self, interval: float, lost_after: float) -> "Layout":
         """Sets how often programs show that they live, and when they count as lost, in seconds."""
         milliseconds = (round(interval * 1000), round(lost_after * 1000))
-        _library.check("layout_heartbeat", self._handle, *milliseconds)
-        return self
+        return self._change("layout_heartbeat", *milliseconds)
 
     @property
     def size(self) -> int:
         """Bytes that a channel takes."""
-        return int(_library.call("layout_size", self._handle))
+        with self._lock:
+            return int(_library.call("layout_size", self._handle))
 
     def __del__(self) -> None:
         if handle := getattr(self, "_handle", None):
@@ -205,12 +227,14 @@ class Channel:
     @classmethod
     def create(cls, link: Link, layout: Layout, base: int = 0) -> "Channel":
         """Makes a channel, whatever was there before."""
-        return cls(_library.make("create", link._handle, base, layout._handle))
+        with layout._using() as shape:
+            return cls(_library.make("create", link._handle, base, shape))
 
     @classmethod
     def open_or_create(cls, link: Link, layout: Layout, base: int = 0) -> "Channel":
         """Finds the channel, or makes it."""
-        return cls(_library.make("open_or_create", link._handle, base, layout._handle))
+        with layout._using() as shape:
+            return cls(_library.make("open_or_create", link._handle, base, shape))
 
     @staticmethod
     def create_or_join(
@@ -225,18 +249,20 @@ class Channel:
     ) -> Member:
         """Finds the channel or makes it, and joins it: how programs begin that may come in any order."""
         numbers = list(slots)
-        place = (link._handle, base, layout._handle)
-        return Member(
-            _library.make(
-                "create_or_join",
-                *place,
-                _library.words(numbers),
-                len(numbers),
-                vector,
-                _library.nanoseconds(timeout),
-                cancel and cancel._handle,
+        with layout._using() as shape:
+            return Member(
+                _library.make(
+                    "create_or_join",
+                    link._handle,
+                    base,
+                    shape,
+                    _library.words(numbers),
+                    len(numbers),
+                    vector,
+                    _library.nanoseconds(timeout),
+                    cancel and cancel._handle,
+                )
             )
-        )
 
     def join(
         self,

@@ -98,10 +98,12 @@ class _Receiving(Pollable, Generic[_T]):
         """As `receive`, into a buffer; returns the length. `MessageTooLong` if it does not fit: it stays."""
         size = memoryview(buffer).nbytes
         room = (ctypes.c_char * size).from_buffer(buffer)
-        name = "receiver_receive"
-        return self._wait(
-            timeout, lambda handle, left: _library.check(name, handle, room, size, None, left)
-        )
+        at, name = ctypes.addressof(room), "receiver_receive"
+        try:
+            return self._wait(timeout, lambda handle, left: _library.check(name, handle, at, size, None, left))
+        finally:
+            # An exception has this frame, and a buffer in use cannot grow.
+            del room
 
     async def receive_async(self) -> _T:
         """As `receive`, on asyncio's loop."""

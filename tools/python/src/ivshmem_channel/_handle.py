@@ -78,6 +78,9 @@ class Pollable(Handle):
     for heartbeats too, so that a program that only waits still shows that it lives.
     """
 
+    # Whether a task waits.
+    _awaited = False
+
     def fileno(self) -> int:
         """The descriptor, for `select`, `selectors` and `asyncio`; always the same, and neither read nor closed."""
         return self._check("fd")
@@ -92,6 +95,15 @@ class Pollable(Handle):
 
     async def _until(self, attempt: Callable[[], _T], arm: Callable[[], bool]) -> _T:
         """Repeats `attempt`, which does not block, on asyncio's loop."""
+        if self._awaited:
+            raise RuntimeError(f"another task is waiting for this {type(self).__name__}")
+        self._awaited = True
+        try:
+            return await self._attempts(attempt, arm)
+        finally:
+            self._awaited = False
+
+    async def _attempts(self, attempt: Callable[[], _T], arm: Callable[[], bool]) -> _T:
         loop = asyncio.get_running_loop()
         descriptor = self.fileno()
         while True:

@@ -278,6 +278,84 @@ static void messages(struct pair *pair)
 	ivshmem_channel_receiver_close(receiver);
 }
 
+/* Byte @at of a message that is in two parts. */
+static unsigned char *byte(const struct ivshmem_channel_part *parts, size_t at)
+{
+	int second = at >= parts[0].len;
+
+	return (unsigned char *)parts[second].at + at - (second ? parts[0].len : 0);
+}
+
+static void in_place(struct pair *pair)
+{
+	struct ivshmem_channel_part out[2], in[2];
+	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_sender *sender;
+	size_t len, at, two = 0;
+	char buffer[RING];
+	uint32_t from;
+
+	CHECK(ivshmem_channel_sender_open(pair->one, 1, &sender) == 0);
+	CHECK(ivshmem_channel_receiver_open(pair->two, 0, &receiver) == 0);
+	CHECK(ivshmem_channel_sender_reserve(NULL, 1, out, 0) == -EINVAL);
+	CHECK(ivshmem_channel_sender_reserve(sender, 1, NULL, 0) == -EINVAL);
+	CHECK(ivshmem_channel_sender_commit(NULL, 0) == -EINVAL && ivshmem_channel_sender_commit(sender, 0) == -EINVAL);
+	CHECK(ivshmem_channel_sender_reserve(sender, RING - 23, out, 0) == -EMSGSIZE);
+	CHECK(ivshmem_channel_receiver_borrow(NULL, in, NULL, 0) == -EINVAL);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, 0) == -EAGAIN);
+	CHECK(ivshmem_channel_receiver_done(NULL) == -EINVAL && ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	for (len = 0; len <= RING - 24; len += 1 + len / 50) {
+		CHECK(ivshmem_channel_sender_reserve(sender, len, out, 0) == 0);
+		CHECK(out[0].len + out[1].len == len && (uintptr_t)out[0].at % 8 == 0);
+		CHECK((out[0].at == NULL) == (out[0].len == 0) && (out[1].at == NULL) == (out[1].len == 0));
+		two += out[1].len != 0;
+		for (at = 0; at < len; at++)
+			*byte(out, at) = (unsigned char)(at + len);
+		CHECK(ivshmem_channel_sender_commit(sender, len + 1) == -EMSGSIZE);
+		CHECK(ivshmem_channel_sender_commit(sender, len) == 0);
+		CHECK(ivshmem_channel_sender_commit(sender, len) == -EINVAL);
+		CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, 0) == -EAGAIN);
+		CHECK(ivshmem_channel_sender_flush(sender) == 0);
+		from = 7;
+		CHECK(ivshmem_channel_receiver_borrow(receiver, in, &from, FOREVER) == (int64_t)len && from == 0);
+		CHECK(in[0].len + in[1].len == len && in[0].len == out[0].len && (uintptr_t)in[0].at % 8 == 0);
+		for (at = 0; at < len; at++)
+			CHECK(*byte(in, at) == (unsigned char)(at + len));
+		CHECK(ivshmem_channel_receiver_done(receiver) == 0 && ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	}
+	CHECK(two > 1);
+
+	/* Other messages take the place of what is reserved, and what is borrowed can be received. */
+	CHECK(ivshmem_channel_sender_reserve(sender, 100, out, 0) == 0);
+	CHECK(ivshmem_channel_sender_send(sender, "hello", 5, 0) == 0);
+	CHECK(ivshmem_channel_sender_commit(sender, 100) == -EINVAL);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, FOREVER) == 5);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, FOREVER) == 5);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, 0) == 5);
+	CHECK(ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	CHECK(memcmp(buffer, "hello", 5) == 0);
+
+	/* What is borrowed has its room. */
+	CHECK(ivshmem_channel_sender_send(sender, buffer, RING - 24, 0) == 0);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, FOREVER) == RING - 24);
+	CHECK(ivshmem_channel_receiver_release(receiver) == 0);
+	CHECK(ivshmem_channel_sender_reserve(sender, 1, out, SHORT) == -ETIMEDOUT);
+	CHECK(ivshmem_channel_receiver_done(receiver) == 0);
+	CHECK(ivshmem_channel_sender_reserve(sender, 1, out, 0) == 0);
+
+	/* Nothing is behind the end of a buffer, not even an empty message. */
+	CHECK(ivshmem_channel_sender_send(sender, "hello", 5, 0) == 0);
+	CHECK(ivshmem_channel_sender_send(sender, NULL, 0, 0) == 0);
+	{
+		struct ivshmem_channel_message found[2];
+
+		CHECK(ivshmem_channel_receiver_receive_many(receiver, found, 2, buffer, 5, 0) == 1);
+		CHECK(ivshmem_channel_receiver_receive_many(receiver, found, 2, buffer, 0, 0) == 1 && found[0].len == 0);
+	}
+	ivshmem_channel_sender_close(sender);
+	ivshmem_channel_receiver_close(receiver);
+}
+
 static int is_ready(int fd, int timeout_ms)
 {
 	struct pollfd ready = { fd, POLLIN, 0 };
@@ -557,6 +635,7 @@ int main(int argc, char **argv)
 	wrong_arguments(&pair);
 	areas(&pair);
 	messages(&pair);
+	in_place(&pair);
 	forks(&pair);
 	signals();
 	descriptors(&pair);
