@@ -326,6 +326,7 @@ ifeq ($(KERNEL),)
 	cd tools && cargo test --workspace --no-fail-fast
 else
 	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
+	@$(SANDBOX)/stock-kernel
 	cd tools && cargo test --package guest-tests --test guests
 endif
 

@@ -625,7 +625,8 @@ int ivshmem_channel_link_ring(const struct ivshmem_channel_link *link,
 
 /*
  * Sleeps until one of some vectors is rung: bit n of `vectors` is vector n, and 0 stands for all. Sets `rung`, which may be
- * null, to those that were, and forgets their rings.
+ * null, to those that were, and forgets their rings. Other waits by the same link, also those of channels, take rings from
+ * it; ivshmem_channel_link_fd() hears all.
  *
  * Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
  * link is null, or there is no such vector; -ENODEV.

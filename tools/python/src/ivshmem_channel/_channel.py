@@ -82,7 +82,8 @@ class Link:
         _library.check("link_ring", self._handle, peer, vector)
 
     def wait(self, vectors: Iterable[int] = (), timeout: float | None = None) -> set[int]:
-        """Sleeps until one of the vectors is rung, of all if none is given, and returns those that were."""
+        """Sleeps until one of the vectors is rung, of all if none is given, and returns those that were. Other waits by the
+        same link, also those of channels, take rings from it; `bell` hears all."""
         mask = 0
         for vector in vectors:
             if not 0 <= vector < 64:

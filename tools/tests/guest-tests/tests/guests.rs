@@ -126,6 +126,7 @@ const ON_REQUEST: [Other; 4] = [
             ("arm64::ctl", || guests::ctl::cases(ARM64)),
             ("arm64::channel", || guests::channel::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
+            ("arm64::stock", || guests::stock::cases(ARM64)),
             ("arm64::flavours", || guests::flavours::cases(ARM64)),
             ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
         ],
