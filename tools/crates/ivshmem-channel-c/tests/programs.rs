@@ -113,6 +113,34 @@ fn programs_in_c_and_in_cpp_talk() {
     }
 }
 
+/// Nothing is read that has no value, used after it was freed, or lost; and the library runs there at all.
+#[test]
+fn valgrind_finds_nothing() {
+    let library = Library::shared();
+    let program = &library.compile(Language::C, "peer");
+    let region = Region::start(1 << 20, 1).unwrap();
+    let link = &region.socket();
+    let start = |words: &[&str]| {
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
+        command.args(["--errors-for-leak-kinds=definite,possible"]);
+        Program::of(command.arg(program).arg(link).args(words))
+    };
+    let pairs: [(&[&str], &[&str]); 4] = [
+        (&["talk", "50"], &["echo"]),
+        (&["talk", "50"], &["pass"]),
+        (&["publish", "50"], &["subscribe", "50"]),
+        (&["ask", "0"], &["serve"]),
+    ];
+    for (one, other) in pairs {
+        let other = start(other);
+        start(one).succeeds();
+        other.succeeds();
+        // The next channel in this memory has another layout.
+        clear(link);
+    }
+}
+
 #[test]
 fn several_messages_of_several_senders_come_at_a_time() {
     let library = Library::shared();

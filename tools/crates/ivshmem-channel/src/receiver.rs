@@ -286,8 +286,8 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// As [`read`](Self::read).
     pub fn to_vec(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len()];
-        self.read(0, &mut bytes)?;
+        let mut bytes = Vec::with_capacity(self.len());
+        self.append_to(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -297,9 +297,15 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// As [`done`](Self::done).
     pub fn take(self, buffer: &mut Vec<u8>) -> Result<()> {
-        buffer.resize(self.len(), 0);
-        self.read(0, buffer)?;
+        buffer.clear();
+        self.append_to(buffer)?;
         self.done()
+    }
+
+    fn append_to(&self, buffer: &mut Vec<u8>) -> Result<()> {
+        let (record, memory) = (&self.record, self.ring.memory());
+        record.bytes.append(memory, record.len, buffer)?;
+        self.confirm()
     }
 
     /// Copies it to the beginning of `buffer`, and is done with it. Returns its length.

@@ -170,6 +170,27 @@ impl Stretch {
         }
     }
 
+    /// Copies its first `len` bytes to the end of `into`.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError`] if the ring is not in the memory.
+    #[inline]
+    pub fn append(
+        &self,
+        memory: &impl Memory,
+        len: u32,
+        into: &mut Vec<u8>,
+    ) -> Result<(), AccessError> {
+        // CAST: A length in memory that is mapped.
+        let [(at, first), (start, rest)] = self.parts(0, len as usize);
+        memory.append(at, first, into)?;
+        match rest {
+            0 => Ok(()),
+            _ => memory.append(start, rest, into),
+        }
+    }
+
     /// Copies `from` to byte `skip` of the stretch, all of which is in it.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Maps shared memory, and is the only place that has its address.
 #![allow(unsafe_code)] // Each access is checked and made right here, so that the rest needs none.
 
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
@@ -169,8 +170,22 @@ impl Memory for Mapping {
     #[inline]
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
         let start = check_range(offset, into.len(), self.len)?;
+        // SAFETY: Bytes with values are written as such alone.
+        let into = unsafe { &mut *(std::ptr::from_mut(into) as *mut [MaybeUninit<u8>]) };
         // SAFETY: In the mapping, as was just checked; no reference into it is ever formed but to atomics.
         unsafe { copy::read(self.at(start), into, self.weak) };
+        Ok(())
+    }
+
+    #[inline]
+    fn append(&self, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), AccessError> {
+        let start = check_range(offset, len, self.len)?;
+        into.reserve(len);
+        let spare = &mut into.spare_capacity_mut()[..len];
+        // SAFETY: In the mapping, as was just checked; no reference into it is ever formed but to atomics.
+        unsafe { copy::read(self.at(start), spare, self.weak) };
+        // SAFETY: There is as much room, and those bytes have values now.
+        unsafe { into.set_len(into.len() + len) };
         Ok(())
     }
 

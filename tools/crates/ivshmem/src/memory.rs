@@ -53,6 +53,23 @@ pub trait Memory {
     /// [`AccessError::OutOfBounds`].
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError>;
 
+    /// Copies `len` bytes out of the memory to the end of `into`. Unlike [`read`](Self::read), what is there need not have a value
+    /// before, which costs as much as copying again.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::OutOfBounds`].
+    fn append(&self, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), AccessError> {
+        let before = into.len();
+        check_range(
+            offset,
+            len,
+            usize::try_from(self.size()).unwrap_or(usize::MAX),
+        )?;
+        into.resize(before + len, 0);
+        self.read(offset, &mut into[before..])
+    }
+
     /// Copies `from` into the memory.
     ///
     /// # Errors
@@ -216,6 +233,15 @@ macro_rules! forward_memory {
             #[inline]
             fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), $crate::AccessError> {
                 $memory(self).read(offset, into)
+            }
+            #[inline]
+            fn append(
+                &self,
+                offset: u64,
+                len: usize,
+                into: &mut Vec<u8>,
+            ) -> Result<(), $crate::AccessError> {
+                $memory(self).append(offset, len, into)
             }
             #[inline]
             fn write(&self, offset: u64, from: &[u8]) -> Result<(), $crate::AccessError> {
