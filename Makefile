@@ -113,14 +113,19 @@ install: install-module install-system install-headers
 	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
 		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
 
-# What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what is
-# there is removed. Directories stay, as do the groups.
+# What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what
+# is there is removed, with directories that are empty then. Of the running system those stay that it has anyway; groups stay too.
 .PHONY: uninstall
-uninstall: removed_from = (cd "$$stage/$(1)" && find . ! -type d -printf '%P\0') | (cd "$(or $(2),/)" && xargs -0 rm -fv --)
+uninstall: ours = $(if $(DESTDIR),.,^$(PREFIX)/[^/]+/|/updates$$)
+uninstall: removed_from = cd "$$stage/$(1)"; \
+	find . ! -type d -printf '$(2)/%P\0' | (cd / && xargs -0r rm -fv --); \
+	find . -mindepth 1 -depth -type d -printf '$(2)/%P\n' | { grep -E '$(ours)' || true; } | \
+		{ grep -vx '$(PREFIX)/share/man' || true; } | xargs -rd '\n' rmdir --ignore-fail-on-non-empty 2>/dev/null || true
 uninstall:
 	+@stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
 		$(MAKE) install DESTDIR="$$stage/rest" INSTALL_MOD_PATH="$$stage/module" >/dev/null; \
-		$(call removed_from,module,$(or $(INSTALL_MOD_PATH),$(DESTDIR))); $(call removed_from,rest,$(DESTDIR))
+		($(call removed_from,module,$(abspath $(or $(INSTALL_MOD_PATH),$(DESTDIR))))); \
+		($(call removed_from,rest,$(abspath $(DESTDIR))))
 	@$(if $(DESTDIR)$(INSTALL_MOD_PATH),,depmod $(word 2,$(shell cat $(module_dir)/kernel)); udevadm control --reload)
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
@@ -336,6 +341,7 @@ ifeq ($(KERNEL),)
 	cd tools && cargo test --workspace --no-fail-fast
 else
 	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
+	@$(SANDBOX)/stock-kernel
 	cd tools && cargo test --package guest-tests --test guests
 endif
 
@@ -374,9 +380,9 @@ importer: kernel-accepted
 debug_dir = $(shell KERNEL=$(KERNEL) $(SANDBOX)/debug-kernel --where)
 debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI; without KERNEL=rt dma-bufs, and with it
-# large pages), and for their time the same programs with 32 bits and the sets with several guests.
+# large pages; hibernation), and for their time the same programs with 32 bits and the sets with several guests.
 debug_skips := $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
-	pair:: trio:: server:: network:: stock:: ctl:: channel:: acrn:: samples::
+	pair:: trio:: server:: network:: stock:: ctl:: channel:: acrn:: samples:: hibernate::
 
 debug_build = build/debug$(addprefix -,$(KERNEL))
 # CASE, to run no others, and DEBUG_MODULE, another module than that of this source, are for `test-planted`.
@@ -480,9 +486,12 @@ bench-check bench-baseline: bench-ready
 # --- Demo --------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: sandbox-ready $(addprefix build/guest/,hello_send hello_receive pingpong)
-	+@$(MAKE) modules KDIR=sandbox
-	cd tools && cargo run --package demo
+demo:
+	@echo "Two virtual machines will boot and write to each other: half a minute. First, what they need is built:"
+	$(if $(call sandbox_info,KDIR),,@echo "  - once, the sandbox of compilers$(comma) kernel and QEMU: 5 to 10 minutes$(comma) 700 MB to download")
+	@echo "  - once in a checkout, the module and the programs: 3 to 6 minutes on two idle processors"
+	+@$(MAKE) modules $(addprefix build/guest/,hello_send hello_receive pingpong) KDIR=sandbox
+	@cd tools && cargo run --package demo
 
 .PHONY: check
 check: check-kdir check-module check-compile-fail check-clippy check-rustfmt check-checkpatch check-source check-circles check-planted \
@@ -498,13 +507,16 @@ check-kdir check-module check-compile-fail check-clippy check-source check-circl
 build:
 	@mkdir -p $@
 
-# Built from nothing, so that no warning is missed.
+# Built from nothing, so that no warning is missed; and again, which must make nothing, least of all in the kernel's directory.
 check-module check-clippy: check-%: kernel-accepted
 	@echo "CHECK   module$(if $(KERNEL), for the kernel $(KERNEL))$(if $(filter clippy,$*), with clippy): no warning"
 	@rm -rf build/check-$*
 	+@$(call kbuild,build/check-$*) $(if $(filter clippy,$*),CLIPPY=1) modules >build/check-$*.log 2>&1 || \
 		{ cat build/check-$*.log; exit 1; }
 	@if grep -i warning build/check-$*.log; then echo "The build warns: see build/check-$*.log" >&2; exit 1; fi
+	+@$(call kbuild,build/check-$*) $(if $(filter clippy,$*),CLIPPY=1) modules >build/check-$*.log 2>&1 || \
+		{ cat build/check-$*.log; exit 1; }
+	@if grep -E '^  [A-Z]+ ' build/check-$*.log; then echo "A second build makes these files again." >&2; exit 1; fi
 
 # For each kernel that the sandbox can have.
 .PHONY: check-kernels
@@ -649,53 +661,68 @@ distclean: clean
 .PHONY: help
 help:
 	@echo 'Targets:'
-	@echo '  modules    the kernel module, as build/module/ivshmem_rs.ko (default)'
-	@echo '  programs   the programs for the host, in tools/target/release'
-	@echo '  bridge     the way to other hosts, over Zenoh, in tools/target/release; install-bridge (as root), test-bridge'
-	@echo '             (as root; test-bridge-long: a million messages), bench-bridge, check-bridge: no other target does it'
-	@echo '  library    libivshmem_channel, for C and C++, in tools/target/release'
-	@echo '  wheel      the Python package over it, in build/wheel'
-	@echo '  install    install what was built (as root): the module for its kernel, udev rule and group,'
-	@echo '             headers, library, programs; install-module, -system, -headers, -library, -programs, -man:'
-	@echo '             one of them'
-	@echo '  uninstall  remove what install of this checkout, as it is built now, installs (as root)'
-	@echo '  demo       two virtual machines that share memory, here and now'
-	@echo '  bench      measure the driver beside its rivals, in virtual machines; ACCEL=kvm with KVM'
-	@echo '  bench-check  the hot paths in instructions: not more than 3 % above the baseline, which'
-	@echo '             bench-baseline writes; bench-docs: Documentation/performance.rst, from build/bench.json'
-	@echo '  test       all tests: on the host and in virtual machines'
-	@echo '  test-debug-kernel  most guest tests on a kernel with KASAN and lockdep, which is built before; with KERNEL=rt also'
-	@echo '             PREEMPT_RT'
-	@echo '  test-planted  plant known kinds of bugs in copies of the source: does a test catch each?'
-	@echo '  fuzz       random programs of system calls in a guest: PROGRAMS=N, SEED=N'
-	@echo '  coverage   which lines of the driver run in guest tests; fails below COVERAGE=92 percent'
-	@echo '  test-qemu-versions  the server with older QEMUs, which are fetched'
-	@echo '  in-tree    the driver in a kernel tree, LINUX=DIR (default: that of the sandbox'\''s kernel): copied there,'
-	@echo '             built as a module and built in, booted'
-	@echo '  patches    the driver as a series of patches for LINUX=DIR, in build/patches/series'
-	@echo '  check-patches  does each of them build, without a warning? Takes hours'
-	@echo '  check-kernels  build the module for each kernel that KERNEL can name: no warning'
-	@echo '  check      compiler and clippy warnings, formatting, header, scripts, circles of files'
-	@echo '  docs       the manuals as HTML, in build/docs'
-	@echo '  man        the reference pages of the interface for man, in build/man'
-	@echo '  guest      the C samples and selftests, as static programs in build/guest'
-	@echo '  install-dkms  the sources for DKMS, below /usr/src (as root)'
-	@echo '  packages   Debian packages, in build/packages (as root)'
-	@echo '  check-packages  make them, install them in a clean Debian, boot it, use the device, purge them (as root)'
-	@echo '  sandbox    prepare the Debian tree with compilers, kernel and QEMU (the others do it when needed)'
-	@echo '  clean      remove what was built; distclean: all that is cached too'
+	@echo '  modules               the kernel module, build/module/ivshmem_rs.ko (default)'
+	@echo '  programs              the programs for the host, in tools/target/release'
+	@echo '  bridge                ivshmem-bridge, to other hosts over Zenoh, in tools/target/release. No other'
+	@echo '                        target builds, installs or tests it: install-bridge (as root), test-bridge'
+	@echo '                        and test-bridge-long (as root), bench-bridge (as root), check-bridge'
+	@echo '  library               libivshmem_channel, for C and C++, in tools/target/release'
+	@echo '  wheel                 its Python package, in build/wheel'
+	@echo '  guest                 the C samples and selftests, as static programs in build/guest'
+	@echo '  sandbox               the Debian tree with compilers, kernel and QEMU; other targets make it when'
+	@echo '                        they need it'
+	@echo
+	@echo '  install               what has been built (as root): the module for its kernel, udev rule and'
+	@echo '                        group, headers, library, programs, manual pages. One of these alone:'
+	@echo '                        install-module, -system, -headers, -library, -programs, -man'
+	@echo '  uninstall             remove what install of this checkout, as it is built now, installs (as root)'
+	@echo '  install-dkms          the sources for DKMS, below /usr/src (as root)'
+	@echo '  packages              Debian packages, in build/packages (as root)'
+	@echo
+	@echo '  demo                  boot two virtual machines that share memory'
+	@echo '  docs                  the manual as a web site, in build/docs'
+	@echo '  man                   the reference pages of the interface, in build/man'
+	@echo
+	@echo '  test                  all tests, on the host and in virtual machines'
+	@echo '  check                 compiler and clippy warnings, formatting, headers, scripts, documentation,'
+	@echo '                        licences, and so on'
+	@echo '  test-debug-kernel     most guest tests on a kernel with KASAN and lockdep, which is built first;'
+	@echo '                        KERNEL=rt: also PREEMPT_RT'
+	@echo '  test-planted          plant known kinds of bugs in copies of the source: does a test catch each?'
+	@echo '  test-qemu-versions    the server with older versions of QEMU, which are downloaded'
+	@echo '  fuzz                  random programs of system calls in a guest; PROGRAMS=N, SEED=N'
+	@echo '  coverage              the lines of the driver that guest tests run; fails below COVERAGE=92'
+	@echo '                        percent'
+	@echo '  check-kernels         build the module for each kernel that KERNEL can name, without a warning'
+	@echo '  check-packages        build the packages, install them in a clean Debian, boot it, use the device,'
+	@echo '                        purge them (as root)'
+	@echo '  bench                 measure the driver and its rivals in virtual machines; ACCEL=kvm: with KVM'
+	@echo '  bench-check           count the instructions of the hot paths: at most 3 % more than the baseline.'
+	@echo '                        bench-baseline writes the baseline; bench-docs writes'
+	@echo '                        Documentation/performance.rst from build/bench.json'
+	@echo
+	@echo '  in-tree               copy the driver into a kernel tree, LINUX=DIR (default: the source of the'
+	@echo '                        sandbox'\''s kernel); build it as a module and built in; boot'
+	@echo '  patches               the driver as a series of patches for LINUX=DIR, in build/patches/series'
+	@echo '  check-patches         build each patch of the series without a warning; takes hours'
+	@echo
+	@echo '  clean                 remove what was built; distclean: also everything that is cached'
 	@echo
 	@echo 'Variables:'
-	@echo '  KDIR=DIR   build for the kernel with the build directory DIR; KDIR=sandbox: for the sandbox'\''s.'
-	@echo '             Without it: for the running kernel if it has Rust metadata, else the sandbox'\''s if that is prepared.'
-	@echo '  KERNEL=NAME  build for, and test in, a kernel of the sandbox: $(kernels). Built in build/module-NAME'
-	@echo '  ARCH=arm64 the same as KERNEL=arm64, and may stand beside the name of a kernel of that architecture'
-	@echo '  CLIPPY=1   build the module with clippy, in build/clippy'
-	@echo '  CASE=NAME  of test-debug-kernel and coverage: only cases whose names have this in them; PLANTED=NAMES, of'
-	@echo '             test-planted: only these bugs'
-	@echo '  V=1        show the compilers'\'' command lines'
-	@echo '  PREFIX=DIR, DESTDIR=DIR   install all but the module below PREFIX (/usr/local), and all below DESTDIR'
-	@echo '  LIBDIR=DIR                install the library below LIBDIR (PREFIX/lib)'
-	@echo '  INSTALL_MOD_PATH=DIR      install the module below DIR instead of / or DESTDIR'
+	@echo '  KDIR=DIR              build for the kernel with the build directory DIR; KDIR=sandbox: for the'
+	@echo '                        sandbox'\''s kernel. Without it: for the running kernel if that has Rust'
+	@echo '                        metadata, else for the sandbox'\''s if that is prepared'
+	@echo '  KERNEL=NAME           build for, and test in, a kernel of the sandbox, in build/module-NAME:'
+	@echo '                        $(kernels)'
+	@echo '  ARCH=arm64            the same as KERNEL=arm64; may also be given with a kernel of that'
+	@echo '                        architecture'
+	@echo '  CLIPPY=1              build the module with clippy, in build/clippy'
+	@echo '  CASE=NAME             for test-debug-kernel and coverage: only cases with NAME in their names'
+	@echo '  PLANTED=NAMES         for test-planted: only these bugs'
+	@echo '  V=1                   show the compilers'\'' command lines'
+	@echo '  PREFIX=DIR            install everything but the module below DIR (/usr/local)'
+	@echo '  DESTDIR=DIR           install everything below DIR, for a package'
+	@echo '  LIBDIR=DIR            install the library below DIR (PREFIX/lib)'
+	@echo '  INSTALL_MOD_PATH=DIR  install the module below DIR instead of / or DESTDIR'
 	@echo
 	@echo 'Documentation/building.rst has more.'

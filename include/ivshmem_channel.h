@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Both ends of the rings of a channel, with one sender or several, for C and C++: header-only, no system calls, no
+ * Both ends of the ring buffers of a channel, with one sender or several, for C and C++: header-only, no system calls, no
  * allocation. The layout and the rules are in Documentation/channel.rst. Joining a
  * slot, heartbeats and doorbells are the program's.
  *
  * For GCC and Clang, on machines of either byte order that replace words of 64 bits in one step, and whose mapping of
- * the memory is write-back (on x86: of any kind, if the program puts barriers for that around each call).
+ * the memory is write-back (on x86 also uncached, but not write-combining, which takes other barriers).
  */
 #ifndef IVSHMEM_CHANNEL_H
 #define IVSHMEM_CHANNEL_H
@@ -20,10 +20,10 @@ extern "C" {
 
 /* --- Numbers of the layout -------------------------------------------------------------------- */
 
-#define IVSHMEM_CHANNEL_CONTROL		256u	/* bytes of control words before a ring's data */
-#define IVSHMEM_CHANNEL_QUARANTINES	8u	/* places of a ring that are left out */
+#define IVSHMEM_CHANNEL_CONTROL		256u	/* bytes of control words before a ring buffer's data */
+#define IVSHMEM_CHANNEL_QUARANTINES	8u	/* places of a ring buffer that are left out */
 
-/* Byte offsets in a ring's block. */
+/* Byte offsets in a ring buffer's block. */
 #define IVSHMEM_CHANNEL_ORIGIN		0u
 #define IVSHMEM_CHANNEL_REACH		8u
 #define IVSHMEM_CHANNEL_SPACE_WAKE	16u
@@ -32,7 +32,7 @@ extern "C" {
 #define IVSHMEM_CHANNEL_HEAD		136u
 #define IVSHMEM_CHANNEL_DATA_WAKE	192u
 
-/* Byte offsets in what the lanes of a ring share. */
+/* Byte offsets in what the lanes of a ring buffer share. */
 #define IVSHMEM_CHANNEL_DOZE		0u
 #define IVSHMEM_CHANNEL_READY		8u
 
@@ -119,9 +119,9 @@ static inline void ivshmem_channel_fence(void)
 /* --- Ends ------------------------------------------------------------------------------------- */
 
 /**
- * struct ivshmem_channel_end - one end of a ring, in private memory
- * @block: the ring's block in the shared memory
- * @shared: of a lane: what the ring's lanes share; NULL otherwise
+ * struct ivshmem_channel_end - one end of a ring buffer, in private memory
+ * @block: the ring buffer's block in the shared memory
+ * @shared: of a lane: what the ring buffer's lanes share; NULL otherwise
  * @size: bytes of data
  * @counts: counts begin again at this
  * @generation: the channel's
@@ -134,6 +134,8 @@ static inline void ivshmem_channel_fence(void)
  * @epoch: what shows that this end was not taken over
  * @header: the sender's: header of @first, which publishes it
  * @places: the sender's: places that are left out, and how many bytes
+ * @longest: the sender's: bytes of the longest message
+ * @held: bytes of the message that is reserved or borrowed, and 1 more; 0: none is
  * @met: the other end has come in this generation
  * @failed: 0, or what all calls return from now on
  */
@@ -146,6 +148,7 @@ struct ivshmem_channel_end {
 	struct {
 		uint32_t at, len;
 	} places[IVSHMEM_CHANNEL_QUARANTINES];
+	uint32_t longest, held;
 	bool met;
 	int failed;
 };
@@ -187,6 +190,38 @@ static inline unsigned char *ivshmem_channel_at(const struct ivshmem_channel_end
 	return end->block + IVSHMEM_CHANNEL_CONTROL + count % end->size;
 }
 
+/**
+ * struct ivshmem_channel_span - bytes of a message in the shared memory
+ * @at: where; NULL if there are none
+ * @len: how many
+ *
+ * A message that goes over the end of the ring's data has two of them, and any other message one.
+ */
+struct ivshmem_channel_span {
+	unsigned char *at;
+	uint32_t len;
+};
+
+/* The @len bytes of data from @count on. */
+static inline void ivshmem_channel_spans(const struct ivshmem_channel_end *end, uint32_t count, uint32_t len,
+					 struct ivshmem_channel_span *spans)
+{
+	uint32_t first = end->size - count % end->size;
+
+	if (first > len)
+		first = len;
+	spans[0].at = first ? ivshmem_channel_at(end, count) : NULL;
+	spans[0].len = first;
+	spans[1].at = len > first ? end->block + IVSHMEM_CHANNEL_CONTROL : NULL;
+	spans[1].len = len - first;
+}
+
+/* Bytes of the record of a message of @len bytes. */
+static inline uint32_t ivshmem_channel_record(uint32_t len)
+{
+	return 8 + ((len + 7) & ~7u);
+}
+
 /* The word by which this end shows that it was not taken over. */
 static inline uint64_t ivshmem_channel_own(const struct ivshmem_channel_end *end, bool sender)
 {
@@ -212,6 +247,7 @@ static inline void ivshmem_channel_init(struct ivshmem_channel_end *end, void *b
 	end->block = (unsigned char *)block;
 	end->size = size;
 	end->counts = UINT32_MAX - UINT32_MAX % size;
+	end->longest = size - 24;
 	end->generation = generation;
 }
 
@@ -225,7 +261,7 @@ static inline uint32_t ivshmem_channel_parse(const struct ivshmem_channel_end *e
 		return 0;
 	*message = (low & 3) == 1;
 	if (*message)
-		return len <= end->size - 24 ? 8 + ((len + 7) & ~7u) : 0;
+		return len <= end->size - 24 ? ivshmem_channel_record(len) : 0;
 	return (low & 3) == 2 && len < end->size && len % 8 == 0 ? len : 0;
 }
 
@@ -280,22 +316,94 @@ static inline bool ivshmem_channel_look(struct ivshmem_channel_end *end)
 	return true;
 }
 
+/* Bytes forward from place @from of the data to place @to. */
+static inline uint32_t ivshmem_channel_forward(const struct ivshmem_channel_end *end, uint32_t from, uint32_t to)
+{
+	return to >= from ? to - from : end->size - from + to;
+}
+
+/* Whether all of @len bytes from place @at are among the @outer_len ones from place @outer. */
+static inline bool ivshmem_channel_covers(const struct ivshmem_channel_end *end, uint32_t outer, uint32_t outer_len,
+					  uint32_t at, uint32_t len)
+{
+	uint32_t ahead = ivshmem_channel_forward(end, outer, at);
+
+	return ahead <= outer_len && len <= outer_len - ahead;
+}
+
+/* Bytes from @at, which is not left out, to the next place that is, and how many are left out there. */
+static inline uint32_t ivshmem_channel_ahead(const struct ivshmem_channel_end *end, uint32_t at, uint32_t *out)
+{
+	uint32_t least = end->size, ahead, i;
+
+	*out = 0;
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		if (!end->places[i].len)
+			continue;
+		ahead = ivshmem_channel_forward(end, at, end->places[i].at);
+		if (ahead < least) {
+			least = ahead;
+			*out = end->places[i].len;
+		}
+	}
+	return least;
+}
+
+/*
+ * Where places are left out, the longest message is half of the longest stretch between them: to get around a place takes a
+ * record of its own, and both have to fit into an empty ring.
+ */
+static inline void ivshmem_channel_limit(struct ivshmem_channel_end *end)
+{
+	uint32_t run = 0, at, ahead, out, i, j;
+	bool any = false;
+
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		if (!end->places[i].len)
+			continue;
+		any = true;
+		at = (end->places[i].at + end->places[i].len) % end->size;
+		for (j = 0; j < IVSHMEM_CHANNEL_QUARANTINES; j++)
+			if (ivshmem_channel_forward(end, end->places[j].at, at) < end->places[j].len)
+				break;
+		ahead = j < IVSHMEM_CHANNEL_QUARANTINES ? 0 : ivshmem_channel_ahead(end, at, &out);
+		if (ahead > run)
+			run = ahead;
+	}
+	if (any)
+		end->longest = run / 2 > 24 ? run / 2 - 24 : 0;
+}
+
 /* Leaves out what a predecessor may still write to, from @count up to the reach. */
 static inline int ivshmem_channel_leave_out(struct ivshmem_channel_end *end, uint32_t count)
 {
 	uint32_t at = count % end->size, len = ivshmem_channel_distance(end, count, end->reach), i;
+	uint32_t word = IVSHMEM_CHANNEL_QUARANTINES;
 
 	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
-		if (end->places[i].len)
+		if (!end->places[i].len) {
+			if (word == IVSHMEM_CHANNEL_QUARANTINES)
+				word = i;
 			continue;
-		if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i,
-					 ivshmem_channel_pair(at, len)))
-			return IVSHMEM_CHANNEL_REPLACED;
-		end->places[i].at = at;
-		end->places[i].len = len;
-		return 0;
+		}
+		if (ivshmem_channel_covers(end, end->places[i].at, end->places[i].len, at, len))
+			return 0;
 	}
-	return IVSHMEM_CHANNEL_CORRUPT;
+	/* What it covers is one place with it. */
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		if (end->places[i].len &&
+		    ivshmem_channel_covers(end, at, len, end->places[i].at, end->places[i].len)) {
+			end->places[i].len = 0;
+			word = i;
+		}
+	}
+	if (word == IVSHMEM_CHANNEL_QUARANTINES)
+		return IVSHMEM_CHANNEL_CORRUPT;
+	if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * word, ivshmem_channel_pair(at, len)))
+		return IVSHMEM_CHANNEL_REPLACED;
+	end->places[word].at = at;
+	end->places[word].len = len;
+	return 0;
 }
 
 /* Finds the end of what was published, and a place after it that nobody else writes to. */
@@ -327,6 +435,7 @@ again:
 		count = ivshmem_channel_add(end, count, bytes);
 	}
 	end->first = end->next = count;
+	ivshmem_channel_limit(end);
 	if (!may_run)
 		return ivshmem_channel_raise_to(end, count) ? 0 : IVSHMEM_CHANNEL_REPLACED;
 	bytes = ivshmem_channel_distance(end, count, end->reach);
@@ -344,14 +453,15 @@ again:
 				    ivshmem_channel_header(end, count, bytes << 2 | 2)))
 		goto again;
 	end->first = end->next = end->reach;
+	ivshmem_channel_limit(end);
 	return 0;
 }
 
 /**
  * ivshmem_channel_sender - becomes the sender: goes on where the last one was, or begins
  * @end: filled
- * @block: the ring's block, or the lane's
- * @size: bytes of data, from the table of rings, checked by the caller: a multiple of 64, up to 2^30
+ * @block: the ring buffer's block, or the lane's
+ * @size: bytes of data, from the table of ring buffers, checked by the caller: a multiple of 64, up to 2^30
  * @generation: the channel's
  * @may_run: whether the program that was the sender before may still run, and not know that it was replaced; it is then
  *	left alone with what it may still write to
@@ -387,42 +497,19 @@ static inline int ivshmem_channel_sender(struct ivshmem_channel_end *end, void *
 	return 0;
 }
 
-/* Bytes from @at, which is not left out, to the next place that is, and how many are left out there. */
-static inline uint32_t ivshmem_channel_ahead(const struct ivshmem_channel_end *end, uint32_t at, uint32_t *out)
+/* Bytes to leave out before a record of @record bytes; as many as the ring has, or more, if it can never fit. */
+static inline uint32_t ivshmem_channel_gap(const struct ivshmem_channel_end *end, uint32_t record)
 {
-	uint32_t least = end->size, ahead, i;
+	uint32_t at = end->next % end->size, gap = 0, ahead, out;
 
-	*out = 0;
-	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
-		if (!end->places[i].len)
-			continue;
-		ahead = end->places[i].at >= at ? end->places[i].at - at : end->size - at + end->places[i].at;
-		if (ahead < least) {
-			least = ahead;
-			*out = end->places[i].len;
-		}
-	}
-	return least;
-}
-
-/*
- * The record to write next for a message with a record of @record bytes: its length, and @skip, whether it leaves a
- * place out. 0: the message can never fit.
- */
-static inline uint32_t ivshmem_channel_step(const struct ivshmem_channel_end *end, uint32_t record, bool *skip)
-{
-	uint32_t at = end->next % end->size, bytes = 0, ahead, out;
-
-	for (;;) {
+	while (gap < end->size) {
 		ahead = ivshmem_channel_ahead(end, at, &out);
-		*skip = bytes != 0;
 		if (record + 16 <= ahead)
-			return bytes ? bytes : record;
-		bytes += ahead + out;
-		if (bytes >= end->size)
-			return 0;
+			break;
+		gap += ahead + out;
 		at = (at + ahead + out) % end->size;
 	}
+	return gap;
 }
 
 static inline bool ivshmem_channel_has_room(struct ivshmem_channel_end *end, uint32_t bytes)
@@ -465,60 +552,90 @@ static inline void ivshmem_channel_append(struct ivshmem_channel_end *end, uint3
 	end->next = ivshmem_channel_add(end, end->next, bytes);
 }
 
-/* Copies to the data at @count, over its end if need be. */
-static inline void ivshmem_channel_put(const struct ivshmem_channel_end *end, uint32_t count, const void *from,
-				       uint32_t len)
+/* What a message of @len bytes takes: the bytes to leave out before it, and its record. Or an error. */
+static inline int ivshmem_channel_need(const struct ivshmem_channel_end *end, uint32_t len, uint32_t *gap,
+				       uint32_t *record)
 {
-	uint32_t first = end->size - count % end->size;
-
-	if (first > len)
-		first = len;
-	memcpy(ivshmem_channel_at(end, count), from, first);
-	memcpy(end->block + IVSHMEM_CHANNEL_CONTROL, (const unsigned char *)from + first, len - first);
+	if (end->failed)
+		return end->failed;
+	if (len > end->longest)
+		return IVSHMEM_CHANNEL_TOO_LONG;
+	*record = ivshmem_channel_record(len);
+	*gap = ivshmem_channel_gap(end, *record);
+	return *gap >= end->size || *gap + *record + 16 > end->size ? IVSHMEM_CHANNEL_TOO_LONG : 0;
 }
 
-static inline void ivshmem_channel_get(const struct ivshmem_channel_end *end, uint32_t count, void *to, uint32_t len)
+/**
+ * ivshmem_channel_reserve - makes room for a message, to write it where it will be
+ * @end: the sender
+ * @len: bytes of the message, at most; up to @end->longest
+ * @spans: two of them, set to where the message has to be written; the second one has no bytes in most cases
+ *
+ * What is reserved and not committed was never there. The first span begins at a multiple of 8 bytes of the ring.
+ *
+ * Returns 0, or IVSHMEM_CHANNEL_EMPTY if there is no room now (flush, so that the receiver can make some), _TOO_LONG,
+ * _CORRUPT, _REPLACED.
+ */
+static inline int ivshmem_channel_reserve(struct ivshmem_channel_end *end, uint32_t len,
+					  struct ivshmem_channel_span *spans)
 {
-	uint32_t first = end->size - count % end->size;
+	uint32_t gap = 0, record = 0;
+	int error = ivshmem_channel_need(end, len, &gap, &record);
 
-	if (first > len)
-		first = len;
-	memcpy(to, ivshmem_channel_at(end, count), first);
-	memcpy((unsigned char *)to + first, end->block + IVSHMEM_CHANNEL_CONTROL, len - first);
+	end->held = 0;
+	if (error)
+		return error;
+	/* For both at once, so that nothing is queued where this fails. */
+	if (!ivshmem_channel_has_room(end, gap + record))
+		return end->failed ? end->failed : IVSHMEM_CHANNEL_EMPTY;
+	if (!ivshmem_channel_raise(end, gap + record))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	if (gap)
+		ivshmem_channel_append(end, gap << 2 | 2, gap);
+	ivshmem_channel_spans(end, ivshmem_channel_add(end, end->next, 8), len, spans);
+	end->held = len + 1;
+	return 0;
+}
+
+/**
+ * ivshmem_channel_commit - ends the message that was reserved, which the receiver sees after ivshmem_channel_flush()
+ * @end: the sender
+ * @len: its bytes, no more than were reserved
+ *
+ * Returns 0, or IVSHMEM_CHANNEL_TOO_LONG if so much was not reserved.
+ */
+static inline int ivshmem_channel_commit(struct ivshmem_channel_end *end, uint32_t len)
+{
+	if (end->failed)
+		return end->failed;
+	if (len >= end->held)
+		return IVSHMEM_CHANNEL_TOO_LONG;
+	end->held = 0;
+	ivshmem_channel_append(end, len << 2 | 1, ivshmem_channel_record(len));
+	return 0;
 }
 
 /**
  * ivshmem_channel_queue - writes a message, which the receiver sees after ivshmem_channel_flush()
  * @end: the sender
- * @message: its bytes
- * @len: their number, at most the ring's size less 24
+ * @message: its bytes; may be NULL if there are none
+ * @len: their number, at most @end->longest
  *
- * Returns 0, or IVSHMEM_CHANNEL_EMPTY if there is no room now (flush, so that the receiver can make some), _TOO_LONG,
- * _CORRUPT, _REPLACED.
+ * Returns what ivshmem_channel_reserve() does.
  */
 static inline int ivshmem_channel_queue(struct ivshmem_channel_end *end, const void *message, uint32_t len)
 {
-	uint32_t bytes;
-	bool skip;
+	const unsigned char *from = (const unsigned char *)message;
+	struct ivshmem_channel_span spans[2];
+	int error = ivshmem_channel_reserve(end, len, spans);
 
-	if (end->failed)
-		return end->failed;
-	if (len > end->size - 24)
-		return IVSHMEM_CHANNEL_TOO_LONG;
-	do {
-		bytes = ivshmem_channel_step(end, 8 + ((len + 7) & ~7u), &skip);
-		if (!bytes)
-			return IVSHMEM_CHANNEL_TOO_LONG;
-		if (!ivshmem_channel_has_room(end, bytes))
-			return end->failed ? end->failed : IVSHMEM_CHANNEL_EMPTY;
-		if (!ivshmem_channel_raise(end, bytes))
-			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
-		if (skip)
-			ivshmem_channel_append(end, bytes << 2 | 2, bytes);
-	} while (skip);
-	ivshmem_channel_put(end, ivshmem_channel_add(end, end->next, 8), message, len);
-	ivshmem_channel_append(end, len << 2 | 1, bytes);
-	return 0;
+	if (error)
+		return error;
+	if (spans[0].len)
+		memcpy(spans[0].at, from, spans[0].len);
+	if (spans[1].len)
+		memcpy(spans[1].at, from + spans[0].len, spans[1].len);
+	return ivshmem_channel_commit(end, len);
 }
 
 /* Tells the receiver of several senders that this lane has messages. Returns whether to ring it. */
@@ -574,36 +691,31 @@ static inline int ivshmem_channel_send(struct ivshmem_channel_end *end, const vo
  * ivshmem_channel_arm_room - asks to be rung when there is room
  * @end: the sender; nothing may be queued
  * @len: bytes of the message
- * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
- * @value: set to the value to sleep on
+ * @word: set to the word of 32 bits to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on, as a plain load of *@word gives it
  *
- * Returns 1 to sleep while *@word is @value, as the memory has it, 0 if there is room by now; or what
- * ivshmem_channel_queue() returns. Sleep no longer than a heartbeat at a time: a doorbell can get lost.
+ * Returns 1 to sleep while *@word is @value, 0 if there is room by now; or what ivshmem_channel_queue() returns. Sleep no
+ * longer than a heartbeat at a time: a doorbell can get lost.
  */
 static inline int ivshmem_channel_arm_room(struct ivshmem_channel_end *end, uint32_t len, const void **word,
 					   uint32_t *value)
 {
-	uint32_t bytes, back;
-	bool skip;
+	uint32_t gap = 0, record = 0, back;
+	int error = ivshmem_channel_need(end, len, &gap, &record);
 
-	if (end->failed)
-		return end->failed;
-	if (len > end->size - 24)
-		return IVSHMEM_CHANNEL_TOO_LONG;
-	bytes = ivshmem_channel_step(end, 8 + ((len + 7) & ~7u), &skip);
-	if (!bytes)
-		return IVSHMEM_CHANNEL_TOO_LONG;
-	back = end->size - (bytes + 16) + 1;
+	if (error)
+		return error;
+	back = end->size - (gap + record + 16) + 1;
 	ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_SPACE_WAKE,
 				end->next >= back ? end->next - back : end->counts - (back - end->next));
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (ivshmem_channel_has_room(end, bytes))
+	if (ivshmem_channel_has_room(end, gap + record))
 		return 0;
 	if (end->failed)
 		return end->failed;
 	*word = end->block + (end->met ? IVSHMEM_CHANNEL_HEAD : IVSHMEM_CHANNEL_HEAD_GENERATION);
-	*value = end->met ? end->theirs : ivshmem_channel_load32((const unsigned char *)*word);
-	return end->met || *value != end->generation;
+	*value = ivshmem_channel_le32(end->met ? end->theirs : ivshmem_channel_load32((const unsigned char *)*word));
+	return end->met || *value != ivshmem_channel_le32(end->generation);
 }
 
 /* --- The receiver ----------------------------------------------------------------------------- */
@@ -611,8 +723,8 @@ static inline int ivshmem_channel_arm_room(struct ivshmem_channel_end *end, uint
 /**
  * ivshmem_channel_receiver - becomes the receiver: goes on after the last message that was released, or begins
  * @end: filled
- * @block: the ring's block
- * @size: bytes of data, from the table of rings, checked by the caller: a multiple of 64, up to 2^30
+ * @block: the ring buffer's block
+ * @size: bytes of data, from the table of ring buffers, checked by the caller: a multiple of 64, up to 2^30
  * @generation: the channel's
  *
  * The program must own the receiver's slot.
@@ -674,33 +786,85 @@ static inline int32_t ivshmem_channel_peek(struct ivshmem_channel_end *end)
 }
 
 /**
+ * ivshmem_channel_borrow - looks for the next message, to read it where it is
+ * @end: the receiver
+ * @spans: two of them, set to where its bytes are; the second one has none in most cases
+ *
+ * Until ivshmem_channel_done() it stays the next one, and its sender does not write to it if that keeps to the rules. One
+ * that does not can change the bytes at any time: read once what decides. The first span begins at a multiple of 8 bytes
+ * of the ring.
+ *
+ * Returns its length, or what ivshmem_channel_peek() does.
+ */
+static inline int32_t ivshmem_channel_borrow(struct ivshmem_channel_end *end, struct ivshmem_channel_span *spans)
+{
+	int32_t len = ivshmem_channel_peek(end);
+
+	end->held = 0;
+	if (len < 0)
+		return len;
+	ivshmem_channel_spans(end, ivshmem_channel_add(end, end->next, 8), (uint32_t)len, spans);
+	end->held = (uint32_t)len + 1;
+	return len;
+}
+
+/**
+ * ivshmem_channel_done - goes on after the message that was borrowed, without giving back its room yet
+ * @end: the receiver
+ *
+ * Returns 0, IVSHMEM_CHANNEL_EMPTY if none is borrowed, or IVSHMEM_CHANNEL_REPLACED: then a successor may have given the
+ * room back, and what was read was no message.
+ */
+static inline int ivshmem_channel_done(struct ivshmem_channel_end *end)
+{
+	uint32_t held = end->held;
+
+	if (end->failed)
+		return end->failed;
+	if (!held)
+		return IVSHMEM_CHANNEL_EMPTY;
+	end->held = 0;
+	/* What was read before comes before the look. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_HEAD) != ivshmem_channel_own(end, false))
+		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+	end->next = ivshmem_channel_add(end, end->next, ivshmem_channel_record(held - 1));
+	return 0;
+}
+
+/**
  * ivshmem_channel_take - takes the next message, without giving back its room yet
  * @end: the receiver
- * @buffer: where to copy it
+ * @buffer: where to copy it; may be NULL if @room is 0
  * @room: bytes there; a message that is longer stays, and ivshmem_channel_peek() tells its length
  *
  * Returns its length, or IVSHMEM_CHANNEL_EMPTY, _TOO_LONG, _CORRUPT, _REPLACED.
  */
 static inline int32_t ivshmem_channel_take(struct ivshmem_channel_end *end, void *buffer, uint32_t room)
 {
-	int32_t len = ivshmem_channel_peek(end);
+	unsigned char *to = (unsigned char *)buffer;
+	struct ivshmem_channel_span spans[2];
+	int32_t len = ivshmem_channel_borrow(end, spans);
+	int error;
 
 	if (len < 0)
 		return len;
 	if ((uint32_t)len > room)
 		return IVSHMEM_CHANNEL_TOO_LONG;
-	ivshmem_channel_get(end, ivshmem_channel_add(end, end->next, 8), buffer, (uint32_t)len);
-	/* A successor may have given the room back meanwhile: then this is no message. */
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_HEAD) != ivshmem_channel_own(end, false))
-		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
-	end->next = ivshmem_channel_add(end, end->next, 8 + (((uint32_t)len + 7) & ~7u));
-	return len;
+	if (spans[0].len)
+		memcpy(to, spans[0].at, spans[0].len);
+	if (spans[1].len)
+		memcpy(to + spans[0].len, spans[1].at, spans[1].len);
+	error = ivshmem_channel_done(end);
+	return error ? error : len;
 }
 
 /**
  * ivshmem_channel_release - gives the sender the room of all messages that were taken
  * @end: the receiver
+ *
+ * To be called also when none has arrived: a sender may wait for the room of a place that it had to leave out, which is
+ * passed over by looking.
  *
  * Returns 1 if the sender has to be rung, 0 if not, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
  */
@@ -726,7 +890,7 @@ static inline int ivshmem_channel_release(struct ivshmem_channel_end *end)
  * @end: the receiver
  * @buffer: where to copy it
  * @room: bytes there
- * @ring: set to whether the sender has to be rung
+ * @ring: set to whether the sender has to be rung, which can be so for IVSHMEM_CHANNEL_EMPTY too
  *
  * Returns what ivshmem_channel_take() does.
  */
@@ -734,7 +898,7 @@ static inline int32_t ivshmem_channel_receive(struct ivshmem_channel_end *end, v
 					      bool *ring)
 {
 	int32_t len = ivshmem_channel_take(end, buffer, room);
-	int wake = len < 0 ? 0 : ivshmem_channel_release(end);
+	int wake = len < IVSHMEM_CHANNEL_EMPTY ? 0 : ivshmem_channel_release(end);
 
 	*ring = wake > 0;
 	return wake < 0 ? wake : len;
@@ -743,11 +907,11 @@ static inline int32_t ivshmem_channel_receive(struct ivshmem_channel_end *end, v
 /**
  * ivshmem_channel_arm - asks to be rung when there is a message
  * @end: the receiver; everything is released
- * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
- * @value: set to the value to sleep on
+ * @word: set to the word of 32 bits to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on, as a plain load of *@word gives it
  *
- * Returns 1 to sleep while *@word is @value, as the memory has it, 0 if there is a message by now; or
- * IVSHMEM_CHANNEL_CORRUPT, _REPLACED. Sleep no longer than a heartbeat at a time: a doorbell can get lost.
+ * Returns 1 to sleep while *@word is @value, 0 if it is time to look again; or IVSHMEM_CHANNEL_CORRUPT, _REPLACED. Sleep no
+ * longer than a heartbeat at a time: a doorbell can get lost.
  */
 static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const void **word, uint32_t *value)
 {
@@ -762,16 +926,16 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
 	if (len != IVSHMEM_CHANNEL_EMPTY)
 		return len;
 	*word = end->met ? ivshmem_channel_at(end, next) : end->block + IVSHMEM_CHANNEL_ORIGIN;
-	*value = end->met ? 0 : ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN);
-	return end->met || *value != end->generation;
+	*value = end->met ? 0 : ivshmem_channel_le32(ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN));
+	return end->met || *value != ivshmem_channel_le32(end->generation);
 }
 
 /* --- The receiver of several senders ---------------------------------------------------------- */
 
-#define IVSHMEM_CHANNEL_SHARED	128u	/* bytes that the lanes of a ring share, before the first lane */
+#define IVSHMEM_CHANNEL_SHARED	128u	/* bytes that the lanes of a ring buffer share, before the first lane */
 
 /**
- * struct ivshmem_channel_multi - the receiving end of a ring with several senders, in private memory
+ * struct ivshmem_channel_multi - the receiving end of a ring buffer with several senders, in private memory
  * @lanes: one receiver for each sender
  * @shared: what the lanes share
  * @count: number of lanes, 1 to 63
@@ -779,12 +943,13 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
  * @since: count at which that began
  * @hot: a bit for each lane that may have messages
  * @untold: a bit for each lane that was found to be corrupt when this became the receiver, and was not reported yet
+ * @owed: a bit for each lane without messages whose sender is owed the room of a place that it had to leave out
  */
 struct ivshmem_channel_multi {
 	struct ivshmem_channel_end *lanes;
 	unsigned char *shared;
 	uint32_t count, turn, since;
-	uint64_t hot, untold;
+	uint64_t hot, untold, owed;
 };
 
 /* Looks at all lanes once more: a sender that dies after it has published has not said that it did. */
@@ -798,8 +963,8 @@ static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *mult
  * @multi: filled
  * @lanes: room for @count ends, filled and kept in use
  * @count: number of lanes: one less than the channel has slots
- * @block: the ring's block
- * @size: bytes of data of each lane, from the table of rings, checked by the caller
+ * @block: the ring buffer's block
+ * @size: bytes of data of each lane, from the table of ring buffers, checked by the caller
  * @generation: the channel's
  *
  * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0. A lane
@@ -843,6 +1008,8 @@ static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi
 	multi->untold &= ~bit;
 	if (len < 0)
 		multi->hot &= ~bit;
+	if (len == IVSHMEM_CHANNEL_EMPTY && !end->failed && end->first != end->next)
+		multi->owed |= bit;
 	return len;
 }
 
@@ -892,12 +1059,40 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 }
 
 /**
+ * ivshmem_channel_multi_give_back - gives senders the room of places that they had to leave out
+ * @multi: the receiver
+ * @lane: set to a lane
+ *
+ * Needed by programs that use ivshmem_channel_multi_peek(), when that has found nothing: ivshmem_channel_multi_receive()
+ * does it.
+ *
+ * Returns 1 if the sender of @lane has to be rung: call it again after that. 0 if all is given back, or
+ * IVSHMEM_CHANNEL_REPLACED.
+ */
+static inline int ivshmem_channel_multi_give_back(struct ivshmem_channel_multi *multi, uint32_t *lane)
+{
+	uint32_t i;
+	int ring;
+
+	for (i = 0; multi->owed; i++) {
+		if (!(multi->owed >> i & 1))
+			continue;
+		multi->owed &= ~((uint64_t)1 << i);
+		*lane = i;
+		ring = ivshmem_channel_release(&multi->lanes[i]);
+		if (ring)
+			return ring;
+	}
+	return 0;
+}
+
+/**
  * ivshmem_channel_multi_receive - takes a message of anybody and releases its room
  * @multi: the receiver
  * @buffer: where to copy it
  * @room: bytes there; a message that is longer stays
  * @lane: set to the lane of its sender
- * @ring: set to whether that sender has to be rung
+ * @ring: set to whether that sender has to be rung, which can be so for IVSHMEM_CHANNEL_EMPTY too
  *
  * Returns its length, IVSHMEM_CHANNEL_TOO_LONG, or what ivshmem_channel_multi_peek() does.
  */
@@ -905,19 +1100,26 @@ static inline int32_t ivshmem_channel_multi_receive(struct ivshmem_channel_multi
 						    uint32_t *lane, bool *ring)
 {
 	int32_t len = ivshmem_channel_multi_peek(multi, lane);
+	int wake;
 
 	*ring = false;
-	return len < 0 ? len : ivshmem_channel_receive(&multi->lanes[*lane], buffer, room, ring);
+	if (len >= 0)
+		return ivshmem_channel_receive(&multi->lanes[*lane], buffer, room, ring);
+	if (len != IVSHMEM_CHANNEL_EMPTY)
+		return len;
+	wake = ivshmem_channel_multi_give_back(multi, lane);
+	*ring = wake > 0;
+	return wake < 0 ? wake : len;
 }
 
 /**
  * ivshmem_channel_multi_arm - asks all senders to ring
  * @multi: the receiver; everything is released
- * @word: set to the word to sleep on, e.g. by ivshmem_wait_word() with its offset
- * @value: set to the value to sleep on
+ * @word: set to the word of 32 bits to sleep on, e.g. by ivshmem_wait_word() with its offset
+ * @value: set to the value to sleep on, as a plain load of *@word gives it
  *
- * Returns 1 to sleep while *@word is @value, as the memory has it, or 0 if there is something to receive by now. Sleep no
- * longer than a heartbeat at a time, and call ivshmem_channel_multi_look() after a sleep that ended for no reason.
+ * Returns 1 to sleep while *@word is @value, or 0 if it is time to look again. Sleep no longer than a heartbeat at a time,
+ * and call ivshmem_channel_multi_look() after a sleep that ended for no reason.
  */
 static inline int ivshmem_channel_multi_arm(struct ivshmem_channel_multi *multi, const void **word, uint32_t *value)
 {
@@ -926,12 +1128,12 @@ static inline int ivshmem_channel_multi_arm(struct ivshmem_channel_multi *multi,
 	ivshmem_channel_store32(doze, 1);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	/* A sender whose bit is not seen here finds that we sleep. */
-	if (multi->hot || ivshmem_channel_load64(multi->shared + IVSHMEM_CHANNEL_READY)) {
+	if (multi->hot || multi->owed || ivshmem_channel_load64(multi->shared + IVSHMEM_CHANNEL_READY)) {
 		ivshmem_channel_store32(doze, 0);
 		return 0;
 	}
 	*word = doze;
-	*value = 1;
+	*value = ivshmem_channel_le32(1);
 	return 1;
 }
 

@@ -7,7 +7,9 @@
  * Handles. Functions that make one set the pointer that they are given to it, or to NULL if they fail. The caller owns it
  * and frees it once, by the function that ends with _close or _free, in any order: what a handle needs of another one
  * stays until it is closed itself. A handle may be given from thread to thread; where not all threads may share it, its
- * comment says so. No handle is of use in the child of fork(2).
+ * comment says so. No handle is of use in the child of fork(2), which closes its copies, or calls execve(2): the parent's
+ * handles stay as they are. Until it does, whoever takes the slot of a parent that has crashed has to wait until that counts
+ * as lost.
  *
  * Pointers. NULL is -EINVAL where nothing else is said, also for handles. A buffer of `len` or `size` bytes may be NULL if
  * that is 0. Nobody may change what a function reads, or use what it writes, before it returns; it keeps no pointer of the
@@ -77,7 +79,7 @@
 #define IVSHMEM_CHANNEL_LOST 2
 
 /*
- * Instead of a slot: all others, through a ring with several senders.
+ * Instead of a slot: all others, through a ring buffer with several senders.
  */
 #define IVSHMEM_CHANNEL_ALL UINT32_MAX
 
@@ -100,7 +102,7 @@ struct ivshmem_channel_changes;
 struct ivshmem_channel;
 
 /*
- * The shape of a channel: which programs can take part, and which rings and topics there are. All programs have to
+ * The shape of a channel: which programs can take part, and which ring buffers and topics there are. All programs have to
  * bring the same one. One thread at a time may use it.
  */
 struct ivshmem_channel_layout;
@@ -125,9 +127,9 @@ struct ivshmem_channel_member;
 struct ivshmem_channel_publisher;
 
 /*
- * The receiving end of a ring. One thread at a time may use it.
+ * The receiving end of a ring buffer. One thread at a time may use it.
  *
- * The sender gets back the room of what was received when a quarter of the ring is, when no more has arrived, by
+ * The sender gets back the room of what was received when a quarter of the ring buffer is, when no more has arrived, by
  * ivshmem_channel_receiver_release(), and by closing. If this program crashes, the next one gets all messages again whose
  * room was not given back.
  */
@@ -149,7 +151,7 @@ struct ivshmem_channel_rpc_request;
 struct ivshmem_channel_rpc_server;
 
 /*
- * The sending end of a ring. One thread at a time may use it.
+ * The sending end of a ring buffer. One thread at a time may use it.
  */
 struct ivshmem_channel_sender;
 
@@ -214,6 +216,20 @@ struct ivshmem_channel_message {
          * The slot that sent it.
          */
         uint32_t from;
+};
+
+/*
+ * Part of a message, in the shared memory.
+ */
+struct ivshmem_channel_part {
+        /*
+         * Where it begins; null if it has no bytes.
+         */
+        void *at;
+        /*
+         * Its length in bytes.
+         */
+        size_t len;
 };
 
 #ifdef __cplusplus
@@ -387,28 +403,33 @@ void ivshmem_channel_close(struct ivshmem_channel *channel);
 const char *ivshmem_channel_error(void);
 
 /*
- * A layout for `slots` programs, 2 to 64, without any rings yet. They show that they live twice in a second, and count
+ * A layout for `slots` programs, 2 to 64, without any ring buffers yet. They show that they live twice in a second, and count
  * as lost after 3 silent seconds. What is out of its range is found when a channel is made with it.
  */
 struct ivshmem_channel_layout *ivshmem_channel_layout_new(uint32_t slots);
 
 /*
  * The layout for ivshmem_channel_rpc_server_join(): the server has slot 0, and up to `clients`, 1 to 63, those from 1
- * on. `requests` and `replies` are the bytes of the rings from and to each client, multiples of 64, up to 1 GiB; the
+ * on. `requests` and `replies` are the bytes of the ring buffers from and to each client, multiples of 64, up to 1 GiB; the
  * longest request and reply are 40 bytes shorter.
  */
-struct ivshmem_channel_layout *ivshmem_channel_layout_new_rpc(uint32_t clients, uint32_t requests, uint32_t replies);
+struct ivshmem_channel_layout *ivshmem_channel_layout_new_rpc(uint32_t clients,
+                                                              uint32_t requests,
+                                                              uint32_t replies);
 
 /*
- * Adds a ring from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
+ * Adds a ring buffer from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
  * 24 bytes less.
  *
  * Returns 0; -EINVAL if `layout` is null.
  */
-int ivshmem_channel_layout_ring(struct ivshmem_channel_layout *layout, uint32_t from, uint32_t to, uint32_t size);
+int ivshmem_channel_layout_ring(struct ivshmem_channel_layout *layout,
+                                uint32_t from,
+                                uint32_t to,
+                                uint32_t size);
 
 /*
- * Adds a ring to slot `to` from all others, each of which has `size` bytes of its own in it, as in
+ * Adds a ring buffer to slot `to` from all others, each of which has `size` bytes of its own in it, as in
  * ivshmem_channel_layout_ring().
  *
  * Returns 0; -EINVAL if `layout` is null.
@@ -449,7 +470,8 @@ void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
  * Opens a way to the shared memory. What it is follows from what `path` is:
  *
  * * a device of the driver ivshmem_rs, such as "/dev/ivshmem0", in a guest;
- * * the PCI address of a device, such as "0000:00:04.0", in a guest with any driver or none, slower;
+ * * the PCI address of a device, such as "0000:00:04.0" or "00:04.0", in a guest: by that driver if it is bound, else by
+ *   vfio-pci, or as root by the files of sysfs; ivshmem_channel_link_way() says which, and what it costs;
  * * the socket of an ivshmem server, on the host: this process becomes one of its peers. A thread of the library, in
  *   which all signals are blocked, listens to the server until all that was made of the link is closed;
  * * a file that is shared memory, on the host of machines with ivshmem-plain, or for processes of one machine.
@@ -457,10 +479,11 @@ void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
  * Blocks for up to 10 seconds if a server does not answer.
  *
  * Returns 0; -ENOENT, -EACCES, -ENODEV, -ECONNREFUSED or another number of open(2) or connect(2); -ENOTTY for a file
- * of another kind; -EBUSY if a driver has the device's memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
+ * of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
  * is null or a file is empty.
  */
-int ivshmem_channel_link_open(const char *path, struct ivshmem_channel_link **link);
+int ivshmem_channel_link_open(const char *path,
+                              struct ivshmem_channel_link **link);
 
 /*
  * The size of the memory in bytes; 0 if `link` is null.
@@ -472,6 +495,11 @@ uint64_t ivshmem_channel_link_size(const struct ivshmem_channel_link *link);
  * error: then waiting looks at the memory each millisecond. 0 also if `link` is null.
  */
 uint32_t ivshmem_channel_link_vectors(const struct ivshmem_channel_link *link);
+
+/*
+ * By which way the memory is reached, and what that costs, in words: they belong to the link. "" if it is null.
+ */
+const char *ivshmem_channel_link_way(const struct ivshmem_channel_link *link);
 
 /*
  * Closes the handle, and nothing if it is null. Channels that were opened through it keep the way to the memory.
@@ -539,10 +567,108 @@ int ivshmem_channel_publisher_publish(struct ivshmem_channel_publisher *publishe
 void ivshmem_channel_publisher_close(struct ivshmem_channel_publisher *publisher);
 
 /*
- * Opens the receiving end of the ring from slot `from`, or of the ring from all others if that is IVSHMEM_CHANNEL_ALL.
+ * The ID by which others ring this end, which is a real one also if it is 0. It can become another one when a machine is
+ * resumed. 0 if `link` is null.
+ */
+uint32_t ivshmem_channel_link_peer_id(const struct ivshmem_channel_link *link);
+
+/*
+ * Copies `len` bytes of the memory, from byte `offset` on, to `buffer`. Others may write meanwhile, so check the copy, and
+ * use the copy: load the word that says that it is there first.
+ *
+ * Returns 0; -EINVAL if a pointer is null, or not all of it is in the memory.
+ */
+int ivshmem_channel_link_read(const struct ivshmem_channel_link *link,
+                              uint64_t offset,
+                              void *buffer,
+                              size_t len);
+
+/*
+ * Copies `len` bytes of `data` to the memory, from byte `offset` on. Store the word that says that it is there afterwards.
+ *
+ * Returns 0; -EINVAL if a pointer is null, or not all of it is in the memory.
+ */
+int ivshmem_channel_link_write(const struct ivshmem_channel_link *link,
+                               uint64_t offset,
+                               const void *data,
+                               size_t len);
+
+/*
+ * Loads the word at byte `offset` of the memory, a multiple of 4, before everything that this thread does afterwards.
+ *
+ * Returns 0; -EINVAL if a pointer is null, or there is no such word.
+ */
+int ivshmem_channel_link_load(const struct ivshmem_channel_link *link, uint64_t offset, uint32_t *value);
+
+/*
+ * Stores the word at byte `offset` of the memory, a multiple of 4, after everything that this thread did before.
+ *
+ * Returns 0; -EINVAL if the pointer is null, or there is no such word.
+ */
+int ivshmem_channel_link_store(const struct ivshmem_channel_link *link, uint64_t offset, uint32_t value);
+
+/*
+ * A full barrier: what this thread stored before is visible before anything is loaded after. Nothing if `link` is null.
+ */
+void ivshmem_channel_link_fence(const struct ivshmem_channel_link *link);
+
+/*
+ * Rings vector `vector` of peer `peer`; oneself is allowed. What this thread wrote to the memory before is visible to who
+ * wakes. Blocks only while the device is reset.
+ *
+ * Returns 0, which does not mean that anybody heard it; -EINVAL if the pointer is null, or a number is out of range;
+ * -EOPNOTSUPP if there is no doorbell; -ENODEV.
+ */
+int ivshmem_channel_link_ring(const struct ivshmem_channel_link *link,
+                              uint32_t peer,
+                              uint32_t vector);
+
+/*
+ * Sleeps until one of some vectors is rung: bit n of `vectors` is vector n, and 0 stands for all. Sets `rung`, which may be
+ * null, to those that were, and forgets their rings. Other waits by the same link, also those of channels, take rings from
+ * it; ivshmem_channel_link_fd() hears all.
+ *
+ * Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
+ * link is null, or there is no such vector; -ENODEV.
+ */
+int ivshmem_channel_link_wait(const struct ivshmem_channel_link *link,
+                              uint64_t vectors,
+                              int64_t timeout_ns,
+                              uint64_t *rung);
+
+/*
+ * Sleeps while the word at byte `offset` of the memory, a multiple of 4, is `value`. Whoever changes it has to ring this
+ * end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks each millisecond instead. Load the word again before
+ * using what it guards.
+ *
+ * Returns 0; -EAGAIN or -ETIMEDOUT; -EINVAL if the link is null, or there is no such word; -ENODEV.
+ */
+int ivshmem_channel_link_wait_word(const struct ivshmem_channel_link *link,
+                                   uint64_t offset,
+                                   uint32_t value,
+                                   int64_t timeout_ns);
+
+/*
+ * The descriptor for event loops that is ready for reading once vector `vector` was rung, from the first call for it on,
+ * or the device is gone. Always the same for a vector; it belongs to the link, and is neither read nor closed.
+ *
+ * Returns it; -EOPNOTSUPP if this end cannot be rung; -EINVAL if the link is null, or there is no such vector; -ENODEV.
+ */
+int ivshmem_channel_link_fd(const struct ivshmem_channel_link *link,
+                            uint32_t vector);
+
+/*
+ * Forgets the rings of vector `vector` that ivshmem_channel_link_fd() is ready for. Does not block.
+ *
+ * Returns 1 if there were any, and 0 if not; what ivshmem_channel_link_fd() returns if that fails; -ENODEV.
+ */
+int ivshmem_channel_link_heard(const struct ivshmem_channel_link *link, uint32_t vector);
+
+/*
+ * Opens the receiving end of the ring buffer from slot `from`, or of that from all others if `from` is IVSHMEM_CHANNEL_ALL.
  * Begins with the oldest message whose room was not given back. Does not block.
  *
- * Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+ * Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
  * -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
  */
 int ivshmem_channel_receiver_open(const struct ivshmem_channel_member *member,
@@ -585,6 +711,30 @@ int64_t ivshmem_channel_receiver_receive_many(struct ivshmem_channel_receiver *r
  * Returns its length in bytes, or what that returns.
  */
 int64_t ivshmem_channel_receiver_peek(struct ivshmem_channel_receiver *receiver, uint32_t *from, int64_t timeout_ns);
+
+/*
+ * Waits for the next message as ivshmem_channel_receiver_receive() does, to read it where it is: `parts` are two, and are set to
+ * where. The second one has no bytes unless the message goes over the end of the ring. The first one begins at a multiple of 8 bytes.
+ * Sets `from`, which may be null, to the slot that sent it.
+ *
+ * It stays the next one, and its sender does not write to it, until ivshmem_channel_receiver_done() or another call with the
+ * receiver that receives. A sender that does not keep to the rules can change its bytes at any time: read once what decides, and
+ * use nothing before ivshmem_channel_receiver_done() has returned 0. Nothing may be written there.
+ *
+ * Returns its length in bytes, or what ivshmem_channel_receiver_receive() returns; -EINVAL also if `parts` is null.
+ */
+int64_t ivshmem_channel_receiver_borrow(struct ivshmem_channel_receiver *receiver,
+                                        struct ivshmem_channel_part *parts,
+                                        uint32_t *from,
+                                        int64_t timeout_ns);
+
+/*
+ * Goes on after the message that was borrowed. Does not block.
+ *
+ * Returns 0; -ECONNABORTED if another program has taken this one's slot meanwhile: then what was read may be of other messages;
+ * -ESTALE; -EUCLEAN; -EBADMSG; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
+ */
+int ivshmem_channel_receiver_done(struct ivshmem_channel_receiver *receiver);
 
 /*
  * Gives the senders the room of all messages that were received, and rings those that wait for room. Does not block.
@@ -648,7 +798,7 @@ int ivshmem_channel_rpc_server_join(const struct ivshmem_channel *channel,
  * ivshmem_channel_rpc_request_free().
  *
  * Returns 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over; -ECANCELED; -ESTALE;
- * -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring: call again for the others; -EINVAL if a
+ * -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring buffer: call again for the others; -EINVAL if a
  * pointer is null; -ENODEV.
  */
 int ivshmem_channel_rpc_server_next(struct ivshmem_channel_rpc_server *server,
@@ -749,10 +899,10 @@ int ivshmem_channel_rpc_client_set_cancel(struct ivshmem_channel_rpc_client *cli
 void ivshmem_channel_rpc_client_close(struct ivshmem_channel_rpc_client *client);
 
 /*
- * Opens the sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last one was.
+ * Opens the sending end of the ring buffer to slot `to`, whether that has other senders or not. Goes on where the last one was.
  * Does not block.
  *
- * Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+ * Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
  * -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
  */
 int ivshmem_channel_sender_open(const struct ivshmem_channel_member *member,
@@ -783,6 +933,31 @@ int ivshmem_channel_sender_queue(struct ivshmem_channel_sender *sender,
                                  const void *message,
                                  size_t len,
                                  int64_t timeout_ns);
+
+/*
+ * Makes room in the ring for a message of up to `len` bytes, so that it can be written where it will be: `parts` are two,
+ * and are set to where. The second one has no bytes unless the message goes over the end of the ring. The first one begins at
+ * a multiple of 8 bytes. Blocks until there is room, for up to `timeout_ns`.
+ *
+ * Nobody sees the message before ivshmem_channel_sender_commit(), and what is not committed was never there. The parts are the
+ * caller's until then, until another call with the sender that takes a message, and until the sender is closed.
+ *
+ * Returns what ivshmem_channel_sender_send() does.
+ */
+int ivshmem_channel_sender_reserve(struct ivshmem_channel_sender *sender,
+                                   size_t len,
+                                   struct ivshmem_channel_part *parts,
+                                   int64_t timeout_ns);
+
+/*
+ * Ends the message that was reserved, with its first `len` bytes. The receiver need not see it before
+ * ivshmem_channel_sender_flush(). Does not block.
+ *
+ * Returns 0; -EMSGSIZE if so many bytes were not reserved: they still are; -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if nothing is
+ * reserved, or `sender` is null; -ENODEV.
+ */
+int ivshmem_channel_sender_commit(struct ivshmem_channel_sender *sender,
+                                  size_t len);
 
 /*
  * Shows the receiver all that was queued, and rings it if it sleeps. Does not block.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * What frame_send and frame_receive agree on: a ring of two slots for pictures. The sender draws into
+ * What frame_send and frame_receive agree on: a ring buffer of two slots for pictures. The sender draws into
  * one while the receiver copies the other. Each side has one counter, which only it writes.
  */
 #ifndef FRAME_H

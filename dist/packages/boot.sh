@@ -34,8 +34,8 @@ prepare_boot() {
 		"$BUSYBOX" cpio -0 -o -H newc) >"$scratch/initramfs"
 }
 
-# boot QEMU-OPTIONS...: boot that file system under the sandbox's kernel, and say what guest-check said. Fails unless all was well:
-# the last line of guest-check decides that, however QEMU ended and whatever else there is on the console.
+# boot QEMU-OPTIONS...: boot that file system under the sandbox's kernel, and say what guest-check said. Fails unless all was
+# well: the last line of guest-check decides that, however QEMU ended and whatever else there is on the console.
 boot() {
 	# A login on the line would hang it up, and with it guest-check.
 	local quiet="systemd.show_status=false systemd.mask=serial-getty@ttyS0.service"

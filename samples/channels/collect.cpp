@@ -44,7 +44,7 @@ void collect(const char *path)
 		auto len = ivshmem_channel_receiver_receive(lines.get(), buffer.data(), buffer.size(), &from, FOREVER);
 
 		if (len == -EBADMSG) {
-			// One sender's ring is spoilt; the others are still heard.
+			// One sender's ring buffer is spoilt; the others are still heard.
 			std::cerr << ivshmem_channel_error() << '\n';
 			continue;
 		}

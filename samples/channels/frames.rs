@@ -17,7 +17,7 @@ const WIDTH: usize = 1920;
 const HEIGHT: usize = 1080;
 const LINE: usize = WIDTH * 4;
 const FRAME: usize = LINE * HEIGHT;
-/// One frame is drawn while another one is looked at. A message takes 8 bytes more than what it carries, and a ring has
+/// One frame is drawn while another one is looked at. A message takes 8 bytes more than what it carries, and a ring buffer has
 /// to have 24 more than its messages; its size is a multiple of 64.
 const RING: u32 = (2 * (FRAME + 8) + 24).next_multiple_of(64) as u32;
 const DRAWS: u32 = 0;
@@ -42,7 +42,7 @@ fn draw(link: &AnyLink, count: u32) -> Result<()> {
     let member = enter(link, &layout(), |channel| channel.join(DRAWS, 0))?;
     let mut frames = member.sender(LOOKS)?;
     for n in 0..count {
-        // Into the ring itself, line by line.
+        // Into the ring buffer itself, line by line.
         let mut frame = frames.reserve(FRAME, PATIENCE)?;
         for y in 0..HEIGHT {
             frame.write(y * LINE, &line(n, y))?;

@@ -14,7 +14,7 @@ use ivshmem_channel::{rpc, Error};
 use ivshmem_channel_samples::{enter, open, AnyLink};
 
 const CLIENTS: u32 = 4;
-/// Bytes of the rings from and to each client: some of the largest messages.
+/// Bytes of the ring buffers from and to each client: some of the largest messages.
 const RING: u32 = 4096;
 /// How long an answer may take.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));

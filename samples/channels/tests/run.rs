@@ -2,6 +2,8 @@
 
 //! The samples, each of its programs as a process, on the real server.
 
+mod rtos;
+
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

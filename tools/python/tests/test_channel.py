@@ -9,10 +9,13 @@ import asyncio
 import errno
 import gc
 import inspect
+import math
 import os
 import re
 import selectors
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -64,6 +67,63 @@ class Interface(unittest.TestCase):
     def test_everything_is_documented_and_exported(self):
         for name in ic.__all__:
             self.assertTrue(inspect.getdoc(getattr(ic, name)), name)
+
+
+class Memory(Case):
+    PLACE = 1 << 19
+
+    def test_is_read_and_written_within_its_bounds(self):
+        link, place = self.link, self.PLACE
+        for data in (b"", b"hello", bytearray(b"x" * 1000), memoryview(b"y")):
+            link.write(place + 1, data)
+            self.assertEqual(link.read(place + 1, len(data)), bytes(data))
+        link.store(place, 0xFFFFFFFF)
+        link.fence()
+        self.assertEqual(link.load(place), 0xFFFFFFFF)
+        for wrong in (lambda: link.read(link.size, 1), lambda: link.write(link.size - 1, b"xy"), lambda: link.load(place + 2)):
+            with self.assertRaises(ic.ChannelError) as raised:
+                wrong()
+            self.assertEqual(raised.exception.errno, errno.EINVAL)
+        for value in (-1, 1 << 32):
+            self.assertRaises(ValueError, link.store, place, value)
+        self.assertRegex(link.way, "server|file")
+
+    def test_a_word_that_changes_ends_a_wait(self):
+        link, place = self.link, self.PLACE
+        link.store(place, 0)
+        self.assertRaises(ic.WouldBlock, link.wait_word, place, 0, 0)
+        self.assertRaises(ic.TimedOut, link.wait_word, place, 0, SOON)
+        self.assertEqual(link.wait_word(place, 1, FOREVER), 0)
+
+        def change():
+            link.store(place, 7)
+            if link.vectors:
+                link.ring(link.peer_id)
+
+        timer = threading.Timer(SOON, change)
+        timer.start()
+        self.assertEqual(link.wait_word(place, 0, FOREVER), 7)
+        timer.join()
+
+    def test_rings_are_heard_where_there_is_a_doorbell(self):
+        link = self.link
+        self.assertRaises(ValueError, link.ring, 1 << 16)
+        self.assertRaises(ValueError, link.wait, [64], 0)
+        if not link.vectors:
+            for wrong in (lambda: link.ring(0), lambda: link.wait(timeout=0), link.bell, link.heard):
+                with self.assertRaises(ic.ChannelError) as raised:
+                    wrong()
+                self.assertEqual(raised.exception.errno, errno.EOPNOTSUPP)
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(link.bell(), selectors.EVENT_READ)
+            self.assertFalse(selector.select(0) or link.heard())
+            link.ring(link.peer_id)
+            self.assertTrue(selector.select(FOREVER))
+            self.assertEqual(link.wait(timeout=FOREVER), {0})
+            self.assertTrue(link.heard())
+            self.assertFalse(selector.select(0) or link.heard())
+        self.assertRaises(ic.TimedOut, link.wait, [0], SOON)
 
 
 class Messages(Case):
@@ -233,6 +293,117 @@ class Waits(Case):
         signal.setitimer(signal.ITIMER_REAL, FOREVER)
         self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
         self.assertEqual(asyncio.run(main()), items.tobytes())
+
+
+    def test_of_two_tasks_for_one_end_are_refused(self):
+        sender, receiver = self.pair()
+
+        async def main():
+            first = asyncio.create_task(receiver.receive_async())
+            await asyncio.sleep(0)
+            with self.assertRaises(RuntimeError):
+                await asyncio.wait_for(receiver.receive_async(), FOREVER)
+            sender.send(b"for the first")
+            return await asyncio.wait_for(first, FOREVER)
+
+        self.assertEqual(asyncio.run(main()), b"for the first")
+
+    def test_may_be_without_end_and_very_short(self):
+        sender, receiver = self.pair()
+        sender.send(b"hello")
+        self.assertEqual(receiver.receive(math.inf), b"hello")
+        with self.assertRaises(ic.TimedOut):
+            receiver.receive(1e-12)
+        with self.assertRaises(ValueError):
+            receiver.receive(math.nan)
+
+
+class Arguments(Case):
+    """ctypes cuts numbers to their width, and text at a NUL: what was meant is not what is done."""
+
+    def test_that_do_not_fit_are_refused(self):
+        wide = 1 << 32
+        attempts = [
+            lambda: ic.Layout(2 + wide),
+            lambda: ic.Layout(2).ring(0, 1, wide + 64),
+            lambda: ic.Layout(2).heartbeat(-1, 3),
+            lambda: self.members[0].sender(wide + 1),
+            lambda: self.members[2].receiver(-1),
+            lambda: self.members[0].presence(-1),
+            lambda: self.channel.join([wide]),
+            lambda: self.channel.join([0], vector=-1),
+            lambda: ic.Channel.open(self.link, base=1 << 64),
+            lambda: self.link.claim_area("one", (1 << 64) + 1, 262144),
+            lambda: self.link.wait_word(0, wide, 0),
+        ]
+        for number, attempt in enumerate(attempts):
+            with self.assertRaises(ValueError, msg=f"attempt {number}"):
+                attempt()
+        with self.assertRaises(TypeError):
+            self.members[0].sender(1.0)
+
+    def test_with_a_nul_are_refused(self):
+        for attempt in (
+            lambda: ic.Link("/dev/null\0"),
+            lambda: self.link.claim_area("one\0two", 4096, 262144),
+            lambda: self.link.find_area("one\0two", 262144),
+        ):
+            with self.assertRaises(ValueError):
+                attempt()
+
+    def test_a_buffer_can_grow_after_what_did_not_fit(self):
+        sender, receiver = self.pair()
+        sender.send(b"x" * 100)
+        room = bytearray(4)
+        try:
+            receiver.receive_into(room)
+        except ic.MessageTooLong as error:
+            self.assertIn("100 bytes do not fit", str(error))
+            room.extend(bytes(96))
+        self.assertEqual(receiver.receive_into(room), 100)
+
+    def test_threads_add_to_one_layout(self):
+        layout = ic.Layout(64)
+        rings = [(one, two) for one in range(64) for two in range(64) if one != two]
+
+        def add(part):
+            for one, two in part:
+                layout.ring(one, two, 64)
+
+        threads = [threading.Thread(target=add, args=[rings[at::4]]) for at in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        whole = ic.Layout(64)
+        for one, two in rings:
+            whole.ring(one, two, 64)
+        self.assertEqual(layout.size, whole.size)
+
+
+class Processes(Case):
+    def test_a_child_ends_and_leaves_all_to_its_parent(self):
+        sender, receiver = self.pair()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            for end in (sender, receiver, *self.members):
+                end.close()
+            del self.channel, self.link
+            gc.collect()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        self.assertEqual(status, 0)
+        sender.send(b"hello")
+        self.assertEqual(receiver.receive(FOREVER), b"hello")
+        for member in self.members:
+            member.beat()
+
+    def test_another_library_is_no_library(self):
+        code = "import ivshmem_channel"
+        environment = os.environ | {"IVSHMEM_CHANNEL_LIBRARY": "libc.so.6"}
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        self.assertIn("ImportError: libc.so.6", run.stderr)
 
 
 class Topics(Case):

@@ -4,7 +4,7 @@
 //! Every QEMU that is started with
 //!
 //! ```text
-//! -chardev socket,id=ivshmem,path=/run/ivshmem.sock
+//! -chardev socket,id=ivshmem,path=/tmp/ivshmem.sock
 //! -device ivshmem-doorbell,chardev=ivshmem,vectors=8
 //! ```
 //!

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A part of the memory that a command writes to: it must be free, or the same command's from before.
+//! A part of the memory that a command writes to: it must be free, which is zero, or the same command's from before. For those
+//! that talk through a channel it may also be any channel, which is then asked for its layout.
 
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::Memory;
+use ivshmem::{AccessError, Link, Memory};
+use ivshmem_channel::{Channel, Error, Invalid};
 
 use crate::exit::{failure, Exit};
+use crate::output::size;
 use crate::parse;
 
 /// Where in the part the mark is that tells whose it is.
@@ -24,7 +27,7 @@ pub struct Place {
     #[arg(short = 's', long, value_name = "OFFSET", value_parser = parse::number)]
     offset: Option<u64>,
 
-    /// Use the memory whatever is there
+    /// Use the memory, whatever is there
     #[arg(long)]
     anew: bool,
 }
@@ -40,26 +43,61 @@ impl Place {
         let default = memory.size().saturating_sub(length + from_end);
         let at = self.offset.unwrap_or(default);
         let marked = at.saturating_add(MARK);
-        if memory.load32(marked, Ordering::Acquire)? == mark {
-            return Ok(at);
-        }
-        if !is_zero(memory, at, length)? {
-            if !self.anew {
-                return Err(in_use(at, length));
-            }
-            fill(memory, at, length)?;
+        let is_ours = || Ok(memory.load32(marked, Ordering::Acquire)? == mark);
+        match others(memory, at, length, is_ours)? {
+            None => {}
+            Some(_) if self.anew => fill(memory, at, length)?,
+            Some(found) => return Err(in_use(at, length, found)),
         }
         memory.store32(marked, mark, Ordering::Release)?;
         Ok(at)
     }
 }
 
-fn in_use(at: u64, length: u64) -> anyhow::Error {
+/// Refuses to make a channel of `length` bytes at `at` over what is neither zero nor a channel.
+///
+/// # Errors
+///
+/// If something else is there, or no channel can begin there.
+pub fn for_channel<L: Link + Clone>(link: &L, at: u64, length: u64) -> Result<()> {
+    let is_channel = || match Channel::open(link.clone(), at) {
+        // Somebody makes it.
+        Ok(_) | Err(Error::NotAChannel(Invalid::Unfinished)) => Ok(true),
+        Err(Error::NotAChannel(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    };
+    match others(link, at, length, is_channel)? {
+        None => Ok(()),
+        Some(found) => Err(in_use(at, length, found)),
+    }
+}
+
+/// Where the first of these bytes is that is not zero, unless they are ours.
+fn others(
+    memory: &(impl Memory + ?Sized),
+    at: u64,
+    length: u64,
+    is_ours: impl Fn() -> Result<bool>,
+) -> Result<Option<u64>> {
+    if is_ours()? {
+        return Ok(None);
+    }
+    // As the channel's error, so that a device that is gone can be told from others.
+    let found = first_used(memory, at, length).map_err(Error::from)?;
+    // Once more if something is there: another end may have begun to write since.
+    match found.is_some() && is_ours()? {
+        true => Ok(None),
+        false => Ok(found),
+    }
+}
+
+fn in_use(at: u64, length: u64, found: u64) -> anyhow::Error {
     failure(
         Exit::Failure,
         format!(
-            "the {length} bytes at offset {at:#x} are in use by something else: give both ends another --offset, or \
-             this one --anew to write over them"
+            "the {} of memory at offset {at:#x} are in use by something else, the byte at {found:#x} for example: give \
+             all ends another --offset, or this one --anew to write over them",
+            size(length)
         ),
     )
 }
@@ -72,15 +110,20 @@ fn chunks(at: u64, length: u64) -> impl Iterator<Item = (u64, usize)> {
         .map(move |begin| (at.saturating_add(begin), size(begin)))
 }
 
-fn is_zero(memory: &dyn Memory, at: u64, length: u64) -> Result<bool> {
+/// Where the first byte is that is not zero.
+fn first_used(
+    memory: &(impl Memory + ?Sized),
+    at: u64,
+    length: u64,
+) -> Result<Option<u64>, AccessError> {
     let mut bytes = [0; CHUNK];
     for (begin, size) in chunks(at, length) {
         memory.read(begin, &mut bytes[..size])?;
-        if bytes[..size].iter().any(|byte| *byte != 0) {
-            return Ok(false);
+        if let Some(place) = bytes[..size].iter().position(|byte| *byte != 0) {
+            return Ok(Some(begin + place as u64));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 fn fill(memory: &dyn Memory, at: u64, length: u64) -> Result<()> {

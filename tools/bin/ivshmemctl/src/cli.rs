@@ -60,17 +60,12 @@ enum Command {
 
 /// The commands by the place where they run, as the help lists them.
 const GROUPS: [(&str, &[&str]); 3] = [
-    (
-        "In a guest",
-        &[
-            "list", "info", "doctor", "monitor", "top", "stat", "watch", "bench",
-        ],
-    ),
+    ("In a guest", &["list", "doctor", "top", "stat", "watch"]),
     (
         "In a guest, and with --join on a host",
         &[
-            "peers", "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat",
-            "tunnel", "forward",
+            "info", "monitor", "peers", "ring", "wait", "peek", "poke", "dump", "load", "ping",
+            "bench", "cp", "chat", "tunnel", "forward",
         ],
     ),
     ("On a host", &["launch", "console", "server"]),

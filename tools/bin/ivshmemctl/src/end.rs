@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ivshmem::{
-    Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode, Sysfs, MAX_PEER,
+    is_pci_address, Access, AnyEndpoint, Device, Doorbell, Endpoint, Function, Link, Memory, Mode,
+    Sysfs, MAX_PEER,
 };
 use ivshmem_peer::{JoinError, Peer, Server};
 use rustix::fs::{major, minor};
@@ -84,8 +85,8 @@ enum Named {
 impl DeviceName {
     fn find(&self) -> Result<Named> {
         let name = self.device.as_deref().unwrap_or("0");
-        if name.starts_with(|c: char| c.is_ascii_digit()) && name.contains(':') {
-            let function = function_at(name)?;
+        if is_pci_address(name) {
+            let function = Sysfs::default().find(name)?;
             return Ok(match function.node() {
                 Some(node) => Named::Node(node),
                 None => Named::Unbound(function),
@@ -193,6 +194,11 @@ impl End {
             .or_else(by_default)
     }
 
+    /// The device, where that is what is meant.
+    pub fn device(&self, mode: Mode) -> Result<Device> {
+        self.device.open(mode)
+    }
+
     /// The device, open for reading, or a new peer.
     pub fn open(&self) -> Result<Opened> {
         Ok(match self.socket() {
@@ -295,17 +301,4 @@ pub fn join(socket: &Path) -> Result<Peer> {
         };
         failure(exit, format!("{:#}", anyhow::Error::from(error)))
     })
-}
-
-/// The device with this PCI address.
-fn function_at(bus_id: &str) -> Result<Function> {
-    // `lspci` leaves out the domain where it is 0.
-    let full = match bus_id.matches(':').count() {
-        1 => format!("0000:{bus_id}"),
-        _ => bus_id.into(),
-    };
-    let functions = Sysfs::default().functions();
-    let function = functions.into_iter().find(|f| f.bus_id == full);
-    let absent = || format!("there is no ivshmem device at {full}: see `ivshmemctl list`");
-    function.ok_or_else(|| failure(Exit::NoDevice, absent()))
 }

@@ -115,13 +115,17 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 fn of_library(error: &ivshmem::Error) -> Option<Exit> {
     use ivshmem::Error;
     match error {
-        Error::NoNode(_) | Error::NotIvshmem(_) | Error::Gone | Error::Claimed { .. } => {
-            Some(Exit::NoDevice)
-        }
+        Error::NoNode(_)
+        | Error::NoDevice(_)
+        | Error::NotIvshmem(_)
+        | Error::Gone
+        | Error::Claimed { .. } => Some(Exit::NoDevice),
         Error::Permission(_) | Error::ReadOnly => Some(Exit::Permission),
-        Error::NoDoorbell | Error::NoInterrupts | Error::Argument(_) | Error::Access(_) => {
-            Some(Exit::Unable)
-        }
+        Error::NoDoorbell
+        | Error::NoInterrupts
+        | Error::NoMemory(_)
+        | Error::Argument(_)
+        | Error::Access(_) => Some(Exit::Unable),
         _ => None,
     }
 }
@@ -187,6 +191,15 @@ mod tests {
             Exit::Permission
         );
         assert_eq!(code(ivshmem::Error::NoDoorbell), Exit::Unable);
+        let refused = |kind: io::ErrorKind| ivshmem::Error::Refused {
+            path: "/sys/x".into(),
+            advice: "be root",
+            source: kind.into(),
+        };
+        let kind = io::ErrorKind::PermissionDenied;
+        assert_eq!(code(refused(kind)), Exit::Permission);
+        let kind = io::ErrorKind::ResourceBusy;
+        assert_eq!(code(refused(kind)), Exit::Failure);
         assert_eq!(code(ivshmem::Error::Interrupted), Exit::Failure);
         let denied = Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied));
         assert_eq!(

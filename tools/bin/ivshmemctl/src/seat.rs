@@ -12,6 +12,7 @@ use clap::Args;
 use ivshmem::Link;
 use ivshmem_channel::{Channel, Error, Layout, Member};
 
+use crate::claim;
 use crate::end::End;
 use crate::exit::{failure, Exit};
 use crate::parse;
@@ -46,8 +47,8 @@ pub struct Table {
 
     /// Make the channel anew, whatever is there, and begin with nothing
     ///
-    /// For a place where another program's channel is, and for one that is corrupt; what is no channel is written over in
-    /// any case. What was on its way is lost.
+    /// Without this option, memory that holds neither zeros nor a channel with the same layout is not written over. The option
+    /// is also the remedy for a channel that is corrupt. What was on its way is lost.
     #[arg(long)]
     anew: bool,
 }
@@ -105,6 +106,9 @@ impl Table {
         anew: bool,
     ) -> Result<Seat> {
         let (link, layout) = (link.clone(), Layout::duplex(RING));
+        if !anew {
+            claim::for_channel(&link, self.offset, layout.size())?;
+        }
         let channel = match anew {
             true => Channel::create(link, self.offset, &layout),
             false => Channel::open_or_create(link, self.offset, &layout),

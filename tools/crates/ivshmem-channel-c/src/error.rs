@@ -47,6 +47,12 @@ impl From<ivshmem::Error> for Failure {
     }
 }
 
+impl From<ivshmem::AccessError> for Failure {
+    fn from(error: ivshmem::AccessError) -> Self {
+        ivshmem::Error::from(error).into()
+    }
+}
+
 impl Failure {
     /// Nothing within a time limit as callers give it.
     pub fn none_within(timeout_ns: i64) -> Self {
@@ -118,9 +124,12 @@ fn of_channel(error: &Error) -> Errno {
 fn of_link(error: &ivshmem::Error) -> Errno {
     use ivshmem::Error;
     match error {
-        Error::NoNode(_) => Errno::NOENT,
+        Error::NoNode(_) | Error::NoDevice(_) => Errno::NOENT,
+        Error::NoMemory(_) => Errno::NXIO,
         Error::Permission(_) | Error::ReadOnly => Errno::ACCESS,
-        Error::Open { source, .. } | Error::Io { source, .. } => of_io(source),
+        Error::Open { source, .. } | Error::Refused { source, .. } | Error::Io { source, .. } => {
+            of_io(source)
+        }
         Error::NotIvshmem(_) => Errno::NOTTY,
         Error::Gone => Errno::NODEV,
         Error::NoDoorbell | Error::NoInterrupts => Errno::OPNOTSUPP,

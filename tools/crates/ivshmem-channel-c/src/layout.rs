@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::boundary::{free, guard, some};
 use crate::error::Failure;
 
-/// The shape of a channel: which programs can take part, and which rings and topics there are. All programs have to
+/// The shape of a channel: which programs can take part, and which ring buffers and topics there are. All programs have to
 /// bring the same one. One thread at a time may use it.
 pub struct Layout(pub(crate) ivshmem_channel::Layout);
 
-/// A layout for `slots` programs, 2 to 64, without any rings yet. They show that they live twice in a second, and count
+/// A layout for `slots` programs, 2 to 64, without any ring buffers yet. They show that they live twice in a second, and count
 /// as lost after 3 silent seconds. What is out of its range is found when a channel is made with it.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_layout_new(slots: u32) -> Box<Layout> {
@@ -20,7 +20,7 @@ pub extern "C" fn ivshmem_channel_layout_new(slots: u32) -> Box<Layout> {
 }
 
 /// The layout for ivshmem_channel_rpc_server_join(): the server has slot 0, and up to `clients`, 1 to 63, those from 1
-/// on. `requests` and `replies` are the bytes of the rings from and to each client, multiples of 64, up to 1 GiB; the
+/// on. `requests` and `replies` are the bytes of the ring buffers from and to each client, multiples of 64, up to 1 GiB; the
 /// longest request and reply are 40 bytes shorter.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_layout_new_rpc(
@@ -33,7 +33,7 @@ pub extern "C" fn ivshmem_channel_layout_new_rpc(
     )))
 }
 
-/// Adds a ring from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
+/// Adds a ring buffer from slot `from` to slot `to`. `size` is in bytes, a multiple of 64, up to 1 GiB; the longest message has
 /// 24 bytes less.
 ///
 /// Returns 0; -EINVAL if `layout` is null.
@@ -47,7 +47,7 @@ pub extern "C" fn ivshmem_channel_layout_ring(
     change(layout, |layout| layout.ring(from, to, size))
 }
 
-/// Adds a ring to slot `to` from all others, each of which has `size` bytes of its own in it, as in
+/// Adds a ring buffer to slot `to` from all others, each of which has `size` bytes of its own in it, as in
 /// ivshmem_channel_layout_ring().
 ///
 /// Returns 0; -EINVAL if `layout` is null.

@@ -2,14 +2,14 @@
 
 //! Ways to the shared memory.
 
-use std::ffi::{c_char, c_int, OsStr};
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::FileTypeExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ivshmem::{AnyEndpoint, Endpoint, SharedFile};
+use ivshmem::{is_pci_address, AnyEndpoint, Bell, Endpoint, SharedFile, Way};
 use ivshmem_peer::Peer;
-use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::boundary::{free, give, guard, some, text};
 use crate::error::Failure;
@@ -18,12 +18,45 @@ use crate::error::Failure;
 pub(crate) type AnyLink = Arc<dyn ivshmem::Link + Send + Sync>;
 
 /// A way to the shared memory and to the doorbells of others. Threads may share it.
-pub struct Link(pub(crate) AnyLink);
+pub struct Link {
+    pub(crate) memory: AnyLink,
+    way: CString,
+    /// Of each vector for which there is a descriptor.
+    bells: Mutex<BTreeMap<u32, Bell>>,
+}
+
+impl Link {
+    /// By the way that `way` names.
+    fn new(memory: AnyLink, way: impl ToString) -> Self {
+        Self {
+            memory,
+            way: CString::new(way.to_string()).unwrap_or_default(),
+            bells: Mutex::default(),
+        }
+    }
+
+    /// Uses the bell of a vector, always the same.
+    pub(crate) fn with_bell<T>(
+        &self,
+        vector: u32,
+        does: impl FnOnce(&Bell) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        use ivshmem::Waiter;
+        use std::collections::btree_map::Entry;
+        // Each change leaves it whole.
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        does(match bells.entry(vector) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(none) => none.insert(self.memory.bell(vector)?),
+        })
+    }
+}
 
 /// Opens a way to the shared memory. What it is follows from what `path` is:
 ///
 /// * a device of the driver ivshmem_rs, such as "/dev/ivshmem0", in a guest;
-/// * the PCI address of a device, such as "0000:00:04.0", in a guest with any driver or none, slower;
+/// * the PCI address of a device, such as "0000:00:04.0" or "00:04.0", in a guest: by that driver if it is bound, else by
+///   vfio-pci, or as root by the files of sysfs; ivshmem_channel_link_way() says which, and what it costs;
 /// * the socket of an ivshmem server, on the host: this process becomes one of its peers. A thread of the library, in
 ///   which all signals are blocked, listens to the server until all that was made of the link is closed;
 /// * a file that is shared memory, on the host of machines with ivshmem-plain, or for processes of one machine.
@@ -31,7 +64,7 @@ pub struct Link(pub(crate) AnyLink);
 /// Blocks for up to 10 seconds if a server does not answer.
 ///
 /// Returns 0; -ENOENT, -EACCES, -ENODEV, -ECONNREFUSED or another number of open(2) or connect(2); -ENOTTY for a file
-/// of another kind; -EBUSY if a driver has the device's memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
+/// of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
 /// is null or a file is empty.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_link_open(
@@ -42,7 +75,7 @@ pub unsafe extern "C" fn ivshmem_channel_link_open(
         give(link, || {
             // SAFETY: The caller promises what `text` asks.
             let path = unsafe { text(path, "the path")? };
-            open(path).map(Link)
+            open(path)
         })
     })
 }
@@ -51,7 +84,7 @@ pub unsafe extern "C" fn ivshmem_channel_link_open(
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_link_size(link: Option<&Link>) -> u64 {
     use ivshmem::Memory;
-    link.map_or(0, |link| link.0.size())
+    link.map_or(0, |link| link.memory.size())
 }
 
 /// By how many vectors this end can be rung: those that programs join with are below it. 0 if by none, which is no
@@ -59,7 +92,13 @@ pub extern "C" fn ivshmem_channel_link_size(link: Option<&Link>) -> u64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_link_vectors(link: Option<&Link>) -> u32 {
     use ivshmem::Doorbell;
-    link.map_or(0, |link| link.0.vectors())
+    link.map_or(0, |link| link.memory.vectors())
+}
+
+/// By which way the memory is reached, and what that costs, in words: they belong to the link. "" if it is null.
+#[unsafe(no_mangle)]
+pub extern "C" fn ivshmem_channel_link_way(link: Option<&Link>) -> *const c_char {
+    link.map_or(c"", |link| link.way.as_c_str()).as_ptr()
 }
 
 /// Closes the handle, and nothing if it is null. Channels that were opened through it keep the way to the memory.
@@ -70,66 +109,32 @@ pub extern "C" fn ivshmem_channel_link_close(link: Option<Box<Link>>) {
 
 /// What programs give where a link is needed.
 pub(crate) fn link(link: Option<&Link>) -> Result<AnyLink, Failure> {
-    Ok(Arc::clone(&some(link, "the link")?.0))
+    Ok(Arc::clone(&some(link, "the link")?.memory))
 }
 
-fn open(path: &OsStr) -> Result<AnyLink, Failure> {
+fn open(path: &OsStr) -> Result<Link, Failure> {
     let name = path.to_string_lossy();
     let kind = match std::fs::metadata(path) {
         Ok(about) => about.file_type(),
-        Err(_) if is_pci_address(&name) => return Ok(Arc::new(AnyEndpoint::open(&name)?)),
+        Err(_) if is_pci_address(&name) => {
+            let end = AnyEndpoint::open(&name)?;
+            let way = end.way();
+            return Ok(Link::new(Arc::new(end), way));
+        }
         Err(source) => {
             let path = name.into_owned();
             return Err(Failure::Open { path, source });
         }
     };
     Ok(if kind.is_socket() {
-        without_signals(|| Peer::join(path))?.map(Arc::new)?
+        let peer = Peer::join(path)?;
+        Link::new(Arc::new(peer), "an ivshmem server")
     } else if kind.is_char_device() {
-        Arc::new(Endpoint::open(path)?)
+        Link::new(Arc::new(Endpoint::open(path)?), Way::Driver)
     } else {
-        Arc::new(SharedFile::open(path)?)
+        Link::new(
+            Arc::new(SharedFile::open(path)?),
+            "a file: nobody can ring anybody, and waiting looks at the memory each millisecond",
+        )
     })
-}
-
-/// Whether a name has the form of `0000:00:04.0`.
-fn is_pci_address(name: &str) -> bool {
-    let shape = name.chars().map(|char| match char {
-        ':' | '.' => char,
-        _ if char.is_ascii_hexdigit() => '0',
-        _ => '?',
-    });
-    shape.eq("0000:00:00.0".chars())
-}
-
-/// Calls `make`, whose threads then have all signals blocked: a program's handlers run in its own threads.
-fn without_signals<T>(make: impl FnOnce() -> T) -> Result<T, Failure> {
-    let failed = |error: nix::Error| {
-        let error = std::io::Error::from(error);
-        ivshmem::Error::io(error, "cannot block signals")
-    };
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-    let before = before.map_err(failed)?;
-    let made = make();
-    before.thread_set_mask().map_err(failed)?;
-    Ok(made)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_pci_address;
-
-    #[test]
-    fn a_pci_address_is_told_from_a_path() {
-        assert!(is_pci_address("0000:00:04.0") && is_pci_address("10af:c1:1f.7"));
-        for other in [
-            "",
-            "0000:00:04",
-            "/dev/ivshmem0",
-            "0000:00:04.0 ",
-            "0000.00.04.0",
-        ] {
-            assert!(!is_pci_address(other), "{other}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The receiving end of a ring, with one sender or several.
+//! The receiving end of a ring buffer, with one sender or several.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -16,20 +16,24 @@ use crate::error::Failure;
 use crate::event_loop::EventLoop;
 use crate::link::AnyLink;
 use crate::member::{of as of_member, Member};
+use crate::part::{parts as tell_parts, Part};
 
-/// Instead of a slot: all others, through a ring with several senders.
+/// Instead of a slot: all others, through a ring buffer with several senders.
 pub const IVSHMEM_CHANNEL_ALL: u32 = u32::MAX;
 
 /// What messages of ivshmem_channel_receiver_receive_many() begin at multiples of.
 const ALIGN: usize = 8;
 
-/// The receiving end of a ring. One thread at a time may use it.
+/// The receiving end of a ring buffer. One thread at a time may use it.
 ///
-/// The sender gets back the room of what was received when a quarter of the ring is, when no more has arrived, by
+/// The sender gets back the room of what was received when a quarter of the ring buffer is, when no more has arrived, by
 /// ivshmem_channel_receiver_release(), and by closing. If this program crashes, the next one gets all messages again whose
 /// room was not given back.
 pub struct Receiver {
     end: End,
+    link: AnyLink,
+    /// Whether the next message is borrowed.
+    borrowed: bool,
     events: EventLoop,
     /// What was found after a message, for the next call.
     kept: Option<Failure>,
@@ -76,6 +80,7 @@ impl Receiver {
         buffer: &mut [u8],
         timeout: Option<Duration>,
     ) -> Result<Option<(usize, u32)>, Failure> {
+        self.borrowed = false;
         let found = with_end!(&mut self.end, end => end.next(timeout))?;
         let Some(message) = found else {
             return Ok(None);
@@ -93,7 +98,10 @@ impl Receiver {
     ) -> Result<usize, Failure> {
         let (mut count, mut at) = (0, 0);
         for message in messages {
-            let rest = buffer.get_mut(at..).unwrap_or_default();
+            // Not even an empty one is behind the end.
+            let Some(rest) = buffer.get_mut(at..) else {
+                break;
+            };
             match self.receive(rest, timeout) {
                 Ok(Some((len, from))) => {
                     message.write(Message { at, len, from });
@@ -115,10 +123,10 @@ impl Receiver {
     }
 }
 
-/// Opens the receiving end of the ring from slot `from`, or of the ring from all others if that is IVSHMEM_CHANNEL_ALL.
+/// Opens the receiving end of the ring buffer from slot `from`, or of that from all others if `from` is IVSHMEM_CHANNEL_ALL.
 /// Begins with the oldest message whose room was not given back. Does not block.
 ///
-/// Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+/// Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
 /// -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_receiver_open(
@@ -135,6 +143,8 @@ pub extern "C" fn ivshmem_channel_receiver_open(
             };
             Ok(Receiver {
                 end,
+                link: member.link().clone(),
+                borrowed: false,
                 events: EventLoop::default(),
                 kept: None,
             })
@@ -218,6 +228,57 @@ pub extern "C" fn ivshmem_channel_receiver_peek(
         let message = found.ok_or_else(|| Failure::none_within(timeout_ns))?;
         tell(from, message.from());
         Ok(length(message.len()))
+    })
+}
+
+/// Waits for the next message as ivshmem_channel_receiver_receive() does, to read it where it is: `parts` are two, and are set to
+/// where. The second one has no bytes unless the message goes over the end of the ring. The first one begins at a multiple of 8 bytes.
+/// Sets `from`, which may be null, to the slot that sent it.
+///
+/// It stays the next one, and its sender does not write to it, until ivshmem_channel_receiver_done() or another call with the
+/// receiver that receives. A sender that does not keep to the rules can change its bytes at any time: read once what decides, and
+/// use nothing before ivshmem_channel_receiver_done() has returned 0. Nothing may be written there.
+///
+/// Returns its length in bytes, or what ivshmem_channel_receiver_receive() returns; -EINVAL also if `parts` is null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ivshmem_channel_receiver_borrow(
+    receiver: Option<&mut Receiver>,
+    parts: *mut Part,
+    from: Option<&mut MaybeUninit<u32>>,
+    timeout_ns: i64,
+) -> i64 {
+    guard(|| {
+        let receiver = some(receiver, "the receiver")?;
+        receiver.borrowed = false;
+        receiver.awake()?;
+        let limit = timeout(timeout_ns);
+        let found = with_end!(&mut receiver.end, end => end.next(limit))?;
+        let message = found.ok_or_else(|| Failure::none_within(timeout_ns))?;
+        // SAFETY: The caller promises what `parts` asks.
+        unsafe { tell_parts(parts, &receiver.link, message.ranges())? };
+        tell(from, message.from());
+        receiver.borrowed = true;
+        Ok(length(message.len()))
+    })
+}
+
+/// Goes on after the message that was borrowed. Does not block.
+///
+/// Returns 0; -ECONNABORTED if another program has taken this one's slot meanwhile: then what was read may be of other messages;
+/// -ESTALE; -EUCLEAN; -EBADMSG; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
+#[unsafe(no_mangle)]
+pub extern "C" fn ivshmem_channel_receiver_done(receiver: Option<&mut Receiver>) -> c_int {
+    guard(|| {
+        let receiver = some(receiver, "the receiver")?;
+        if !std::mem::take(&mut receiver.borrowed) {
+            return Err(Failure::Argument("no message is borrowed"));
+        }
+        receiver.awake()?;
+        let found = with_end!(&mut receiver.end, end => end.next(Some(Duration::ZERO)))?;
+        let message = found.ok_or(Failure::Nothing)?;
+        message.confirm()?;
+        message.done()?;
+        Ok(0)
     })
 }
 

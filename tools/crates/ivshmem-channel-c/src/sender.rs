@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The sending end of a ring.
+//! The sending end of a ring buffer.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -11,11 +11,15 @@ use crate::error::Failure;
 use crate::event_loop::EventLoop;
 use crate::link::AnyLink;
 use crate::member::{of as of_member, Member};
+use crate::part::{parts as tell_parts, Part};
 
-/// The sending end of a ring. One thread at a time may use it.
+/// The sending end of a ring buffer. One thread at a time may use it.
 pub struct Sender {
     end: ivshmem_channel::Sender<AnyLink>,
+    link: AnyLink,
     events: EventLoop,
+    /// Bytes of the message that is reserved.
+    reserved: Option<usize>,
 }
 
 impl Sender {
@@ -26,10 +30,10 @@ impl Sender {
     }
 }
 
-/// Opens the sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last one was.
+/// Opens the sending end of the ring buffer to slot `to`, whether that has other senders or not. Goes on where the last one was.
 /// Does not block.
 ///
-/// Returns 0; -ENXIO if the layout has no such ring; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
+/// Returns 0; -ENXIO if the layout has no such ring buffer; -EALREADY if this program has it open; -ESTALE; -ECONNABORTED;
 /// -EUCLEAN; -EINVAL if a pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_sender_open(
@@ -39,9 +43,12 @@ pub extern "C" fn ivshmem_channel_sender_open(
 ) -> c_int {
     guard(|| {
         give(sender, || {
+            let member = of_member(member)?;
             Ok(Sender {
-                end: of_member(member)?.sender(to)?,
+                end: member.sender(to)?,
+                link: member.link().clone(),
                 events: EventLoop::default(),
+                reserved: None,
             })
         })
     })
@@ -67,8 +74,9 @@ pub unsafe extern "C" fn ivshmem_channel_sender_send(
     guard(|| {
         // SAFETY: The caller promises what `bytes` asks.
         let message = unsafe { bytes(message, len)? };
-        let sent = some(sender, "the sender")?.awake()?;
-        let sent = sent.send(message, timeout(timeout_ns));
+        let sender = some(sender, "the sender")?;
+        sender.reserved = None;
+        let sent = sender.awake()?.send(message, timeout(timeout_ns));
         sent.map_err(|error| Failure::sending(error, timeout_ns))?;
         Ok(0)
     })
@@ -86,9 +94,60 @@ pub unsafe extern "C" fn ivshmem_channel_sender_queue(
     guard(|| {
         // SAFETY: The caller promises what `bytes` asks.
         let message = unsafe { bytes(message, len)? };
-        let queued = some(sender, "the sender")?.awake()?;
-        let queued = queued.queue(message, timeout(timeout_ns));
+        let sender = some(sender, "the sender")?;
+        sender.reserved = None;
+        let queued = sender.awake()?.queue(message, timeout(timeout_ns));
         queued.map_err(|error| Failure::sending(error, timeout_ns))?;
+        Ok(0)
+    })
+}
+
+/// Makes room in the ring for a message of up to `len` bytes, so that it can be written where it will be: `parts` are two,
+/// and are set to where. The second one has no bytes unless the message goes over the end of the ring. The first one begins at
+/// a multiple of 8 bytes. Blocks until there is room, for up to `timeout_ns`.
+///
+/// Nobody sees the message before ivshmem_channel_sender_commit(), and what is not committed was never there. The parts are the
+/// caller's until then, until another call with the sender that takes a message, and until the sender is closed.
+///
+/// Returns what ivshmem_channel_sender_send() does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ivshmem_channel_sender_reserve(
+    sender: Option<&mut Sender>,
+    len: usize,
+    parts: *mut Part,
+    timeout_ns: i64,
+) -> c_int {
+    guard(|| {
+        let sender = some(sender, "the sender")?;
+        sender.reserved = None;
+        sender.awake()?;
+        let space = sender.end.reserve(len, timeout(timeout_ns));
+        let space = space.map_err(|error| Failure::sending(error, timeout_ns))?;
+        // SAFETY: The caller promises what `parts` asks.
+        unsafe { tell_parts(parts, &sender.link, space.ranges())? };
+        sender.reserved = Some(len);
+        Ok(0)
+    })
+}
+
+/// Ends the message that was reserved, with its first `len` bytes. The receiver need not see it before
+/// ivshmem_channel_sender_flush(). Does not block.
+///
+/// Returns 0; -EMSGSIZE if so many bytes were not reserved: they still are; -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if nothing is
+/// reserved, or `sender` is null; -ENODEV.
+#[unsafe(no_mangle)]
+pub extern "C" fn ivshmem_channel_sender_commit(sender: Option<&mut Sender>, len: usize) -> c_int {
+    guard(|| {
+        let sender = some(sender, "the sender")?;
+        let max = sender.reserved;
+        let max = max.ok_or(Failure::Argument("nothing is reserved"))?;
+        if len > max {
+            return Err(ivshmem_channel::Error::TooLong { len, max }.into());
+        }
+        sender.reserved = None;
+        // It is where it was: nothing was sent since, and room does not become less.
+        let space = sender.awake()?.reserve(max, timeout(0))?;
+        space.commit(len)?;
         Ok(0)
     })
 }
@@ -137,7 +196,7 @@ pub extern "C" fn ivshmem_channel_sender_arm(sender: Option<&mut Sender>, len: u
     guard(|| {
         let sender = some(sender, "the sender")?;
         sender.awake()?;
-        let Sender { end, events } = sender;
+        let Sender { end, events, .. } = sender;
         events.arm(&mut end.room(len))
     })
 }
@@ -148,7 +207,7 @@ pub extern "C" fn ivshmem_channel_sender_arm(sender: Option<&mut Sender>, len: u
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_sender_disarm(sender: Option<&mut Sender>) -> c_int {
     guard(|| {
-        let Sender { end, events } = some(sender, "the sender")?;
+        let Sender { end, events, .. } = some(sender, "the sender")?;
         events.disarm(&end.room(0))
     })
 }

@@ -6,7 +6,7 @@
 mod built;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -53,13 +53,50 @@ fn the_contract_is_kept_in_a_file_and_on_a_server() {
 }
 
 #[test]
+fn a_link_is_of_use_without_a_channel() {
+    for (language, linked) in EACH {
+        let library = Library::new(linked);
+        let program = library.compile(language, "link");
+        let region = Region::start(1 << 20, 1).unwrap();
+        for (link, way) in [
+            (memory(&library), "a file"),
+            (region.socket(), "an ivshmem server"),
+        ] {
+            let run = |words: &[&str]| {
+                let output = Command::new(&program).arg(&link).args(words).output();
+                let output = output.unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{language:?}, {link:?}: {said}");
+                String::from_utf8(output.stdout).unwrap()
+            };
+            assert!(run(&["check"]).contains(&format!("\nby {way}")));
+        }
+    }
+}
+
+#[test]
+fn two_links_ring_each_other() {
+    let library = Library::shared();
+    let program = library.compile(Language::C, "link");
+    let region = Region::start(1 << 20, 1).unwrap();
+    let mut pong = Command::new(&program);
+    pong.arg(region.socket()).args(["pong", ROUNDS]);
+    let mut pong = pong.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(pong.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "ready"));
+    Program::start(&program, &region.socket(), &["ping", ROUNDS]).succeeds();
+    assert!(pong.wait().unwrap().success());
+}
+
+#[test]
 fn programs_in_c_and_in_cpp_talk() {
     let library = Library::shared();
     let [c, cpp] = [Language::C, Language::Cpp].map(|language| library.compile(language, "peer"));
     let region = Region::start(1 << 20, 1).unwrap();
     let link = &region.socket();
-    let pairs: [(&[&str], &[&str]); 2] = [
+    let pairs: [(&[&str], &[&str]); 3] = [
         (&["talk", ROUNDS], &["echo"]),
+        (&["talk", ROUNDS], &["pass"]),
         (&["publish", ROUNDS], &["subscribe", ROUNDS]),
     ];
     for (one, other) in pairs {
@@ -73,6 +110,34 @@ fn programs_in_c_and_in_cpp_talk() {
                 clear(link);
             }
         }
+    }
+}
+
+/// Nothing is read that has no value, used after it was freed, or lost; and the library runs there at all.
+#[test]
+fn valgrind_finds_nothing() {
+    let library = Library::shared();
+    let program = &library.compile(Language::C, "peer");
+    let region = Region::start(1 << 20, 1).unwrap();
+    let link = &region.socket();
+    let start = |words: &[&str]| {
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
+        command.args(["--errors-for-leak-kinds=definite,possible"]);
+        Program::of(command.arg(program).arg(link).args(words))
+    };
+    let pairs: [(&[&str], &[&str]); 4] = [
+        (&["talk", "50"], &["echo"]),
+        (&["talk", "50"], &["pass"]),
+        (&["publish", "50"], &["subscribe", "50"]),
+        (&["ask", "0"], &["serve"]),
+    ];
+    for (one, other) in pairs {
+        let other = start(other);
+        start(one).succeeds();
+        other.succeeds();
+        // The next channel in this memory has another layout.
+        clear(link);
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A ring as a stream of bytes, for code that reads and writes by `std::io`.
+//! A ring buffer as a stream of bytes, for code that reads and writes by `std::io`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::{Error, Receiver, Result, Sender};
 /// A message has at most this part of the longest one, so that the reader takes one while the next is written.
 const PIECE_PART: usize = 4;
 
-/// Writes bytes into a ring, for a [`ByteReader`] at the other end.
+/// Writes bytes into a ring buffer, for a [`ByteReader`] at the other end.
 ///
-/// The reader sees what was written after a flush, or when the ring is full. Who crashes may have written the last piece
+/// The reader sees what was written after a flush, or when the ring buffer is full. Who crashes may have written the last piece
 /// or not; a successor goes on behind the pieces that are there.
 #[derive(Debug)]
 pub struct ByteWriter<L: Link + Clone> {

@@ -150,12 +150,12 @@ impl<L: Link + Clone> Channel<L> {
     ///   by a [lock](ivshmem::Locking).
     /// * Anything else: this blocks until that program has been silent for as long as the layout says, and takes the
     ///   slot then. It may still run, or go on later: it gets [`Error::Replaced`], and cannot touch what this program
-    ///   sends. The part of each ring that it was writing to is left out until the channel is made anew.
+    ///   sends. The part of each ring buffer that it was writing to is left out until the channel is made anew.
     /// * It shows that it lives: [`Error::SlotTaken`], after the time that [`Joining::timeout`] has if nothing is said.
     ///
     /// # Errors
     ///
-    /// [`Error::SlotTaken`], [`Error::NoSuch`], [`Error::Reset`], [`Error::NotWriteBack`], [`Error::Corrupt`] if a ring
+    /// [`Error::SlotTaken`], [`Error::NoSuch`], [`Error::Reset`], [`Error::NotWriteBack`], [`Error::Corrupt`] if a ring buffer
     /// of the slot is; [`Error::Link`], also if the link has no such vector.
     pub fn join(&self, slot: u32, vector: u32) -> Result<Member<L>> {
         self.joining().join(slot, vector)

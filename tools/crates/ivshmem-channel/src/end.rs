@@ -25,7 +25,9 @@ impl<L: Link> End<L> {
     pub fn take(seat: &Arc<Seat<L>>, producer: u32, consumer: u32) -> Result<Self> {
         let found = seat.plan.find(seat.base, producer, consumer);
         let (index, place) = found.ok_or_else(|| {
-            Error::NoSuch(format!("ring from slot {producer} to slot {consumer}"))
+            Error::NoSuch(format!(
+                "ring buffer from slot {producer} to slot {consumer}"
+            ))
         })?;
         Self::new(seat, index, place)
     }
@@ -37,8 +39,9 @@ impl<L: Link> End<L> {
             let (_, first) = seat.plan.lanes(seat.base, index).next()?;
             Some((index, first))
         });
-        let (index, place) = found
-            .ok_or_else(|| Error::NoSuch(format!("ring with several senders to slot {to}")))?;
+        let (index, place) = found.ok_or_else(|| {
+            Error::NoSuch(format!("ring buffer with several senders to slot {to}"))
+        })?;
         Self::new(seat, index, place)
     }
 

@@ -23,12 +23,12 @@ pub enum Error {
     /// The layout cannot be.
     #[error("this layout cannot be: {0}")]
     Layout(Invalid),
-    /// The ring holds what its other end never writes. It stays so until the channel is made anew.
+    /// The ring buffer holds what its other end never writes. It stays so until the channel is made anew.
     #[error(
         "the channel is corrupt ({0}): make it anew with reset(), and find out who wrote there"
     )]
     Corrupt(&'static str),
-    /// One sender's part of a ring with several senders holds what no sender writes. It is left out until the
+    /// One sender's part of a ring buffer with several senders holds what no sender writes. It is left out until the
     /// channel is made anew; the messages of the others still arrive.
     #[error(
         "what slot {from} sends is corrupt ({what}): the others are still heard; make the channel anew with reset() to hear it again, and find out who wrote there"
@@ -56,18 +56,18 @@ pub enum Error {
         "slot {0} is taken by a program that is alive: end that one, or join with another slot"
     )]
     SlotTaken(u32),
-    /// No such slot or ring in this channel.
+    /// No such slot or ring buffer in this channel.
     #[error("the channel has no {0}")]
     NoSuch(String),
-    /// This end of the ring is in use in this program.
-    #[error("this end of the ring is in use already")]
+    /// This end of the ring buffer is in use in this program.
+    #[error("this end of the ring buffer is in use already")]
     InUse,
-    /// The message can never fit.
-    #[error("a message of {len} bytes is longer than this ring's longest, {max}")]
+    /// The message does not fit, and never will.
+    #[error("{len} bytes do not fit: there is room for {max}")]
     TooLong {
         /// Its length in bytes.
         len: usize,
-        /// The longest for this ring, in bytes.
+        /// The longest for this ring buffer, or topic's buffer, in bytes.
         max: usize,
     },
     /// The message or value does not have the length of the type that is expected. It is done with: the next call goes on.

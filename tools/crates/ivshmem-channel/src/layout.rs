@@ -17,7 +17,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"IVSHCHAN");
 const MAKING: u32 = u32::from_le_bytes(*b"IVSM");
 /// The only version of the layout there is.
 const VERSION: u32 = 1;
-/// A feature that a reader has to know: the table has rings with several senders.
+/// A feature that a reader has to know: the table has ring buffers with several senders.
 const FEATURE_MULTI: u32 = 1;
 
 /// As above: there are topics.
@@ -25,16 +25,16 @@ const FEATURE_TOPICS: u32 = 2;
 
 /// Most slots of a channel.
 pub const MAX_SLOTS: u32 = 64;
-/// Most rings and topics of a channel.
+/// Most ring buffers and topics of a channel.
 pub const MAX_RINGS: u32 = 4096;
 
 /// What areas begin at multiples of.
 pub(crate) const BASE_ALIGN: u64 = 4096;
-/// Length of the header; the table of rings follows it.
+/// Length of the header; the table of ring buffers follows it.
 pub(crate) const HEADER_LEN: usize = 128;
-/// Length of an entry of the table of rings.
+/// Length of an entry of the table of ring buffers.
 const ENTRY_LEN: usize = 16;
-/// Length of a slot, and of what the lanes of a ring share; slots begin at multiples of it.
+/// Length of a slot, and of what the lanes of a ring buffer share; slots begin at multiples of it.
 pub(crate) const BLOCK: u64 = 128;
 
 /// Where the fields of the header are.
@@ -91,7 +91,7 @@ pub(crate) mod slot {
     pub const MACHINE: u64 = 28;
 }
 
-/// Smallest and largest size of a ring's data in bytes, and what it is a multiple of.
+/// Smallest and largest size of a ring buffer's data in bytes, and what it is a multiple of.
 const RING_SIZES: std::ops::RangeInclusive<u32> = RING_ALIGN..=1 << 30;
 const RING_ALIGN: u32 = 64;
 /// Range of the heartbeat in milliseconds.
@@ -132,12 +132,12 @@ pub enum Invalid {
         /// Bytes that there are.
         available: u64,
     },
-    /// Two rings have the same ends.
-    #[error("two rings go from one slot to the same other")]
+    /// Two ring buffers have the same ends.
+    #[error("two ring buffers go from one slot to the same other")]
     TwoRings,
 }
 
-/// Kinds of entries: rings with one sender, or of all others; topics.
+/// Kinds of entries: ring buffers with one sender, or of all others; topics.
 mod kind {
     pub const SINGLE: u32 = 1;
     pub const MULTI: u32 = 2;
@@ -146,7 +146,7 @@ mod kind {
 /// Instead of the slot that sends: all but the one that receives.
 const ALL_OTHERS: u32 = u32::MAX;
 
-/// Who sends into a ring.
+/// Who sends into a ring buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Producers {
     /// The program in this slot.
@@ -155,7 +155,7 @@ pub enum Producers {
     Others,
 }
 
-/// A ring of a layout.
+/// A ring buffer of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSpec {
     /// Who sends.
@@ -212,7 +212,7 @@ impl TopicSpec {
     }
 }
 
-/// The shape of a channel: who can take part, and which rings and topics there are.
+/// The shape of a channel: who can take part, and which ring buffers and topics there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     slots: u32,
@@ -223,7 +223,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `slots` programs, 2 to [`MAX_SLOTS`], without any rings yet. They show that they live twice in a
+    /// `slots` programs, 2 to [`MAX_SLOTS`], without any ring buffers yet. They show that they live twice in a
     /// second, and count as lost after 3 silent seconds.
     pub fn new(slots: u32) -> Self {
         Self {
@@ -235,17 +235,17 @@ impl Layout {
         }
     }
 
-    /// Two programs, and a ring of `size` bytes each way.
+    /// Two programs, and a ring buffer of `size` bytes each way.
     pub fn duplex(size: u32) -> Self {
         Self::new(2).ring(0, 1, size).ring(1, 0, size)
     }
 
-    /// Adds a ring of `size` bytes from one slot to another.
+    /// Adds a ring buffer of `size` bytes from one slot to another.
     pub fn ring(self, producer: u32, consumer: u32, size: u32) -> Self {
         self.with(Producers::One(producer), consumer, size)
     }
 
-    /// Adds a ring to one slot from all others, each of which has `size` bytes of its own in it.
+    /// Adds a ring buffer to one slot from all others, each of which has `size` bytes of its own in it.
     pub fn multi_ring(self, consumer: u32, size: u32) -> Self {
         self.with(Producers::Others, consumer, size)
     }
@@ -289,12 +289,12 @@ impl Layout {
         self.slots
     }
 
-    /// The rings, in their order in memory.
+    /// The ring buffers, in their order in memory.
     pub fn rings(&self) -> &[RingSpec] {
         &self.rings
     }
 
-    /// The topics, in their order in memory, which is behind the rings.
+    /// The topics, in their order in memory, which is behind the ring buffers.
     pub fn topics(&self) -> &[TopicSpec] {
         &self.topics
     }
@@ -348,7 +348,7 @@ impl Layout {
         within((2..=MAX_SLOTS).contains(&self.slots), "the number of slots")?;
         within(
             (1..=MAX_RINGS as usize).contains(&self.entries()),
-            "the number of rings and topics",
+            "the number of ring buffers and topics",
         )?;
         within(HEARTBEATS.contains(&self.heartbeat_ms), "the heartbeat")?;
         within(
@@ -359,14 +359,14 @@ impl Layout {
         for ring in &self.rings {
             within(
                 ring.size % RING_ALIGN == 0 && RING_SIZES.contains(&ring.size),
-                "the size of a ring",
+                "the size of a ring buffer",
             )?;
-            within(ring.consumer < self.slots, "the slot of a ring")?;
+            within(ring.consumer < self.slots, "the slot of a ring buffer")?;
             if let Producers::One(sender) = ring.producers {
-                within(sender < self.slots, "the slot of a ring")?;
+                within(sender < self.slots, "the slot of a ring buffer")?;
             }
             for sender in ring.senders(self.slots) {
-                within(sender != ring.consumer, "a ring to its own sender")?;
+                within(sender != ring.consumer, "a ring buffer to its own sender")?;
                 if !ends.insert((sender, ring.consumer)) {
                     return Err(Invalid::TwoRings);
                 }

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Channels between virtual machines and host processes: message rings and presence in shared memory.
+//! Channels between virtual machines and host processes: messages and presence in shared memory.
 //!
 //! A channel is an area of the shared memory with a header, a table of *slots*, one for each program that can
-//! take part, *rings*, each from one slot to another, or from all others to one, and *topics*, each from one to all. `Documentation/channel.rst` has the layout, for
+//! take part, *ring buffers*, each from one slot to another, or from all others to one, and *topics*, each from one to all.
+//! (Functions say `ring` for short; "to ring" is the doorbell's.) `Documentation/channel.rst` has the layout, for
 //! those who write the other end in another language.
 //!
 //! * [`Channel`]: makes an area, or opens one that is there.
 //! * [`Member`]: a slot that this program has joined, and who else is there. Crashes are seen by a heartbeat
-//!   that stops; a program that starts again joins again, and goes on with the rings where it was. [`Changes`] tells of
+//!   that stops; a program that starts again joins again, and goes on with the ring buffers where it was. [`Changes`] tells of
 //!   programs that come and go, and [`Observer`] those who have not joined.
-//! * [`Sender`], [`Receiver`]: the two ends of a ring.
-//! * [`MultiReceiver`]: the receiving end of a ring with several senders.
+//! * [`Sender`], [`Receiver`]: the two ends of a ring buffer.
+//! * [`MultiReceiver`]: the receiving end of a ring buffer with several senders.
 //! * [`Publisher`], [`Subscriber`]: the two ends of a topic, of whose values each reads what it has time for.
 //! * [`select`]: waits for several receivers at a time. [`Cancel`] ends waits from another thread. [`Watch`]: a descriptor
 //!   for event loops.
-//! * [`ByteReader`], [`ByteWriter`]: a ring as a stream of bytes, for [`std::io`].
+//! * [`ByteReader`], [`ByteWriter`]: a ring buffer as a stream of bytes, for [`std::io`].
 //! * [`rpc`]: requests and replies.
 //! * [`Areas`]: parts of the memory that programs find by name.
 //! * `Messages`, `Outbox`: receivers and senders as a stream and a sink, with the feature `tokio`.
 //! * `Typed`: messages and values of one type, with the feature `zerocopy`.
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
-//! or has gone mad makes [`Error::Corrupt`], after which the ring is of no use until the channel is
+//! or has gone mad makes [`Error::Corrupt`], after which the ring buffer is of no use until the channel is
 //! [made anew](Channel::reset). It cannot cause a panic, an endless loop or an access outside of the memory.
 //!
 //! ```no_run

@@ -29,6 +29,11 @@ impl<L: Link + Clone> Member<L> {
         self.0.slot
     }
 
+    /// The way to the memory.
+    pub fn link(&self) -> &L {
+        &self.0.link
+    }
+
     /// Our number for this time.
     pub fn incarnation(&self) -> u32 {
         self.0.owner.incarnation
@@ -60,19 +65,19 @@ impl<L: Link + Clone> Member<L> {
         Changes::new(&self.0)
     }
 
-    /// The sending end of the ring to slot `to`, whether that has other senders or not. Goes on where the last
+    /// The sending end of the ring buffer to slot `to`, whether that has other senders or not. Goes on where the last
     /// one was.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuch`] if the layout has no such ring; [`Error::InUse`], [`Error::Reset`],
+    /// [`Error::NoSuch`] if the layout has no such ring buffer; [`Error::InUse`], [`Error::Reset`],
     /// [`Error::Replaced`], [`Error::Corrupt`], [`Error::Link`].
     pub fn sender(&self, to: u32) -> Result<Sender<L>> {
         let end = End::take(&self.0, self.0.slot, to)?;
         Sender::new(end, to)
     }
 
-    /// The receiving end of the ring from slot `from`. Begins with the oldest message that was not released.
+    /// The receiving end of the ring buffer from slot `from`. Begins with the oldest message that was not released.
     ///
     /// # Errors
     ///
@@ -82,12 +87,12 @@ impl<L: Link + Clone> Member<L> {
         match end.place.lane {
             None => Receiver::new(end, from),
             Some(_) => Err(Error::NoSuch(format!(
-                "ring from slot {from} alone: it is one from all, so use multi_receiver()"
+                "ring buffer from slot {from} alone: it is one from all, so use multi_receiver()"
             ))),
         }
     }
 
-    /// The receiving end of the ring from all other slots. Begins, for each, with the oldest message that was
+    /// The receiving end of the ring buffer from all other slots. Begins, for each, with the oldest message that was
     /// not released.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The receiving end of a ring with several senders, with doorbell and time.
+//! The receiving end of a ring buffer with several senders, with doorbell and time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
-/// The receiving end of a ring with several senders.
+/// The receiving end of a ring buffer with several senders.
 ///
 /// The messages of each sender arrive in their order; between those of two senders there is none. Senders have
 /// turns: one turn ends when no more of the sender's messages have arrived, or a quarter of its part was received, so
@@ -80,8 +80,9 @@ impl<L: Link + Clone> MultiReceiver<L> {
         self.patience.set_spin(spin);
     }
 
-    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
-    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages
+    /// that are there are still received. In a guest this takes the eventfd of the member's vector in the
+    /// [`Device`](ivshmem::Device).
     pub fn set_cancel(&mut self, cancel: &Cancel) {
         self.patience.set_cancel(cancel);
     }

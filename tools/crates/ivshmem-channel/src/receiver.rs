@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The receiving end of a ring, with doorbell and time.
+//! The receiving end of a ring buffer, with doorbell and time.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ivshmem::Link;
@@ -12,12 +13,12 @@ use crate::seat::Seat;
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
-/// The part of the ring that may be done with before the sender is given it back without being asked.
+/// The part of the ring buffer that may be done with before the sender is given it back without being asked.
 const RELEASE_PART: u32 = 4;
 
-/// The receiving end of a ring.
+/// The receiving end of a ring buffer.
 ///
-/// The sender gets back the room of messages that are [done](Message::done) when a quarter of the ring is, when
+/// The sender gets back the room of messages that are [done](Message::done) when a quarter of the ring buffer is, when
 /// no more have arrived, by [`release`](Self::release), and when this is dropped. If this program crashes, the next one
 /// gets all messages again whose room was not given back.
 #[derive(Debug)]
@@ -45,8 +46,9 @@ impl<L: Link + Clone> Receiver<L> {
         self.patience.set_spin(spin);
     }
 
-    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages that are there are still received.
-    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    /// Lets another thread end the waiting for a message, also in calls to come, which give [`Error::Cancelled`] then. Messages
+    /// that are there are still received. In a guest this takes the eventfd of the member's vector in the
+    /// [`Device`](ivshmem::Device).
     pub fn set_cancel(&mut self, cancel: &Cancel) {
         self.patience.set_cancel(cancel);
     }
@@ -146,13 +148,13 @@ impl<L: Link + Clone> Receiver<L> {
         give_back(&mut self.ring, &self.end.seat, self.from)
     }
 
-    /// Bytes of the ring.
+    /// Bytes of the ring buffer.
     pub(crate) fn size(&self) -> usize {
         self.ring.size() as usize
     }
 
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
-        // The sender cannot fill a ring that it believes to be full.
+        // The sender cannot fill a ring buffer that it believes to be full.
         self.release()?;
         let seat = &self.end.seat;
         self.patience.wait(
@@ -205,7 +207,7 @@ impl<L: Link + Clone> Drop for Receiver<L> {
     }
 }
 
-/// A message, in the ring itself.
+/// A message, in the ring buffer itself.
 ///
 /// A sender that does not keep to the rules can still change its bytes: read what decides once.
 #[derive(Debug)]
@@ -213,7 +215,7 @@ pub struct Message<'a, L: Link + Clone> {
     pub(crate) ring: &'a mut Consumer<L>,
     pub(crate) seat: &'a Seat<L>,
     pub(crate) from: u32,
-    /// Whether the ring has other senders, which need not know what this one spoils.
+    /// Whether the ring buffer has other senders, which need not know what this one spoils.
     pub(crate) several: bool,
     pub(crate) record: Record,
 }
@@ -249,7 +251,23 @@ impl<L: Link + Clone> Message<'_, L> {
         // CAST: Not above the length, which has 32 bits.
         let (memory, at) = (self.ring.memory(), at as u32);
         self.record.bytes.read(memory, at, into)?;
-        // If another program has our slot, it may have given the room back, and this be another message's.
+        self.confirm()
+    }
+
+    /// Where in the memory the message is, in bytes: for code that has the [address](ivshmem::Memory::address) of these, and
+    /// reads there by itself, before [`confirm`](Self::confirm). The second part is empty unless the message goes over the end of
+    /// the ring. The first one begins at a multiple of 8.
+    pub fn ranges(&self) -> [Range<u64>; 2] {
+        self.record.bytes.ranges(self.record.len)
+    }
+
+    /// Whether all that was read from [`ranges`](Self::ranges) up to here was of this message: if another program has our slot,
+    /// it may have given the room back, and that have become another message's.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn confirm(&self) -> Result<()> {
         let confirmed = self.ring.confirm();
         confirmed.map_err(|fault| self.of_lane(self.seat.explain(fault)))
     }
@@ -268,8 +286,8 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// As [`read`](Self::read).
     pub fn to_vec(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len()];
-        self.read(0, &mut bytes)?;
+        let mut bytes = Vec::with_capacity(self.len());
+        self.append_to(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -279,9 +297,15 @@ impl<L: Link + Clone> Message<'_, L> {
     ///
     /// As [`done`](Self::done).
     pub fn take(self, buffer: &mut Vec<u8>) -> Result<()> {
-        buffer.resize(self.len(), 0);
-        self.read(0, buffer)?;
+        buffer.clear();
+        self.append_to(buffer)?;
         self.done()
+    }
+
+    fn append_to(&self, buffer: &mut Vec<u8>) -> Result<()> {
+        let (record, memory) = (&self.record, self.ring.memory());
+        record.bytes.append(memory, record.len, buffer)?;
+        self.confirm()
     }
 
     /// Copies it to the beginning of `buffer`, and is done with it. Returns its length.

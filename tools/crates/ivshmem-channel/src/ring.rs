@@ -34,6 +34,7 @@ pub use consumer::{Consumer, Record};
 pub use multi::{MultiConsumer, MultiFault};
 pub use producer::{Handover, Producer, Space};
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use ivshmem::{AccessError, Memory};
@@ -129,6 +130,13 @@ pub struct Stretch {
 }
 
 impl Stretch {
+    /// Where its first `len` bytes are in the memory: in two parts if it goes over the end of the data.
+    pub fn ranges(&self, len: u32) -> [Range<u64>; 2] {
+        // CAST: Lengths in memory that is mapped.
+        self.parts(0, len as usize)
+            .map(|(at, len)| at..at + len as u64)
+    }
+
     /// The parts of `len` bytes from byte `skip` of the stretch on: byte offsets in the memory, and lengths.
     #[inline]
     fn parts(&self, skip: u32, len: usize) -> [(u64, usize); 2] {
@@ -159,6 +167,27 @@ impl Stretch {
         match rest {
             0 => Ok(()),
             _ => memory.read(start, tail),
+        }
+    }
+
+    /// Copies its first `len` bytes to the end of `into`.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError`] if the ring is not in the memory.
+    #[inline]
+    pub fn append(
+        &self,
+        memory: &impl Memory,
+        len: u32,
+        into: &mut Vec<u8>,
+    ) -> Result<(), AccessError> {
+        // CAST: A length in memory that is mapped.
+        let [(at, first), (start, rest)] = self.parts(0, len as usize);
+        memory.append(at, first, into)?;
+        match rest {
+            0 => Ok(()),
+            _ => memory.append(start, rest, into),
         }
     }
 

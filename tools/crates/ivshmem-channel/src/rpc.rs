@@ -38,7 +38,7 @@ use crate::{Layout, MAX_SLOTS};
 use envelope::SERVER;
 
 /// The layout for a server, in slot 0, and clients in the slots from 1 on. `requests` and `replies` are the bytes of the
-/// rings from and to each client; a message takes 16 bytes more than what it carries.
+/// ring buffers from and to each client; a message takes 16 bytes more than what it carries.
 pub fn layout(clients: u32, requests: u32, replies: u32) -> Layout {
     // What is more than there can be is refused where it is used.
     let clients = clients.min(MAX_SLOTS);

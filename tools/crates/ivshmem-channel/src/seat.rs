@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ivshmem::{Bell, Link, Lock, MAX_PEER, MAX_RING_VECTOR};
+use ivshmem::{Bell, Link, Lock, Process, MAX_PEER, MAX_RING_VECTOR};
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::layout::header;
@@ -36,6 +36,8 @@ pub(crate) struct Seat<L: Link> {
     vector: u32,
     /// Shows to programs of this machine that we have not ended.
     lock: Option<Lock>,
+    /// Who has joined.
+    process: Process,
     /// The memory was taken away: it must not be touched any more.
     gone: AtomicBool,
     /// When the next heartbeat is due, by [`clock_ms`].
@@ -77,6 +79,7 @@ impl<L: Link> Seat<L> {
             ours: claim.ours,
             vector: claim.vector,
             lock: claim.lock,
+            process: Process::this(),
             gone: AtomicBool::new(false),
             due_ms: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -113,8 +116,11 @@ impl<L: Link> Seat<L> {
         Ok(())
     }
 
-    /// What is done with the memory at the end, if it may be touched and the slot is ours.
+    /// What is done with the memory at the end, if it may be touched and the slot is ours, and not our parent's.
     pub fn at_end(&self, finish: impl FnOnce() -> Result<()>) {
+        if !self.process.is_this() {
+            return;
+        }
         let touchable = !self.gone.load(Ordering::Relaxed) && !self.link.is_gone();
         if touchable && self.check().is_ok() {
             // Others find out by the heartbeat if this fails, and nobody is left to tell.

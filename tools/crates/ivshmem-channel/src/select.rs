@@ -38,8 +38,8 @@ pub trait Selected {
 }
 
 /// Waits until one of `receivers` has a message. Returns the indices of all for which
-/// [`next`](Receiver::next) gives a message or an error at once, or [`reserve`](crate::Sender::reserve) room, in their order; none if the time is over. `None` waits
-/// for ever, and zero only looks.
+/// [`next`](Receiver::next) gives a message or an error at once, or [`reserve`](crate::Sender::reserve) room, in their order;
+/// none if the time is over. `None` waits for ever, and zero only looks.
 ///
 /// It looks once, and sleeps then, whatever [`Spin`](crate::Spin) was chosen. In a guest this takes the eventfd of the
 /// members' vectors in the [`Device`](ivshmem::Device).

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The sending end of a ring, with doorbell and time.
+//! The sending end of a ring buffer, with doorbell and time.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ivshmem::Link;
@@ -11,7 +12,7 @@ use crate::ring::{Handover, Producer, Space};
 use crate::wait::{Patience, Spin};
 use crate::{Cancel, Error, Result};
 
-/// The sending end of a ring, or of this program's part of a ring with several senders.
+/// The sending end of a ring buffer, or of this program's part of a ring buffer with several senders.
 ///
 /// Messages arrive whole and in their order. Time limits: `None` waits for ever, zero only tries. Dropping it shows the
 /// receiver what was queued.
@@ -42,8 +43,9 @@ impl<L: Link + Clone> Sender<L> {
         self.patience.set_spin(spin);
     }
 
-    /// Lets another thread end the waiting for room, also in calls to come, which give [`Error::Cancelled`] then. Where there is room, messages are still sent.
-    /// In a guest this takes the eventfd of the member's vector in the [`Device`](ivshmem::Device).
+    /// Lets another thread end the waiting for room, also in calls to come, which give [`Error::Cancelled`] then. Where there
+    /// is room, messages are still sent. In a guest this takes the eventfd of the member's vector in the
+    /// [`Device`](ivshmem::Device).
     pub fn set_cancel(&mut self, cancel: &Cancel) {
         self.patience.set_cancel(cancel);
     }
@@ -90,7 +92,7 @@ impl<L: Link + Clone> Sender<L> {
         space.commit(len)
     }
 
-    /// Makes room for a message of up to `len` bytes in the ring itself; waits until there is some. What is
+    /// Makes room for a message of up to `len` bytes in the ring buffer itself; waits until there is some. What is
     /// dropped without a commit was never there.
     ///
     /// # Errors
@@ -178,7 +180,7 @@ pub struct Room<'a, L: Link + Clone> {
     pub(crate) len: usize,
 }
 
-/// Room for a message in the ring itself.
+/// Room for a message in the ring buffer itself.
 #[derive(Debug)]
 pub struct Reservation<'a, L: Link + Clone> {
     sender: &'a mut Sender<L>,
@@ -210,6 +212,13 @@ impl<L: Link + Clone> Reservation<'_, L> {
         // CAST: Not above the length, which has 32 bits.
         let (memory, at) = (self.sender.ring.memory(), at as u32);
         Ok(self.space.bytes.write(memory, at, bytes)?)
+    }
+
+    /// Where in the memory the message has to be, in bytes: for code that has the [address](ivshmem::Memory::address) of these,
+    /// and writes there by itself. The second part is empty unless the message goes over the end of the ring. The first one begins
+    /// at a multiple of 8.
+    pub fn ranges(&self) -> [Range<u64>; 2] {
+        self.space.bytes.ranges(self.space.len)
     }
 
     /// Ends the message with its first `len` bytes. [`Sender::flush`] shows it to the receiver.

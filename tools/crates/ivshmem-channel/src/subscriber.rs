@@ -13,7 +13,8 @@ use crate::{Cancel, Result};
 
 /// An end of a topic that reads.
 ///
-/// It begins with the newest value, or with the first one if there is none yet. Of a publisher that was replaced it reads the newest value only.
+/// It begins with the newest value, or with the first one if there is none yet. Of a publisher that was replaced it reads the
+/// newest value only.
 ///
 /// A publisher that does not keep to the rules can make values that it never published, but can make nobody wait longer
 /// than the time limit.

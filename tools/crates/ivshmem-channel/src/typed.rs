@@ -17,7 +17,7 @@ pub trait Plain: FromBytes + IntoBytes + Immutable {}
 
 impl<T: FromBytes + IntoBytes + Immutable> Plain for T {}
 
-/// An end of a ring or a topic all of whose messages are values of `T`: a [`Sender`], [`Receiver`], [`MultiReceiver`],
+/// An end of a ring buffer or a topic all of whose messages are values of `T`: a [`Sender`], [`Receiver`], [`MultiReceiver`],
 /// [`Publisher`] or [`Subscriber`], with the feature `zerocopy`.
 ///
 /// What another program sends that has another length is [`Error::OtherType`], and is done with: the next call goes on.

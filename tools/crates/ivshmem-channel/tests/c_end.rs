@@ -29,24 +29,23 @@ fn place(offset: u64) -> Place {
 }
 
 fn compile(directory: &Path, name: &str) -> PathBuf {
+    compile_by("cc", directory, name, &["-std=gnu11"])
+}
+
+/// Compiles `tests/c/{name}.c`.
+fn compile_by(compiler: &str, directory: &Path, name: &str, words: &[&str]) -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = directory.join(name);
-    let status = Command::new("cc")
-        .args([
-            "-std=gnu11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Wpedantic",
-            "-Werror",
-        ])
+    let status = Command::new(compiler)
+        .args(["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        .args(words)
         .arg("-I")
         .arg(package.join("../../../include"))
         .arg(package.join(format!("tests/c/{name}.c")))
         .arg("-o")
         .arg(&program)
         .status()
-        .expect("cc, which cargo itself needs to link");
+        .unwrap_or_else(|error| panic!("{compiler}: {error}"));
     assert!(status.success());
     program
 }
@@ -102,6 +101,58 @@ fn try_send(ring: &mut Producer<&Mapping>, bytes: &[u8]) -> bool {
     ring.commit(space, bytes.len()).unwrap();
     ring.publish().unwrap();
     true
+}
+
+/// Where the machine's byte order is another one than the memory's, values are told as the memory has them.
+#[test]
+fn the_header_keeps_its_promises_in_either_byte_order() {
+    const CHECKED: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    const OTHER_ORDER: [&str; 3] = [
+        "-Wno-builtin-macro-redefined",
+        "-U__BYTE_ORDER__",
+        "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__",
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (compiler, words) in [
+        ("cc", &["-std=gnu99"][..]),
+        ("c++", &["-std=c++11", "-x", "c++"]),
+    ] {
+        for order in [&[][..], &OTHER_ORDER] {
+            let words = [words, &CHECKED, order].concat();
+            let program = compile_by(compiler, directory.path(), "rings", &words);
+            let status = Command::new(program).status().unwrap();
+            assert!(status.success(), "{compiler} {words:?}: {status}");
+        }
+    }
+}
+
+/// A Rust sender that replaced one which may still run.
+#[test]
+fn a_c_receiver_passes_over_what_a_sender_leaves_out() {
+    const ROUNDS: usize = 1000;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, mapping) = memory();
+    let mut stopped = producer(&mapping, place(0));
+    stopped.reserve(200).unwrap().unwrap();
+    let mut to = Producer::attach(&mapping, place(0), Handover::MayRun, &mut || Ok(())).unwrap();
+    let mut from = Consumer::attach(&mapping, place(second()), &mut || Ok(())).unwrap();
+    let mut program = echo(&compile(directory.path(), "echo"), &file, None);
+    let longest = to.longest();
+    assert!(longest > 100);
+    for number in (0..ROUNDS).chain([MESSAGES - 1]) {
+        let mut bytes = message(number);
+        bytes.truncate(longest);
+        test_limit::wait_until("room", || {
+            // What is left out is shown where there is no room for the message: as `Sender` does.
+            try_send(&mut to, &bytes) || to.publish().is_err()
+        });
+        test_limit::wait_until("the echo", || from.peek().unwrap().is_some());
+        let record = from.peek().unwrap().unwrap();
+        assert_eq!(record.len as usize, bytes.len());
+        from.advance(record);
+        from.release().unwrap();
+    }
+    assert!(program.wait().unwrap().success());
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn bytes_of_topics() {
     bytes[160..176].copy_from_slice(&[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0]);
     sign(&mut bytes);
     let error = Plan::decode(&bytes, ROOM);
-    assert_eq!(error, Err(Invalid::Range("the kind of a ring")));
+    assert_eq!(error, Err(Invalid::Range("the kind of a ring buffer")));
 }
 
 /// `len` bytes of header and table with these words at these bytes.

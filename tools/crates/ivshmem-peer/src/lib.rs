@@ -12,7 +12,7 @@
 //! use ivshmem_peer::Peer;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let peer = Peer::join("/run/ivshmem.sock")?;
+//! let peer = Peer::join("/tmp/ivshmem.sock")?;
 //! println!("peer {} of {:?}", peer.peer_id(), peer.members());
 //! peer.write(0, b"hello")?;
 //! peer.ring(1, 0)?;

@@ -2,6 +2,7 @@
 
 //! A peer: joins, maps, rings, is rung.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,10 +12,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ivshmem::{
-    forward_memory, poll_word, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Result,
-    Waiter, MAX_PEER, MAX_RING_VECTOR, POLL_INTERVAL,
+    forward_memory, poll_word, Access, Bell, Doorbell, Error, Locking, Mapping, Memory, Process,
+    Result, Waiter, MAX_PEER, MAX_RING_VECTOR, POLL_INTERVAL,
 };
 use ivshmem_protocol::{Event, PeerId};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_get_seals, fcntl_getfl, fstat, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -161,8 +163,8 @@ fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting
 /// A host process's end: memory and doorbells, as an [`Endpoint`](ivshmem::Endpoint) is in a guest.
 ///
 /// A thread of its own reads what the server says and counts our rings. Threads that wait are all woken
-/// by each ring; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals.
-/// Dropping it leaves.
+/// by each ring; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals, and that thread has
+/// all of them blocked. Dropping it leaves, but for the copy of a child that was forked, which is of no other use.
 #[derive(Debug)]
 pub struct Peer {
     id: u32,
@@ -173,6 +175,8 @@ pub struct Peer {
     board: Arc<Board>,
     stop: Eventfd,
     listener: Option<JoinHandle<()>>,
+    /// That of the listener.
+    process: Process,
 }
 
 impl Peer {
@@ -194,10 +198,12 @@ impl Peer {
         let board = Arc::new(Board::new());
         let listener = {
             let (board, stop) = (Arc::clone(&board), stop.clone());
-            std::thread::Builder::new()
-                .name("ivshmem-peer".into())
-                .spawn(move || listener::run(connection, &board, &stop))
-                .map_err(JoinError::io("cannot start a thread"))?
+            without_signals(|| {
+                std::thread::Builder::new()
+                    .name("ivshmem-peer".into())
+                    .spawn(move || listener::run(connection, &board, &stop))
+            })
+            .map_err(JoinError::io("cannot start a thread"))?
         };
         Ok(Self {
             id: id.get().into(),
@@ -208,6 +214,7 @@ impl Peer {
             board,
             stop,
             listener: Some(listener),
+            process: Process::this(),
         })
     }
 
@@ -288,6 +295,11 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            // There is no such thread here, and the eventfd is the parent's.
+            std::mem::forget(self.listener.take());
+            return;
+        }
         let rung = self.stop.ring();
         debug_assert_eq!(rung, Ok(()));
         if let Some(listener) = self.listener.take() {
@@ -295,6 +307,14 @@ impl Drop for Peer {
             let _ = listener.join();
         }
     }
+}
+
+/// Makes a thread that has all signals blocked: a program's handlers run in its own threads.
+fn without_signals<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let made = make();
+    before.thread_set_mask()?;
+    made
 }
 
 /// What may be done with the memory, which a server can give to read only.

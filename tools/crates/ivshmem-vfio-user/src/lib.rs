@@ -34,8 +34,8 @@
 //! # Trust
 //!
 //! A QEMU that misbehaves hurts its own machine: a malformed message ends its connection, an event descriptor that
-//! takes no more holds up nobody who rings it, one that is no eventfd is not used, and [anonymous](Backing::anonymous) memory cannot be resized. But it has
-//! all of the region's memory, and see the next section for that of this process.
+//! takes no more holds up nobody who rings it, one that is no eventfd is not used, and [anonymous](Backing::anonymous) memory
+//! cannot be resized. But it has all of the region's memory, and see the next section for that of this process.
 //!
 //! # Defects of the crate `vfio_user` 0.1.7 that are worked round here
 //!

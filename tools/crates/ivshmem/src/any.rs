@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    forward_memory, Bell, Doorbell, Endpoint, Error, Function, Info, Link, Locking,
-    ResourceEndpoint, Result, Sysfs, VfioEndpoint, Waiter,
+    forward_memory, Bell, Doorbell, Endpoint, Function, Info, Link, Locking, ResourceEndpoint,
+    Result, Sysfs, VfioEndpoint, Waiter,
 };
 
 /// A guest's end by the best way that there is: the driver `ivshmem_rs` if it is bound, else what a stock kernel has.
@@ -50,16 +50,13 @@ impl fmt::Display for Way {
 }
 
 impl AnyEndpoint {
-    /// Opens the device at this PCI address, such as `0000:00:04.0`.
+    /// Opens the device at this PCI address, such as `0000:00:04.0` or `00:04.0`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoNode`] if there is no such device; those of [`Endpoint::open`], [`VfioEndpoint::open`] and
-    /// [`ResourceEndpoint::open`].
-    pub fn open(bus_id: &str) -> Result<Self> {
-        let functions = Sysfs::default().functions();
-        let function = functions.iter().find(|function| function.bus_id == bus_id);
-        Self::of(function.ok_or_else(|| Error::NoNode(bus_id.into()))?)
+    /// Those of [`Sysfs::find`], [`Endpoint::open`], [`VfioEndpoint::open`] and [`ResourceEndpoint::open`].
+    pub fn open(address: &str) -> Result<Self> {
+        Self::of(&Sysfs::default().find(address)?)
     }
 
     /// Opens this device.
@@ -72,6 +69,16 @@ impl AnyEndpoint {
             (Some(node), _) => Endpoint::open(node).map(Self::Driver),
             (None, Some("vfio-pci")) => VfioEndpoint::open(function).map(Self::Vfio),
             (None, _) => ResourceEndpoint::open(function).map(Self::Resource),
+        }
+    }
+
+    /// Where nothing interrupts, looks at a word that is waited for in each `interval`, instead of in each millisecond:
+    /// [`ResourceEndpoint::with_interval`]. By other ways it changes nothing.
+    #[must_use]
+    pub fn with_interval(self, interval: Duration) -> Self {
+        match self {
+            Self::Resource(end) => Self::Resource(end.with_interval(interval)),
+            other => other,
         }
     }
 

@@ -17,8 +17,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Bell {
     epoll: OwnedFd,
-    /// What is rung. Closed, it would leave the epoll instance.
-    _eventfd: Arc<OwnedFd>,
+    /// What is rung, and what else is heard. Closed, they would leave the epoll instance.
+    eventfds: Vec<Arc<OwnedFd>>,
 }
 
 impl Bell {
@@ -28,18 +28,22 @@ impl Bell {
     ///
     /// [`Error::Io`] if there can be no more open files.
     pub fn of(eventfd: Arc<OwnedFd>) -> Result<Self> {
-        let error = |error| Error::io(error, "cannot watch an eventfd");
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(error)?;
-        // An edge is an addition. It is forgotten in this epoll instance alone, so that bells do not share rings.
-        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &*eventfd, epoll::EventData::new_u64(0), edges).map_err(error)?;
-        let bell = Self {
-            epoll,
-            _eventfd: eventfd,
-        };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+        let eventfds = Vec::new();
+        let bell = Self { epoll, eventfds }.or(eventfd)?;
         // What was rung before.
         bell.take()?;
         Ok(bell)
+    }
+
+    /// The same bell, which hears additions to `eventfd` too. What was added before counts.
+    pub(crate) fn or(mut self, eventfd: Arc<OwnedFd>) -> Result<Self> {
+        // An edge is an addition. It is forgotten in this epoll instance alone, so that bells do not share rings.
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&self.epoll, &*eventfd, data, edges).map_err(failed)?;
+        self.eventfds.push(eventfd);
+        Ok(self)
     }
 
     /// Forgets the rings up to now; returns whether there were any. Does not block.
@@ -48,16 +52,20 @@ impl Bell {
     ///
     /// [`Error::Io`], which a descriptor that is open does not give.
     pub fn take(&self) -> Result<bool> {
-        let mut events = Vec::with_capacity(1);
+        let mut events = Vec::with_capacity(self.eventfds.len());
         let none = Timespec::default();
         loop {
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&none)) {
                 Ok(count) => return Ok(count > 0),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(Error::io(error, "cannot watch an eventfd")),
+                Err(error) => return Err(failed(error)),
             }
         }
     }
+}
+
+fn failed(error: Errno) -> Error {
+    Error::io(error, "cannot watch an eventfd")
 }
 
 impl AsFd for Bell {
@@ -81,6 +89,24 @@ mod tests {
     fn is_ready(bell: &Bell) -> bool {
         let mut fds = [PollFd::new(bell, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
+    }
+
+    #[test]
+    fn a_second_reason_to_wake_is_heard_also_if_it_came_first() {
+        let new = || Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let (rung, end) = (new(), new());
+        let add = |fd: &OwnedFd| rustix::io::write(fd, &1u64.to_ne_bytes()).unwrap();
+        let bell = Bell::of(Arc::clone(&rung)).unwrap();
+        let bell = bell.or(Arc::clone(&end)).unwrap();
+        assert!(!is_ready(&bell));
+        add(&end);
+        add(&rung);
+        assert!(is_ready(&bell) && bell.take().unwrap());
+        assert!(!is_ready(&bell), "both were taken");
+        add(&rung);
+        assert!(bell.take().unwrap());
+        let late = Bell::of(rung).unwrap().or(end).unwrap();
+        assert!(is_ready(&late));
     }
 
     #[test]

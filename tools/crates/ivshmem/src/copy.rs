@@ -7,13 +7,15 @@
 //! Rust code could do in its place, and what these do is a relaxed atomic access for each byte, in no particular order.
 #![allow(unsafe_code)] // The callers check the ranges.
 
-/// Copies `into.len()` bytes from `shared` on. `weak`: the memory is not write-back.
+use std::mem::MaybeUninit;
+
+/// Copies `into.len()` bytes from `shared` on, all of which have values then. `weak`: the memory is not write-back.
 ///
 /// # Safety
 ///
 /// So many bytes are mapped for reading there, and this process has no reference to them but atomics.
 #[inline]
-pub(crate) unsafe fn read(shared: *const u8, into: &mut [u8], weak: bool) {
+pub(crate) unsafe fn read(shared: *const u8, into: &mut [MaybeUninit<u8>], weak: bool) {
     // SAFETY: The caller's promise.
     unsafe { fast::read(shared, into, weak) }
 }
@@ -32,6 +34,7 @@ pub(crate) unsafe fn write(shared: *mut u8, from: &[u8], weak: bool) {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod fast {
     use std::arch::asm;
+    use std::mem::MaybeUninit;
 
     /// From here on the string instruction is faster than a loop.
     const STRING: usize = 1024;
@@ -40,9 +43,9 @@ mod fast {
     ///
     /// As [`read`](super::read).
     #[inline]
-    pub unsafe fn read(shared: *const u8, into: &mut [u8], weak: bool) {
+    pub unsafe fn read(shared: *const u8, into: &mut [MaybeUninit<u8>], weak: bool) {
         // SAFETY: The caller's promise, and the slice's own bytes.
-        unsafe { copy(shared, into.as_mut_ptr(), into.len(), weak) }
+        unsafe { copy(shared, into.as_mut_ptr().cast(), into.len(), weak) }
     }
 
     /// # Safety
@@ -143,6 +146,7 @@ mod fast {
 
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 mod fast {
+    use std::mem::MaybeUninit;
     use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
 
     const WORD: usize = size_of::<u64>();
@@ -156,18 +160,20 @@ mod fast {
     /// # Safety
     ///
     /// As [`read`](super::read).
-    pub unsafe fn read(shared: *const u8, into: &mut [u8], _weak: bool) {
+    pub unsafe fn read(shared: *const u8, into: &mut [MaybeUninit<u8>], _weak: bool) {
         let (before, words) = split(shared, into.len());
         for at in (0..before).chain(before + words..into.len()) {
             // SAFETY: One of the caller's bytes.
             let byte = unsafe { AtomicU8::from_ptr(shared.wrapping_add(at).cast_mut()) };
-            into[at] = byte.load(Relaxed);
+            into[at].write(byte.load(Relaxed));
         }
         for (at, chunk) in into[before..][..words].chunks_exact_mut(WORD).enumerate() {
             let word = shared.wrapping_add(before + at * WORD).cast_mut().cast();
             // SAFETY: Aligned after `before` bytes, and all of it the caller's.
             let word = unsafe { AtomicU64::from_ptr(word) }.load(Relaxed);
-            chunk.copy_from_slice(&word.to_ne_bytes());
+            for (into, byte) in chunk.iter_mut().zip(word.to_ne_bytes()) {
+                into.write(byte);
+            }
         }
     }
 

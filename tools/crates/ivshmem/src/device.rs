@@ -261,7 +261,7 @@ impl Device {
             )));
         }
         let at = Region::Memory.file_offset(offset);
-        let mapping = Mapping::of(&self.fd, at, len, access)?;
+        let mapping = Mapping::of(&self.fd, at, len, access).map_err(Error::or_gone)?;
         Ok(mapping.with_weak_order(info.cache != Cache::WriteBack))
     }
 
@@ -274,6 +274,7 @@ impl Device {
         let at = Region::Events.file_offset(0);
         Mapping::of(&self.fd, at, size_of::<EventPageLayout>(), Access::ReadOnly)
             .map(EventPage::new)
+            .map_err(Error::or_gone)
     }
 
     fn mask_error(error: Errno, mask: u64, what: &'static str) -> Error {

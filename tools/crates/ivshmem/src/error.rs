@@ -19,6 +19,9 @@ pub enum Error {
     /// There is no such node.
     #[error("{0} does not exist: is the driver loaded (modprobe ivshmem_rs) and a device there (lspci -d 1af4:1110)?")]
     NoNode(PathBuf),
+    /// There is no such device.
+    #[error("there is no ivshmem device at {0}: see lspci -d 1af4:1110")]
+    NoDevice(String),
     /// The node may not be opened.
     #[error(
         "{0}: permission denied: join the group that owns the node, or add a udev rule for it"
@@ -43,7 +46,7 @@ pub enum Error {
     #[error("the device has no doorbell, or no interrupt vectors (see dmesg): use ivshmem-doorbell instead of ivshmem-plain, or poll the memory")]
     NoDoorbell,
     /// This way to the device has no interrupts: nothing can be waited for but a word of the memory.
-    #[error("without the driver there are no interrupts: wait for a word of the memory, or bind ivshmem_rs")]
+    #[error("by sysfs there are no interrupts: wait for a word of the memory, or bind vfio-pci or ivshmem_rs")]
     NoInterrupts,
     /// The device's memory is another's.
     #[error("{bus_id}: the kernel keeps the memory for the driver {driver}: unbind it, or use what it offers")]
@@ -52,6 +55,19 @@ pub enum Error {
         bus_id: String,
         /// The driver that is bound.
         driver: String,
+    },
+    /// The device has no memory: it has no such BAR, or that has no address.
+    #[error("{0}: the device has no memory: if the kernel found no room for its BAR 2, dmesg | grep {0} says so")]
+    NoMemory(String),
+    /// The kernel does not hand out the device in this way.
+    #[error("{path}: {advice}")]
+    Refused {
+        /// What could not be used.
+        path: PathBuf,
+        /// What it takes.
+        advice: &'static str,
+        /// The reason.
+        source: io::Error,
     },
     /// The handle was opened for reading only.
     #[error("the device is open for reading only: open it with Mode::ReadWrite")]
@@ -101,6 +117,16 @@ impl Error {
                 path,
                 source: other.into(),
             },
+        }
+    }
+
+    /// What a failed `mmap` of a device means.
+    pub(crate) fn or_gone(self) -> Self {
+        match &self {
+            Self::Io { source, .. } if Errno::from_io_error(source) == Some(Errno::NODEV) => {
+                Self::Gone
+            }
+            _ => self,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Maps shared memory, and is the only place that has its address.
 #![allow(unsafe_code)] // Each access is checked and made right here, so that the rest needs none.
 
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
@@ -65,7 +66,7 @@ impl Mapping {
                 offset,
             )
         };
-        let start = start.map_err(|error| Error::driver(error, "cannot map the memory"))?;
+        let start = start.map_err(|error| Error::io(error, "cannot map the memory"))?;
         let start = NonNull::new(start.cast()).expect("the kernel does not choose address 0");
         // INVARIANT: It was mapped just now, and `drop` unmaps it.
         Ok(Self {
@@ -99,7 +100,8 @@ impl Mapping {
         }
     }
 
-    /// What comes after an atomic operation that acquires: x86 keeps ordinary loads in order, and no others.
+    /// What comes after an atomic operation that acquires, and after a store that later loads must not pass: x86 keeps
+    /// ordinary loads in order, and no others.
     #[inline]
     fn after(&self, order: Ordering) {
         if self.weak && !matches!(order, Ordering::Relaxed | Ordering::Release) {
@@ -168,8 +170,22 @@ impl Memory for Mapping {
     #[inline]
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError> {
         let start = check_range(offset, into.len(), self.len)?;
+        // SAFETY: Bytes with values are written as such alone.
+        let into = unsafe { &mut *(std::ptr::from_mut(into) as *mut [MaybeUninit<u8>]) };
         // SAFETY: In the mapping, as was just checked; no reference into it is ever formed but to atomics.
         unsafe { copy::read(self.at(start), into, self.weak) };
+        Ok(())
+    }
+
+    #[inline]
+    fn append(&self, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), AccessError> {
+        let start = check_range(offset, len, self.len)?;
+        into.reserve(len);
+        let spare = &mut into.spare_capacity_mut()[..len];
+        // SAFETY: In the mapping, as was just checked; no reference into it is ever formed but to atomics.
+        unsafe { copy::read(self.at(start), spare, self.weak) };
+        // SAFETY: There is as much room, and those bytes have values now.
+        unsafe { into.set_len(into.len() + len) };
         Ok(())
     }
 
@@ -195,6 +211,7 @@ impl Memory for Mapping {
         let word = self.word32(offset)?;
         self.before(order);
         word.store(value, order);
+        self.after(order);
         Ok(())
     }
 
@@ -244,6 +261,7 @@ impl Memory for Mapping {
         let word = self.word64(offset)?;
         self.before(order);
         word.store(value, order);
+        self.after(order);
         Ok(())
     }
 
@@ -276,5 +294,10 @@ impl Memory for Mapping {
     fn can_exchange(&self) -> bool {
         // x86 locks the bus for memory that is not write-back; others have no exclusive access to it.
         !self.weak || cfg!(any(target_arch = "x86_64", target_arch = "x86"))
+    }
+
+    fn address(&self, offset: u64, len: usize) -> Option<NonNull<u8>> {
+        let index = check_range(offset, len, self.len).ok()?;
+        NonNull::new(self.at(index))
     }
 }

@@ -3,6 +3,7 @@
 //! Access to memory that others change, without ever forming a reference into it.
 
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
 
@@ -51,6 +52,23 @@ pub trait Memory {
     ///
     /// [`AccessError::OutOfBounds`].
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), AccessError>;
+
+    /// Copies `len` bytes out of the memory to the end of `into`. Unlike [`read`](Self::read), what is there need not have a value
+    /// before, which costs as much as copying again.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::OutOfBounds`].
+    fn append(&self, offset: u64, len: usize, into: &mut Vec<u8>) -> Result<(), AccessError> {
+        let before = into.len();
+        check_range(
+            offset,
+            len,
+            usize::try_from(self.size()).unwrap_or(usize::MAX),
+        )?;
+        into.resize(before + len, 0);
+        self.read(offset, &mut into[before..])
+    }
 
     /// Copies `from` into the memory.
     ///
@@ -149,6 +167,13 @@ pub trait Memory {
     fn can_exchange(&self) -> bool {
         true
     }
+
+    /// Where `len` bytes from byte `offset` on are in this process, for code in other languages that works on them in
+    /// place; `None` if not all of them are in the memory, or it is not mapped. They can change at any time, so no reference
+    /// to them may be made, and they are there only as long as the memory is mapped. If that is for reading only, they must not be written.
+    fn address(&self, _offset: u64, _len: usize) -> Option<NonNull<u8>> {
+        None
+    }
 }
 
 /// The first byte of an access as an index, if all of it is inside.
@@ -208,6 +233,15 @@ macro_rules! forward_memory {
             #[inline]
             fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), $crate::AccessError> {
                 $memory(self).read(offset, into)
+            }
+            #[inline]
+            fn append(
+                &self,
+                offset: u64,
+                len: usize,
+                into: &mut Vec<u8>,
+            ) -> Result<(), $crate::AccessError> {
+                $memory(self).append(offset, len, into)
             }
             #[inline]
             fn write(&self, offset: u64, from: &[u8]) -> Result<(), $crate::AccessError> {
@@ -283,6 +317,9 @@ macro_rules! forward_memory {
             }
             fn can_exchange(&self) -> bool {
                 $memory(self).can_exchange()
+            }
+            fn address(&self, offset: u64, len: usize) -> Option<::std::ptr::NonNull<u8>> {
+                $memory(self).address(offset, len)
             }
         }
     };

@@ -11,7 +11,8 @@ use crate::{Memory, Result};
 pub const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Looks at the aligned 32-bit word at byte `offset` of `memory` in each `interval`, until it is not `value` or the time is
-/// over; for implementations of [`Waiter::wait_word`](crate::Waiter::wait_word). `check` comes before each pause.
+/// over; for implementations of [`Waiter::wait_word`](crate::Waiter::wait_word). `check` comes before each pause. An
+/// `interval` of zero is no pause, and keeps a processor busy.
 ///
 /// # Errors
 ///
@@ -27,11 +28,11 @@ pub fn poll_word(
     let begin = Instant::now();
     while memory.load32(offset, Ordering::Acquire)? == value {
         check()?;
-        let left = timeout.map_or(interval, |limit| limit.saturating_sub(begin.elapsed()));
-        if left.is_zero() {
+        let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
             return Ok(false);
         }
-        std::thread::sleep(left.min(interval));
+        std::thread::sleep(left.map_or(interval, |left| left.min(interval)));
     }
     Ok(true)
 }

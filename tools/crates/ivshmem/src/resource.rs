@@ -2,13 +2,16 @@
 
 //! A device without a driver of its own, by the files that sysfs has for each PCI device.
 
-use std::fs;
-use std::io;
+mod msix;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ivshmem_abi::pci::{BAR_MEMORY, BAR_REGISTERS};
+use ivshmem_abi::pci::{BAR_MEMORY, BAR_REGISTERS, DEVICE_ID, VENDOR_ID};
 use ivshmem_abi::regs;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -16,7 +19,8 @@ use rustix::param::page_size;
 
 use crate::poll::{poll_word, POLL_INTERVAL};
 use crate::{
-    forward_memory, Access, Cache, Doorbell, Error, Function, Info, Mapping, Memory, Result, Waiter,
+    forward_memory, Access, Cache, Doorbell, Error, Function, Info, Locking, Mapping, Memory,
+    Process, Result, Waiter,
 };
 
 /// What a register of a device reads that is gone.
@@ -29,13 +33,18 @@ const GONE: u32 = u32::MAX;
 /// again, and [`Waiter::wait`] gives [`Error::NoInterrupts`]. The memory is write-combining or uncached, which makes
 /// reading it many times slower than through the driver.
 ///
-/// After removal the memory reads as ones; [`Doorbell::is_gone`] and [`Waiter::wait_word`] tell of it.
+/// After removal the memory reads as ones, or is that of a device that was plugged in its place;
+/// [`Doorbell::is_gone`] and [`Waiter::wait_word`] tell of it.
 #[derive(Debug)]
 pub struct ResourceEndpoint {
     registers: Registers,
     mapping: Mapping,
     info: Info,
     interval: Duration,
+    /// The configuration space, which cannot be read any more when this device is gone, whatever is in its place.
+    config: File,
+    /// What is mapped.
+    memory: File,
     /// Dropped last.
     _enabled: Option<Enabled>,
 }
@@ -48,22 +57,26 @@ struct Registers {
     start: u64,
 }
 
-/// A device that was enabled here, by this file.
+/// A device that was enabled here, by this file, for this process.
 #[derive(Debug)]
-struct Enabled(PathBuf);
+struct Enabled(PathBuf, Process);
 
 impl ResourceEndpoint {
-    /// Opens a device that no driver keeps for itself, and enables it if nobody else has.
+    /// Opens a device that no driver keeps for itself, and enables it.
     ///
     /// # Errors
     ///
-    /// [`Error::Permission`]; [`Error::Claimed`] if a driver has it; [`Error::NoNode`] if it is gone;
-    /// [`Error::Open`], [`Error::Io`].
+    /// [`Error::Refused`] if this takes root, or the kernel is locked down; [`Error::Claimed`] if a driver has it;
+    /// [`Error::NoMemory`]; [`Error::Gone`]; [`Error::Io`].
     pub fn open(function: &Function) -> Result<Self> {
         let directory = &function.directory;
-        let enabled = enable(directory)?;
+        let enabled = Enabled::new(directory)?;
+        if function.size == 0 {
+            return Err(Error::NoMemory(function.bus_id.clone()));
+        }
         let registers = Registers::open(function)?;
-        let vectors_offered = msix_vectors(&read(&directory.join("config"))?);
+        let mut config = open(&directory.join("config"), OFlags::RDONLY)?;
+        let vectors_offered = msix::vectors(&all_of(&mut config)?);
         // Where BAR2 cannot be prefetched there is no such file.
         let combining = directory.join(format!("resource{BAR_MEMORY}_wc"));
         let (path, cache) = match combining.exists() {
@@ -75,7 +88,7 @@ impl ResourceEndpoint {
         };
         let len = usize::try_from(function.size)
             .map_err(|_| Error::Argument(format!("{} bytes do not fit here", function.size)))?;
-        let mapping = map(function, &path, len)?;
+        let (memory, mapping) = map(function, &path, len)?;
         let info = Info {
             abi_version: 0,
             doorbell: vectors_offered > 0,
@@ -98,18 +111,22 @@ impl ResourceEndpoint {
             mapping,
             info,
             interval: POLL_INTERVAL,
+            config,
+            memory,
             _enabled: enabled,
         })
     }
 
-    /// Looks at a word that is waited for in each `interval`, instead of in each millisecond.
+    /// Looks at a word that is waited for in each `interval`, instead of in each millisecond. Zero is no pause, and keeps
+    /// a processor busy.
     #[must_use]
     pub fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// What is known of the device. There is no driver to tell, so `abi_version`, `revision` and `generation` are 0.
+    /// What was known of the device when it was opened. There is no driver to tell, so `abi_version`, `revision` and
+    /// `generation` are 0.
     pub fn info(&self) -> &Info {
         &self.info
     }
@@ -120,9 +137,14 @@ impl ResourceEndpoint {
     }
 
     fn check_alive(&self) -> Result<()> {
-        match self.registers.load(regs::IV_POSITION)? {
-            GONE => Err(Error::Gone),
-            _ => Ok(()),
+        let mut ids = [0; 4];
+        let read = self.config.read_exact_at(&mut ids, 0);
+        let [a, b, c, d] = ids;
+        let ids = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+        let there = read.is_ok() && ids == (VENDOR_ID, DEVICE_ID);
+        match there && self.registers.load(regs::IV_POSITION)? != GONE {
+            true => Ok(()),
+            false => Err(Error::Gone),
         }
     }
 }
@@ -131,7 +153,7 @@ impl Registers {
     fn open(function: &Function) -> Result<Self> {
         let path = function.directory.join(format!("resource{BAR_REGISTERS}"));
         Ok(Self {
-            page: map(function, &path, page_size())?,
+            page: map(function, &path, page_size())?.1,
             start: function.registers % page_size() as u64,
         })
     }
@@ -148,89 +170,104 @@ impl Registers {
     }
 }
 
+impl Enabled {
+    /// Has the device decode accesses for as long as this lives: the kernel counts who has asked for it. Where a driver is
+    /// bound, that one has.
+    fn new(directory: &Path) -> Result<Option<Self>> {
+        let path = directory.join("enable");
+        match write(&path, "1") {
+            Ok(()) => Ok(Some(Self(path, Process::this()))),
+            Err(error) if errno_of(&error) == Errno::BUSY => Ok(None),
+            Err(error) => Err(refused(&path, error)),
+        }
+    }
+}
+
 impl Drop for Enabled {
     fn drop(&mut self) {
-        // A device that is gone needs it no more.
-        let _ = fs::write(&self.0, "0");
+        if self.1.is_this() {
+            // A device that is gone needs it no more, and a driver that was bound meanwhile goes on.
+            let _ = write(&self.0, "0");
+        }
     }
 }
 
-/// Has the device decode accesses, if no driver has asked for that.
-fn enable(directory: &Path) -> Result<Option<Enabled>> {
-    let path = directory.join("enable");
-    if read(&path)?.trim_ascii() != b"0" {
-        return Ok(None);
-    }
-    fs::write(&path, "1").map_err(|error| opening(&path, &error))?;
-    Ok(Some(Enabled(path)))
+/// Writes to a file that is there.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    File::options()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| opening(path, &error))
+fn open(path: &Path, flags: OFlags) -> Result<File> {
+    let flags = flags | OFlags::SYNC | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map(File::from)
+        .map_err(|errno| refused(path, errno.into()))
 }
 
-fn opening(path: &Path, error: &io::Error) -> Error {
-    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-    Error::open(path.into(), errno)
+fn all_of(file: &mut File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = file.read_to_end(&mut bytes);
+    read.map_err(|error| Error::io(error, "cannot read the configuration space"))?;
+    Ok(bytes)
 }
 
 /// Maps `len` bytes of a resource file of the device, whose stores do not keep their order by themselves.
-fn map(function: &Function, path: &Path, len: usize) -> Result<Mapping> {
-    let flags = OFlags::RDWR | OFlags::SYNC | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-        .map_err(|errno| Error::open(path.into(), errno))?;
-    let mapping = Mapping::of(file, 0, len, Access::ReadWrite);
-    let mapping = mapping.map_err(|error| refused(function, path, error))?;
-    Ok(mapping.with_weak_order(true))
-}
-
-/// What it means that the file cannot be mapped.
-fn refused(function: &Function, path: &Path, error: Error) -> Error {
-    let Error::Io { source, .. } = &error else {
-        return error;
-    };
-    match (Errno::from_io_error(source), &function.driver) {
-        // The kernel's option CONFIG_IO_STRICT_DEVMEM.
-        (Some(Errno::INVAL), Some(driver)) => Error::Claimed {
-            bus_id: function.bus_id.clone(),
-            driver: driver.clone(),
-        },
-        // Lockdown.
-        (Some(Errno::PERM), _) => Error::Permission(path.into()),
-        _ => error,
+fn map(function: &Function, path: &Path, len: usize) -> Result<(File, Mapping)> {
+    let file = open(path, OFlags::RDWR)?;
+    match Mapping::of(&file, 0, len, Access::ReadWrite) {
+        Ok(mapping) => Ok((file, mapping.with_weak_order(true))),
+        Err(Error::Io { source, what }) => Err(match (errno_of(&source), &function.driver) {
+            // The kernel's option CONFIG_IO_STRICT_DEVMEM.
+            (Errno::INVAL, Some(driver)) => Error::Claimed {
+                bus_id: function.bus_id.clone(),
+                driver: driver.clone(),
+            },
+            (Errno::PERM | Errno::NODEV, _) => refused(path, source),
+            _ => Error::Io { source, what },
+        }),
+        Err(other) => Err(other),
     }
 }
 
-/// The vectors of a device with this configuration space; 0 without MSI-X.
-fn msix_vectors(config: &[u8]) -> u32 {
-    const STATUS: usize = 6;
-    const HAS_LIST: u8 = 1 << 4;
-    const FIRST: usize = 0x34;
-    const MSIX: u8 = 0x11;
-    // More do not fit: a list that goes in a circle ends here.
-    const MOST: usize = 48;
-
-    let byte = |at: usize| config.get(at).copied().unwrap_or(0);
-    if byte(STATUS) & HAS_LIST == 0 {
-        return 0;
-    }
-    let mut at = usize::from(byte(FIRST) & !3);
-    for _ in 0..MOST {
-        match (at, byte(at)) {
-            (0, _) => return 0,
-            (_, MSIX) => {
-                let control = u16::from_le_bytes([byte(at + 2), byte(at + 3)]);
-                return u32::from(control & 0x7ff) + 1;
-            }
-            _ => at = usize::from(byte(at + 1) & !3),
+/// What it means that a file of the device cannot be used.
+fn refused(path: &Path, source: io::Error) -> Error {
+    let gone = || path.parent().is_some_and(|directory| !directory.exists());
+    let advice = match errno_of(&source) {
+        Errno::NODEV => return Error::Gone,
+        Errno::NOENT if gone() => return Error::Gone,
+        Errno::NOENT => "the kernel has no such file for the device: its BAR has no address, see dmesg",
+        Errno::ACCESS => {
+            "only root may use the device by sysfs: run this as root, or bind vfio-pci to the device, whose file in \
+             /dev/vfio can be given to others"
         }
+        Errno::PERM => {
+            "the kernel keeps programs away from the device, as it is locked down (Secure Boot) or this is a container: \
+             bind vfio-pci or ivshmem_rs to the device"
+        }
+        Errno::ROFS => "sysfs is mounted read-only, as in a container: run this outside of it",
+        _ => "cannot be used",
+    };
+    Error::Refused {
+        path: path.into(),
+        advice,
+        source,
     }
-    0
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 impl Doorbell for ResourceEndpoint {
+    /// The device's word of now: a machine that was restored can have another ID.
     fn peer_id(&self) -> u32 {
-        self.info.peer_id
+        let now = self.registers.load(regs::IV_POSITION);
+        now.ok()
+            .filter(|id| *id != GONE)
+            .unwrap_or(self.info.peer_id)
     }
 
     fn vectors(&self) -> u32 {
@@ -244,6 +281,10 @@ impl Doorbell for ResourceEndpoint {
             return Err(Error::NoDoorbell);
         }
         self.registers.store(regs::DOORBELL, doorbell.bits())
+    }
+
+    fn lock(&self, number: u64) -> Locking {
+        Locking::of(&self.memory, number)
     }
 
     fn is_gone(&self) -> bool {
@@ -268,25 +309,16 @@ forward_memory!({} ResourceEndpoint, ResourceEndpoint::mapping);
 mod tests {
     use super::*;
 
-    fn config(list: &[(usize, [u8; 4])]) -> Vec<u8> {
-        let mut config = vec![0; 256];
-        config[6] = 0x10;
-        config[0x34] = 0x40;
-        for (at, bytes) in list {
-            config[*at..at + 4].copy_from_slice(bytes);
-        }
-        config
-    }
-
     #[test]
-    fn msix_is_found_in_the_list() {
-        let first = (0x40, [0x10, 0x60, 0, 0]);
-        let msix = (0x60, [0x11, 0, 7, 0x80]);
-        assert_eq!(msix_vectors(&config(&[first, msix])), 8);
-        assert_eq!(msix_vectors(&config(&[first])), 0);
-        assert_eq!(msix_vectors(&config(&[(0x40, [0x10, 0x40, 0, 0])])), 0);
-        // Only root is shown more than this.
-        assert_eq!(msix_vectors(&config(&[first])[..64]), 0);
-        assert_eq!(msix_vectors(&[]), 0);
+    fn a_refusal_says_what_it_takes() {
+        let said = |errno: Errno| {
+            let error = refused(Path::new("/proc/self/resource2"), errno.into());
+            error.to_string()
+        };
+        assert!(said(Errno::ACCESS).contains("run this as root"));
+        assert!(said(Errno::PERM).contains("locked down"));
+        assert!(said(Errno::ROFS).contains("read-only"));
+        assert!(said(Errno::NOENT).contains("its BAR has no address"));
+        assert!(said(Errno::NODEV).contains("the device is gone"));
     }
 }

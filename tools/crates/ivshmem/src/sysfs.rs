@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use ivshmem_abi::pci::{BAR_MEMORY, BAR_REGISTERS, DEVICE_ID, VENDOR_ID};
 
+use crate::{Error, Result};
+
 /// A PCI function that is an ivshmem device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,6 +67,37 @@ impl Sysfs {
         found.sort_by(|a, b| a.bus_id.cmp(&b.bus_id));
         found
     }
+
+    /// The device at this PCI address, such as `0000:00:04.0`, or `00:04.0` as `lspci` prints it where there is one domain.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`].
+    pub fn find(&self, address: &str) -> Result<Function> {
+        let address = address.to_ascii_lowercase();
+        let full = match address.matches(':').count() {
+            1 => format!("0000:{address}"),
+            _ => address,
+        };
+        let functions = self.functions();
+        let found = functions.into_iter().find(|f| f.bus_id == full);
+        found.ok_or(Error::NoDevice(full))
+    }
+}
+
+/// Whether a name has the form of a PCI address: `0000:00:04.0`, or `00:04.0` as `lspci` prints it where there is one domain.
+pub fn is_pci_address(name: &str) -> bool {
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let Some((device, function)) = name.rsplit_once('.') else {
+        return false;
+    };
+    let parts: Vec<_> = device.split(':').collect();
+    let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
+    // Domains that the kernel makes up have more digits.
+    function.len() == 1
+        && is_hex(function)
+        && parts.iter().all(|part| is_hex(part))
+        && matches!(lengths[..], [2, 2] | [4..=8, 2, 2])
 }
 
 fn function(directory: &Path) -> Option<Function> {
@@ -153,6 +186,32 @@ mod tests {
         assert_eq!(found[0].size, 64 << 20);
         assert_eq!(found[0].registers, 0xfebd_1000);
         assert_eq!((&found[1].driver, found[1].node()), (&None, None));
+    }
+
+    #[test]
+    fn a_pci_address_is_told_from_a_path_and_a_number() {
+        for address in [
+            "0000:00:04.0",
+            "10af:c1:1f.7",
+            "10000:e1:00.0",
+            "00:04.0",
+            "af:00.1",
+        ] {
+            assert!(is_pci_address(address), "{address}");
+        }
+        for other in [
+            "",
+            "0",
+            "0000:00:04",
+            "/dev/ivshmem0",
+            "0000:00:04.0 ",
+            "0000.00.04.0",
+            "0:04.0",
+            "00:04.",
+            "0000:00:04.g",
+        ] {
+            assert!(!is_pci_address(other), "{other}");
+        }
     }
 
     #[test]

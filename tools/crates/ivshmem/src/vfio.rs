@@ -1,105 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 //! A device that vfio-pci has: the one stock driver that hands out its interrupts.
-#![allow(unsafe_code)] // The commands of vfio have no safe interface.
 
-use std::ffi::CString;
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{fence, Ordering};
+mod device;
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ivshmem_abi::pci::{BAR_MEMORY, BAR_REGISTERS, MAX_VECTORS};
+use ivshmem_abi::pci::MAX_VECTORS;
 use ivshmem_abi::regs;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::param::page_size;
-use vfio_bindings::bindings::vfio::{
-    vfio_irq_info, vfio_region_info, VFIO_TYPE1v2_IOMMU, VFIO_IRQ_SET_ACTION_TRIGGER,
-    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_NOIOMMU_IOMMU, VFIO_PCI_CONFIG_REGION_INDEX,
-    VFIO_PCI_MSIX_IRQ_INDEX,
-};
 
 use crate::{
-    forward_memory, Access, Cache, Doorbell, Error, Function, Info, Mapping, Memory, Result, Waiter,
+    forward_memory, Bell, Cache, Doorbell, Error, Function, Info, Mapping, Memory, Result, Waiter,
+    POLL_INTERVAL,
 };
+use device::Device;
 
-/// An interrupt adds to its vector's eventfd.
-const EACH_AN_EVENTFD: u32 = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+/// What a register of a device reads that is gone.
+const GONE: u32 = u32::MAX;
 
 /// What two threads that wait at once can cost each other: one takes a ring, and the other looks again after this.
 const LONGEST_SLEEP: Duration = Duration::from_millis(10);
 
-/// The commands of `linux/vfio.h`, whose numbers are macros there.
-mod command {
-    use std::ffi::{c_char, c_int};
-
-    use vfio_bindings::bindings::vfio::{vfio_irq_info, vfio_region_info, VFIO_BASE, VFIO_TYPE};
-
-    macro_rules! number {
-        ($offset:literal) => {
-            nix::request_code_none!(VFIO_TYPE, VFIO_BASE + $offset)
-        };
-    }
-
-    nix::ioctl_write_int_bad!(set_iommu, number!(2));
-    nix::ioctl_write_ptr_bad!(set_container, number!(4), c_int);
-    nix::ioctl_write_ptr_bad!(get_device, number!(6), c_char);
-    nix::ioctl_readwrite_bad!(region_info, number!(8), vfio_region_info);
-    nix::ioctl_readwrite_bad!(irq_info, number!(9), vfio_irq_info);
-    // What begins as `struct vfio_irq_set`, and ends with the descriptors.
-    nix::ioctl_write_ptr_bad!(set_irqs, number!(10), u32);
-}
-
 /// A guest's end by vfio-pci: with interrupts, and memory that is not cached.
 ///
 /// It needs an IOMMU in the guest, or the kernel's no-IOMMU mode, and the right to `/dev/vfio`. One program at a time
-/// has the device, and the host's unplug waits until it lets go. There is no [`Waiter::bell`].
+/// has the device. The host's unplug waits until that one lets go; the end tells it, as [`Error::Gone`], once the host has
+/// asked.
 #[derive(Debug)]
 pub struct VfioEndpoint {
     mapping: Mapping,
-    /// Of each vector.
-    eventfds: Vec<OwnedFd>,
+    /// Of each vector, what its interrupts add to.
+    eventfds: Vec<Arc<OwnedFd>>,
+    /// Of each vector, what has not been waited for.
+    rung: Vec<Bell>,
+    /// What the kernel adds to when it wants the device back.
+    request: Arc<OwnedFd>,
     info: Info,
     device: Device,
-}
-
-/// An open device, and what keeps it so.
-#[derive(Debug)]
-struct Device {
-    file: File,
-    /// Where the registers are in the file.
-    registers: u64,
-    _group: File,
-    _container: File,
 }
 
 impl VfioEndpoint {
     /// Opens a device that is bound to vfio-pci.
     ///
+    /// It has fewer vectors than the device if the kernel has no more interrupts.
+    ///
     /// # Errors
     ///
-    /// [`Error::NoNode`] if it has no group of an IOMMU; [`Error::Permission`]; [`Error::Open`] with "busy" if another
-    /// program has it; [`Error::Io`].
+    /// [`Error::Refused`] if it has no group of an IOMMU, another program has it, or the user may not; [`Error::NoMemory`];
+    /// [`Error::Io`].
     pub fn open(function: &Function) -> Result<Self> {
         let device = Device::open(function)?;
-        device.set_master()?;
-        let memory = device.region(BAR_MEMORY)?;
-        let len = usize::try_from(memory.size)
-            .map_err(|_| Error::Argument(format!("{} bytes do not fit here", memory.size)))?;
-        let mapping = Mapping::of(&device.file, memory.offset, len, Access::ReadWrite)?;
+        let mapping = device.map(function)?;
         let vectors_offered = device.vectors()?;
-        let eventfds = device.arm(vectors_offered.min(MAX_VECTORS as u32))?;
+        let wanted = vectors_offered.min(MAX_VECTORS as u32);
+        let mut eventfds: Vec<_> = (0..wanted).map(|_| counter()).collect::<Result<_>>()?;
+        eventfds.truncate(device.arm(&eventfds)?);
+        let request = counter()?;
+        device.hear_request(&request)?;
+        let rung = eventfds.iter().map(|eventfd| Bell::of(Arc::clone(eventfd)));
         let info = Info {
             abi_version: 0,
             doorbell: vectors_offered > 0,
             peer_id_overridden: false,
             registers_mappable: false,
-            size: memory.size,
+            size: mapping.size(),
             peer_id: device.load(regs::IV_POSITION)?,
             // CAST: At most 64.
             vectors: eventfds.len() as u32,
@@ -113,14 +83,17 @@ impl VfioEndpoint {
             bus_id: function.bus_id.clone(),
         };
         Ok(Self {
-            mapping: mapping.with_weak_order(true),
+            mapping,
+            rung: rung.collect::<Result<_>>()?,
             eventfds,
+            request,
             info,
             device,
         })
     }
 
-    /// What is known of the device. There is no driver to tell, so `abi_version`, `revision` and `generation` are 0.
+    /// What was known of the device when it was opened. There is no driver to tell, so `abi_version`, `revision` and
+    /// `generation` are 0.
     pub fn info(&self) -> &Info {
         &self.info
     }
@@ -131,42 +104,45 @@ impl VfioEndpoint {
     }
 
     fn all(&self) -> u64 {
-        match self.eventfds.len() {
+        match self.rung.len() {
             0 => 0,
             vectors => u64::MAX >> (64 - vectors),
         }
     }
 
-    fn of(&self, mask: u64) -> impl Iterator<Item = (usize, &OwnedFd)> {
-        let eventfds = self.eventfds.iter().enumerate();
-        eventfds.filter(move |(vector, _)| mask & (1 << vector) != 0)
+    fn of(&self, mask: u64) -> impl Iterator<Item = (usize, &Bell)> {
+        let bells = self.rung.iter().enumerate();
+        bells.filter(move |(vector, _)| mask & (1 << vector) != 0)
     }
 
     /// Those of `mask` that were rung, whose rings are forgotten.
     fn take(&self, mask: u64) -> Result<u64> {
         let mut taken = 0;
-        for (vector, eventfd) in self.of(mask) {
-            match rustix::io::read(eventfd, &mut [0; 8]) {
-                Ok(_) => taken |= 1 << vector,
-                Err(Errno::AGAIN) => {}
-                Err(error) => return Err(Error::io(error, "cannot read an eventfd")),
-            }
+        for (vector, bell) in self.of(mask) {
+            taken |= u64::from(bell.take()?) << vector;
         }
         Ok(taken)
     }
 
-    /// Sleeps until one of `mask` is rung, for `limit` at the most.
+    /// Sleeps until one of `mask` is rung or the device is to be let go, for `limit` at the most.
     fn sleep(&self, mask: u64, limit: Duration) -> Result<()> {
-        let mut fds: Vec<_> = self
+        let bells = self
             .of(mask)
-            .map(|(_, eventfd)| PollFd::new(eventfd, PollFlags::IN))
-            .collect();
+            .map(|(_, bell)| PollFd::new(bell, PollFlags::IN));
+        let request = PollFd::new(&*self.request, PollFlags::IN);
+        let mut fds: Vec<_> = bells.chain([request]).collect();
         let limit = Timespec::try_from(limit).ok();
         match poll(&mut fds, limit.as_ref()) {
             Ok(_) => Ok(()),
             Err(Errno::INTR) => Err(Error::Interrupted),
             Err(error) => Err(Error::io(error, "cannot poll eventfds")),
         }
+    }
+
+    /// Whether the kernel wants the device back. It stays so.
+    fn is_wanted_back(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.request, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Asks `done` before each sleep; `None` if the time is over.
@@ -176,155 +152,37 @@ impl VfioEndpoint {
         timeout: Option<Duration>,
         mut done: impl FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
+        let longest = match self.rung.is_empty() {
+            true => POLL_INTERVAL,
+            false => LONGEST_SLEEP,
+        };
         let begin = Instant::now();
         loop {
             if let Some(found) = done()? {
                 return Ok(Some(found));
             }
-            let left = timeout.map_or(LONGEST_SLEEP, |limit| limit.saturating_sub(begin.elapsed()));
+            let left = timeout.map_or(longest, |limit| limit.saturating_sub(begin.elapsed()));
             if left.is_zero() {
                 return Ok(None);
             }
-            self.sleep(mask, left.min(LONGEST_SLEEP))?;
+            self.sleep(mask, left.min(longest))?;
         }
     }
 }
 
-impl Device {
-    fn open(function: &Function) -> Result<Self> {
-        let container = open(Path::new("/dev/vfio/vfio"))?;
-        let (group, iommu) = group(function)?;
-        let group = open(&group)?;
-        // SAFETY: The command reads one descriptor.
-        unsafe { command::set_container(group.as_raw_fd(), &container.as_raw_fd()) }.map_err(
-            failed("vfio does not take the device's group: all devices of it need vfio-pci"),
-        )?;
-        // CAST: 3 or 8. SAFETY: The command takes a number.
-        unsafe { command::set_iommu(container.as_raw_fd(), iommu as i32) }
-            .map_err(failed("vfio has no use for the IOMMU"))?;
-        let name = CString::new(function.bus_id.as_str())
-            .map_err(|_| Error::Argument("a PCI address has no NUL".into()))?;
-        // SAFETY: The command reads a string that ends with NUL.
-        let file = unsafe { command::get_device(group.as_raw_fd(), name.as_ptr()) }
-            .map_err(failed("vfio does not give the device"))?;
-        // SAFETY: The command has made this descriptor for us.
-        let file = File::from(unsafe { OwnedFd::from_raw_fd(file) });
-        let mut device = Self {
-            file,
-            registers: 0,
-            _group: group,
-            _container: container,
-        };
-        device.registers = device.region(BAR_REGISTERS)?.offset;
-        Ok(device)
-    }
-
-    fn region(&self, index: u32) -> Result<vfio_region_info> {
-        let mut info = vfio_region_info {
-            argsz: size_of::<vfio_region_info>() as u32,
-            index,
-            ..Default::default()
-        };
-        // SAFETY: The command reads and writes as much as `argsz` says, which is the structure.
-        unsafe { command::region_info(self.file.as_raw_fd(), &mut info) }
-            .map_err(failed("vfio does not describe a part of the device"))?;
-        Ok(info)
-    }
-
-    fn vectors(&self) -> Result<u32> {
-        let mut info = vfio_irq_info {
-            argsz: size_of::<vfio_irq_info>() as u32,
-            index: VFIO_PCI_MSIX_IRQ_INDEX,
-            ..Default::default()
-        };
-        // SAFETY: The command reads and writes as much as `argsz` says, which is the structure.
-        unsafe { command::irq_info(self.file.as_raw_fd(), &mut info) }
-            .map_err(failed("vfio does not describe the interrupts"))?;
-        Ok(info.count)
-    }
-
-    /// Lets the device send its interrupts, which are writes to memory, and decode accesses to its own.
-    fn set_master(&self) -> Result<()> {
-        const COMMAND: u64 = 4;
-        const MEMORY_AND_MASTER: u16 = 0b110;
-        let at = self.region(VFIO_PCI_CONFIG_REGION_INDEX)?.offset + COMMAND;
-        let mut bytes = [0; 2];
-        self.file
-            .read_exact_at(&mut bytes, at)
-            .and_then(|()| {
-                let command = u16::from_le_bytes(bytes) | MEMORY_AND_MASTER;
-                self.file.write_all_at(&command.to_le_bytes(), at)
-            })
-            .map_err(|error| Error::io(error, "cannot enable the device"))
-    }
-
-    /// An eventfd for each of so many vectors.
-    fn arm(&self, vectors: u32) -> Result<Vec<OwnedFd>> {
-        let new = |_| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let eventfds: Vec<_> = (0..vectors)
-            .map(new)
-            .collect::<rustix::io::Result<_>>()
-            .map_err(|error| Error::io(error, "cannot make an eventfd"))?;
-        if eventfds.is_empty() {
-            return Ok(eventfds);
-        }
-        // `struct vfio_irq_set`, which ends with the descriptors.
-        let mut set = vec![0, EACH_AN_EVENTFD, VFIO_PCI_MSIX_IRQ_INDEX, 0, vectors];
-        // CAST: A descriptor that is open is not negative.
-        set.extend(eventfds.iter().map(|fd| fd.as_raw_fd() as u32));
-        // CAST: At most 69 words.
-        set[0] = size_of_val(&set[..]) as u32;
-        // SAFETY: The command reads as much as its first word says, which is `set`. It takes references of its own.
-        unsafe { command::set_irqs(self.file.as_raw_fd(), set.as_ptr()) }
-            .map_err(failed("vfio does not arm the interrupts"))?;
-        Ok(eventfds)
-    }
-
-    fn load(&self, register: usize) -> Result<u32> {
-        let mut bytes = [0; 4];
-        self.file
-            .read_exact_at(&mut bytes, self.registers + register as u64)
-            .map_err(|error| Error::io(error, "cannot read a register"))?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn store(&self, register: usize, value: u32) -> Result<()> {
-        self.file
-            .write_all_at(&value.to_le_bytes(), self.registers + register as u64)
-            .map_err(|error| Error::io(error, "cannot write a register"))
-    }
-}
-
-/// The device's group, and the kind of IOMMU that vfio has for it.
-fn group(function: &Function) -> Result<(PathBuf, u32)> {
-    let link = function.directory.join("iommu_group");
-    let number = fs::read_link(&link).ok();
-    let number = number
-        .as_deref()
-        .and_then(|path| path.file_name()?.to_str());
-    let number = number.ok_or(Error::NoNode(link))?;
-    let group = Path::new("/dev/vfio").join(number);
-    let without = Path::new("/dev/vfio").join(format!("noiommu-{number}"));
-    Ok(match without.exists() {
-        true => (without, VFIO_NOIOMMU_IOMMU),
-        false => (group, VFIO_TYPE1v2_IOMMU),
-    })
-}
-
-fn open(path: &Path) -> Result<File> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-        .map(File::from)
-        .map_err(|errno| Error::open(path.into(), errno))
-}
-
-fn failed(what: &'static str) -> impl FnOnce(nix::errno::Errno) -> Error {
-    move |errno| Error::io(io::Error::from(errno), what)
+fn counter() -> Result<Arc<OwnedFd>> {
+    let new = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    new.map(Arc::new)
+        .map_err(|error| Error::io(error, "cannot make an eventfd"))
 }
 
 impl Doorbell for VfioEndpoint {
+    /// The device's word of now: a machine that was restored can have another ID.
     fn peer_id(&self) -> u32 {
-        self.info.peer_id
+        let now = self.device.load(regs::IV_POSITION);
+        now.ok()
+            .filter(|id| *id != GONE)
+            .unwrap_or(self.info.peer_id)
     }
 
     fn vectors(&self) -> u32 {
@@ -338,20 +196,22 @@ impl Doorbell for VfioEndpoint {
             return Err(Error::NoDoorbell);
         }
         // What this thread wrote to the memory comes first.
-        fence(Ordering::SeqCst);
+        self.mapping.fence();
         self.device.store(regs::DOORBELL, doorbell.bits())
     }
 
     fn is_gone(&self) -> bool {
-        self.device
-            .load(regs::IV_POSITION)
-            .map_or(true, |id| id == u32::MAX)
+        self.is_wanted_back()
+            || self
+                .device
+                .load(regs::IV_POSITION)
+                .map_or(true, |id| id == GONE)
     }
 }
 
 impl Waiter for VfioEndpoint {
     fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
-        if self.eventfds.is_empty() {
+        if self.rung.is_empty() {
             return Err(Error::NoDoorbell);
         }
         let mask = if vectors == 0 { self.all() } else { vectors };
@@ -378,6 +238,17 @@ impl Waiter for VfioEndpoint {
             }
         })?;
         Ok(changed.is_some())
+    }
+
+    fn bell(&self, vector: u32) -> Result<Bell> {
+        if self.eventfds.is_empty() {
+            return Err(Error::NoDoorbell);
+        }
+        let eventfd = usize::try_from(vector).ok();
+        let eventfd = eventfd.and_then(|vector| self.eventfds.get(vector));
+        let eventfd =
+            eventfd.ok_or_else(|| Error::Argument(format!("vector {vector} is not armed")))?;
+        Bell::of(Arc::clone(eventfd))?.or(Arc::clone(&self.request))
     }
 }
 

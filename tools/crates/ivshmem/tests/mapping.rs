@@ -134,3 +134,24 @@ fn what_cannot_be_mapped_is_an_error() {
     let empty = Mapping::of(&file, 0, 0, Access::ReadOnly);
     assert!(matches!(empty, Err(Error::Io { .. })), "{empty:?}");
 }
+
+#[test]
+fn bytes_are_added_to_what_a_vector_has() {
+    let (_file, mapping) = pair(Access::ReadWrite);
+    let all: Vec<_> = (0..SIZE).map(|at| (at * 7 + 1) as u8).collect();
+    mapping.write(0, &all).unwrap();
+    for (offset, len) in [(0, 0), (3, 1), (1, 7), (5, 40), (8, 1500), (0, SIZE)] {
+        let mut bytes = vec![9, 8];
+        mapping.append(offset as u64, len, &mut bytes).unwrap();
+        assert_eq!(bytes[..2], [9, 8]);
+        assert_eq!(bytes[2..], all[offset..][..len]);
+        // Again, where there is room.
+        bytes.truncate(2);
+        Memory::append(&&mapping, offset as u64, len, &mut bytes).unwrap();
+        assert_eq!(bytes[2..], all[offset..][..len]);
+        let refused = mapping.append((SIZE - len) as u64 + 1, len, &mut bytes);
+        assert!(matches!(refused, Err(AccessError::OutOfBounds { .. })));
+        assert_eq!(bytes.len(), 2 + len);
+    }
+    assert!(mapping.append(0, usize::MAX, &mut Vec::new()).is_err());
+}

@@ -4,11 +4,14 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterable
-from ctypes import c_uint64, c_void_p
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ctypes import c_uint32, c_uint64, c_void_p
 
 from . import _library
 from ._errors import ChannelError
+from ._handle import data_of
 from ._member import Member
 
 # How long joining waits for programs that live, in seconds: more than a layout's silence of 3.
@@ -17,7 +20,11 @@ _JOIN = 10.0
 
 class Link:
     """A way to the shared memory: a device such as /dev/ivshmem0, the PCI address of a device without the driver, the socket
-    of an ivshmem server, or a file that is shared memory."""
+    of an ivshmem server, or a file that is shared memory.
+
+    Channels are made in it. A program that makes none uses its memory and doorbells, from any thread: what it reads is a
+    copy, and what a decision depends on is to be read once.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._handle = _library.make("link_open", os.fsencode(path))
@@ -31,6 +38,75 @@ class Link:
     def vectors(self) -> int:
         """By how many vectors this end can be rung; 0 if by none, which is no error."""
         return int(_library.call("link_vectors", self._handle))
+
+    @property
+    def way(self) -> str:
+        """By which way the memory is reached, and what that costs."""
+        return bytes(_library.call("link_way", self._handle)).decode()
+
+    @property
+    def peer_id(self) -> int:
+        """The ID by which others ring this end; 0 is a real one. It can be another one after a resume."""
+        return int(_library.call("link_peer_id", self._handle))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Copies bytes out of the memory. Load the word that says that they are there first."""
+        buffer = ctypes.create_string_buffer(length)
+        _library.check("link_read", self._handle, offset, buffer, length)
+        return buffer.raw
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Copies bytes into the memory. Store the word that says that they are there afterwards."""
+        _library.check("link_write", self._handle, offset, *data_of(data))
+
+    def load(self, offset: int) -> int:
+        """The 32-bit word at a multiple of 4, before everything that this thread does afterwards."""
+        value = c_uint32()
+        _library.check("link_load", self._handle, offset, ctypes.byref(value))
+        return value.value
+
+    def store(self, offset: int, value: int) -> None:
+        """Stores a 32-bit word, after everything that this thread did before."""
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"{value} is no word of 32 bits")
+        _library.check("link_store", self._handle, offset, value)
+
+    def fence(self) -> None:
+        """A full barrier: what was stored before is visible before anything is loaded after."""
+        _library.call("link_fence", self._handle)
+
+    def ring(self, peer: int, vector: int = 0) -> None:
+        """Rings a vector of a peer; oneself is allowed. That nobody is there is no error."""
+        if not (0 <= peer < 1 << 16 and 0 <= vector < 1 << 8):
+            raise ValueError(f"vector {vector} of peer {peer} cannot be")
+        _library.check("link_ring", self._handle, peer, vector)
+
+    def wait(self, vectors: Iterable[int] = (), timeout: float | None = None) -> set[int]:
+        """Sleeps until one of the vectors is rung, of all if none is given, and returns those that were. Other waits by the
+        same link, also those of channels, take rings from it; `bell` hears all."""
+        mask = 0
+        for vector in vectors:
+            if not 0 <= vector < 64:
+                raise ValueError(f"there is no vector {vector}")
+            mask |= 1 << vector
+        rung = c_uint64()
+        _library.in_slices(timeout, lambda left: _library.check("link_wait", self._handle, mask, left, ctypes.byref(rung)))
+        return {vector for vector in range(64) if rung.value >> vector & 1}
+
+    def wait_word(self, offset: int, value: int, timeout: float | None = None) -> int:
+        """Sleeps while the word is `value`, and returns what it is then. Whoever changes it has to ring this end; where that
+        cannot be rung, this looks each millisecond."""
+        _library.in_slices(timeout, lambda left: _library.check("link_wait_word", self._handle, offset, value, left))
+        return self.load(offset)
+
+    def bell(self, vector: int = 0) -> int:
+        """The descriptor for `select`, `selectors` and `asyncio` that is ready once the vector was rung, or the device is gone.
+        It belongs to this object."""
+        return _library.check("link_fd", self._handle, vector)
+
+    def heard(self, vector: int = 0) -> bool:
+        """Forgets the rings that `bell` is ready for; returns whether there were any."""
+        return _library.check("link_heard", self._handle, vector) == 1
 
     def claim_area(self, name: str, size: int, directory: int = 0) -> int:
         """Finds or makes the area of this name, with at least `size` bytes, by the directory at byte `directory`; returns the
@@ -61,41 +137,61 @@ class Layout:
     """The shape of a channel. All programs have to bring the same one. Its methods change it and return it."""
 
     def __init__(self, slots: int) -> None:
-        """For `slots` programs, 2 to 64, without any rings yet."""
-        self._handle = c_void_p(_library.call("layout_new", slots))
+        """For `slots` programs, 2 to 64, without any ring buffers yet."""
+        self._take(_library.call("layout_new", slots))
+
+    def _take(self, handle: int) -> None:
+        self._handle = c_void_p(handle)
+        self._lock = threading.Lock()
+        self._users = 0
+
+    @contextmanager
+    def _using(self) -> Iterator[c_void_p]:
+        """While a channel is made with it. Threads may do that at the same time."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield self._handle
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def _change(self, name: str, *arguments: int) -> "Layout":
+        with self._lock:
+            if self._users:
+                raise RuntimeError("another thread is making a channel with this layout")
+            _library.check(name, self._handle, *arguments)
+        return self
 
     @classmethod
     def rpc(cls, clients: int, requests: int, replies: int) -> "Layout":
-        """For an `RpcServer` and up to `clients` clients, with the bytes of the rings from and to each."""
+        """For an `RpcServer` and up to `clients` clients, with the bytes of the ring buffers from and to each."""
         this = cls.__new__(cls)
-        this._handle = c_void_p(_library.call("layout_new_rpc", clients, requests, replies))
+        this._take(_library.call("layout_new_rpc", clients, requests, replies))
         return this
 
     def ring(self, sender: int, receiver: int, size: int) -> "Layout":
-        """Adds a ring between two slots, of `size` bytes, a multiple of 64; the longest message has 24 less."""
-        _library.check("layout_ring", self._handle, sender, receiver, size)
-        return self
+        """Adds a ring buffer between two slots, of `size` bytes, a multiple of 64; the longest message has 24 less."""
+        return self._change("layout_ring", sender, receiver, size)
 
     def multi_ring(self, receiver: int, size: int) -> "Layout":
-        """Adds a ring to one slot from all others, with `size` bytes for each."""
-        _library.check("layout_multi_ring", self._handle, receiver, size)
-        return self
+        """Adds a ring buffer to one slot from all others, with `size` bytes for each."""
+        return self._change("layout_multi_ring", receiver, size)
 
     def topic(self, publisher: int, buffers: int, size: int) -> "Layout":
         """Adds a topic, with 3 to 64 buffers for values of up to `size` bytes, a multiple of 64."""
-        _library.check("layout_topic", self._handle, publisher, buffers, size)
-        return self
+        return self._change("layout_topic", publisher, buffers, size)
 
     def heartbeat(self, interval: float, lost_after: float) -> "Layout":
         """Sets how often programs show that they live, and when they count as lost, in seconds."""
         milliseconds = (round(interval * 1000), round(lost_after * 1000))
-        _library.check("layout_heartbeat", self._handle, *milliseconds)
-        return self
+        return self._change("layout_heartbeat", *milliseconds)
 
     @property
     def size(self) -> int:
         """Bytes that a channel takes."""
-        return int(_library.call("layout_size", self._handle))
+        with self._lock:
+            return int(_library.call("layout_size", self._handle))
 
     def __del__(self) -> None:
         if handle := getattr(self, "_handle", None):
@@ -132,12 +228,14 @@ class Channel:
     @classmethod
     def create(cls, link: Link, layout: Layout, base: int = 0) -> "Channel":
         """Makes a channel, whatever was there before."""
-        return cls(_library.make("create", link._handle, base, layout._handle))
+        with layout._using() as shape:
+            return cls(_library.make("create", link._handle, base, shape))
 
     @classmethod
     def open_or_create(cls, link: Link, layout: Layout, base: int = 0) -> "Channel":
         """Finds the channel, or makes it."""
-        return cls(_library.make("open_or_create", link._handle, base, layout._handle))
+        with layout._using() as shape:
+            return cls(_library.make("open_or_create", link._handle, base, shape))
 
     @staticmethod
     def create_or_join(
@@ -152,18 +250,20 @@ class Channel:
     ) -> Member:
         """Finds the channel or makes it, and joins it: how programs begin that may come in any order."""
         numbers = list(slots)
-        place = (link._handle, base, layout._handle)
-        return Member(
-            _library.make(
-                "create_or_join",
-                *place,
-                _library.words(numbers),
-                len(numbers),
-                vector,
-                _library.nanoseconds(timeout),
-                cancel and cancel._handle,
+        with layout._using() as shape:
+            return Member(
+                _library.make(
+                    "create_or_join",
+                    link._handle,
+                    base,
+                    shape,
+                    _library.words(numbers),
+                    len(numbers),
+                    vector,
+                    _library.nanoseconds(timeout),
+                    cancel and cancel._handle,
+                )
             )
-        )
 
     def join(
         self,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The ends of rings and topics."""
+"""The ends of ring buffers and topics."""
 
 import ctypes
 from collections.abc import AsyncIterator, Iterator
@@ -33,7 +33,7 @@ class Value(NamedTuple):
 
 
 class Sender(Pollable):
-    """The sending end of a ring. Messages arrive whole and in their order."""
+    """The sending end of a ring buffer. Messages arrive whole and in their order."""
 
     _kind = "sender"
 
@@ -98,10 +98,12 @@ class _Receiving(Pollable, Generic[_T]):
         """As `receive`, into a buffer; returns the length. `MessageTooLong` if it does not fit: it stays."""
         size = memoryview(buffer).nbytes
         room = (ctypes.c_char * size).from_buffer(buffer)
-        name = "receiver_receive"
-        return self._wait(
-            timeout, lambda handle, left: _library.check(name, handle, room, size, None, left)
-        )
+        at, name = ctypes.addressof(room), "receiver_receive"
+        try:
+            return self._wait(timeout, lambda handle, left: _library.check(name, handle, at, size, None, left))
+        finally:
+            # An exception has this frame, and a buffer in use cannot grow.
+            del room
 
     async def receive_async(self) -> _T:
         """As `receive`, on asyncio's loop."""
@@ -164,14 +166,14 @@ class _Receiving(Pollable, Generic[_T]):
 
 
 class Receiver(_Receiving[bytes]):
-    """The receiving end of a ring with one sender. Its messages are bytes."""
+    """The receiving end of a ring buffer with one sender. Its messages are bytes."""
 
     def _message(self, sender: int, data: bytes) -> bytes:
         return data
 
 
 class MultiReceiver(_Receiving[Received]):
-    """The receiving end of a ring with several senders. Its messages come with the slot that sent them.
+    """The receiving end of a ring buffer with several senders. Its messages come with the slot that sent them.
 
     `LaneCorrupt` concerns one sender alone: go on for the others' messages.
     """

@@ -3,7 +3,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import c_void_p
@@ -11,13 +10,9 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from . import _library
-from ._errors import TimedOut
 
 _Self = TypeVar("_Self", bound="Handle")
 _T = TypeVar("_T")
-
-# How long a wait keeps Python's signal handlers from running.
-_SLICE = 0.1
 
 
 class Handle:
@@ -48,18 +43,8 @@ class Handle:
 
     def _wait(self, timeout: float | None, step: Callable[[c_void_p, int], _T]) -> _T:
         """Calls `step` with the handle and with a part of the time in nanoseconds, until it does not time out."""
-        limit = _library.nanoseconds(timeout)
-        begin = time.monotonic_ns()
-        part = round(_SLICE * 1e9)
         with self._using() as handle:
-            while True:
-                left = part if limit < 0 else limit - (time.monotonic_ns() - begin)
-                if limit >= 0 and left <= part:
-                    return step(handle, max(left, 0) if limit == 0 else max(left, 1))
-                try:
-                    return step(handle, part)
-                except TimedOut:
-                    pass
+            return _library.in_slices(timeout, lambda left: step(handle, left))
 
     def close(self) -> None:
         """Closes it; again does nothing."""
@@ -93,6 +78,9 @@ class Pollable(Handle):
     for heartbeats too, so that a program that only waits still shows that it lives.
     """
 
+    # Whether a task waits.
+    _awaited = False
+
     def fileno(self) -> int:
         """The descriptor, for `select`, `selectors` and `asyncio`; always the same, and neither read nor closed."""
         return self._check("fd")
@@ -107,6 +95,15 @@ class Pollable(Handle):
 
     async def _until(self, attempt: Callable[[], _T], arm: Callable[[], bool]) -> _T:
         """Repeats `attempt`, which does not block, on asyncio's loop."""
+        if self._awaited:
+            raise RuntimeError(f"another task is waiting for this {type(self).__name__}")
+        self._awaited = True
+        try:
+            return await self._attempts(attempt, arm)
+        finally:
+            self._awaited = False
+
+    async def _attempts(self, attempt: Callable[[], _T], arm: Callable[[], bool]) -> _T:
         loop = asyncio.get_running_loop()
         descriptor = self.fileno()
         while True:

@@ -119,17 +119,17 @@ class Member(Handle):
             return Changes(_library.make("changes_open", handle))
 
     def sender(self, to: int) -> Sender:
-        """Opens the sending end of the ring to slot `to`."""
+        """Opens the sending end of the ring buffer to slot `to`."""
         with self._using() as handle:
             return Sender(_library.make("sender_open", handle, to))
 
     def receiver(self, sender: int) -> Receiver:
-        """Opens the receiving end of the ring from slot `sender`."""
+        """Opens the receiving end of the ring buffer from slot `sender`."""
         with self._using() as handle:
             return Receiver(_library.make("receiver_open", handle, sender))
 
     def multi_receiver(self) -> MultiReceiver:
-        """Opens the receiving end of the ring from all other slots."""
+        """Opens the receiving end of the ring buffer from all other slots."""
         with self._using() as handle:
             return MultiReceiver(_library.make("receiver_open", handle, _ALL))
 

@@ -33,6 +33,8 @@ done"#;
 
 fn main() -> Result<()> {
     vmbench::cleanup::on_signals().context("cannot catch signals")?;
+    // Nothing is compiled once the story has begun.
+    vmbench::build::prepare()?;
     let stage = Stage::new();
     let region = Region::start(MEMORY, VECTORS)?;
     let guests = boot(&stage, &region)?;

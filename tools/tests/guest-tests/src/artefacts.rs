@@ -127,9 +127,9 @@ pub fn importer() -> Result<PathBuf, String> {
 pub struct StockKernel(PathBuf);
 
 impl StockKernel {
-    /// The one that `tools/scripts/sandbox/stock-kernel` has fetched.
-    pub fn find() -> Result<Self, String> {
-        fetched("stock-kernel").map(Self)
+    /// The one that `tools/scripts/sandbox/stock-kernel` has fetched, of the architecture of this kernel.
+    pub fn beside(kernel: Kernel) -> Result<Self, String> {
+        fetched_for(kernel.0, "stock-kernel").map(Self)
     }
 
     /// The image.
@@ -150,9 +150,15 @@ pub fn iperf3() -> Result<PathBuf, String> {
 
 /// What a script of the sandbox's has fetched.
 fn fetched(name: &str) -> Result<PathBuf, String> {
+    fetched_for(None, name)
+}
+
+/// The same, for the kernel of this name.
+fn fetched_for(kernel: Option<&str>, name: &str) -> Result<PathBuf, String> {
     let script = checkout().join("tools/scripts/sandbox").join(name);
     let output = Command::new(&script)
         .arg("--where")
+        .envs(kernel.map(|kernel| ("KERNEL", kernel)))
         .output()
         .map_err(|error| format!("{}: {error}", script.display()))?;
     let directory = String::from_utf8_lossy(&output.stdout).trim().to_string();
@@ -182,6 +188,18 @@ pub fn program(name: &str, width: Width) -> Result<PathBuf, String> {
         Width::Bits32 => "build/guest32",
     };
     existing(checkout().join(directory).join(name))
+}
+
+/// The files of the Python package, by their names in it.
+pub fn python_package() -> Result<Vec<(String, PathBuf)>, String> {
+    let directory = existing(checkout().join("tools/python/src/ivshmem_channel"))?;
+    let error = |error| format!("{}: {error}", directory.display());
+    let entries = std::fs::read_dir(&directory).map_err(error)?.flatten();
+    let files = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.ends_with(".py").then(|| (name, entry.path()))
+    });
+    Ok(files.collect())
 }
 
 /// A script that comes with the samples.

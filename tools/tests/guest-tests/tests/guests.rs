@@ -22,6 +22,7 @@ mod guests {
     pub mod faults;
     pub mod flavours;
     pub mod fuzz;
+    pub mod hibernate;
     pub mod import;
     pub mod impostor;
     pub mod load;
@@ -49,7 +50,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 24] = [
+const SETS: [(&str, Cases); 25] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("flavours", || guests::flavours::cases(Kernel::DEFAULT)),
@@ -60,6 +61,7 @@ const SETS: [(&str, Cases); 24] = [
     ("registers", || guests::registers::cases(Kernel::DEFAULT)),
     ("vectors", guests::vectors::cases),
     ("suspend", || guests::suspend::cases(Kernel::DEFAULT)),
+    ("hibernate", || guests::hibernate::cases(Kernel::DEFAULT)),
     ("migration", || guests::migration::cases(Kernel::DEFAULT)),
     ("cache", guests::cache::cases),
     ("pair", || guests::pair::cases(Kernel::DEFAULT)),
@@ -69,7 +71,7 @@ const SETS: [(&str, Cases); 24] = [
     ("samples", || guests::samples::cases(Kernel::DEFAULT)),
     ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
     ("network", guests::network::cases),
-    ("stock", guests::stock::cases),
+    ("stock", || guests::stock::cases(Kernel::DEFAULT)),
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),
     ("faults", guests::faults::cases),
@@ -124,6 +126,7 @@ const ON_REQUEST: [Other; 4] = [
             ("arm64::ctl", || guests::ctl::cases(ARM64)),
             ("arm64::channel", || guests::channel::cases(ARM64)),
             ("arm64::arm", || guests::arm::cases(ARM64)),
+            ("arm64::stock", || guests::stock::cases(ARM64)),
             ("arm64::flavours", || guests::flavours::cases(ARM64)),
             ("arm64::mixed", || guests::mixed::cases([ARM64, AMD64])),
         ],

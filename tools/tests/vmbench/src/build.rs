@@ -23,10 +23,25 @@ pub fn static_binary(package: &str, binary: &str) -> Result<PathBuf> {
 
 /// Builds several programs of a package, as [`static_binary`], and returns the directory that they are in.
 pub fn static_binaries(package: &str, binaries: &[&str]) -> Result<PathBuf> {
-    let target_dir = workspace().join("target/static");
-    let mut cargo = Command::new(cargo());
-    cargo.env("RUSTFLAGS", STATIC);
-    build(cargo, Arch::X86, &target_dir, package, binaries)
+    build(static_cargo(), Arch::X86, &static_dir(), package, binaries)
+}
+
+/// Builds what x86 guests with a [`Region`](crate::Region) need, the agent and the server, and shows on the standard error what
+/// cargo does. Who calls it first has no minutes of silence later, when they are needed.
+pub fn prepare() -> Result<()> {
+    for (package, given) in [(AGENT, AGENT_GIVEN), (SERVER, SERVER_GIVEN)] {
+        if std::env::var_os(given).is_some() {
+            continue;
+        }
+        let mut cargo = static_cargo();
+        let status = to_build(&mut cargo, Arch::X86, &static_dir(), package, &["--bins"]).status();
+        if !status.map_err(Error::io("cargo"))?.success() {
+            return Err(Error::Setup(format!(
+                "cannot build {package} statically: see above"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Builds programs as [`static_binaries`], for guests of this sandbox.
@@ -63,6 +78,23 @@ pub(crate) fn guest_binaries(
 }
 
 const STATIC: &str = "-C target-feature=+crt-static";
+
+/// Packages, each with a program of that name, and the variables that name programs to use instead.
+const AGENT: &str = "vmbench-agent";
+const AGENT_GIVEN: &str = "VMBENCH_AGENT";
+const SERVER: &str = "ivshmem-server";
+const SERVER_GIVEN: &str = "IVSHMEM_SERVER";
+
+/// What builds for x86, and where to.
+fn static_cargo() -> Command {
+    let mut cargo = Command::new(cargo());
+    cargo.env("RUSTFLAGS", STATIC);
+    cargo
+}
+
+fn static_dir() -> PathBuf {
+    workspace().join("target/static")
+}
 
 fn workspace() -> PathBuf {
     checkout().join("tools")
@@ -101,16 +133,27 @@ fn build_target(
     package: &str,
     targets: &[&str],
 ) -> Result<PathBuf> {
+    to_build(&mut cargo, arch, target_dir, package, targets).arg("--quiet");
+    run(cargo, &format!("build {package} statically"))?;
+    Ok(target_dir.join(arch.target()).join("release"))
+}
+
+fn to_build<'a>(
+    cargo: &'a mut Command,
+    arch: Arch,
+    target_dir: &Path,
+    package: &str,
+    targets: &[&str],
+) -> &'a mut Command {
     cargo
-        .args(["build", "--quiet", "--release", "--target", arch.target()])
+        .current_dir(workspace())
+        .args(["build", "--release", "--target", arch.target()])
         .args(["--package", package])
         .args(targets)
         .arg("--target-dir")
         .arg(target_dir)
         .env("CARGO_PROFILE_RELEASE_STRIP", "true")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    run(cargo, &format!("build {package} statically"))?;
-    Ok(target_dir.join(arch.target()).join("release"))
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
 }
 
 /// Runs a compiler in the workspace.
@@ -128,31 +171,41 @@ fn run(mut cargo: Command, what: &str) -> Result<()> {
 
 /// The agent for guests of this sandbox: `VMBENCH_AGENT` if that is set, else built from this workspace.
 pub(crate) fn agent(sandbox: &Sandbox) -> Result<PathBuf> {
-    match std::env::var_os("VMBENCH_AGENT") {
+    match std::env::var_os(AGENT_GIVEN) {
         Some(path) => Ok(path.into()),
-        None => {
-            const NAME: &str = "vmbench-agent";
-            Ok(guest_binaries(sandbox, NAME, &[NAME])?.join(NAME))
-        }
+        None => Ok(guest_binaries(sandbox, AGENT, &[AGENT])?.join(AGENT)),
     }
 }
 
 /// The server: `IVSHMEM_SERVER` if that is set, else built from this workspace.
 pub(crate) fn server() -> Result<PathBuf> {
-    match std::env::var_os("IVSHMEM_SERVER") {
+    match std::env::var_os(SERVER_GIVEN) {
         Some(path) => Ok(path.into()),
-        None => static_binary("ivshmem-server", "ivshmem-server"),
+        None => static_binary(SERVER, SERVER),
     }
+}
+
+/// Builds the library that the workspace's package `package` is for C, for the host and for x86 guests that have the C
+/// library, and returns its path. Blocks as [`static_binary`].
+pub fn shared_library(package: &str) -> Result<PathBuf> {
+    let target_dir = workspace().join("target/shared");
+    let mut command = Command::new(cargo());
+    command.env_remove("RUSTFLAGS");
+    let directory = build_target(command, Arch::X86, &target_dir, package, &["--lib"])?;
+    Ok(directory.join(format!("lib{}.so", package.replace('-', "_"))))
 }
 
 /// Builds a program in C for the host and for x86 guests, with the library that the workspace's package `package` is for C,
 /// all of it statically linked, as `output`. `source` and `include` are relative to the checkout. Blocks as
 /// [`static_binary`].
 pub fn static_c_program(package: &str, source: &str, include: &str, output: &Path) -> Result<()> {
-    let target_dir = workspace().join("target/static");
-    let mut command = Command::new(cargo());
-    command.env("RUSTFLAGS", STATIC);
-    let directory = build_target(command, Arch::X86, &target_dir, package, &["--lib"])?;
+    let directory = build_target(
+        static_cargo(),
+        Arch::X86,
+        &static_dir(),
+        package,
+        &["--lib"],
+    )?;
     let library = format!("lib{}.a", package.replace('-', "_"));
     let mut compiler = Command::new("cc");
     compiler

@@ -48,6 +48,7 @@ mod command;
 mod error;
 mod exit;
 mod guest;
+mod hibernation;
 mod initramfs;
 mod machine;
 mod migration;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use vmbench_proto::{frame, Reply, Request};
 
-use crate::board::{Board, Missed};
+use crate::board::{Board, Missed, State};
 use crate::builder::{Builder, DEFAULT_LIMIT};
 use crate::exit::{self, Exit};
 use crate::machine::{self, Machine};
@@ -54,11 +54,27 @@ impl Session {
 
     /// Starts a QEMU into which the guest of `from` can be moved: its agent is ready and says so to nobody again.
     pub fn start_for(from: &Self, builder: &Builder) -> Result<Self> {
-        let session = Self::open(builder)?;
+        let session = Self::start_as(from, builder)?;
         session.board.lock().agent_ready = true;
+        Ok(session)
+    }
+
+    /// Starts a QEMU in which the guest of `from` will go on. Before it does nobody speaks to its agent.
+    pub fn start_as(from: &Self, builder: &Builder) -> Result<Self> {
+        let session = Self::open(builder)?;
         // The agent goes on with what it was told before: its answers must not be taken for others.
         session.next_id.store(from.next_id(), Ordering::Relaxed);
         Ok(session)
+    }
+
+    /// Blocks until the guest of before goes on, which it says on its console by `sign`.
+    pub fn wait_for_agent(&self, sign: &str) -> Result<()> {
+        let goes_on = |state: &mut State| state.console_text().contains(sign).then_some(());
+        let limit = DEFAULT_LIMIT * self.scale;
+        let waited = self.board.wait(limit, goes_on);
+        waited.map_err(|missed| self.missed_within(limit, missed, "going on".into()))?;
+        self.board.lock().agent_ready = true;
+        Ok(())
     }
 
     /// Starts QEMU and opens its monitor.

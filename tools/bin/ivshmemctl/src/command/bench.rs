@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Doorbell, MAX_PEER};
+use ivshmem::{Doorbell, Memory, MAX_PEER};
 use serde::Serialize;
 
 use crate::claim::Place;
-use crate::end::DeviceName;
+use crate::end::End;
 use crate::exit::Exit;
 use crate::output::{size, Output};
 use crate::parse;
-use party::Party;
+use party::{Kind, Party};
 use report::{Report, Row, Unit};
 use timing::processors;
 
@@ -29,21 +29,22 @@ use timing::processors;
 ///
 /// Everything is measured in the same run, and what counts are the ratios: how many times as fast something is as the
 /// first of its group. Right after a boot the machine has other work to do. The other end is a process of this machine,
-/// or with PEER another machine where bench --serve runs; sockets, pipes and eventfds always end in a process of this
-/// machine. 512 KiB of the memory are overwritten, without --offset the last ones but 4 KiB; if something else is there,
-/// bench refuses.
+/// or with PEER another machine, or the host, where bench --serve runs; sockets, pipes and eventfds always end in a process
+/// of this machine. 512 KiB of the memory are overwritten, without --offset the last ones but 4 KiB; if something else is
+/// there, bench refuses.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ivshmemctl bench
   ivshmemctl --json bench --time 1
   ivshmemctl bench --serve
-  ivshmemctl bench 1")]
+  ivshmemctl bench 1
+  ivshmemctl bench --join /tmp/ivshmem.sock 1")]
 pub struct Options {
     #[command(flatten)]
-    device: DeviceName,
+    end: End,
 
-    /// The other machine, where bench --serve runs
+    /// The other end, where bench --serve runs; on a host there has to be one
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
     peer: Option<u32>,
 
@@ -81,26 +82,35 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     if let Some(lengths) = &options.echo {
         return bytes::echo(lengths[0], lengths[1]);
     }
-    let party = Party::open(&options.device, &options.place, options.serve)?;
+    let party = Party::open(&options.end, &options.place, options.serve)?;
     if options.serve {
         return rounds::serve(&party);
     }
     let mut report = Report::new();
-    let info = party.link.info().clone();
-    memory::measure(&mut report, &party, &info, options.time)?;
-    if party.link.vectors() > 0 {
-        bytes::doorbells(&mut report, &party, options.time);
+    if party.link.vectors() == 0 {
+        memory::measure(&mut report, &party, options.time)?;
+    } else {
         let partner = rounds::Partner::find(&party, options.peer)?;
+        memory::measure(&mut report, &party, options.time)?;
+        bytes::doorbells(&mut report, &party, options.time);
         bytes::rounds(&mut report, options.time);
         partner.rounds(&mut report, options.time);
         bytes::stream(&mut report, options.time);
         partner.stream(&mut report, options.time);
     }
+    let (node, cache) = match &party.kind {
+        Kind::Device(endpoint, _) => {
+            let cache = endpoint.info().cache.to_string();
+            (endpoint.device().path(), cache)
+        }
+        // As all memory of processes is.
+        Kind::Host(socket) => (socket.as_path(), "write-back".into()),
+    };
     let answer = Answer {
-        node: party.link.device().path().display().to_string(),
-        size: info.size,
-        cache: info.cache.to_string(),
-        vectors: info.vectors,
+        node: node.display().to_string(),
+        size: party.link.size(),
+        cache,
+        vectors: party.link.vectors(),
         processors: processors(),
         peer_id: options.peer,
         rows: report.into_rows(),

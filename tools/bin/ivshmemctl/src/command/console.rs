@@ -20,10 +20,10 @@ const LEAVE: u8 = 0x1d;
 
 /// Connect to the console of a machine
 ///
-/// The machine is one that `ivshmemctl launch --console` has started, which names the socket; or any that QEMU gave a serial line
-/// with -serial unix:SOCKET,server=on,wait=off. What it said before is lost. On a terminal all keys go to the machine, but
-/// Ctrl-], which leaves. From a pipe or a file, the input is typed, and what comes is written until the machine ends. One console
-/// is for one at a time; another waits.
+/// The machine was started by `ivshmemctl launch --console`, which prints the socket; or its QEMU has a serial line by
+/// -serial unix:SOCKET,server=on,wait=off. Output from before the connection is lost. On a terminal, all keys go to the machine
+/// except Ctrl-], which leaves. From a pipe or a file, the input is typed, and output is written until the machine ends. A console
+/// serves one user at a time; the next one waits.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -51,7 +51,7 @@ const LEAST_RING: u64 = 16 << 10;
 Examples:
   ivshmemctl forward --name web --allow localhost:80
   ivshmemctl forward -L 8080:web:localhost:80
-  ivshmemctl forward --join demo -L unix:/run/db.sock:3:unix:/run/postgresql/.s.PGSQL.5432
+  ivshmemctl forward --join example -L unix:/run/db.sock:3:unix:/run/postgresql/.s.PGSQL.5432
   ivshmemctl forward -R 2222:web:localhost:22")]
 pub struct Options {
     #[command(flatten)]

@@ -16,14 +16,16 @@ use crate::parse;
 
 /// Start a server and machines that share memory
 ///
-/// The machines have no standard input; --console gives each a console to connect to. When all have ended, so does the server; Ctrl-C ends them all. With --dry-run
-/// nothing is started, and the command lines are printed, each below a comment. Run each in a shell of its own, or put
-/// & behind it.
+/// The machines have no standard input; --console gives each a console to connect to. When all have ended, so does the server;
+/// Ctrl-C ends them all. With --dry-run nothing is started, and the command lines are printed, each below a comment. Run each
+/// in its own shell, or put & behind it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ivshmemctl launch --vms 2 -- -drive file=vm{vm}.qcow2,if=virtio \\
+  ivshmemctl launch -- -drive file=vm{vm}.qcow2,if=virtio \\
     -display none -serial file:vm{vm}.log
+  ivshmemctl launch --console -- -kernel vmlinuz -initrd guest.cpio \\
+    -append console=ttyS0
   ivshmemctl launch --dry-run --vms 3 --size 256M --vectors 4
   ivshmemctl launch --dry-run --plain")]
 pub struct Options {
@@ -31,7 +33,7 @@ pub struct Options {
     #[arg(long)]
     dry_run: bool,
 
-    /// How many machines
+    /// Number of machines
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     vms: u16,
 
@@ -47,7 +49,7 @@ pub struct Options {
     #[arg(long, value_name = "PATH", default_value = "/tmp/ivshmem.sock")]
     socket: PathBuf,
 
-    /// Memory without doorbells, in the file --memory-file, and so without a server
+    /// Share memory without doorbells, in the file --memory-file, which takes no server
     #[arg(long)]
     plain: bool,
 
@@ -60,20 +62,24 @@ pub struct Options {
     )]
     memory_file: PathBuf,
 
-    /// For each machine, instead of a display, its first serial line, which `ivshmemctl console` connects to
+    /// Give each machine, instead of a display, a serial console, which `ivshmemctl console` connects to
     ///
-    /// Its socket is named like the server's, with the machine's name behind. Each machine is named with the command
-    /// that connects to it.
+    /// Its socket is the server's path with the machine's name appended. The command that connects is printed for each machine.
+    /// The guest's kernel has to use its first serial line: console=ttyS0.
     #[arg(long)]
     console: bool,
 
-    /// QEMU
+    /// The QEMU program
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     qemu: String,
 
-    /// The server; one beside this program is taken where it is not installed
+    /// The server program; if it is not installed, the one beside this program
     #[arg(long, value_name = "PROGRAM", default_value = "ivshmem-server")]
     server: String,
+
+    /// Accelerator, as QEMU's -accel takes it; without this option kvm, and tcg where there is no KVM
+    #[arg(long, value_name = "ACCEL")]
+    accel: Option<String>,
 
     /// RAM of each machine, as QEMU's -m takes it
     #[arg(long, value_name = "SIZE", default_value = "1G")]
@@ -145,7 +151,15 @@ fn machine(options: &Options, vm: u16) -> Vec<String> {
     let mut words: Vec<String> = vec![options.qemu.clone()];
     words.extend(["-name", &name, "-machine", "q35"].map(String::from));
     // The second is taken where the first cannot be.
-    words.extend(["-accel", "kvm", "-accel", "tcg"].map(String::from));
+    let accels = match &options.accel {
+        Some(accel) => vec![accel.as_str()],
+        None => vec!["kvm", "tcg"],
+    };
+    words.extend(
+        accels
+            .into_iter()
+            .flat_map(|accel| ["-accel".into(), accel.into()]),
+    );
     words.extend(["-m".into(), options.ram.clone()]);
     words.extend(device(options));
     if let Some(socket) = console(options, vm) {

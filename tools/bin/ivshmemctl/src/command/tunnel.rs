@@ -42,7 +42,7 @@ const VECTOR: u32 = 0;
 #[command(after_help = "\
 Examples:
   ivshmemctl tunnel
-  ivshmemctl tunnel --join demo --address 10.1.0.1/24
+  ivshmemctl tunnel --join example --address 10.1.0.1/24
   ivshmemctl tunnel --address 10.1.0.2/24 --address fd00:1::2/64 --name machines")]
 pub struct Options {
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(long, value_name = "NETWORK", default_value = "10.110.0.0/16")]
     network: Ipv4Net,
 
-    /// The longest packet in bytes; without this option a quarter of a ring, 65520 at most
+    /// The longest packet in bytes; without this option a quarter of a ring buffer, 65520 at most
     #[arg(long, value_name = "BYTES",
         value_parser = clap::value_parser!(u16).range(i64::from(mtu::SMALLEST)..=i64::from(mtu::LARGEST)))]
     mtu: Option<u16>,

@@ -9,6 +9,7 @@ use clap::Args;
 use ivshmem::{Doorbell, Memory};
 use ivshmem_channel::{Channel, Error, Layout, Member, MAX_SLOTS};
 
+use crate::claim;
 use crate::end::{AnyLink, End, Joined};
 use crate::exit::{failure, Exit};
 use crate::output::size;
@@ -42,15 +43,15 @@ pub struct Area {
 
     /// How many ends there can be at a time; the same at all ends
     ///
-    /// The memory is divided by the number of their pairs: half as many ends get rings that are four times as large.
+    /// The memory is divided by the number of their pairs: half as many ends get ring buffers that are four times as large.
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(2..=i64::from(MAX_SLOTS)))]
     ends: u32,
 
     /// Make the channel anew, whatever is there
     ///
-    /// For a place where another program's channel is, and for one that is corrupt; what is no channel is written over in
-    /// any case. Ends that run come back by themselves.
+    /// Without this option, memory that holds neither zeros nor a channel with the same layout is not written over. The option
+    /// is also the remedy for a channel that is corrupt. Ends that run come back by themselves.
     #[arg(long)]
     anew: bool,
 }
@@ -98,7 +99,11 @@ impl Area {
         let ring = self.ring(link.size(), purpose)?;
         let layout = layout(self.ends, ring, purpose.notice);
         let peer_id = (link.vectors() > 0).then(|| link.peer_id());
-        let channel = match anew && self.anew {
+        let anew = anew && self.anew;
+        if !anew {
+            claim::for_channel(&link, self.offset, layout.size())?;
+        }
+        let channel = match anew {
             true => Channel::create(link.clone(), self.offset, &layout),
             false => Channel::open_or_create(link.clone(), self.offset, &layout),
         };

@@ -2,7 +2,9 @@
 
 //! What `ivshmemctl` does on a host: with the real server and the sandbox's QEMU.
 
+mod bench;
 mod chat;
+mod claim;
 mod cp;
 mod end;
 mod forward;

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <libivshmem_channel.h>
@@ -275,6 +278,84 @@ static void messages(struct pair *pair)
 	ivshmem_channel_receiver_close(receiver);
 }
 
+/* Byte @at of a message that is in two parts. */
+static unsigned char *byte(const struct ivshmem_channel_part *parts, size_t at)
+{
+	int second = at >= parts[0].len;
+
+	return (unsigned char *)parts[second].at + at - (second ? parts[0].len : 0);
+}
+
+static void in_place(struct pair *pair)
+{
+	struct ivshmem_channel_part out[2], in[2];
+	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_sender *sender;
+	size_t len, at, two = 0;
+	char buffer[RING];
+	uint32_t from;
+
+	CHECK(ivshmem_channel_sender_open(pair->one, 1, &sender) == 0);
+	CHECK(ivshmem_channel_receiver_open(pair->two, 0, &receiver) == 0);
+	CHECK(ivshmem_channel_sender_reserve(NULL, 1, out, 0) == -EINVAL);
+	CHECK(ivshmem_channel_sender_reserve(sender, 1, NULL, 0) == -EINVAL);
+	CHECK(ivshmem_channel_sender_commit(NULL, 0) == -EINVAL && ivshmem_channel_sender_commit(sender, 0) == -EINVAL);
+	CHECK(ivshmem_channel_sender_reserve(sender, RING - 23, out, 0) == -EMSGSIZE);
+	CHECK(ivshmem_channel_receiver_borrow(NULL, in, NULL, 0) == -EINVAL);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, 0) == -EAGAIN);
+	CHECK(ivshmem_channel_receiver_done(NULL) == -EINVAL && ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	for (len = 0; len <= RING - 24; len += 1 + len / 50) {
+		CHECK(ivshmem_channel_sender_reserve(sender, len, out, 0) == 0);
+		CHECK(out[0].len + out[1].len == len && (uintptr_t)out[0].at % 8 == 0);
+		CHECK((out[0].at == NULL) == (out[0].len == 0) && (out[1].at == NULL) == (out[1].len == 0));
+		two += out[1].len != 0;
+		for (at = 0; at < len; at++)
+			*byte(out, at) = (unsigned char)(at + len);
+		CHECK(ivshmem_channel_sender_commit(sender, len + 1) == -EMSGSIZE);
+		CHECK(ivshmem_channel_sender_commit(sender, len) == 0);
+		CHECK(ivshmem_channel_sender_commit(sender, len) == -EINVAL);
+		CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, 0) == -EAGAIN);
+		CHECK(ivshmem_channel_sender_flush(sender) == 0);
+		from = 7;
+		CHECK(ivshmem_channel_receiver_borrow(receiver, in, &from, FOREVER) == (int64_t)len && from == 0);
+		CHECK(in[0].len + in[1].len == len && in[0].len == out[0].len && (uintptr_t)in[0].at % 8 == 0);
+		for (at = 0; at < len; at++)
+			CHECK(*byte(in, at) == (unsigned char)(at + len));
+		CHECK(ivshmem_channel_receiver_done(receiver) == 0 && ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	}
+	CHECK(two > 1);
+
+	/* Other messages take the place of what is reserved, and what is borrowed can be received. */
+	CHECK(ivshmem_channel_sender_reserve(sender, 100, out, 0) == 0);
+	CHECK(ivshmem_channel_sender_send(sender, "hello", 5, 0) == 0);
+	CHECK(ivshmem_channel_sender_commit(sender, 100) == -EINVAL);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, FOREVER) == 5);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, FOREVER) == 5);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, 0) == 5);
+	CHECK(ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	CHECK(memcmp(buffer, "hello", 5) == 0);
+
+	/* What is borrowed has its room. */
+	CHECK(ivshmem_channel_sender_send(sender, buffer, RING - 24, 0) == 0);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, NULL, FOREVER) == RING - 24);
+	CHECK(ivshmem_channel_receiver_release(receiver) == 0);
+	CHECK(ivshmem_channel_sender_reserve(sender, 1, out, SHORT) == -ETIMEDOUT);
+	CHECK(ivshmem_channel_receiver_done(receiver) == 0);
+	CHECK(ivshmem_channel_sender_reserve(sender, 1, out, 0) == 0);
+
+	/* Nothing is behind the end of a buffer, not even an empty message. */
+	CHECK(ivshmem_channel_sender_send(sender, "hello", 5, 0) == 0);
+	CHECK(ivshmem_channel_sender_send(sender, NULL, 0, 0) == 0);
+	{
+		struct ivshmem_channel_message found[2];
+
+		CHECK(ivshmem_channel_receiver_receive_many(receiver, found, 2, buffer, 5, 0) == 1);
+		CHECK(ivshmem_channel_receiver_receive_many(receiver, found, 2, buffer, 0, 0) == 1 && found[0].len == 0);
+	}
+	ivshmem_channel_sender_close(sender);
+	ivshmem_channel_receiver_close(receiver);
+}
+
 static int is_ready(int fd, int timeout_ms)
 {
 	struct pollfd ready = { fd, POLLIN, 0 };
@@ -452,6 +533,97 @@ static void presence_and_reset(struct pair *pair)
 	ivshmem_channel_close(anew);
 }
 
+/* A child closes its copies of all handles: what they stand for is the parent's. */
+static void forks(struct pair *pair)
+{
+	struct ivshmem_channel_presence presence;
+	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_sender *sender;
+	struct ivshmem_channel_cancel *other;
+	char buffer[8];
+	pid_t child;
+	int status;
+
+	CHECK(ivshmem_channel_sender_open(pair->one, 1, &sender) == 0);
+	CHECK(ivshmem_channel_receiver_open(pair->two, 0, &receiver) == 0);
+	CHECK(ivshmem_channel_cancel_new(&other) == 0);
+	CHECK(ivshmem_channel_receiver_set_cancel(receiver, other) == 0);
+	CHECK(ivshmem_channel_sender_send(sender, "one", 3, 0) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, FOREVER) == 3);
+	CHECK(ivshmem_channel_sender_queue(sender, "two", 3, 0) == 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		/* What hangs ends here. */
+		alarm(60);
+		ivshmem_channel_cancel_free(other);
+		ivshmem_channel_receiver_close(receiver);
+		ivshmem_channel_sender_close(sender);
+		tear_down(pair);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	/* What was queued was shown by nobody, and the slots were not left. */
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, 0) == -EAGAIN);
+	CHECK(ivshmem_channel_sender_flush(sender) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, FOREVER) == 3);
+	CHECK(ivshmem_channel_member_beat(pair->one) == 0 && ivshmem_channel_member_beat(pair->two) == 0);
+	CHECK(ivshmem_channel_member_presence(pair->one, 1, &presence) == 0);
+	CHECK(presence.state == IVSHMEM_CHANNEL_PRESENT);
+	/* Still rung, if anybody can be. */
+	if (ivshmem_channel_link_vectors(pair->link) > 0) {
+		int fd = ivshmem_channel_link_fd(pair->link, 0);
+
+		CHECK(fd >= 0 && ivshmem_channel_link_heard(pair->link, 0) >= 0);
+		CHECK(ivshmem_channel_link_ring(pair->link, ivshmem_channel_link_peer_id(pair->link), 0) == 0);
+		CHECK(is_ready(fd, 60000));
+	}
+	ivshmem_channel_receiver_close(receiver);
+	ivshmem_channel_sender_close(sender);
+	ivshmem_channel_cancel_free(other);
+}
+
+static void end_well(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+/* A server that does not answer does not keep a program from being told to end. */
+static void signals(void)
+{
+	char directory[] = "/tmp/contract-XXXXXX";
+	struct ivshmem_channel_link *link;
+	struct sockaddr_un address;
+	int server, status;
+	pid_t child;
+
+	CHECK(mkdtemp(directory) != NULL);
+	memset(&address, 0, sizeof(address));
+	address.sun_family = AF_UNIX;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", directory);
+	server = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(server >= 0 && bind(server, (struct sockaddr *)&address, sizeof(address)) == 0);
+	CHECK(listen(server, 1) == 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		struct sigaction action;
+
+		memset(&action, 0, sizeof(action));
+		action.sa_handler = end_well;
+		CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+		ualarm(20000, 0);
+		ivshmem_channel_link_open(address.sun_path, &link);
+		_exit(1);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	unlink(address.sun_path);
+	rmdir(directory);
+	close(server);
+	CHECK(WEXITSTATUS(status) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	struct pair pair;
@@ -463,6 +635,9 @@ int main(int argc, char **argv)
 	wrong_arguments(&pair);
 	areas(&pair);
 	messages(&pair);
+	in_place(&pair);
+	forks(&pair);
+	signals();
 	descriptors(&pair);
 	cancels(&pair);
 	topics(&pair);

@@ -4,6 +4,7 @@
  *
  *	peer LINK talk COUNT	sends numbered messages and expects each back
  *	peer LINK echo		sends back what comes, by an event loop, up to an empty message
+ *	peer LINK pass		the same from ring to ring, without a buffer
  *	peer LINK gather COUNT	receives COUNT messages of slots 0 and 1 each, several at a time
  *	peer LINK scatter SLOT COUNT	sends COUNT messages from slot SLOT to who gathers
  *	peer LINK publish COUNT	publishes numbers up to COUNT
@@ -147,6 +148,37 @@ static void echo(void)
 		if (good(ivshmem_channel_receiver_arm(receiver), "arm"))
 			sleep_on(fd);
 	}
+	ivshmem_channel_receiver_close(receiver);
+	ivshmem_channel_sender_close(sender);
+	ivshmem_channel_member_close(member);
+	ivshmem_channel_layout_free(layout);
+}
+
+static void pass(void)
+{
+	struct ivshmem_channel_layout *layout = rings();
+	struct ivshmem_channel_member *member = join_slot(layout, 1);
+	struct ivshmem_channel_part in[2], out[2];
+	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_sender *sender;
+	int64_t len;
+	size_t at;
+
+	good(ivshmem_channel_sender_open(member, 0, &sender), "sender");
+	good(ivshmem_channel_receiver_open(member, 0, &receiver), "receiver");
+	do {
+		len = good(ivshmem_channel_receiver_borrow(receiver, in, NULL, MINUTES), "borrow");
+		good(ivshmem_channel_sender_reserve(sender, (size_t)len, out, MINUTES), "reserve");
+		for (at = 0; at < (size_t)len; at++) {
+			int from = at >= in[0].len, to = at >= out[0].len;
+
+			((unsigned char *)out[to].at)[at - (to ? out[0].len : 0)] =
+				((unsigned char *)in[from].at)[at - (from ? in[0].len : 0)];
+		}
+		good(ivshmem_channel_receiver_done(receiver), "done");
+		good(ivshmem_channel_sender_commit(sender, (size_t)len), "commit");
+		good(ivshmem_channel_sender_flush(sender), "flush");
+	} while (len > 0);
 	ivshmem_channel_receiver_close(receiver);
 	ivshmem_channel_sender_close(sender);
 	ivshmem_channel_member_close(member);
@@ -339,6 +371,8 @@ int main(int argc, char **argv)
 		talk(first);
 	else if (strcmp(what, "echo") == 0)
 		echo();
+	else if (strcmp(what, "pass") == 0)
+		pass();
 	else if (strcmp(what, "gather") == 0)
 		gather(first);
 	else if (strcmp(what, "scatter") == 0)

@@ -47,7 +47,7 @@ impl Plan {
         }
         let rings = word(head, header::RINGS);
         if !(1..=MAX_RINGS).contains(&rings) {
-            return Err(Invalid::Range("the number of rings and topics"));
+            return Err(Invalid::Range("the number of ring buffers and topics"));
         }
         // CAST: At most MAX_RINGS.
         Ok(HEADER_LEN + rings as usize * ENTRY_LEN)
@@ -196,8 +196,8 @@ fn ring_spec(entry: &[u8]) -> Result<RingSpec, Invalid> {
     let producers = match (word(entry, 0), word(entry, 4)) {
         (kind::SINGLE, slot) => Producers::One(slot),
         (kind::MULTI, ALL_OTHERS) => Producers::Others,
-        (kind::MULTI, _) => return Err(Invalid::Range("who sends into a ring")),
-        _ => return Err(Invalid::Range("the kind of a ring")),
+        (kind::MULTI, _) => return Err(Invalid::Range("who sends into a ring buffer")),
+        _ => return Err(Invalid::Range("the kind of a ring buffer")),
     };
     Ok(RingSpec {
         producers,

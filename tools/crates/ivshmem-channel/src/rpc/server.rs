@@ -116,7 +116,7 @@ impl<L: Link + Clone> Server<L> {
         }
         let sender = &mut self.replies[(to.from - SERVER - 1) as usize];
         match to.envelope.send(sender, answer, Some(Duration::ZERO)) {
-            // A client that spoils its own ring gets no answers, and is no reason not to serve the others.
+            // A client that spoils its own ring buffer gets no answers, and is no reason not to serve the others.
             Err(Error::TimedOut | Error::Corrupt(_)) => Ok(false),
             other => other.map(|()| true),
         }

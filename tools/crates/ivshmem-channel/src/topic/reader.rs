@@ -137,8 +137,10 @@ impl<M: Memory> Reader<M> {
             if len > self.topic.size {
                 return Ok(None);
             }
-            into.resize(len as usize, 0);
-            self.memory.read(self.topic.bytes(index), into)?;
+            into.clear();
+            // CAST: Not above the longest value.
+            self.memory
+                .append(self.topic.bytes(index), len as usize, into)?;
             // What was read before comes before the look.
             self.memory.fence_loads();
             if self.topic.load(&self.memory, index)? != wanted {

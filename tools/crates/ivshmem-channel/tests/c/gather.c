@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 		if (len == IVSHMEM_CHANNEL_EMPTY) {
 			/* As who is not rung before the word was changed. */
 			if (ivshmem_channel_multi_arm(&from, &word, &value))
-				while (ivshmem_channel_load32(word) == value)
+				while (__atomic_load_n((const ivshmem_channel_word *)word, __ATOMIC_ACQUIRE) == value)
 					sched_yield();
 			continue;
 		}

@@ -4,9 +4,10 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use ivshmem::{Doorbell, Waiter};
+use ivshmem::{Doorbell, Error, Memory, Waiter};
 use ivshmem_peer::{JoinError, Options, Peer, Server};
 use ivshmem_protocol::DecodeError;
 use test_limit::limit;
@@ -224,6 +225,26 @@ fn memory_that_cannot_be_mapped_is_told() {
         let error = options().join_over(socket).unwrap_err();
         assert!(matches!(error, JoinError::MemorySize(s) if s == size));
     }
+}
+
+/// Nobody can ring, so nothing but the word itself can tell.
+#[test]
+fn without_vectors_a_word_that_changes_ends_the_wait() {
+    let (fake, socket) = Fake::pair();
+    fake.greet();
+    let peer = options().vectors(0).join_over(socket).unwrap();
+    assert_eq!(peer.vectors(), 0);
+    assert!(matches!(peer.bell(0), Err(Error::NoDoorbell)));
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // So that the other one is asleep by then.
+            std::thread::sleep(Duration::from_millis(50));
+            peer.store32(8, 1, Ordering::Release).unwrap();
+        });
+        assert!(peer.wait_word(8, 0, Some(limit())).unwrap());
+    });
+    assert!(begin.elapsed() < limit(), "found when the time was over");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The sample in Python, in a guest with the sandbox's Python, which rings itself.
+//! Guests with the sandbox's Python; in one the sample, which rings itself.
 
 use std::fs;
 use std::path::Path;
@@ -12,39 +12,42 @@ use vmbench::{boot_all, Builder, Device, Guest, Region, DEFAULT_MEMORY_MIB};
 
 /// Where Debian has the standard library.
 const LIBRARY: &str = "usr/lib/python3.13";
-/// What of it is in directories, and needed at the start or by the sample.
-const PACKAGES: [&str; 5] = ["", "collections", "encodings", "importlib", "re"];
-/// What the interpreter is linked with, and the one module of the sample that is not built in.
-const BINARIES: [(&str, &str); 7] = [
+/// Where Debian has libraries.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+/// What of the standard library is in directories, and needed at the start or by the programs here.
+const PACKAGES: [&str; 10] = [
+    "",
+    "asyncio",
+    "collections",
+    "concurrent",
+    "concurrent/futures",
+    "ctypes",
+    "encodings",
+    "importlib",
+    "logging",
+    "re",
+];
+/// Its modules that are not built into the interpreter, and needed here.
+const MODULES: [&str; 3] = ["_contextvars", "_ctypes", "mmap"];
+/// What the interpreter and the modules are linked with, and `libivshmem_channel`.
+const LINKED: [&str; 6] = [
+    "libc.so.6",
+    "libexpat.so.1",
+    "libffi.so.8",
+    "libgcc_s.so.1",
+    "libm.so.6",
+    "libz.so.1",
+];
+const BINARIES: [(&str, &str); 2] = [
     ("usr/bin/python3.13", "/usr/bin/python3"),
     (
         "usr/lib64/ld-linux-x86-64.so.2",
         "/lib64/ld-linux-x86-64.so.2",
     ),
-    (
-        "usr/lib/x86_64-linux-gnu/libc.so.6",
-        "/lib/x86_64-linux-gnu/libc.so.6",
-    ),
-    (
-        "usr/lib/x86_64-linux-gnu/libm.so.6",
-        "/lib/x86_64-linux-gnu/libm.so.6",
-    ),
-    (
-        "usr/lib/x86_64-linux-gnu/libz.so.1",
-        "/lib/x86_64-linux-gnu/libz.so.1",
-    ),
-    (
-        "usr/lib/x86_64-linux-gnu/libexpat.so.1",
-        "/lib/x86_64-linux-gnu/libexpat.so.1",
-    ),
-    (
-        "usr/lib/python3.13/lib-dynload/mmap.cpython-313-x86_64-linux-gnu.so",
-        "/usr/lib/python3.13/lib-dynload/mmap.cpython-313-x86_64-linux-gnu.so",
-    ),
 ];
 
 /// MiB for the files above.
-const ROOM_MIB: u32 = 64;
+pub const ROOM_MIB: u32 = 64;
 
 pub fn trial() -> Result<Trial, String> {
     let root = artefacts::sandbox_root()?;
@@ -66,9 +69,16 @@ pub fn trial() -> Result<Trial, String> {
     Ok(lab.trial("samples::python_hello_is_heard", hello))
 }
 
-fn with_python(mut guest: Builder, root: &Path) -> Builder {
+/// A guest that has `python3` of the sandbox at `root`.
+pub fn with_python(mut guest: Builder, root: &Path) -> Builder {
     for (from, to) in BINARIES {
         guest = guest.file(root.join(from), to);
+    }
+    let modules =
+        MODULES.map(|name| format!("{LIBRARY}/lib-dynload/{name}.cpython-313-x86_64-linux-gnu.so"));
+    let linked = LINKED.map(|name| format!("{LIBRARIES}/{name}"));
+    for path in modules.into_iter().chain(linked) {
+        guest = guest.file(root.join(&path), format!("/{path}"));
     }
     for package in PACKAGES {
         let directory = root.join(LIBRARY).join(package);

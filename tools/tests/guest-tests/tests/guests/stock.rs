@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A guest whose kernel cannot load the module (Debian's own, without Rust), and one that has it, on one region.
+//! A guest whose kernel cannot load the module (Debian's own, without Rust), and one that has it, on one region. And
+//! one without it that is alone, for what befalls its device.
 
-use guest_tests::artefacts::{self, StockKernel};
+#[path = "stock/alone.rs"]
+mod alone;
+#[path = "stock/channels.rs"]
+mod channels;
+
+use guest_tests::artefacts::{Kernel, StockKernel};
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use test_limit::limit_argument;
-use vmbench::{boot_all, build, Device, Guest, Output, Region, Signal, Status};
+use vmbench::{boot_all, Arch, Builder, Device, Guest, Output, Region, Status};
 
-const SIZE: u64 = 4 << 20;
+/// Enough for the frames of a sample.
+const SIZE: u64 = 32 << 20;
 const VECTORS: u16 = 4;
 
 /// What is copied each way.
 const FILE_MIB: u32 = 16;
 
 const PROGRAM: &str = "/bin/ivshmemctl";
-const SAMPLE: &str = "/bin/rpc";
+const PASSWD: &str = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
+
+/// What `ivshmemctl` and the library call this way.
+const SYSFS: &str = "the files of sysfs";
 
 type Case = fn(&Pair) -> Result<(), Failed>;
 
@@ -27,51 +37,71 @@ struct Pair<'a> {
     address: String,
 }
 
-pub fn cases() -> Result<Vec<Trial>, String> {
-    let module = artefacts::module()?;
-    let kernel = StockKernel::find()?;
-    let lab = Lab::new(move || {
+pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
+    let module = kernel.module()?;
+    let image = StockKernel::beside(kernel)?;
+    let x86 = kernel.runs_x86()?;
+    let lab = Lab::on(kernel, move || {
         let region = Region::start(SIZE, VECTORS)?;
-        let guest = Guest::builder()
+        let guest = kernel
+            .guest()
             .memory_mib(256 + 4 * FILE_MIB)
-            .file(build::static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM)
-            .file(
-                build::static_binary("ivshmem-channel-samples", "rpc")?,
-                SAMPLE,
-            )
             .device(Device::doorbell(&region));
-        let stock = guest
+        let guest = guest
             .clone()
-            .name("stock")
-            .kernel(kernel.image())
-            .module(kernel.module("drivers/uio/uio"))
-            .module(kernel.module("drivers/uio/uio_pci_generic"))
-            .module(kernel.module("virt/lib/irqbypass"))
-            .module(kernel.module("drivers/vfio/vfio"))
-            .module(kernel.module("drivers/vfio/vfio_iommu_type1"))
-            .module(kernel.module("drivers/vfio/pci/vfio-pci-core"))
-            .module(kernel.module("drivers/vfio/pci/vfio-pci"))
-            .qemu_args(["-device", "intel-iommu,intremap=on"])
-            .append("intel_iommu=on");
-        let modern = guest.name("modern").module(&module);
+            .file(guest.static_binary("ivshmemctl", "ivshmemctl")?, PROGRAM);
+        let guest = channels::with_samples(guest)?;
+        let (mut stock, mut modern) = (without_module(guest.clone(), &image)?, guest);
+        if x86 {
+            (stock, modern) = (channels::with_c(stock)?, channels::with_c(modern)?);
+            stock = channels::with_python(stock)?;
+        }
+        let guests = [stock.name("stock"), modern.name("modern").module(&module)];
         Ok(Fleet {
-            guests: boot_all(&[stock, modern])?,
+            guests: boot_all(&guests)?,
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 9] = [
+    let cases: [(&str, Case); 8] = [
         ("doctor_says_how_to_do_without_the_module", doctor),
-        ("memory_is_shared", |pair| {
-            memory(pair, "the files of sysfs")
-        }),
+        ("memory_is_shared", |pair| memory(pair, SYSFS)),
         ("it_rings_a_machine_with_the_module", ring),
         ("it_cannot_be_rung_and_says_so", no_interrupts),
         ("a_word_that_the_other_changes_ends_its_wait", wait_word),
-        ("files_go_both_ways", copy),
-        ("a_sample_of_channels_runs_as_it_is", channel),
+        ("it_takes_root_and_says_so", not_root),
         ("under_uio_pci_generic_it_is_the_same", uio),
         ("under_vfio_pci_it_is_rung_too", vfio),
     ];
+    let channels: &[(&str, Case)] = match x86 {
+        true => &[
+            ("files_go_both_ways", copy),
+            ("samples_of_channels_run_as_they_are", channels::samples),
+            ("programs_in_c_run_as_they_are", |pair| {
+                channels::in_c(pair, SYSFS)
+            }),
+            ("programs_in_python_run_as_they_are", |pair| {
+                channels::in_python(pair, SYSFS)
+            }),
+            ("under_uio_pci_generic_samples_run_as_they_are", |pair| {
+                pair.under("uio_pci_generic", || channels::samples(pair))
+            }),
+            ("under_vfio_pci_files_go_both_ways", |pair| {
+                pair.under("vfio-pci", || copy(pair))
+            }),
+            ("under_vfio_pci_samples_run_as_they_are", |pair| {
+                pair.under("vfio-pci", || channels::samples(pair))
+            }),
+            ("under_vfio_pci_programs_in_c_run_as_they_are", |pair| {
+                pair.under("vfio-pci", || channels::in_c(pair, "vfio-pci"))
+            }),
+            (
+                "under_vfio_pci_programs_in_python_run_as_they_are",
+                |pair| pair.under("vfio-pci", || channels::in_python(pair, "vfio-pci")),
+            ),
+        ],
+        // There machines exchange no words in memory that is not write-back.
+        false => &[("channels_are_refused_with_the_reason", no_channels)],
+    };
     let trial = |(name, case): (&str, Case)| {
         lab.trial(format!("stock::{name}"), move |fleet| {
             let [stock, modern] = &fleet.guests[..] else {
@@ -87,7 +117,38 @@ pub fn cases() -> Result<Vec<Trial>, String> {
             })
         })
     };
-    Ok(cases.map(trial).into())
+    let cases = cases.iter().chain(channels).copied();
+    let mut trials: Vec<_> = cases.map(trial).collect();
+    if x86 {
+        trials.extend(alone::cases(kernel)?);
+    }
+    Ok(trials)
+}
+
+/// A guest with Debian's own kernel, its ways to hand devices to programs, and an IOMMU.
+fn without_module(guest: Builder, kernel: &StockKernel) -> vmbench::Result<Builder> {
+    let modules = [
+        "drivers/uio/uio",
+        "drivers/uio/uio_pci_generic",
+        "virt/lib/irqbypass",
+        "drivers/vfio/vfio",
+        "drivers/vfio/vfio_iommu_type1",
+        "drivers/vfio/pci/vfio-pci-core",
+        "drivers/vfio/pci/vfio-pci",
+    ];
+    let guest = match guest.arch()? {
+        Arch::X86 => guest
+            .qemu_args(["-device", "intel-iommu,intremap=on"])
+            .append("intel_iommu=on"),
+        Arch::Arm64 => guest.qemu_args(["-machine", "iommu=smmuv3"]),
+    };
+    let guest = guest
+        .kernel(kernel.image())
+        .data("/etc/passwd", 0o644, PASSWD);
+    // What is built into the kernel has no file.
+    let modules = modules.map(|name| kernel.module(name)).into_iter();
+    let modules = modules.filter(|path| path.exists());
+    Ok(modules.fold(guest, |guest, path| guest.module(path)))
 }
 
 fn run(guest: &Guest, arguments: &str) -> vmbench::Result<Output> {
@@ -114,12 +175,15 @@ impl Pair<'_> {
 fn doctor(pair: &Pair) -> Result<(), Failed> {
     let sick = run(pair.stock, "doctor")?;
     assert_eq!(sick.status, Status::Code(7));
-    let advice = format!("-d {} reaches the device by sysfs", pair.address);
-    assert!(
-        sick.stdout_text().contains(&advice),
-        "{}",
-        sick.stdout_text()
-    );
+    let said = sick.stdout_text();
+    let address = &pair.address;
+    for advice in [
+        &format!("-d {address} reaches the device by sysfs"),
+        "is for Linux 7.2 and later",
+        &format!("for interrupts, as root: modprobe vfio-pci; echo vfio-pci >/sys/bus/pci/devices/{address}/"),
+    ] {
+        assert!(said.contains(advice), "{said}");
+    }
     Ok(())
 }
 
@@ -195,6 +259,9 @@ fn send(from: (&Guest, Vec<String>), to: (&Guest, Vec<String>), file: &str) -> R
 }
 
 fn copy(pair: &Pair) -> Result<(), Failed> {
+    // It refuses to write over what other cases have left there.
+    let zeros = format!("head -c 1048576 /dev/zero | {PROGRAM} load -");
+    pair.modern.shell(&zeros)?.check()?;
     let limit = limit_argument();
     let sending = ["cp", "-t", &limit, "/file"];
     let receiving = ["cp", "-t", &limit, "--receive", "/incoming"];
@@ -214,56 +281,90 @@ fn copy(pair: &Pair) -> Result<(), Failed> {
     )
 }
 
+/// Who tries to make a channel is told why there can be none, by each way.
+fn no_channels(pair: &Pair) -> Result<(), Failed> {
+    let refused = || {
+        let refused = pair.bare("cp", "--receive /")?;
+        assert_eq!(refused.status, Status::Code(6));
+        let said = refused.stderr_text();
+        assert!(said.contains("not mapped write-back"), "{said}");
+        Ok(())
+    };
+    refused()?;
+    pair.under("vfio-pci", refused)
+}
+
 impl Pair<'_> {
     /// Does something while another stock driver has the device.
     fn under(&self, driver: &str, does: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
-        let address = &self.address;
-        let choice = format!("/sys/bus/pci/devices/{address}/driver_override");
-        let bound = format!("/sys/bus/pci/drivers/{driver}");
-        let bind = format!(
-            "echo {driver} >{choice}; echo {address} >/sys/bus/pci/drivers_probe; [ -e {bound}/{address} ]"
-        );
-        self.stock.shell(&bind)?.check()?;
+        bind(self.stock, &self.address, driver)?;
         does()?;
-        let unbind = format!("echo {address} >{bound}/unbind; echo >{choice}");
-        self.stock.shell(&unbind)?.check()?;
-        Ok(())
+        unbind(self.stock, &self.address, driver)
     }
 }
 
-/// Requests and replies between the two machines, each of which serves once.
-fn channel(pair: &Pair) -> Result<(), Failed> {
-    // A channel with another layout is not replaced, neither here nor by those who come later.
-    let forget = || {
-        pair.modern
-            .shell("head -c 4096 /dev/zero >/zeros && ivshmemctl load /zeros")
-    };
-    let (stock, modern) = ((pair.stock, &*pair.address), (pair.modern, "/dev/ivshmem0"));
-    forget()?.check()?;
-    for (serves, asks) in [(modern, stock), (stock, modern)] {
-        let mut serving = serves.0.command([SAMPLE, serves.1, "serve"]).spawn()?;
-        serving.wait_for_output("serving")?;
-        let asked = asks.0.run([SAMPLE, asks.1, "ask", "100"])?.check()?;
-        assert_eq!(asked.stdout_text(), "100 answers");
-        serving.signal(Signal::KILL)?;
-        serving.wait()?;
-    }
-    forget()?.check()?;
+/// Gives a device to a driver, and to no other.
+fn bind(guest: &Guest, address: &str, driver: &str) -> Result<(), Failed> {
+    let device = format!("/sys/bus/pci/devices/{address}");
+    let script = format!(
+        "echo {driver} >{device}/driver_override; echo {address} >/sys/bus/pci/drivers_probe; \
+         [ -e /sys/bus/pci/drivers/{driver}/{address} ]"
+    );
+    guest.shell(&script)?.check()?;
     Ok(())
+}
+
+/// Takes it away again: no driver leaves behind a device that can write to memory (bit 2 of the command register).
+fn unbind(guest: &Guest, address: &str, driver: &str) -> Result<(), Failed> {
+    let device = format!("/sys/bus/pci/devices/{address}");
+    let script = format!(
+        "echo {address} >/sys/bus/pci/drivers/{driver}/unbind; echo >{device}/driver_override; \
+         command=$(od -An -tx2 -j4 -N2 {device}/config | tr -d ' '); echo command $command; [ $((0x$command & 4)) = 0 ]"
+    );
+    guest.shell(&script)?.check()?;
+    Ok(())
+}
+
+/// Another user than root gets at the device by vfio-pci alone, once root has given it away.
+fn not_root(pair: &Pair) -> Result<(), Failed> {
+    let address = &pair.address;
+    let peek = || {
+        let line = format!("su nobody -c '{PROGRAM} peek -d {address} 0x1000'");
+        pair.stock.shell(&line)
+    };
+    let refused = peek()?;
+    assert_eq!(refused.status, Status::Code(4));
+    let said = refused.stderr_text();
+    assert!(
+        said.contains("run this as root, or bind vfio-pci"),
+        "{said}"
+    );
+    pair.under("vfio-pci", || {
+        let refused = peek()?;
+        assert_eq!(refused.status, Status::Code(4));
+        let said = refused.stderr_text();
+        assert!(said.contains("by chown or a udev rule"), "{said}");
+        let group = format!("/sys/bus/pci/devices/{address}/iommu_group");
+        let give = format!("chown nobody /dev/vfio/$(basename $(readlink {group}))");
+        pair.stock.shell(&give)?.check()?;
+        peek()?.check()?;
+        Ok(())
+    })
 }
 
 /// A driver that claims nothing is in nobody's way.
 fn uio(pair: &Pair) -> Result<(), Failed> {
     pair.under("uio_pci_generic", || {
-        memory(pair, "the files of sysfs")?;
-        ring(pair)?;
-        channel(pair)
+        memory(pair, SYSFS)?;
+        ring(pair)
     })
 }
 
 /// With an IOMMU there are interrupts.
 fn vfio(pair: &Pair) -> Result<(), Failed> {
     pair.under("vfio-pci", || {
+        let content = run(pair.stock, "doctor")?.check()?.stdout_text();
+        assert!(content.contains("vfio-pci has the device"), "{content}");
         memory(pair, "vfio-pci")?;
         ring(pair)?;
         let wait = ["wait", "--vectors", "1", "--timeout", &limit_argument()];
@@ -277,7 +378,6 @@ fn vfio(pair: &Pair) -> Result<(), Failed> {
         pair.modern.shell("rm /woken")?.check()?;
         let said = woken?.check()?.stdout_text();
         assert!(said.contains("rung on 1"), "{said}");
-        copy(pair)?;
-        channel(pair)
+        Ok(())
     })
 }

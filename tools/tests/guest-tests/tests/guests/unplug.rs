@@ -55,7 +55,7 @@ pub fn plug(guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
 }
 
 /// As [`plug`], with the name `id` for QEMU, and without waiting.
-fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
+pub fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
     let address = json!({"type": "unix", "data": {"path": socket}});
     let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
     let chardev = chardev_of(id);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{anyhow, Context, Result};
-use ivshmem::{Access, AccessError, Error, Info, Mapping, Memory};
+use ivshmem::{Access, AccessError, Error, Mapping, Memory};
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 
 use super::party::{Party, BLOCK, MARK_VALUE};
@@ -17,27 +17,31 @@ use super::timing::{per_call, rate};
 use crate::claim::MARK;
 
 /// A memory, or why there is none, and where its block begins.
-type Source<'a> = (&'static str, Result<&'a Mapping, String>, u64);
+type Source<'a> = (&'static str, Result<&'a dyn Memory, String>, u64);
 
 /// Measures plain memory, the shared memory, and that as sysfs maps it.
-pub fn measure(report: &mut Report, party: &Party, info: &Info, time: Duration) -> Result<()> {
+pub fn measure(report: &mut Report, party: &Party, time: Duration) -> Result<()> {
     let plain = plain()?;
-    let sysfs = sysfs(&info.bus_id);
-    let sysfs = sysfs.as_ref().map_err(|error| format!("{error:#}"));
+    let sysfs = match party.kind.endpoint() {
+        Some(endpoint) => sysfs(&endpoint.info().bus_id),
+        None => Err(anyhow!("a host has no device")),
+    };
+    let sysfs = sysfs.as_ref().map(|mapping| mapping as &dyn Memory);
+    let sysfs = sysfs.map_err(|error| format!("{error:#}"));
     let at = party.place(0);
     let sources: [Source<'_>; 3] = [
         ("plain memory", Ok(&plain), 0),
-        ("shared memory", Ok(party.link.mapping()), at),
+        ("shared memory", Ok(&party.link), at),
         ("the same by sysfs resource2", sysfs, at),
     ];
     let mut buffer = vec![1; BLOCK];
     // Whatever ends this, the block can be told to be ours.
     let mark = usize::try_from(MARK)?;
     buffer[mark..mark + 4].copy_from_slice(&MARK_VALUE.to_le_bytes());
-    let mut copy = |group, call: &mut dyn FnMut(&Mapping, u64) -> Result<(), AccessError>| {
+    let mut copy = |group, call: &mut dyn FnMut(&dyn Memory, u64) -> Result<(), AccessError>| {
         for (what, memory, at) in &sources {
             let memory = memory.as_ref().map_err(|reason| anyhow!("{reason}"));
-            let took = memory.and_then(|memory| per_call(time, || Ok(call(memory, *at)?)));
+            let took = memory.and_then(|memory| per_call(time, || Ok(call(*memory, *at)?)));
             let rates = took.map(|nanoseconds| rate(BLOCK, nanoseconds));
             report.add(group, what, Unit::MibPerSecond, rates);
         }

@@ -2,15 +2,17 @@
 
 //! What both ends of a measurement have, and how one waits for the other.
 
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use anyhow::Result;
 use ivshmem::{Device, Doorbell, Endpoint, EventPage, Memory, Mode, Waiter};
 use rustix::event::{poll, PollFd, PollFlags};
 
 use crate::claim::Place;
-use crate::end::DeviceName;
+use crate::end::{join, settle, AnyLink, End};
 
 /// Bytes of the memory that are used.
 pub const BLOCK: usize = 512 << 10;
@@ -53,34 +55,62 @@ impl Drop for Helper {
     }
 }
 
+/// What an end is.
+pub enum Kind {
+    /// A device, which has more ways to wait than others.
+    Device(Arc<Endpoint>, EventPage),
+    /// A peer of the server with this socket.
+    Host(PathBuf),
+}
+
 /// One end.
 pub struct Party {
-    pub link: Endpoint,
-    page: EventPage,
+    pub link: AnyLink,
+    pub kind: Kind,
     /// Which of its vectors the other end rings.
     pub vector: u32,
     at: u64,
 }
 
-impl Party {
-    /// Opens the device, and takes a part of its memory. The one that serves is rung on another vector, so that two processes of one machine do
-    /// not wake each other where they need not.
-    pub fn open(device: &DeviceName, place: &Place, serves: bool) -> Result<Self> {
-        let device: Device = device.open(Mode::ReadWrite)?;
+impl Kind {
+    fn open(end: &End) -> Result<(AnyLink, Self)> {
+        if let Some(socket) = end.socket() {
+            let peer = join(&socket)?;
+            settle(&peer);
+            return Ok((Arc::new(peer), Self::Host(socket)));
+        }
+        let device: Device = end.device(Mode::ReadWrite)?;
         let page = device.event_page()?;
-        let link = Endpoint::of(device)?;
+        let endpoint = Arc::new(Endpoint::of(device)?);
+        Ok((endpoint.clone(), Self::Device(endpoint, page)))
+    }
+
+    /// The device, unless it is a host's end.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Device(endpoint, _) => Some(endpoint),
+            Self::Host(_) => None,
+        }
+    }
+}
+
+impl Party {
+    /// Opens the device or joins, and takes a part of the memory. The one that serves is rung on another vector, so that two processes
+    /// of one machine do not wake each other where they need not.
+    pub fn open(end: &End, place: &Place, serves: bool) -> Result<Self> {
+        let (link, kind) = Kind::open(end)?;
         // CAST: A small constant.
         let at = place.claim(&link, BLOCK as u64, TAIL, MARK_VALUE)?;
         let vector = match serves {
             true => 1.min(link.vectors().saturating_sub(1)),
             false => 0,
         };
-        if link.vectors() > 0 {
-            link.device().subscribe(1 << vector)?;
+        if let Some(endpoint) = kind.endpoint().filter(|_| link.vectors() > 0) {
+            endpoint.device().subscribe(1 << vector)?;
         }
         Ok(Self {
             link,
-            page,
+            kind,
             vector,
             at,
         })
@@ -100,37 +130,51 @@ impl Party {
         Ok(self.link.store32(place, value, Ordering::Release)?)
     }
 
-    /// Waits until the word is not `old` any more, and returns what it is.
+    /// Waits until the word is not `old` any more, and returns what it is. A host's end has one way to wait.
     pub fn wait(&self, way: Way, word: u64, old: u32) -> Result<u32> {
-        let device = self.link.device();
+        match &self.kind {
+            Kind::Device(endpoint, page) if way != Way::WaitWord => {
+                self.wait_for_ring(endpoint.device(), page, way, word, old)
+            }
+            _ => loop {
+                let now = self.load(word)?;
+                if now != old {
+                    return Ok(now);
+                }
+                self.link.wait_word(self.place(word), old, None)?;
+            },
+        }
+    }
+
+    fn wait_for_ring(
+        &self,
+        device: &Device,
+        page: &EventPage,
+        way: Way,
+        word: u64,
+        old: u32,
+    ) -> Result<u32> {
         loop {
             // Before the word: a ring after it is a reason to look again.
-            let seen = self.page.interrupts(self.vector);
+            let seen = page.interrupts(self.vector);
             let now = self.load(word)?;
             if now != old {
                 return Ok(now);
             }
-            match way {
-                Way::WaitWord => {
-                    self.link.wait_word(self.place(word), old, None)?;
+            if way == Way::Spin {
+                while page.interrupts(self.vector) == seen && !page.is_dead() {
+                    std::hint::spin_loop();
                 }
-                Way::Read => {
-                    device.read_events()?;
+                // Tells of a device that is gone.
+                if page.is_dead() {
+                    device.info()?;
                 }
-                Way::Poll => {
-                    poll(&mut [PollFd::new(device, PollFlags::IN)], None)?;
-                    device.read_events()?;
-                }
-                Way::Spin => {
-                    while self.page.interrupts(self.vector) == seen && !self.page.is_dead() {
-                        std::hint::spin_loop();
-                    }
-                    // Tells of a device that is gone.
-                    if self.page.is_dead() {
-                        device.info()?;
-                    }
-                }
+                continue;
             }
+            if way == Way::Poll {
+                poll(&mut [PollFd::new(device, PollFlags::IN)], None)?;
+            }
+            device.read_events()?;
         }
     }
 }

@@ -9,10 +9,10 @@ use anyhow::{anyhow, Context, Result};
 use ivshmem::{Doorbell, Endpoint, Waiter};
 use ivshmem_channel::{Channel, Layout, Receiver, Sender};
 
-use super::party::{Helper, Party, Way};
+use super::party::{Helper, Kind, Party, Way};
 use super::report::{Report, Unit};
 use super::timing::{per_call, processors, rate};
-use crate::end::ring_back;
+use crate::end::{ring_back, AnyLink};
 use crate::exit::{failure, Exit};
 
 /// Names of the groups.
@@ -50,7 +50,7 @@ const TELLS: u8 = 0;
 /// How long the other end may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Ends<'a> = (Sender<&'a Endpoint>, Receiver<&'a Endpoint>);
+type Ends = (Sender<AnyLink>, Receiver<AnyLink>);
 
 /// Does what the other end asks for.
 pub fn serve(party: &Party) -> Result<Exit> {
@@ -82,7 +82,7 @@ fn answer_words(party: &Party, way: Way, asker: u32) -> Result<()> {
 }
 
 fn answer_messages(party: &Party) -> Result<()> {
-    let channel = Channel::open(&party.link, party.place(CHANNEL))?;
+    let channel = Channel::open(party.link.clone(), party.place(CHANNEL))?;
     let member = channel.join(1, party.vector)?;
     let (mut to, mut from) = (member.sender(0)?, member.receiver(0)?);
     let mut message = Vec::new();
@@ -104,11 +104,15 @@ pub struct Partner<'a> {
 }
 
 impl<'a> Partner<'a> {
-    /// Finds the machine `peer`, or starts a process.
+    /// Finds the end `peer`, or starts a process, which a device has for its other end.
     pub fn find(party: &'a Party, peer: Option<u32>) -> Result<Self> {
-        let child = match peer {
-            Some(_) => None,
-            None => Some(start(party)?),
+        let child = match (peer, &party.kind) {
+            (Some(_), _) => None,
+            (None, Kind::Device(endpoint, _)) => Some(start(endpoint, party.place(0))?),
+            (None, Kind::Host(_)) => {
+                let text = "on a host, name a peer where `ivshmemctl bench --serve` runs";
+                return Err(failure(Exit::Usage, text));
+            }
         };
         let peer = peer.unwrap_or(party.link.peer_id());
         let partner = Self { party, peer, child };
@@ -160,9 +164,10 @@ impl<'a> Partner<'a> {
         report.add(ROUND, "channel", Unit::Nanoseconds, messages);
         for (way, name) in Way::ALL {
             let alone = way == Way::Spin && self.child.is_some() && processors() == 1;
-            let took = match alone {
-                true => Err(anyhow!("two who spin need two processors")),
-                false => self.words(way, time),
+            let took = match self.party.kind {
+                Kind::Host(_) if way != Way::WaitWord => Err(anyhow!("a host has no device")),
+                _ if alone => Err(anyhow!("two who spin need two processors")),
+                _ => self.words(way, time),
             };
             report.add(ROUND, name, Unit::Nanoseconds, took);
         }
@@ -201,20 +206,21 @@ impl<'a> Partner<'a> {
         Ok(took)
     }
 
-    fn messages(&self) -> Result<Ends<'a>> {
+    fn messages(&self) -> Result<Ends> {
         let layout = Layout::duplex(RING);
-        let channel = Channel::create(&self.party.link, self.party.place(CHANNEL), &layout)?;
+        let link = self.party.link.clone();
+        let channel = Channel::create(link, self.party.place(CHANNEL), &layout)?;
         self.command(MESSAGES)?;
         let member = channel.join(0, self.party.vector)?;
         Ok((member.sender(1)?, member.receiver(1)?))
     }
 }
 
-fn start(party: &Party) -> Result<Helper> {
+fn start(endpoint: &Endpoint, at: u64) -> Result<Helper> {
     Command::new("/proc/self/exe")
         .args(["bench", "--serve", "--device"])
-        .arg(party.link.device().path())
-        .args(["--offset", &party.place(0).to_string()])
+        .arg(endpoint.device().path())
+        .args(["--offset", &at.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -223,7 +229,7 @@ fn start(party: &Party) -> Result<Helper> {
 }
 
 /// Sends so many messages, of which the last is answered.
-fn exchange((to, from): &mut Ends<'_>, messages: usize, len: usize) -> Result<()> {
+fn exchange((to, from): &mut Ends, messages: usize, len: usize) -> Result<()> {
     let mut message = vec![TELLS; len];
     for number in 1..=messages {
         if number == messages {
@@ -240,6 +246,6 @@ fn exchange((to, from): &mut Ends<'_>, messages: usize, len: usize) -> Result<()
     }
 }
 
-fn end((mut to, _): Ends<'_>) -> Result<()> {
+fn end((mut to, _): Ends) -> Result<()> {
     Ok(to.send(&[], Some(PATIENCE))?)
 }

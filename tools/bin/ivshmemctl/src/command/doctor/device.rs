@@ -12,6 +12,10 @@ use crate::output::size;
 /// What the next larger page than the smallest has.
 const LARGE_PAGE: u64 = 2 << 20;
 
+/// The drivers of every kernel with which programs reach the device all the same.
+const VFIO: &str = "vfio-pci";
+const UIO: &str = "uio_pci_generic";
+
 /// Whether there is a device at all.
 pub fn is_there(patient: &Patient) -> bool {
     !functions(patient).is_empty()
@@ -64,6 +68,18 @@ fn driver(function: &Function) -> Finding {
     let at = &function.bus_id;
     match function.driver.as_deref() {
         Some(DRIVER) => Finding::good(CHECK, format!("{at}: the driver is bound")),
+        Some(VFIO) => handed_out(
+            function,
+            VFIO,
+            "with interrupts, and memory that is not cached",
+            String::new(),
+        ),
+        Some(UIO) => handed_out(
+            function,
+            UIO,
+            "as root by sysfs, slower and without interrupts",
+            interrupts(function),
+        ),
         Some(other) => Finding::problem(
             CHECK,
             format!("{at}: another driver, {other}, has the device"),
@@ -79,8 +95,40 @@ fn driver(function: &Function) -> Finding {
             format!(
                 "as root: modprobe {DRIVER}; if it is loaded: echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind, \
                  and the reason for a refusal is in: dmesg | grep {at}. A kernel without Rust cannot load it: \
-                 there, as root, -d {at} reaches the device by sysfs, slower and without interrupts"
+                 there, as root, -d {at} reaches the device by sysfs, slower and without interrupts; {}",
+                interrupts(function)
             ),
+        ),
+    }
+}
+
+/// A driver by which programs reach the device in this way, and how to do better where the kernel cannot load ours.
+fn handed_out(function: &Function, driver: &str, way: &str, better: String) -> Finding {
+    let at = &function.bus_id;
+    let separator = if better.is_empty() { "" } else { "; " };
+    Finding::note(
+        "driver",
+        format!("{at}: {driver} has the device: -d {at} reaches it {way}"),
+        format!(
+            "{better}{separator}{DRIVER} is faster, where the kernel can load it: as root: \
+             echo {at} >/sys/bus/pci/drivers/{driver}/unbind; \
+             echo {DRIVER} >/sys/bus/pci/devices/{at}/driver_override; echo {at} >/sys/bus/pci/drivers_probe"
+        ),
+    )
+}
+
+/// How to be interrupted without the driver.
+fn interrupts(function: &Function) -> String {
+    let at = &function.bus_id;
+    let bind = format!(
+        "modprobe {VFIO}; echo {VFIO} >/sys/bus/pci/devices/{at}/driver_override; \
+         echo {at} >/sys/bus/pci/drivers_probe"
+    );
+    match function.directory.join("iommu_group").exists() {
+        true => format!("for interrupts, as root: {bind}"),
+        false => format!(
+            "for interrupts, give the machine an IOMMU (QEMU: -device intel-iommu,intremap=on and the kernel's \
+             intel_iommu=on; on arm64 -machine iommu=smmuv3), then as root: {bind}"
         ),
     }
 }
@@ -90,8 +138,11 @@ fn choice(patient: &Patient, function: &Function) -> Option<Finding> {
     let at = &function.bus_id;
     let file = format!("sys/bus/pci/devices/{at}/driver_override");
     let chosen = std::fs::read_to_string(patient.root.join(file)).ok()?;
-    // The kernel's word for none.
+    // The kernel's word for none. What is bound, and works, was meant.
     let chosen = Some(chosen.trim()).filter(|name| !["(null)", "", DRIVER].contains(name))?;
+    if [VFIO, UIO].contains(&chosen) && function.driver.as_deref() == Some(chosen) {
+        return None;
+    }
     Some(Finding::problem(
         "driver-override",
         format!("{at}: driver_override allows the driver {chosen} only"),
@@ -242,8 +293,25 @@ mod tests {
     }
 
     #[test]
+    fn drivers_that_hand_out_the_device_are_no_problem() {
+        for driver in [VFIO, UIO] {
+            let found = findings_of(driver, driver);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].state, State::Note);
+            assert!(found[0].found.contains(&format!("-d {AT} reaches it")));
+            assert!(!format!("{found:?}").contains("blacklist"));
+        }
+        let found = findings_of(UIO, UIO);
+        let advice = found[0].remedy.as_deref().unwrap();
+        assert!(advice.contains("give the machine an IOMMU"), "{advice}");
+        assert!(advice.contains(&format!(
+            "echo {VFIO} >/sys/bus/pci/devices/{AT}/driver_override"
+        )));
+    }
+
+    #[test]
     fn a_driver_override_is_told() {
-        let found = findings_of("vfio-pci", "vfio-pci");
+        let found = findings_of("another", "vfio-pci");
         assert_eq!(found[1].check, "driver-override");
         let expected = format!("echo >/sys/bus/pci/devices/{AT}/driver_override");
         assert!(remedy(&found[1]).contains(&expected));

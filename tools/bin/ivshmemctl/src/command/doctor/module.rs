@@ -11,11 +11,19 @@ use super::patient::Patient;
 /// The driver's name, which is the module's too.
 pub const DRIVER: &str = "ivshmem_rs";
 
+const CHECK: &str = "module";
+
+/// The first Linux that the module is for.
+const FIRST: (u32, u32) = (7, 2);
+
 /// How to get the module into the running kernel.
 const BUILD: &str =
     "in a checkout of ivshmem-rs: make && sudo make install && sudo modprobe ivshmem_rs";
 
 pub fn findings(patient: &Patient) -> Vec<Finding> {
+    if is_too_old(&patient.release) {
+        return vec![too_old(&patient.release)];
+    }
     let loaded = loaded(patient);
     let built = loaded.state == State::Good || installed(patient, &patient.release);
     let mut findings = vec![loaded];
@@ -26,8 +34,25 @@ pub fn findings(patient: &Patient) -> Vec<Finding> {
     findings
 }
 
+/// Whether no module can be built for this kernel.
+fn is_too_old(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < FIRST,
+        _ => false,
+    }
+}
+
+fn too_old(release: &str) -> Finding {
+    let (major, minor) = FIRST;
+    Finding::note(
+        CHECK,
+        format!("the module {DRIVER} is for Linux {major}.{minor} and later, and {release} runs"),
+        "programs reach the device without it, by its PCI address, as is said below; or boot a later kernel, with Rust",
+    )
+}
+
 fn loaded(patient: &Patient) -> Finding {
-    const CHECK: &str = "module";
     if patient.root.join("sys/module").join(DRIVER).exists() {
         return Finding::good(CHECK, "the module ivshmem_rs is loaded");
     }
@@ -144,6 +169,27 @@ mod tests {
         let found = found(&[("sys/module/ivshmem_rs/refcnt", "0")]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1, State::Good);
+    }
+
+    #[test]
+    fn nobody_is_told_to_build_it_for_a_kernel_that_is_too_old() {
+        for (release, old) in [
+            ("6.12.48+deb13-amd64", true),
+            ("7.1.0-rc3", true),
+            ("7.2-amd64", false),
+            ("7.10.1", false),
+            ("10.0", false),
+            ("mine", false),
+        ] {
+            assert_eq!(is_too_old(release), old, "{release}");
+        }
+        let patient = Patient {
+            root: "/nonexistent".into(),
+            release: "6.12.48".into(),
+        };
+        let found = findings(&patient);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].state, State::Note);
     }
 
     #[test]

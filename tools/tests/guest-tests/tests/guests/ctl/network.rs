@@ -30,7 +30,9 @@ pub fn tunnel(fleet: &Fleet) -> Result<(), Failed> {
         Ok(format!("10.110.0.{}", super::peer_id(guest)? + 1))
     };
     let (here, there) = (address(a)?, address(b)?);
-    let first = start(a, "tunnel", &["--anew"])?;
+    let mut first = start(a, "tunnel", &["--anew"])?;
+    // Before, the other one would refuse what cases before have left there.
+    first.wait_for_output(r#""event":"up""#)?;
     let second = start(b, "tunnel", &[])?;
     reach(a, &there)?;
     reach(b, &here)?;

@@ -22,12 +22,20 @@ pub fn copy_mib() -> u32 {
     })
 }
 
+/// Makes the memory that chat and cp use zero: they refuse to write over what other cases have left there.
+fn forget(guest: &Guest) -> Result<(), Failed> {
+    let zeros = format!("head -c 1048576 /dev/zero | {PROGRAM} load -");
+    guest.shell(&zeros)?.check()?;
+    Ok(())
+}
+
 /// The end of `chat` in `a` is told who is there, and hears what is piped in on `b`.
 pub fn lines(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
     let limit = limit_argument();
+    forget(a)?;
     let listen = [PROGRAM, "--json", "chat", "--listen", "-t", &limit];
     let listener = a.command(listen).spawn()?;
     run(b, &format!("chat -t {limit} </etc/passwd"))?.check()?;
@@ -54,7 +62,7 @@ pub fn peers_of_a_channel(fleet: &Fleet) -> Result<(), Failed> {
         return Err("two guests".into());
     };
     super::refused(a, "peers -s 2M", 1, "only a channel does")?;
-    let script = format!("mkfifo /mute; exec {PROGRAM} --json chat -s 3M <>/mute");
+    let script = format!("mkfifo /mute; exec {PROGRAM} --json chat --anew -s 3M <>/mute");
     let mut talker = b.command(["sh", "-c", &script]).spawn()?;
     talker.wait_for_output("\"alone\"")?;
     let mut found = Value::Null;
@@ -82,6 +90,7 @@ pub fn peers_of_a_channel(fleet: &Fleet) -> Result<(), Failed> {
 /// A process of the host hears a guest, which is ended by a signal.
 pub fn lines_with_the_host(fleet: &Fleet) -> Result<(), Failed> {
     let region: &Region = fleet.world.downcast_ref().ok_or("no region")?;
+    forget(&fleet.guests[0])?;
     let mut host = Command::new(build::static_binary("ivshmemctl", "ivshmemctl")?)
         .args([
             "--json",
@@ -124,6 +133,7 @@ pub fn copy(fleet: &Fleet) -> Result<(), Failed> {
     a.shell(&format!("head -c {size} /dev/urandom >/file"))?
         .check()?;
     b.shell("mkdir /incoming")?.check()?;
+    forget(a)?;
     let send = [PROGRAM, "--json", "cp", "-t", &limit_argument(), "/file"];
     let sender = a.command(send).spawn()?;
     let killed = receiver(b)?;
