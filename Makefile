@@ -183,7 +183,7 @@ programs:
 # The way to other hosts. Zenoh brings so many crates that it has a workspace of its own, and none of the other targets
 # builds it.
 bridge := tools/bin/ivshmem-bridge
-.PHONY: bridge install-bridge test-bridge check-bridge
+.PHONY: bridge install-bridge test-bridge test-bridge-long bench-bridge check-bridge
 bridge:
 	cd $(bridge) && cargo build --release --locked
 
@@ -197,9 +197,24 @@ install-bridge:
 	cd tools/target/release && ./ivshmem-bridge --print-man-page >$(abspath $(share))/man/man8/ivshmem-bridge.8
 	$(call install_completions,'ivshmem-bridge --print-completions')
 
-# As root, for network namespaces.
-test-bridge:
-	cd $(bridge) && cargo test --locked --no-fail-fast
+# As root, for network namespaces. The sample's program in Python takes Zenoh's package, of the crate's version.
+zenoh_python := build/zenoh-python/bin/python
+zenoh_version = $(shell sed -n '/^name = "zenoh"$$/{n;s/version = "\(.*\)"/\1/p}' $(bridge)/Cargo.lock)
+$(zenoh_python): $(bridge)/Cargo.lock
+	python3 -m venv build/zenoh-python
+	build/zenoh-python/bin/pip install --quiet "eclipse-zenoh~=$(zenoh_version)"
+	@touch $@
+
+test-bridge: $(zenoh_python)
+	cd $(bridge) && ZENOH_PYTHON=$(abspath $(zenoh_python)) cargo test --locked --no-fail-fast
+
+# A million messages with 20 cuts of the link, for each policy: some minutes.
+test-bridge-long:
+	cd $(bridge) && BRIDGE_TEST_MESSAGES=1000000 BRIDGE_TEST_CUTS=20 \
+		cargo test --locked --test hosts -- --nocapture --test-threads 1 many_messages_and_cuts
+
+bench-bridge:
+	cd $(bridge) && cargo bench --locked --bench hop
 
 check-bridge:
 	@echo "CHECK   the bridge: cargo fmt, clippy, rustdoc"
@@ -650,7 +665,7 @@ help:
 	@echo '  programs              the programs for the host, in tools/target/release'
 	@echo '  bridge                ivshmem-bridge, to other hosts over Zenoh, in tools/target/release. No other'
 	@echo '                        target builds, installs or tests it: install-bridge (as root), test-bridge'
-	@echo '                        (as root), check-bridge'
+	@echo '                        and test-bridge-long (as root), bench-bridge (as root), check-bridge'
 	@echo '  library               libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel                 its Python package, in build/wheel'
 	@echo '  guest                 the C samples and selftests, as static programs in build/guest'

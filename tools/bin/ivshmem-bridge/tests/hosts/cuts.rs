@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Two hosts, each a network namespace with a router of Zenoh, and a link between them that is cut and heals. Takes root.
+//! The link between two hosts is cut and heals.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use test_limit::{wait_for_count, wait_until};
 use zenoh::Wait;
 
-use super::end::End;
-use super::host::{count, counters, Host, Program, LONGEST};
-use super::netns::Namespace;
+use super::host::{count, LONGEST};
+use super::link::Hosts;
+use super::stream::Stream;
 
 /// Cuts of the link, each while values are sent.
 const CUTS: u32 = 3;
@@ -22,170 +21,18 @@ const PATIENT: &str = "transport: { link: { tx: { lease: 600000, queue: { conges
 const IMPATIENT: &str = "transport: { link: { tx: { lease: 1000, queue: { congestion_control: { \
                          block: { wait_before_close: 1000000 } } } } } }";
 
-/// A link between two namespaces: the name of both its ends, and their addresses.
-const LINK: &str = "between";
-const ADDRESSES: [&str; 2] = ["10.9.0.1", "10.9.0.2"];
-
-/// Two hosts and the link between them.
-struct Hosts {
-    first: Host,
-    second: Host,
-}
-
-impl Hosts {
-    fn new(settings: &str) -> Self {
-        let spaces = [(); 2].map(|()| Namespace::new());
-        let mut inside = spaces[1].within(|| {
-            let sleeper = Command::new("cat").stdin(Stdio::piped()).spawn();
-            Sleeper(sleeper.unwrap())
-        });
-        let other = inside.0.id().to_string();
-        spaces[0].within(|| {
-            ip(&format!(
-                "link add {LINK} type veth peer name {LINK} netns {other}"
-            ))
-        });
-        for (space, address) in spaces.iter().zip(ADDRESSES) {
-            space.within(|| {
-                ip(&format!("address add {address}/24 dev {LINK}"));
-                ip(&format!("link set {LINK} up"));
-                ip("link set lo up");
-            });
-        }
-        inside.end();
-        let [one, two] = spaces;
-        let listen = format!("tcp/{}:7447", ADDRESSES[0]);
-        let first = Host::within(one, &[], std::slice::from_ref(&listen), settings);
-        let second = Host::within(two, &[listen], &[], settings);
-        Self { first, second }
-    }
-
-    fn cut(&self) {
-        self.first.act(|| ip(&format!("link set {LINK} down")));
-    }
-
-    fn heal(&self) {
-        self.first.act(|| ip(&format!("link set {LINK} up")));
-    }
-}
-
-/// Keeps a namespace for as long as its process lives.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn end(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn ip(words: &str) {
-    let mut command = Command::new("ip");
-    let done = command.args(words.split_whitespace()).status();
-    assert!(done.expect("iproute2 is installed").success(), "ip {words}");
-}
-
-/// A sender at the first host, a reader at the second one, and what they have done.
-struct Stream {
-    sender: Program,
-    reader: Program,
-    from: End,
-    to: End,
-    sent: u64,
-    seen: u64,
-    missed: u64,
-    last: u64,
-}
-
-impl Stream {
-    /// Begins with a value that has arrived.
-    fn begin(hosts: &Hosts, policy: &str) -> Self {
-        let topic = |direction| {
-            format!("topic = [{{ key = \"stream\", kind = \"messages\", policy = \"{policy}\", {direction} }}]")
-        };
-        let [sender, reader] = [hosts.first.program(), hosts.second.program()];
-        let mut from = hosts.first.bridge(&topic("to-zenoh = 0"));
-        let mut to = hosts.second.bridge(&topic("from-zenoh = 1"));
-        from.expect("joined");
-        to.expect("joined");
-        let mut stream = Self {
-            sender,
-            reader,
-            from,
-            to,
-            sent: 0,
-            seen: 0,
-            missed: 0,
-            last: 0,
-        };
-        wait_until("the first value arrives", || {
-            stream.send();
-            std::thread::sleep(Duration::from_millis(20));
-            stream.read();
-            stream.seen > 0
-        });
-        stream
-    }
-
-    /// Sends one value of the greatest length, with its number.
-    fn send(&mut self) {
-        self.sent += 1;
-        let text = format!("{:0width$}", self.sent, width = LONGEST as usize);
-        self.sender.publish(&text);
-    }
-
-    /// Sees what has arrived: in order, nothing twice.
-    fn read(&mut self) {
-        while let Some((text, missed)) = self.reader.look() {
-            let number = text.parse().unwrap();
-            assert!(number > self.last, "{number} came after {}", self.last);
-            self.last = number;
-            self.seen += 1;
-            self.missed += u64::from(missed);
-        }
-    }
-
-    /// Of the values that Zenoh took.
-    fn carried(&mut self) -> u64 {
-        count(&mut self.from, "to_zenoh", "values")
-    }
-
-    /// Sends until nothing that was sent before is on its way, and checks that each value is accounted for: it was seen, or is
-    /// counted where it was lost. Returns how many were lost between the bridges.
-    fn settle(&mut self) -> u64 {
-        wait_until("what comes last arrives", || {
-            self.send();
-            std::thread::sleep(Duration::from_millis(20));
-            self.read();
-            self.last == self.sent
-        });
-        let sent = counters(&mut self.from, "to_zenoh");
-        let received = counters(&mut self.to, "from_zenoh");
-        let number = |of: &serde_json::Value, name: &str| of[name].as_u64().unwrap();
-        let told = format!("{sent} {received}");
-        // The sender's bridge was there before the first value.
-        assert_eq!(
-            number(&sent, "values") + number(&sent, "missed"),
-            self.sent,
-            "{told}"
-        );
-        assert_eq!(
-            number(&received, "values"),
-            self.seen + self.missed,
-            "{told}"
-        );
-        for name in ["too_long", "away", "repeated", "ours"] {
-            assert_eq!(received[name], 0, "{told}");
-        }
-        number(&received, "lost")
-    }
-}
+/// Messages of the long run, and cuts of the link while they are sent, if the environment does not say.
+const MESSAGES: u64 = 20_000;
+/// Messages at a time: fewer than the topic has buffers, so that those who read in time miss none.
+const BURST: u64 = 32;
+/// Bytes of each.
+const SHORT: u32 = 64;
 
 /// While the link is cut, the bridge waits: the sender's memory is where values are lost, if at all.
 #[test]
 fn with_the_policy_block_nothing_is_lost_between_the_bridges() {
     let hosts = Hosts::new(PATIENT);
-    let mut stream = Stream::begin(&hosts, "block");
+    let mut stream = Stream::begin(&hosts, "block", LONGEST);
     let mut carried_before = stream.settle();
     assert_eq!(carried_before, 0);
     for _ in 0..CUTS {
@@ -211,7 +58,7 @@ fn with_the_policy_block_nothing_is_lost_between_the_bridges() {
 #[test]
 fn with_the_policy_drop_losses_are_counted() {
     let hosts = Hosts::new(PATIENT);
-    let mut stream = Stream::begin(&hosts, "drop");
+    let mut stream = Stream::begin(&hosts, "drop", LONGEST);
     let mut lost = stream.settle();
     for _ in 0..CUTS {
         hosts.cut();
@@ -260,4 +107,57 @@ fn after_a_long_cut_the_newest_value_arrives() {
     }
     to.end();
     from.end();
+}
+
+/// A number that the environment gives, as `make test-bridge-long` does.
+fn given(variable: &str, otherwise: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect(variable),
+        Err(_) => otherwise,
+    }
+}
+
+/// Sends so many short messages, as fast as one that is not on its way could be read.
+fn send(stream: &mut Stream, messages: u64) {
+    for number in 0..messages {
+        stream.send();
+        if number % BURST == 0 {
+            stream.read();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Many messages while the link is cut again and again: each has arrived, or is counted where it was lost. Returns how many were
+/// lost between the bridges.
+fn many_messages_and_cuts(policy: &str) -> u64 {
+    let messages = given("BRIDGE_TEST_MESSAGES", MESSAGES);
+    let cuts = given("BRIDGE_TEST_CUTS", CUTS.into());
+    let hosts = Hosts::new(PATIENT);
+    let mut stream = Stream::begin(&hosts, policy, SHORT);
+    for _ in 0..cuts {
+        let part = messages / cuts;
+        send(&mut stream, part / 2);
+        hosts.cut();
+        send(&mut stream, part / 4);
+        hosts.heal();
+        send(&mut stream, part / 4);
+    }
+    let lost = stream.settle();
+    let Stream {
+        sent, seen, missed, ..
+    } = stream;
+    println!("{policy}: {sent} sent, {seen} seen, {missed} missed by the reader, {lost} lost");
+    lost
+}
+
+#[test]
+fn many_messages_and_cuts_with_the_policy_block() {
+    assert_eq!(many_messages_and_cuts("block"), 0);
+}
+
+#[test]
+fn many_messages_and_cuts_with_the_policy_drop() {
+    // All that is lost is counted: the stream says so.
+    many_messages_and_cuts("drop");
 }

@@ -6,10 +6,14 @@
 mod carried;
 mod cuts;
 mod host;
+mod link;
 mod program;
 mod refused;
 mod restarts;
+mod samples;
 mod strangers;
+mod stream;
+mod tls;
 
 // The same processes, servers and namespaces as in the tests of ivshmemctl.
 #[allow(dead_code)]
