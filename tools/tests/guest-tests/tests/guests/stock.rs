@@ -7,8 +7,6 @@
 mod alone;
 #[path = "stock/channels.rs"]
 mod channels;
-#[path = "stock/talk.rs"]
-mod talk;
 
 use guest_tests::artefacts::{Kernel, StockKernel};
 use guest_tests::lab::{Fleet, Lab};
@@ -77,7 +75,6 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let channels: &[(&str, Case)] = match x86 {
         true => &[
             ("files_go_both_ways", copy),
-            ("lines_and_round_trips_go_both_ways", talk::chat_and_ping),
             ("samples_of_channels_run_as_they_are", channels::samples),
             ("programs_in_c_run_as_they_are", |pair| {
                 channels::in_c(pair, SYSFS)
@@ -91,10 +88,6 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
             ("under_vfio_pci_files_go_both_ways", |pair| {
                 pair.under("vfio-pci", || copy(pair))
             }),
-            (
-                "under_vfio_pci_lines_and_round_trips_go_both_ways",
-                |pair| pair.under("vfio-pci", || talk::chat_and_ping(pair)),
-            ),
             ("under_vfio_pci_samples_run_as_they_are", |pair| {
                 pair.under("vfio-pci", || channels::samples(pair))
             }),
