@@ -263,7 +263,10 @@ TEST(stat_gives_the_size_of_the_memory)
 	EXPECT_EQ(size, by_fd.st_size);
 }
 
-/* init_shmem() of scream, Receivers/unix/shmem.c: the size comes first. */
+/*
+ * init_shmem() of scream, Receivers/unix/shmem.c: the size comes first. open_mmap() of jack-ivshmem,
+ * scream-ivshmem-jack.c, makes the same calls.
+ */
 TEST(the_calls_of_a_scream_receiver_in_their_order)
 {
 	struct stat status;
@@ -277,6 +280,33 @@ TEST(the_calls_of_a_scream_receiver_in_their_order)
 	at = mmap(0, status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	ASSERT_TRUE(at != MAP_FAILED);
 	EXPECT_OK(munmap(at, dev_info(fd).shm_size));
+}
+
+/* open_mmap() and intHandler() of scream-ivshmem-pulse-transmitter, with which guests with Linux send. */
+TEST(the_calls_of_a_scream_transmitter_in_their_order)
+{
+	int receiver = dev_open(O_RDONLY), fd;
+	const volatile uint32_t *heard;
+	struct stat status;
+	uint32_t *header;
+	size_t last;
+
+	ASSERT_OK(stat(dev_path(), &status));
+	fd = ASSERT_OK(open(dev_path(), O_RDWR, (mode_t)0600));
+	header = mmap(0, status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_TRUE(header != MAP_FAILED);
+	heard = mmap(0, status.st_size, PROT_READ, MAP_SHARED, receiver, 0);
+	ASSERT_TRUE(heard != MAP_FAILED);
+	/* A chunk at the very end, and the header. */
+	last = status.st_size / sizeof(*header) - 1;
+	memset(&header[last], 0x55, sizeof(*header));
+	memset(header, 0x55, 20);
+	EXPECT_EQ(0x55555555, heard[last]);
+	EXPECT_EQ(0x55555555, heard[0]);
+	memset(header, 0, 20);
+	EXPECT_EQ(0, heard[0]);
+	EXPECT_OK(munmap(header, status.st_size));
+	EXPECT_OK(munmap((void *)heard, status.st_size));
 }
 
 /* A memory backend of QEMU maps a file over room that it has reserved. */
