@@ -228,16 +228,34 @@ static inline uint64_t ivshmem_channel_own(const struct ivshmem_channel_end *end
 	return ivshmem_channel_pair(sender ? end->reach : end->first, end->epoch);
 }
 
-/* Takes an end over; whoever had it before fails from now on. Returns its count. */
-static inline uint32_t ivshmem_channel_take_over(struct ivshmem_channel_end *end, uint32_t word)
+/**
+ * struct ivshmem_channel_slot - the slot that the program has joined
+ * @owner: its first word of 64 bits in the shared memory, which says whose it is
+ * @incarnation: the program's
+ */
+struct ivshmem_channel_slot {
+	const void *owner;
+	uint32_t incarnation;
+};
+
+/*
+ * Takes an end over; whoever had it before fails from now on. Sets its count. The slot is looked at between the look at the
+ * word and the step: who was replaced meanwhile does not take over what its successor has.
+ */
+static inline int ivshmem_channel_take_over(struct ivshmem_channel_end *end, uint32_t word,
+					    const struct ivshmem_channel_slot *slot, uint32_t *count)
 {
-	uint64_t old;
+	uint64_t old, mine;
 
 	do {
 		old = ivshmem_channel_load64(end->block + word);
+		mine = slot ? ivshmem_channel_pair(end->generation, slot->incarnation) : 0;
+		if (slot && ivshmem_channel_load64((const unsigned char *)slot->owner) != mine)
+			return IVSHMEM_CHANNEL_REPLACED;
 		end->epoch = (uint32_t)(old >> 32) + 1;
 	} while (!ivshmem_channel_swap64(end->block + word, old, ivshmem_channel_pair((uint32_t)old, end->epoch)));
-	return (uint32_t)old;
+	*count = (uint32_t)old;
+	return 0;
 }
 
 static inline void ivshmem_channel_init(struct ivshmem_channel_end *end, void *block, uint32_t size,
@@ -463,21 +481,24 @@ again:
  * @block: the ring buffer's block, or the lane's
  * @size: bytes of data, from the table of ring buffers, checked by the caller: a multiple of 64, up to 2^30
  * @generation: the channel's
+ * @slot: the sender's slot, which the program has joined; NULL if nobody ever takes it from this program
  * @may_run: whether the program that was the sender before may still run, and not know that it was replaced; it is then
  *	left alone with what it may still write to
  *
- * The program must own the sender's slot. For a lane, set @end->shared and @end->lane afterwards.
+ * For a lane, set @end->shared and @end->lane afterwards.
  *
  * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
  */
 static inline int ivshmem_channel_sender(struct ivshmem_channel_end *end, void *block, uint32_t size,
-					 uint32_t generation, bool may_run)
+					 uint32_t generation, const struct ivshmem_channel_slot *slot, bool may_run)
 {
 	uint32_t before, i;
 	int error;
 
 	ivshmem_channel_init(end, block, size, generation);
-	end->reach = ivshmem_channel_take_over(end, IVSHMEM_CHANNEL_REACH);
+	error = ivshmem_channel_take_over(end, IVSHMEM_CHANNEL_REACH, slot, &end->reach);
+	if (error)
+		return ivshmem_channel_fail(end, error);
 	before = ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN);
 	if (before == generation) {
 		error = ivshmem_channel_go_on(end, may_run);
@@ -726,19 +747,21 @@ static inline int ivshmem_channel_arm_room(struct ivshmem_channel_end *end, uint
  * @block: the ring buffer's block
  * @size: bytes of data, from the table of ring buffers, checked by the caller: a multiple of 64, up to 2^30
  * @generation: the channel's
- *
- * The program must own the receiver's slot.
+ * @slot: the receiver's slot, which the program has joined; NULL if nobody ever takes it from this program
  *
  * Returns 0, or IVSHMEM_CHANNEL_CORRUPT, _REPLACED.
  */
 static inline int ivshmem_channel_receiver(struct ivshmem_channel_end *end, void *block, uint32_t size,
-					   uint32_t generation)
+					   uint32_t generation, const struct ivshmem_channel_slot *slot)
 {
 	unsigned char *word;
 	uint32_t before;
+	int error;
 
 	ivshmem_channel_init(end, block, size, generation);
-	end->first = ivshmem_channel_take_over(end, IVSHMEM_CHANNEL_HEAD);
+	error = ivshmem_channel_take_over(end, IVSHMEM_CHANNEL_HEAD, slot, &end->first);
+	if (error)
+		return ivshmem_channel_fail(end, error);
 	word = end->block + IVSHMEM_CHANNEL_HEAD_GENERATION;
 	before = ivshmem_channel_load32(word);
 	if (before != generation) {
@@ -966,15 +989,17 @@ static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *mult
  * @block: the ring buffer's block
  * @size: bytes of data of each lane, from the table of ring buffers, checked by the caller
  * @generation: the channel's
+ * @slot: as for ivshmem_channel_receiver()
  *
- * The program must own the receiver's slot. Lane n is that of the nth slot that is not the receiver's, from 0. A lane
- * that is corrupt is reported by ivshmem_channel_multi_peek().
+ * Lane n is that of the nth slot that is not the receiver's, from 0. A lane that is corrupt is reported by
+ * ivshmem_channel_multi_peek().
  *
  * Returns 0, or IVSHMEM_CHANNEL_REPLACED.
  */
 static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *multi,
 						 struct ivshmem_channel_end *lanes, uint32_t count, void *block,
-						 uint32_t size, uint32_t generation)
+						 uint32_t size, uint32_t generation,
+						 const struct ivshmem_channel_slot *slot)
 {
 	unsigned char *at = (unsigned char *)block;
 	uint32_t i;
@@ -986,7 +1011,7 @@ static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *m
 	multi->count = count;
 	at += IVSHMEM_CHANNEL_SHARED;
 	for (i = 0; i < count; i++, at += IVSHMEM_CHANNEL_CONTROL + (size_t)size) {
-		error = ivshmem_channel_receiver(&lanes[i], at, size, generation);
+		error = ivshmem_channel_receiver(&lanes[i], at, size, generation, slot);
 		if (error == IVSHMEM_CHANNEL_CORRUPT)
 			multi->untold |= (uint64_t)1 << i;
 		else if (error)

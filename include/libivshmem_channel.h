@@ -276,7 +276,7 @@ int ivshmem_channel_cancel_new(struct ivshmem_channel_cancel **cancel);
  * Ends all waits that it was given to, now and later, with -ECANCELED. What is there is still received, and where there
  * is room messages are still sent. Does not block; may be called from any thread and from a signal handler.
  *
- * Returns 0; -EINVAL if `cancel` is null.
+ * Returns 0; -EINVAL if `cancel` is null, of which ivshmem_channel_error() knows nothing.
  */
 int ivshmem_channel_cancel_use(const struct ivshmem_channel_cancel *cancel);
 

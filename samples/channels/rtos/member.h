@@ -191,13 +191,16 @@ static inline int member_become_sender(const struct member *me, uint32_t to, str
 				       bool may_run)
 {
 	const struct member_ring *ring = NULL;
+	struct ivshmem_channel_slot slot;
 	uint32_t lane = 0;
 	unsigned char *block = member_block(me, me->slot, to, &ring, &lane);
 	int error;
 
 	if (!block)
 		return MEMBER_NONE;
-	error = ivshmem_channel_sender(end, block, ring->size, me->generation, may_run);
+	slot.owner = member_slot(me, me->slot);
+	slot.incarnation = me->incarnation;
+	error = ivshmem_channel_sender(end, block, ring->size, me->generation, &slot, may_run);
 	if (ring->kind == MEMBER_MULTI) {
 		end->shared = me->area + ring->at;
 		end->lane = lane;
@@ -319,13 +322,14 @@ static inline int member_sender(const struct member *me, uint32_t to, struct ivs
 /* The receiving end of the ring with one sender from slot @from. Returns what ivshmem_channel_receiver() does, or MEMBER_NONE. */
 static inline int member_receiver(const struct member *me, uint32_t from, struct ivshmem_channel_end *end)
 {
+	struct ivshmem_channel_slot slot = { member_slot(me, me->slot), me->incarnation };
 	const struct member_ring *ring = NULL;
 	uint32_t lane = 0;
 	unsigned char *block = member_block(me, from, me->slot, &ring, &lane);
 
 	if (!block || ring->kind != MEMBER_SINGLE)
 		return MEMBER_NONE;
-	return ivshmem_channel_receiver(end, block, ring->size, me->generation);
+	return ivshmem_channel_receiver(end, block, ring->size, me->generation, &slot);
 }
 
 /* Whom to ring for slot @slot, from the slot at this moment. False if nobody is there, or cannot be rung. */

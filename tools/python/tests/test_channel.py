@@ -303,6 +303,8 @@ class Waits(Case):
             await asyncio.sleep(0)
             with self.assertRaises(RuntimeError):
                 await asyncio.wait_for(receiver.receive_async(), FOREVER)
+            with self.assertRaises(RuntimeError):
+                receiver.close()
             sender.send(b"for the first")
             return await asyncio.wait_for(first, FOREVER)
 

@@ -5,6 +5,8 @@
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
+use rustix::io::Errno;
+
 use crate::boundary::{free, give, guard, some};
 use crate::error::Failure;
 
@@ -24,13 +26,15 @@ pub extern "C" fn ivshmem_channel_cancel_new(
 /// Ends all waits that it was given to, now and later, with -ECANCELED. What is there is still received, and where there
 /// is room messages are still sent. Does not block; may be called from any thread and from a signal handler.
 ///
-/// Returns 0; -EINVAL if `cancel` is null.
+/// Returns 0; -EINVAL if `cancel` is null, of which ivshmem_channel_error() knows nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_cancel_use(cancel: Option<&Cancel>) -> c_int {
-    guard(|| {
-        some(cancel, "the cancel handle")?.0.cancel();
-        Ok(0)
-    })
+    // Not by `guard`: what is kept of a failure is on the heap, which a signal handler may have interrupted.
+    let Some(Cancel(cancel)) = cancel else {
+        return -Errno::INVAL.raw_os_error();
+    };
+    cancel.cancel();
+    0
 }
 
 /// Frees the handle, and nothing if it is null. What it was given to can be cancelled no more.

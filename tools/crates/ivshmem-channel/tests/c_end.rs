@@ -3,11 +3,14 @@
 //! The rings of this crate and those of `include/ivshmem_channel.h` are the same: a C program, another process,
 //! echoes what is sent to it.
 
+mod compiled;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Instant;
 
+use compiled::compile_by;
 use ivshmem::{Access, Mapping, Memory};
 use ivshmem_channel::ring::{Consumer, Handover, Lane, MultiConsumer, Place, Producer};
 use test_limit::limit;
@@ -30,24 +33,6 @@ fn place(offset: u64) -> Place {
 
 fn compile(directory: &Path, name: &str) -> PathBuf {
     compile_by("cc", directory, name, &["-std=gnu11"])
-}
-
-/// Compiles `tests/c/{name}.c`.
-fn compile_by(compiler: &str, directory: &Path, name: &str, words: &[&str]) -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = directory.join(name);
-    let status = Command::new(compiler)
-        .args(["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-        .args(words)
-        .arg("-I")
-        .arg(package.join("../../../include"))
-        .arg(package.join(format!("tests/c/{name}.c")))
-        .arg("-o")
-        .arg(&program)
-        .status()
-        .unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    assert!(status.success());
-    program
 }
 
 fn producer(mapping: &Mapping, place: Place) -> Producer<&Mapping> {

@@ -90,7 +90,7 @@ impl Program {
             .and_then(|(_, rest)| rest.split(' ').next());
         let address = place.and_then(|place| self.table.get(place));
         let name = address.and_then(|address| self.names.get(address));
-        plain(&format!("{line} {}\n", name.map_or("", |name| name)))
+        plain(&format!("{line} {}\n", name.map_or("", String::as_str)))
     }
 
     /// Looks that each function of this name has these in this order.

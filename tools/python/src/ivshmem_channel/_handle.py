@@ -93,6 +93,12 @@ class Pollable(Handle):
         """Has the descriptor be ready no more, until it is armed again."""
         self._check("disarm")
 
+    def close(self) -> None:
+        """Closes it; again does nothing. Not while a task waits for it, which would never be told."""
+        if self._awaited:
+            raise RuntimeError(f"a task is waiting for this {type(self).__name__}")
+        super().close()
+
     async def _until(self, attempt: Callable[[], _T], arm: Callable[[], bool]) -> _T:
         """Repeats `attempt`, which does not block, on asyncio's loop."""
         if self._awaited:

@@ -30,9 +30,9 @@ int main(int argc, char **argv)
 		err(1, "mmap");
 	generation = strtoul(argv[2], NULL, 10);
 	size = strtoul(argv[5], NULL, 10);
-	if (ivshmem_channel_receiver(&from, memory + strtoul(argv[3], NULL, 10), size, generation) != 0)
+	if (ivshmem_channel_receiver(&from, memory + strtoul(argv[3], NULL, 10), size, generation, NULL) != 0)
 		errx(5, "receiver");
-	if (ivshmem_channel_sender(&to, memory + strtoul(argv[4], NULL, 10), size, generation, false) != 0)
+	if (ivshmem_channel_sender(&to, memory + strtoul(argv[4], NULL, 10), size, generation, NULL, false) != 0)
 		errx(6, "sender");
 	if (argc == 7)
 		to.shared = (unsigned char *)memory + strtoul(argv[6], NULL, 10);

@@ -33,9 +33,9 @@ int main(int argc, char **argv)
 	generation = strtoul(argv[2], NULL, 10);
 	open = strtoul(argv[3], NULL, 10);
 	size = strtoul(argv[6], NULL, 10);
-	if (ivshmem_channel_multi_receiver(&from, lanes, open, memory + strtoul(argv[4], NULL, 10), size, generation))
+	if (ivshmem_channel_multi_receiver(&from, lanes, open, memory + strtoul(argv[4], NULL, 10), size, generation, NULL))
 		errx(5, "receiver");
-	if (ivshmem_channel_sender(&to, memory + strtoul(argv[5], NULL, 10), size, generation, false))
+	if (ivshmem_channel_sender(&to, memory + strtoul(argv[5], NULL, 10), size, generation, NULL, false))
 		errx(6, "sender");
 	while (open) {
 		len = ivshmem_channel_multi_receive(&from, message + 1, sizeof(message) - 1, &lane, &ring);

@@ -46,8 +46,8 @@ static void begin(void)
 static void pair(struct ivshmem_channel_end *to, struct ivshmem_channel_end *from)
 {
 	begin();
-	CHECK(ivshmem_channel_sender(to, memory, RING, NOW, false) == 0);
-	CHECK(ivshmem_channel_receiver(from, memory, RING, NOW) == 0);
+	CHECK(ivshmem_channel_sender(to, memory, RING, NOW, NULL, false) == 0);
+	CHECK(ivshmem_channel_receiver(from, memory, RING, NOW, NULL) == 0);
 }
 
 /* Sends and receives messages of @len bytes, each of which has to arrive within some steps. */
@@ -91,7 +91,7 @@ static void what_is_left_out_is_got_around(void)
 
 	pair(&stopped, &from);
 	CHECK(ivshmem_channel_queue(&stopped, message, 300) == 0);
-	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, true) == 0);
+	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, NULL, true) == 0);
 	for (len = 1; len < RING; len += 9) {
 		int32_t status = ivshmem_channel_send(&to, message, len);
 		bool ring;
@@ -141,12 +141,12 @@ static void a_place_that_covers_another_is_one_with_it(void)
 
 	pair(&first, &from);
 	CHECK(ivshmem_channel_queue(&first, message, 8) == 0);
-	CHECK(ivshmem_channel_sender(&second, memory, RING, NOW, true) == 0);
+	CHECK(ivshmem_channel_sender(&second, memory, RING, NOW, NULL, true) == 0);
 	/* Up to where the next message does not fit before the place, which begins at 0. */
 	while (RING - second.next % RING >= 32)
 		exchange(&second, &from, 8, 1);
 	CHECK(ivshmem_channel_queue(&second, message, 8) == 0);
-	CHECK(ivshmem_channel_sender(&third, memory, RING, NOW, true) == 0);
+	CHECK(ivshmem_channel_sender(&third, memory, RING, NOW, NULL, true) == 0);
 	for (n = 0; n < (int)IVSHMEM_CHANNEL_QUARANTINES; n++)
 		places += third.places[n].len != 0;
 	CHECK(places == 1);
@@ -169,10 +169,10 @@ static void words_to_sleep_on_are_told_as_they_are(void)
 	begin();
 	/* Of another generation. */
 	fill(memory, BLOCK);
-	CHECK(ivshmem_channel_receiver(&from, memory, RING, NOW) == 0);
+	CHECK(ivshmem_channel_receiver(&from, memory, RING, NOW, NULL) == 0);
 	CHECK(ivshmem_channel_arm(&from, &word, &value) == 1);
 	CHECK(as_it_is(word) == value);
-	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, false) == 0);
+	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, NULL, false) == 0);
 	CHECK(as_it_is(word) != value);
 	CHECK(ivshmem_channel_arm(&from, &word, &value) == 1);
 	CHECK(as_it_is(word) == value);
@@ -187,12 +187,12 @@ static void words_to_sleep_on_are_told_as_they_are(void)
 	CHECK(as_it_is(word) != value);
 
 	fill(memory + IVSHMEM_CHANNEL_SHARED, sizeof(memory) - IVSHMEM_CHANNEL_SHARED);
-	CHECK(ivshmem_channel_sender(&to, memory + IVSHMEM_CHANNEL_SHARED, RING, NOW, false) == 0);
+	CHECK(ivshmem_channel_sender(&to, memory + IVSHMEM_CHANNEL_SHARED, RING, NOW, NULL, false) == 0);
 	to.shared = memory;
 	CHECK(ivshmem_channel_send(&to, message, RING - 24) == 0);
 	CHECK(ivshmem_channel_arm_room(&to, 8, &word, &value) == 1);
 	CHECK(as_it_is(word) == value);
-	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW) == 0);
+	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW, NULL) == 0);
 	CHECK(as_it_is(word) != value);
 	multi.hot = 0;
 	CHECK(ivshmem_channel_multi_arm(&multi, &word, &value) == 0);
@@ -207,10 +207,10 @@ static void a_lane_s_room_is_given_back_without_a_message(void)
 	bool ring = false;
 
 	begin();
-	CHECK(ivshmem_channel_sender(&to, memory + IVSHMEM_CHANNEL_SHARED + BLOCK, RING, NOW, false) == 0);
+	CHECK(ivshmem_channel_sender(&to, memory + IVSHMEM_CHANNEL_SHARED + BLOCK, RING, NOW, NULL, false) == 0);
 	to.shared = memory;
 	to.lane = 1;
-	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW) == 0);
+	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW, NULL) == 0);
 	CHECK(ivshmem_channel_multi_receive(&multi, got, sizeof(got), &lane, &ring) == IVSHMEM_CHANNEL_EMPTY && !ring);
 	CHECK(ivshmem_channel_multi_arm(&multi, &word, &value) == 1);
 	CHECK(as_it_is(word) == value);
@@ -274,14 +274,35 @@ static void who_was_replaced_has_read_nothing(void)
 
 	pair(&to, &from);
 	CHECK(ivshmem_channel_send(&to, message, 8) == 0 && ivshmem_channel_borrow(&from, in) == 8);
-	CHECK(ivshmem_channel_receiver(&successor, memory, RING, NOW) == 0);
+	CHECK(ivshmem_channel_receiver(&successor, memory, RING, NOW, NULL) == 0);
 	CHECK(ivshmem_channel_done(&from) == IVSHMEM_CHANNEL_REPLACED);
 	CHECK(ivshmem_channel_borrow(&from, in) == IVSHMEM_CHANNEL_REPLACED);
 	CHECK(ivshmem_channel_take(&successor, got, sizeof(got)) == 8);
 }
 
+/* Programs whose slot is another one's take nothing over. */
+static void who_lost_the_slot_takes_nothing(void)
+{
+	struct ivshmem_channel_end to, from, lanes[LANES];
+	struct ivshmem_channel_multi multi;
+	uint64_t owner = ivshmem_channel_le64(ivshmem_channel_pair(NOW, 1));
+	struct ivshmem_channel_slot one = { &owner, 1 }, two = { &owner, 2 };
+
+	begin();
+	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, &one, false) == 0);
+	CHECK(ivshmem_channel_receiver(&from, memory, RING, NOW, &one) == 0);
+	exchange(&to, &from, 8, 1);
+	CHECK(ivshmem_channel_sender(&lanes[0], memory, RING, NOW, &two, false) == IVSHMEM_CHANNEL_REPLACED);
+	CHECK(ivshmem_channel_receiver(&lanes[0], memory, RING, NOW, &two) == IVSHMEM_CHANNEL_REPLACED);
+	CHECK(ivshmem_channel_send(&lanes[0], message, 8) == IVSHMEM_CHANNEL_REPLACED);
+	exchange(&to, &from, 8, 1);
+	begin();
+	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW, &two) == IVSHMEM_CHANNEL_REPLACED);
+}
+
 int main(void)
 {
+	who_lost_the_slot_takes_nothing();
 	empty_messages_need_no_buffer();
 	what_is_left_out_is_got_around();
 	what_was_passed_over_is_given_back();
