@@ -104,8 +104,11 @@ define install_completions
 	done
 endef
 
-.PHONY: install install-module install-system install-headers install-programs
-install: install-module install-system install-headers
+.PHONY: install install-rest install-module install-system install-headers install-programs
+install: install-module install-rest
+
+# All but the module, as far as it is built.
+install-rest: install-system install-headers
 	+@if [ -e tools/target/release/libivshmem_channel_c.so ]; then $(MAKE) install-library; \
 		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
 	+@if ls $(built_programs) >/dev/null 2>&1; then $(MAKE) install-programs; \
@@ -116,6 +119,7 @@ install: install-module install-system install-headers
 # What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what
 # is there is removed, with directories that are empty then. Of the running system those stay that it has anyway; groups stay too.
 .PHONY: uninstall
+uninstall: module = $(wildcard $(module_dir)/ivshmem_rs.ko)
 uninstall: ours = $(if $(DESTDIR),.,^$(PREFIX)/[^/]+/|/updates$$)
 uninstall: removed_from = cd "$$stage/$(1)"; \
 	find . ! -type d -printf '$(2)/%P\0' | (cd / && xargs -0r rm -fv --); \
@@ -123,10 +127,13 @@ uninstall: removed_from = cd "$$stage/$(1)"; \
 		{ grep -vx '$(PREFIX)/share/man' || true; } | xargs -rd '\n' rmdir --ignore-fail-on-non-empty 2>/dev/null || true
 uninstall:
 	+@stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
-		$(MAKE) install DESTDIR="$$stage/rest" INSTALL_MOD_PATH="$$stage/module" >/dev/null; \
+		mkdir "$$stage/module" "$$stage/rest"; \
+		$(MAKE) $(if $(module),install-module) install-rest \
+			DESTDIR="$$stage/rest" INSTALL_MOD_PATH="$$stage/module" >/dev/null; \
 		($(call removed_from,module,$(abspath $(or $(INSTALL_MOD_PATH),$(DESTDIR))))); \
 		($(call removed_from,rest,$(abspath $(DESTDIR))))
-	@$(if $(DESTDIR)$(INSTALL_MOD_PATH),,depmod $(word 2,$(shell cat $(module_dir)/kernel)); udevadm control --reload)
+	@$(if $(module),,echo "The module is not built here, so it was not looked for: see 'make'.")
+	@$(if $(DESTDIR)$(INSTALL_MOD_PATH),,$(if $(module),depmod $(word 2,$(shell cat $(module_dir)/kernel));) udevadm control --reload)
 
 # For the kernel that the module was built for. Staged, because inside the sandbox /lib/modules is the sandbox's. The
 # sandbox has no key to sign with. Kbuild warns when it cannot call depmod, which is called here; below DESTDIR, whoever

@@ -159,6 +159,14 @@ fn command(path: &Path, command: &Value, output: Output) -> Result<()> {
             format!("the server refuses: {error}"),
         ));
     }
+    // The socket for questions answers whatever it is told with a report.
+    if answer["ok"] != true {
+        let path = path.display();
+        return Err(failure(
+            Exit::Failure,
+            format!("{path} takes no commands: it may be the server's --status-socket; give that of --control-socket"),
+        ));
+    }
     output.answer(&answer, String::new)?;
     Ok(())
 }

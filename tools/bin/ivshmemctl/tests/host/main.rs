@@ -170,6 +170,9 @@ fn server_drains_and_drops() {
         &control,
     ];
     let _server = server(&[&sockets[..], &["--size=1M"]].concat());
+    let wrong = run(&["server", "drain", &status, "ivshmem"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("give that of --control-socket"));
     let drain = run(&["server", "drain", &control, "ivshmem"]);
     assert!(drain.status.success(), "{}", stderr(&drain));
     assert!(!run(&["peers", &socket]).status.success());

@@ -109,7 +109,7 @@ pub fn no_device(fleet: &Fleet) -> Result<(), Failed> {
         )?;
     }
     refused(a, "info -d 0000:00:1f.7", 3, "see `ivshmemctl list`")?;
-    refused(a, "info -d /dev/null", 3, "is no node of the driver")
+    refused(a, "info -d 0000:00:1f.7", 3, "see lspci -d 1af4:1110")?;
 }
 
 pub fn no_permission(fleet: &Fleet) -> Result<(), Failed> {
