@@ -156,7 +156,7 @@ pub struct RegionOptions {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_VECTORS)))]
     pub vectors: u16,
 
-    /// Most clients that can be connected at the same time
+    /// Maximum number of clients at the same time
     ///
     /// More are refused. Each takes N+1 file descriptors, where N is the number of vectors. Default: 64, or as many
     /// as --client-descriptors allows if that is less.
@@ -165,7 +165,7 @@ pub struct RegionOptions {
                                          ..=i64::from(*RegionConfig::MAX_PEERS.end())))]
     pub max_peers: Option<u32>,
 
-    /// Most clients of one user that can be connected at the same time [default: --max-peers]
+    /// Maximum number of clients of one user at the same time [default: --max-peers]
     #[arg(long, value_name = "N")]
     pub max_peers_per_user: Option<u32>,
 

@@ -26,8 +26,8 @@ pub enum BindError {
     /// More eventfds go to each client than it can have.
     #[error(
         "the vectors of {max_peers} peers would take {total} descriptors in each QEMU, which dies if it \
-        cannot have them; with a limit of {limit} open files it can have {room}: lower max-peers or vectors, \
-        or raise the limit of every QEMU (ulimit -n, LimitNOFILE=) and say so by client-descriptors"
+        cannot have them; with a limit of {limit} open files it can have {room}: lower --max-peers or --vectors, \
+        or raise the limit of every QEMU (ulimit -n, LimitNOFILE=) and say so by --client-descriptors"
     )]
     ClientDescriptors {
         /// Clients that there can be.
@@ -43,7 +43,7 @@ pub enum BindError {
     #[error("there is no region; give --socket-path, or a [[region]] in the configuration")]
     NoRegion,
     /// A name has characters that it cannot have.
-    #[error("{0:?} is no name: use 1 to 64 letters, digits, - and _")]
+    #[error("{0:?} is not a name: use 1 to 64 letters, digits, - and _")]
     Name(String),
     /// A region has a name that means something else among descriptors.
     #[error("a region cannot be called {0}, as descriptors are; choose another name")]
@@ -78,6 +78,14 @@ pub enum BindError {
     /// No socket was given for this region or peer.
     #[error("{0} has no socket: give it a socket-path, or pass a listening socket of that name")]
     NoSocket(String),
+    /// The directory of a socket does not exist.
+    #[error("cannot make the socket {socket}: create {directory}")]
+    NoDirectory {
+        /// The socket.
+        socket: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+    },
     /// What was passed in is not a listening UNIX stream socket.
     #[error("the descriptor for {0} is not a listening UNIX stream socket")]
     NotListening(String),

@@ -53,6 +53,7 @@ impl Listener {
     /// Listens at `path`, in place of a socket that a dead server left there.
     pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, BindError> {
         let address = address(path)?;
+        expect_directory(path)?;
         let lock = Lock::take(path)?;
         remove_stale(path, &address)?;
         let socket = unix_socket().map_err(system("create a socket"))?;
@@ -209,6 +210,18 @@ fn address(path: &Path) -> Result<SocketAddrUnix, BindError> {
     })
 }
 
+/// Says which directory is missing, before the lock file could not be made in it.
+fn expect_directory(path: &Path) -> Result<(), BindError> {
+    match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() || directory.exists() => Ok(()),
+        Some(directory) => Err(BindError::NoDirectory {
+            socket: path.to_owned(),
+            directory: directory.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Sets mode and group of the socket at `path`, and of nothing else that somebody may have put there
 /// meanwhile.
 fn set_access(path: &Path, mode: u32, group: Option<u32>) -> Result<(), BindError> {
@@ -298,6 +311,18 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let refused = Listener::bind(&missing.join("socket"), 0o600, None).unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.ends_with(&format!("create {}", missing.display())),
+            "{text}"
+        );
+    }
 
     #[test]
     fn those_who_keep_coming_are_not_waited_for() {

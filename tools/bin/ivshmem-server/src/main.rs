@@ -48,7 +48,7 @@ fn failure(error: anyhow::Error) -> ExitCode {
 fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     if cli.has_no_socket() && std::env::var_os("LISTEN_FDS").is_none() {
         let text = "one of --socket-path, --fd and --config is needed, or a socket from systemd. \
-                    QEMU's server takes --socket-path=/tmp/ivshmem_socket --memory=shm:ivshmem if nothing is said";
+                    QEMU's server defaults to --socket-path=/tmp/ivshmem_socket --memory=shm:ivshmem";
         let kind = clap::error::ErrorKind::MissingRequiredArgument;
         Cli::command().error(kind, text).exit();
     }

@@ -3,7 +3,9 @@
 //! The command line as a whole.
 
 use anyhow::Result;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{
     bench, chat, completions, console, cp, doctor, dump, forward, info, launch, list, load, manual,
@@ -59,8 +61,9 @@ enum Command {
 }
 
 /// The commands by the place where they run, as the help lists them.
-const GROUPS: [(&str, &[&str]); 3] = [
-    ("In a guest", &["list", "doctor", "top", "stat", "watch"]),
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("In a guest", &["list", "top", "stat", "watch"]),
+    ("In a guest or on a host", &["doctor"]),
     (
         "In a guest, and with --join on a host",
         &[
@@ -91,10 +94,27 @@ pub fn program() -> clap::Command {
     ))
 }
 
+/// Ends the process where one end is named by a device, and by a server too. The parser cannot: to it the variable for a
+/// device is an option as any other, and may well be set where --join is given.
+fn refuse_two_ends(matches: &ArgMatches) {
+    let Some((_, command)) = matches.subcommand() else {
+        return;
+    };
+    let is_given = |id: &str| {
+        command.try_contains_id(id).is_ok()
+            && command.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    if is_given("device") && (is_given("join") || is_given("socket")) {
+        let text = "--device names a device of this machine, and --join a server: give one of them";
+        program().error(ErrorKind::ArgumentConflict, text).exit();
+    }
+}
+
 impl Cli {
     /// The command line of this process. Ends it where that is wrong, or asks for help.
     pub fn parse_program() -> Self {
         let matches = program().get_matches();
+        refuse_two_ends(&matches);
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 

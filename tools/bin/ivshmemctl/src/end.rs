@@ -16,17 +16,29 @@ use ivshmem::{
     Sysfs, MAX_PEER,
 };
 use ivshmem_peer::{JoinError, Peer, Server};
+use ivshmem_protocol::DecodeError;
 use rustix::fs::{major, minor};
 
 use crate::completion;
-use crate::exit::{failure, Exit};
+use crate::exit::{exit_of, failure, Exit};
 use crate::socket;
 
 /// An end's memory, doorbell and events, for any thread.
 pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
-/// Rings a vector of a peer; returns whether it is there.
-pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<bool>>;
+/// Rings a vector of a peer.
+pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<Rang>>;
+
+/// What became of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rang {
+    /// It was sent.
+    Sent,
+    /// The peer has no such vector.
+    NoVector,
+    /// There is no such peer.
+    NoPeer,
+}
 
 /// The option that names a device.
 #[derive(Args, Clone, Debug)]
@@ -196,14 +208,31 @@ impl End {
 
     /// The device, where that is what is meant.
     pub fn device(&self, mode: Mode) -> Result<Device> {
-        self.device.open(mode)
+        self.device.open(mode).map_err(|error| self.advise(error))
+    }
+
+    /// The device and its memory, where that is what is meant.
+    fn endpoint(&self) -> Result<AnyEndpoint> {
+        self.device.endpoint().map_err(|error| self.advise(error))
+    }
+
+    /// What to do where a device was not named and is not there: this may be a host.
+    fn advise(&self, error: anyhow::Error) -> anyhow::Error {
+        let absent = matches!(error.downcast_ref(), Some(ivshmem::Error::NoNode(_)));
+        match absent && self.device.device.is_none() {
+            true => failure(
+                exit_of(&error),
+                format!("{error} On a host, give --join SOCKET."),
+            ),
+            false => error,
+        }
     }
 
     /// The device, open for reading, or a new peer.
     pub fn open(&self) -> Result<Opened> {
         Ok(match self.socket() {
             Some(socket) => Opened::Peer(join(&socket)?, socket),
-            None => Opened::Device(self.device.open(Mode::ReadOnly)?),
+            None => Opened::Device(self.device(Mode::ReadOnly)?),
         })
     }
 
@@ -217,8 +246,8 @@ impl End {
             Access::ReadWrite => Mode::ReadWrite,
         };
         Ok(match self.device.find()? {
-            Named::Node(path) => Arc::new(Device::open_with(path, mode)?.map(access)?),
-            Named::Unbound(_) => Arc::new(self.device.endpoint()?),
+            Named::Node(_) => Arc::new(self.device(mode)?.map(access)?),
+            Named::Unbound(_) => Arc::new(self.endpoint()?),
         })
     }
 
@@ -226,7 +255,7 @@ impl End {
     pub fn link(&self) -> Result<AnyLink> {
         Ok(match self.socket() {
             Some(socket) => Arc::new(join(&socket)?),
-            None => Arc::new(self.device.endpoint()?),
+            None => Arc::new(self.endpoint()?),
         })
     }
 
@@ -237,7 +266,7 @@ impl End {
             let peer = Arc::new(join(&socket)?);
             return Ok((peer.clone(), Some(Joined { peer, socket })));
         }
-        let endpoint = self.device.endpoint()?;
+        let endpoint = self.endpoint()?;
         match &endpoint {
             AnyEndpoint::Driver(end) if vector < end.vectors() => {
                 end.device().subscribe(1 << vector)?;
@@ -247,16 +276,23 @@ impl End {
         Ok((Arc::new(endpoint), None))
     }
 
-    /// What rings a vector of a peer. It says whether there is one, as far as that can be known: a device
-    /// does not tell.
+    /// What rings a vector of a peer. It says whether there is one, as far as that can be known: a device does not
+    /// tell.
     pub fn bell(&self) -> Result<Bell> {
         if let Some(socket) = self.socket() {
             let peer = join(&socket)?;
-            return Ok(Box::new(move |id, vector| peer.try_ring(id, vector)));
+            return Ok(Box::new(move |id, vector| {
+                let known = |id| id == peer.peer_id() || peer.members().peers.contains_key(&id);
+                Ok(match peer.try_ring(id, vector)? {
+                    true => Rang::Sent,
+                    false if known(id) => Rang::NoVector,
+                    false => Rang::NoPeer,
+                })
+            }));
         }
-        let endpoint = self.device.endpoint()?;
+        let endpoint = self.endpoint()?;
         Ok(Box::new(move |id, vector| {
-            endpoint.ring(id, vector).map(|()| true)
+            endpoint.ring(id, vector).map(|()| Rang::Sent)
         }))
     }
 
@@ -299,6 +335,18 @@ pub fn join(socket: &Path) -> Result<Peer> {
             JoinError::NoAnswer(_) => Exit::TimedOut,
             _ => Exit::Failure,
         };
-        failure(exit, format!("{:#}", anyhow::Error::from(error)))
+        let text = match &error {
+            JoinError::Protocol(DecodeError::Refused) => format!(
+                "the server of {} refused the connection: the region is drained, or full, or not for this user; the \
+                 server's log says which",
+                socket.display()
+            ),
+            JoinError::Protocol(DecodeError::Version(_)) => format!(
+                "{} is not a server's client socket (perhaps its --status-socket or --control-socket)",
+                socket.display()
+            ),
+            _ => format!("{:#}", anyhow::Error::from(error)),
+        };
+        failure(exit, text)
     })
 }

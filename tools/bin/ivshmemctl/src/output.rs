@@ -121,7 +121,15 @@ pub fn size(bytes: u64) -> String {
         .find(|(_, shift)| bytes >> shift != 0 && bytes.trailing_zeros() >= *shift);
     match exact {
         Some((unit, shift)) => format!("{} {unit}", bytes >> shift),
-        None => format!("{bytes} bytes"),
+        None => self::bytes(bytes),
+    }
+}
+
+/// A number of bytes: `1 byte`, `4097 bytes`.
+pub fn bytes(number: u64) -> String {
+    match number {
+        1 => "1 byte".into(),
+        _ => format!("{number} bytes"),
     }
 }
 
@@ -145,6 +153,7 @@ mod tests {
     #[test]
     fn sizes_are_exact() {
         assert_eq!(size(0), "0 bytes");
+        assert_eq!(size(1), "1 byte");
         assert_eq!(size(1023), "1023 bytes");
         assert_eq!(size(4097), "4097 bytes");
         assert_eq!(size(64 << 20), "64 MiB");

@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+use ivshmem::MAX_PEER;
+
 /// A number of bytes, an offset or a value: decimal, or hexadecimal after `0x`, and then `K`, `M`, `G` or `T`
 /// for a power of 1024.
 pub fn number(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no number such as 4096, 0x1000, 4K or 64M");
+    let wrong = || format!("{text:?} is not a number (for example 4096, 0x1000, 4K or 64M)");
     let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
     let unit = units.iter().find_map(|(letter, shift)| {
         let digits = text.strip_suffix([*letter, letter.to_ascii_lowercase()])?;
@@ -52,8 +55,24 @@ pub fn written(bytes: u64) -> String {
 pub fn vector_bit(text: &str) -> Result<u64, String> {
     match text.parse::<u32>() {
         Ok(vector @ 0..=63) => Ok(1 << vector),
-        _ => Err(format!("{text:?} is no vector from 0 to 63")),
+        _ => Err(format!("{text:?} is not a vector (0 to 63)")),
     }
+}
+
+/// The ID of a peer.
+pub fn peer_id(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(id) if id <= MAX_PEER => Ok(id),
+        _ => Err(format!("'{text}' is not a peer ID (0 to {MAX_PEER})")),
+    }
+}
+
+/// A network of IPv4.
+pub fn network(text: &str) -> Result<Ipv4Net, String> {
+    let wrong = |_| {
+        format!("'{text}' is not a network: write it with a prefix length, such as 10.0.0.0/16")
+    };
+    text.parse().map_err(wrong)
 }
 
 /// A time such as `5s` or `100ms`; a number without a unit is in seconds.
@@ -136,6 +155,16 @@ mod tests {
         assert_eq!(word("0x40=7"), Ok((64, 7)));
         assert!(word("64").is_err());
         assert!(word("64=0x100000000").is_err());
+    }
+
+    #[test]
+    fn peers_and_networks() {
+        assert_eq!(peer_id("65535"), Ok(65535));
+        for bad in ["65536", "abc", "-1"] {
+            assert!(peer_id(bad).unwrap_err().ends_with("(0 to 65535)"), "{bad}");
+        }
+        assert!(network("10.0.0.0/16").is_ok());
+        assert!(network("10.0.0.0").unwrap_err().contains("prefix length"));
     }
 
     #[test]

@@ -296,7 +296,7 @@ fn failures_say_why() {
     assert_eq!(missing.status.code(), Some(1));
     assert_eq!(
         stderr(&missing),
-        "error: cannot open the lock file missing/socket.lock: No such file or directory (os error 2)\n"
+        "error: cannot make the socket missing/socket: create missing\n"
     );
 
     let no_fd = run(&["--socket-path", "x", "--ready-fd", "99"]);

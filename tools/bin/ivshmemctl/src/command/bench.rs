@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Doorbell, Memory, MAX_PEER};
+use ivshmem::{Doorbell, Memory};
 use serde::Serialize;
 
 use crate::claim::Place;
@@ -45,7 +45,7 @@ pub struct Options {
     end: End,
 
     /// The other end, where bench --serve runs; on a host there has to be one
-    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
+    #[arg(value_parser = parse::peer_id)]
     peer: Option<u32>,
 
     /// Be the other end, until ended by a signal

@@ -7,14 +7,15 @@ mod note;
 mod receive;
 mod send;
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use crate::exit::Exit;
+use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
 use crate::seat::{Busy, Table};
@@ -49,9 +50,27 @@ pub struct Options {
     timeout: Option<Duration>,
 }
 
+/// Looks whether the file can be read, or the directory is one, before anything is done with the memory.
+fn check(options: &Options, path: &Path) -> Result<()> {
+    let shown = path.display();
+    if !options.receive {
+        File::open(path).with_context(|| format!("cannot read {shown}"))?;
+        return Ok(());
+    }
+    let found = fs::metadata(path).with_context(|| format!("cannot receive into {shown}"))?;
+    match found.is_dir() {
+        true => Ok(()),
+        false => Err(failure(
+            Exit::Failure,
+            format!("cannot receive into {shown}: it is not a directory"),
+        )),
+    }
+}
+
 /// Sends or receives.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let path = options.path.clone().unwrap_or_else(|| ".".into());
+    check(options, &path)?;
     let slot = if options.receive { RECEIVER } else { SENDER };
     let busy = Busy {
         limit: options.timeout,

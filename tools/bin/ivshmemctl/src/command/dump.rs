@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::end::End;
 use crate::exit::{failure, Exit};
 use crate::hex::HexDump;
-use crate::output::{size, Output};
+use crate::output::{bytes, size, Output};
 use crate::parse;
 
 /// Bytes that are copied at a time.
@@ -94,7 +94,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 fn length(options: &Options, whole: u64) -> Result<u64> {
     let rest = whole.checked_sub(options.offset).ok_or_else(|| {
         let message = format!(
-            "offset {:#x} is behind the end: the memory has {}",
+            "offset {:#x} is beyond the end: the memory has {}",
             options.offset,
             size(whole)
         );
@@ -104,8 +104,9 @@ fn length(options: &Options, whole: u64) -> Result<u64> {
         Some(length) if length > rest => Err(failure(
             Exit::Unable,
             format!(
-                "{length} bytes from {:#x} on are more than there are: {rest}",
-                options.offset
+                "offset {:#x} is followed by only {}: give a smaller --length",
+                options.offset,
+                bytes(rest)
             ),
         )),
         length => Ok(length.unwrap_or(rest)),

@@ -59,8 +59,8 @@ pub struct Options {
 
     /// Listen here, and have each connection made from PEER to HOST:PORT
     ///
-    /// As `[ADDRESS:]PORT:PEER:HOST:PORT`. PEER is another end's --name or peer ID. Without an ADDRESS it is listened at
-    /// 127.0.0.1, with * at all of IPv4. unix:PATH can stand for `[ADDRESS:]PORT`, and for HOST:PORT.
+    /// As `[ADDRESS:]PORT:PEER:HOST:PORT`. PEER is another end's --name or peer ID. Without an ADDRESS this end
+    /// listens on 127.0.0.1, with * on all of IPv4. unix:PATH can stand for `[ADDRESS:]PORT`, and for HOST:PORT.
     #[arg(short = 'L', value_name = "FORWARD")]
     local: Vec<Forward>,
 
@@ -165,7 +165,7 @@ impl Forwarder {
         for forward in &self.settings.local[self.listeners.len()..] {
             let listener = Listener::bind(&forward.listen).await;
             let listener =
-                listener.with_context(|| format!("cannot listen at {}", forward.listen))?;
+                listener.with_context(|| format!("cannot listen on {}", forward.listen))?;
             self.listeners.push(Rc::new(listener));
             self.report.listening(forward, Side::Here);
         }

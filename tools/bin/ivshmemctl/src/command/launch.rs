@@ -105,6 +105,7 @@ struct Plan {
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let plan = plan(options);
     if !options.dry_run {
+        machines::expect_program(&options.qemu)?;
         let server = plan.server.as_deref();
         return machines::run(server, &plan.machines, &plan.consoles, output);
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::end::End;
 use crate::exit::{failure, Exit};
-use crate::output::{size, Output};
+use crate::output::{bytes, size, Output};
 use crate::parse;
 
 /// Bytes that are copied at a time.
@@ -79,6 +79,9 @@ fn too_long(path: &Path, room: u64) -> anyhow::Error {
     let path = path.display();
     failure(
         Exit::Unable,
-        format!("{path} is longer than the {room} bytes from --offset to the end of the memory"),
+        format!(
+            "{path} is longer than the {} from --offset to the end of the memory",
+            bytes(room)
+        ),
     )
 }

@@ -18,7 +18,7 @@ use crate::parse;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ivshmemctl peek 0x100
+  ivshmemctl peek 0x200000
   ivshmemctl peek 0 --width 8 --count 4")]
 pub struct Options {
     #[command(flatten)]
@@ -28,8 +28,14 @@ pub struct Options {
     #[arg(value_parser = parse::number)]
     offset: u64,
 
-    /// Bytes of a number; those of 4 and 8 are read in one step, and have to be aligned
-    #[arg(short, long, value_name = "BYTES", default_value = "4")]
+    /// Bytes of a number: 1, 2, 4 or 8; those of 4 and 8 are read in one step, and have to be aligned
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value = "4",
+        hide_possible_values = true
+    )]
     width: Width,
 
     /// How many numbers

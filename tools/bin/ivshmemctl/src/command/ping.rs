@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{Link, MAX_PEER};
+use ivshmem::Link;
 use serde::Serialize;
 
 use crate::claim::{Place, MARK};
@@ -50,8 +50,8 @@ pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// ID of the peer to ask
-    #[arg(required_unless_present = "serve", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
+    /// ID of the peer to ask; one is needed without --serve
+    #[arg(value_parser = parse::peer_id)]
     peer: Option<u32>,
 
     /// Answer, until ended by a signal or by --timeout without a question
@@ -99,6 +99,10 @@ struct Answer {
 
 /// Asks or answers.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    if options.peer.is_none() && !options.serve {
+        let text = "give the ID of the peer to ask, or --serve to answer";
+        return Err(failure(Exit::Usage, text));
+    }
     let link = options.end.link()?;
     let at = options.place.claim(&link, LENGTH, 0, PING)?;
     match options.peer {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::peek::Width;
 use crate::end::End;
 use crate::exit::{failure, Exit};
-use crate::output::Output;
+use crate::output::{bytes, Output};
 use crate::parse;
 
 /// Write numbers into the shared memory
@@ -21,8 +21,8 @@ use crate::parse;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ivshmemctl poke 0x100 42
-  ivshmemctl poke 0x200 --width 1 0x48 0x69")]
+  ivshmemctl poke 0x200000 42
+  ivshmemctl poke 0x200004 --width 1 0x48 0x69")]
 pub struct Options {
     #[command(flatten)]
     end: End,
@@ -35,8 +35,14 @@ pub struct Options {
     #[arg(required = true, value_parser = parse::number)]
     values: Vec<u64>,
 
-    /// Bytes of a number; those of 4 and 8 are written in one step, and have to be aligned
-    #[arg(short, long, value_name = "BYTES", default_value = "4")]
+    /// Bytes of a number: 1, 2, 4 or 8; those of 4 and 8 are written in one step, and have to be aligned
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value = "4",
+        hide_possible_values = true
+    )]
     width: Width,
 }
 
@@ -69,7 +75,10 @@ fn check(value: u64, width: usize) -> Result<()> {
         true => Ok(()),
         false => Err(failure(
             Exit::Usage,
-            format!("{value:#x} does not fit into {width} bytes: see --width"),
+            format!(
+                "{value:#x} does not fit into {}: see --width",
+                bytes(width as u64)
+            ),
         )),
     }
 }

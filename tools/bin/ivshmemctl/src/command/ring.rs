@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::{MAX_PEER, MAX_RING_VECTOR};
+use ivshmem::MAX_RING_VECTOR;
 use serde_json::json;
 
-use crate::end::End;
+use crate::end::{End, Rang};
 use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
@@ -29,7 +29,7 @@ pub struct Options {
     end: End,
 
     /// ID of the peer to ring; one's own is in `ivshmemctl info`
-    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PEER)))]
+    #[arg(value_parser = parse::peer_id)]
     peer: u32,
 
     /// Which of its vectors
@@ -58,12 +58,13 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         if number > 0 {
             sleep(options.interval);
         }
-        if !ring(*peer, *vector)? {
-            let text = format!(
-                "there is no vector {vector} of peer {peer}: `ivshmemctl peers SOCKET` shows who is there"
-            );
-            return Err(failure(Exit::Unable, text));
-        }
+        let missing = match ring(*peer, *vector)? {
+            Rang::Sent => continue,
+            Rang::NoVector => format!("peer {peer} has no vector {vector}"),
+            Rang::NoPeer => format!("there is no peer {peer}"),
+        };
+        let text = format!("{missing}: `ivshmemctl peers SOCKET` shows who is there");
+        return Err(failure(Exit::Unable, text));
     }
     let answer = json!({ "peer_id": peer, "vector": vector, "count": count });
     output.answer(&answer, || match count {

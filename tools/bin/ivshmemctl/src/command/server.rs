@@ -186,7 +186,7 @@ fn show(socket: &Path, again: bool, output: Output) -> Result<()> {
 fn understand(socket: &Path, report: Value) -> Result<Report> {
     serde_json::from_value(report).with_context(|| {
         format!(
-            "what {} says is no report of an ivshmem-server of this version",
+            "what {} says is not a report of an ivshmem-server of this version",
             socket.display()
         )
     })

@@ -21,6 +21,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::exit::{failure, Exit};
 use crate::mesh::{serve, Area, Purpose};
 use crate::output::Output;
+use crate::parse;
 use carrier::{Carrier, Settings};
 use status::Shared;
 
@@ -35,7 +36,7 @@ const VECTOR: u32 = 0;
 ///
 /// Each machine that runs this gets an interface with an address by which the others, and the host with --join, reach it
 /// as over any network. A packet goes to the end that has its address; broadcast and multicast go nowhere. Where the
-/// receiver is slow, the sender waits. It takes root, or the capability CAP_NET_ADMIN. A signal ends it; then, and on
+/// receiver is slow, the sender waits. It needs root, or the capability CAP_NET_ADMIN. A signal ends it; then, and on
 /// SIGUSR1, it tells who is there and what was carried. Whoever can write to the memory can send any packet: filter the
 /// interface as you would a network of strangers.
 #[derive(Args, Debug)]
@@ -56,7 +57,7 @@ pub struct Options {
     address: Vec<IpNet>,
 
     /// The network of addresses that are made of peer IDs; the same at all ends
-    #[arg(long, value_name = "NETWORK", default_value = "10.110.0.0/16")]
+    #[arg(long, value_name = "NETWORK", default_value = "10.110.0.0/16", value_parser = parse::network)]
     network: Ipv4Net,
 
     /// The longest packet in bytes; without this option a quarter of a ring buffer, 65520 at most

@@ -129,5 +129,5 @@ fn a_name_that_steers_a_terminal_is_refused() {
     assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
     assert!(!stdout(&refused).contains('\u{1b}'));
     let text = stderr(&refused);
-    assert!(text.contains("which is no file name"), "{text}");
+    assert!(text.contains("which is not a file name"), "{text}");
 }

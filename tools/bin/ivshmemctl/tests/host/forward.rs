@@ -234,13 +234,13 @@ fn a_file_in_the_place_of_a_socket_stays() {
     let here = machines.start(&format!("forward -L unix:{path}:far:127.0.0.1:1"));
     let (exit, text) = here.failure();
     assert_eq!(exit, Some(1), "{text}");
-    assert!(text.contains("no socket"), "{text}");
+    assert!(text.contains("not a socket"), "{text}");
     // Nor can another end remove it that may listen anywhere.
     let mut far = machines.start("forward --name far --allow-listen unix:*");
     far.expect("joined");
     let mut near = machines.start(&format!("forward -R unix:{path}:far:127.0.0.1:1"));
     let reason = near.expect("failed")["reason"].to_string();
-    assert!(reason.contains("no socket"), "{reason}");
+    assert!(reason.contains("not a socket"), "{reason}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
@@ -277,7 +277,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         (
             "forward -L 192.0.2.1:80:far:web:80",
             1,
-            "cannot listen at 192.0.2.1:80",
+            "cannot listen on 192.0.2.1:80",
         ),
         ("forward --ends 64", 6, "fewer --ends"),
     ] {
@@ -297,12 +297,23 @@ fn what_cannot_be_is_refused_with_what_to_do() {
     near.expect("here");
     for (port, message) in [
         (port, "refused"),
-        (others[0], "--allow 127.0.0.1:1"),
-        (others[1], "nobody is not there"),
+        (
+            others[0],
+            "'far' does not allow 127.0.0.1:1: start that end with --allow 127.0.0.1:1",
+        ),
+        (others[1], "'nobody' is not there"),
     ] {
         let ended = connect(port).read(&mut [0]);
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
         let reason = near.expect("failed")["reason"].to_string();
         assert!(reason.contains(message), "{reason}");
     }
+    let mut refused = far.expect("failed")["reason"].to_string();
+    while refused.contains("refused") {
+        refused = far.expect("failed")["reason"].to_string();
+    }
+    assert!(
+        refused.contains("start this end with --allow 127.0.0.1:1"),
+        "{refused}"
+    );
 }

@@ -222,7 +222,7 @@ fn launch_ends_when_a_machine_cannot_start() {
     ];
     let absent = run(&[&launch[..], &["/nonexistent"]].concat());
     assert_eq!(absent.status.code(), Some(1));
-    assert!(stderr(&absent).contains("cannot start /nonexistent"));
+    assert!(stderr(&absent).contains("--qemu"));
     let failed = run(&[&launch[..], &["false"]].concat());
     assert_eq!(failed.status.code(), Some(1));
     assert!(stderr(&failed).contains("vm0 has ended with exit status: 1"));

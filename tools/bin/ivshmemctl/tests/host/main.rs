@@ -135,7 +135,10 @@ fn server_metrics_are_numbers_of_each_region_and_peer() {
         text = stdout(&run(&["server", "metrics", &status]));
         text.contains("ivshmem_region_joins_total{region=\"ivshmem\"} 1\n")
     });
-    assert!(!run(&["peers", &socket]).status.success());
+    let refused = stderr(&run(&["info", "--join", &socket]));
+    assert!(refused.contains("drained, or full"), "{refused}");
+    let wrong = stderr(&run(&["info", "--join", &status]));
+    assert!(wrong.contains("--status-socket"), "{wrong}");
     let written = run(&["server", "metrics", "--output", &file, &status]);
     assert!(written.status.success(), "{}", stderr(&written));
     let text = std::fs::read_to_string(&file).unwrap();
@@ -175,7 +178,10 @@ fn server_drains_and_drops() {
     assert!(stderr(&wrong).contains("give that of --control-socket"));
     let drain = run(&["server", "drain", &control, "ivshmem"]);
     assert!(drain.status.success(), "{}", stderr(&drain));
-    assert!(!run(&["peers", &socket]).status.success());
+    let refused = stderr(&run(&["info", "--join", &socket]));
+    assert!(refused.contains("drained, or full"), "{refused}");
+    let wrong = stderr(&run(&["info", "--join", &status]));
+    assert!(wrong.contains("--status-socket"), "{wrong}");
     assert!(stdout(&run(&["server", "status", &status])).contains("drained: nobody else"));
     let undo = run(&["server", "drain", "--undo", &control, "ivshmem"]);
     assert!(undo.status.success(), "{}", stderr(&undo));
@@ -205,7 +211,20 @@ fn ring_to_nobody_says_so() {
     let output = run(&["ring", "--join", &socket, "999", "0"]);
     assert_eq!(output.status.code(), Some(6));
     let text = stderr(&output);
-    assert!(text.contains("there is no vector 0 of peer 999"), "{text}");
+    assert!(text.contains("there is no peer 999"), "{text}");
+    let _waiting = Server(
+        Command::new(PROGRAM)
+            .args(["wait", "--join", &socket])
+            .spawn()
+            .unwrap(),
+    );
+    let listener = first_other(&socket, 4);
+    let output = run(&["ring", "--join", &socket, &listener, "9"]);
+    let text = stderr(&output);
+    assert!(
+        text.contains(&format!("peer {listener} has no vector 9")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -342,6 +361,30 @@ fn every_command_has_a_manual_page() {
         shell["script"].as_str().unwrap().contains("ivshmemctl"),
         "{shell}"
     );
+}
+
+#[test]
+fn what_is_missing_is_said_before_the_memory_is_opened() {
+    for (command, code, message) in [
+        (&["cp", "/nonexistent"][..], 1, "cannot read /nonexistent"),
+        (&["cp", "--receive", "/nonexistent"], 1, "cannot receive"),
+        (&["cp", "--receive", "/dev/null"], 1, "not a directory"),
+        (&["ping"], 2, "--serve to answer"),
+        (&["ring", "abc"], 2, "'abc' is not a peer ID (0 to 65535)"),
+        (&["info", "-d", "0", "--join", "a"], 2, "give one of them"),
+        (&["peers", "-d", "0", "a"], 2, "give one of them"),
+        (&["info"], 3, "On a host, give --join SOCKET"),
+    ] {
+        let output = run(command);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {text}");
+        assert!(text.contains(message), "{command:?}: {text}");
+    }
+    // The variable for a device does not count where a server is named.
+    let mut joined = Command::new(PROGRAM);
+    let joined = joined.args(["info", "--join", "/nonexistent"]);
+    let output = joined.env("IVSHMEM_DEV", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }
 
 #[test]

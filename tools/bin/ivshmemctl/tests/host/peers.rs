@@ -19,7 +19,10 @@ fn peers_tells_who_has_joined_a_channel_and_who_was_killed() {
     let none = run(&peers);
     assert_eq!(none.status.code(), Some(1));
     let text = stderr(&none);
-    assert!(text.contains("only a channel does"), "{text}");
+    assert!(
+        text.contains("no channel at offset 0x0: start chat"),
+        "{text}"
+    );
 
     let mut talker = Server(
         Command::new(PROGRAM)

@@ -229,7 +229,7 @@ fn open(path: &Path) -> Result<File> {
         let advice = match errno {
             Errno::NOENT => "modprobe vfio-pci; in a container, hand in /dev/vfio",
             Errno::ACCESS => "root can give it to a user or a group, by chown or a udev rule",
-            Errno::PERM => "without an IOMMU it takes root",
+            Errno::PERM => "without an IOMMU it needs root",
             Errno::BUSY => {
                 "vfio gives a device to one program at a time: end the one that has it (fuser)"
             }

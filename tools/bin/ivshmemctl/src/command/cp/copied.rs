@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use indicatif::{HumanBytes, ProgressBar};
 use sha2::{Digest, Sha256};
 
-use crate::output::progress;
+use crate::output::{bytes, progress};
 
 /// What arrived, or was sent.
 pub struct Copied {
@@ -28,8 +28,8 @@ pub fn bar(size: u64) -> ProgressBar {
 }
 
 /// A size as the bar writes it, and in bytes.
-pub fn size(bytes: u64) -> String {
-    format!("{} ({bytes} bytes)", HumanBytes(bytes))
+pub fn size(length: u64) -> String {
+    format!("{} ({})", HumanBytes(length), bytes(length))
 }
 
 /// The SHA-256 of all that can be read, in hexadecimal.

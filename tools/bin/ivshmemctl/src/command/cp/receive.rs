@@ -109,12 +109,12 @@ impl Incoming {
             _ => {
                 return Err(failure(
                     Exit::Wrong,
-                    format!("the sender offers {name:?}, which is no file name"),
+                    format!("the sender offers {name:?}, which is not a file name"),
                 ))
             }
         };
         if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(failure(Exit::Wrong, "the sender offers no SHA-256"));
+            return Err(failure(Exit::Wrong, "the sender does not offer a SHA-256"));
         }
         let part = directory.join(format!(".{name}.{}.part", &sha256[..16]));
         let what = || format!("cannot write {}", part.display());

@@ -95,7 +95,7 @@ impl FromStr for Address {
             _ => None,
         };
         parsed.ok_or_else(|| {
-            format!("{text:?} is neither HOST:PORT nor unix:PATH with a path from / on")
+            format!("{text:?} is not HOST:PORT, or unix:PATH with a path that begins with /")
         })
     }
 }
@@ -145,6 +145,14 @@ impl FromStr for Peer {
 }
 
 impl Peer {
+    /// As it stands in a text.
+    pub fn described(&self) -> String {
+        match self {
+            Self::Id(_) => self.to_string(),
+            Self::Name(name) => quoted(name),
+        }
+    }
+
     /// Whether an end with this ID and name is meant.
     pub fn is(&self, id: u32, name: &[u8]) -> bool {
         match self {
@@ -163,6 +171,11 @@ impl fmt::Display for Peer {
     }
 }
 
+/// A name as it stands in a text.
+pub fn quoted(name: &str) -> String {
+    format!("'{name}'")
+}
+
 /// The longest name of an end.
 pub const LONGEST_NAME: usize = 64;
 
@@ -173,7 +186,7 @@ pub fn name(text: &str) -> Result<String, String> {
         && text.chars().all(good)
         && text.parse::<u32>().is_err();
     is_name.then(|| text.into()).ok_or_else(|| {
-        format!("{text:?} is no name of up to {LONGEST_NAME} letters, digits, dots and dashes, and not a number alone")
+        format!("{text:?} is not a name: use up to {LONGEST_NAME} letters, digits, dots and dashes, and not a number alone")
     })
 }
 
@@ -199,7 +212,7 @@ impl FromStr for Allowed {
             _ => None,
         };
         parsed.ok_or_else(|| {
-            format!("{text:?} is none of HOST:PORT, PORT and unix:PATH, where * stands for any")
+            format!("{text:?} is not HOST:PORT, PORT or unix:PATH, where * stands for any")
         })
     }
 }

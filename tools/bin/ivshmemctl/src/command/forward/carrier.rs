@@ -18,6 +18,7 @@ use super::frame::{Body, Key};
 use super::lane::{lanes, Correspondent};
 use super::others::Others;
 use super::report::Report;
+use super::settings::Refusal;
 use super::stream::{Listener, Stream};
 use crate::mesh::Mesh;
 
@@ -121,7 +122,7 @@ impl Carrier {
     }
 
     /// Connects to what the one in a slot wants, if it may, and carries that.
-    pub fn connect(self: &Rc<Self>, slot: u32, key: Key, target: Result<Address, String>) {
+    pub fn connect(self: &Rc<Self>, slot: u32, key: Key, target: Result<Address, Refusal>) {
         let opening = target.and_then(|target| {
             let turns = self.others.lookups(slot).ok_or("nobody is there")?;
             let opening = self.opening(slot, key)?;
@@ -138,9 +139,9 @@ impl Carrier {
                     this.carry(opening, connecting).await;
                 });
             }
-            Err(reason) => {
-                self.report.fail(&reason);
-                self.answer(slot, Duration::ZERO, key, Answer::Reset(reason));
+            Err(Refusal { here, there }) => {
+                self.report.refuse(&here);
+                self.answer(slot, Duration::ZERO, key, Answer::Reset(there));
             }
         }
     }
@@ -149,7 +150,7 @@ impl Carrier {
     pub fn open(self: &Rc<Self>, slot: u32, stream: Stream, ask: Ask) {
         let opening = match self.opening(slot, self.others.next(slot)) {
             Ok(opening) => opening,
-            Err(reason) => return self.report.fail(&reason),
+            Err(reason) => return self.report.refuse(&reason),
         };
         let this = self.clone();
         self.spawn(async move {
@@ -198,13 +199,11 @@ impl Carrier {
             Ok(())
         };
         let carried = carry.await;
-        drop(counted);
         match carried {
-            Ok(()) => {}
-            Err(Broken::Told(Over::Reset(reason))) => self.report.fail(&reason),
-            Err(Broken::Told(_)) => {}
+            Err(Broken::Told(Over::Reset(reason))) => counted.fail(&reason),
+            Ok(()) | Err(Broken::Told(_)) => drop(counted),
             Err(Broken::Untold(reason)) => {
-                self.report.fail(&reason);
+                counted.fail(&reason);
                 farewell(&other, key, Body::Reset(&reason)).await;
             }
         }

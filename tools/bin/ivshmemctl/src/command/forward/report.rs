@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anstyle::Style;
 use serde_json::{json, Value};
 
-use super::address::Forward;
+use super::address::{quoted, Forward};
 use crate::mesh::Neighbour;
 use crate::output::{printable, Output, GOOD, WARNING};
 
@@ -29,9 +29,14 @@ const WHILE: Duration = Duration::from_secs(10);
 pub struct Report {
     output: Output,
     ends: RefCell<Vec<Neighbour>>,
-    /// Connections now, since the start, and those that came to nothing.
+    /// Connections now, and since the start.
     open: Cell<u64>,
     opened: Cell<u64>,
+    /// Those of them that were broken.
+    broken: Cell<u64>,
+    /// Connections that came to nothing before they were among these.
+    refused: Cell<u64>,
+    /// All that failed: connections, and what is none, such as listening.
     failed: Cell<u64>,
     /// Messages that were none.
     invalid: Cell<u64>,
@@ -50,6 +55,8 @@ impl Report {
             ends: RefCell::default(),
             open: Cell::default(),
             opened: Cell::default(),
+            broken: Cell::default(),
+            refused: Cell::default(),
             failed: Cell::default(),
             invalid: Cell::default(),
             told: RefCell::default(),
@@ -101,8 +108,8 @@ impl Report {
             "target": target.to_string(),
         });
         let text = match side {
-            Side::Here => format!("{listen} leads to {target} at {peer}"),
-            Side::There => format!("{listen} at {peer} leads to {target}"),
+            Side::Here => format!("{listen} leads to {target} at {}", peer.described()),
+            Side::There => format!("{listen} at {} leads to {target}", peer.described()),
         };
         self.event(&value, &text, GOOD);
     }
@@ -118,6 +125,12 @@ impl Report {
         }
     }
 
+    /// A connection has failed that was not counted.
+    pub fn refuse(&self, reason: &str) {
+        self.refused.set(self.refused.get() + 1);
+        self.fail(reason);
+    }
+
     /// A message was none.
     pub fn count_invalid(&self) {
         self.invalid.set(self.invalid.get() + 1);
@@ -127,7 +140,7 @@ impl Report {
     pub fn count(&self) -> Counted<'_> {
         self.opened.set(self.opened.get() + 1);
         self.open.set(self.open.get() + 1);
-        Counted(&self.open)
+        Counted(self)
     }
 
     /// These ends are there.
@@ -149,24 +162,36 @@ impl Report {
             "connections": { "open": open, "opened": opened, "failed": failed },
             "invalid": invalid,
         });
+        let made = opened - self.broken.get();
+        let lost = self.broken.get() + self.refused.get();
         let mut text = String::new();
         for end in ends.iter() {
             text += &format!("{}\n", described(end));
         }
-        text += &format!("connections: {open} open, {opened} since the start, {failed} failed\n");
+        text += &format!("connections: {made} made, {lost} failed, {open} open\n");
         if invalid > 0 {
-            text += &format!("{invalid} messages were none\n");
+            text += &format!("invalid messages: {invalid}\n");
         }
         (value, text)
     }
 }
 
 /// A connection that is counted as open.
-pub struct Counted<'a>(&'a Cell<u64>);
+pub struct Counted<'a>(&'a Report);
+
+impl Counted<'_> {
+    /// The connection is broken for this reason.
+    pub fn fail(self, reason: &str) {
+        let report = self.0;
+        drop(self);
+        report.broken.set(report.broken.get() + 1);
+        report.fail(reason);
+    }
+}
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.open.set(self.0.open.get() - 1);
     }
 }
 
@@ -177,7 +202,7 @@ fn name(end: &Neighbour) -> Option<String> {
 /// An end as people are told of it.
 pub fn described(end: &Neighbour) -> String {
     match name(end) {
-        Some(name) => format!("{name} (peer {})", end.peer_id),
+        Some(name) => format!("{} (peer {})", quoted(&name), end.peer_id),
         None => format!("peer {}", end.peer_id),
     }
 }

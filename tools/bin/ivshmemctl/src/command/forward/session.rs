@@ -16,7 +16,7 @@ use super::frame::{Body, Frame, Key};
 use super::lane::Correspondent;
 use super::others::Arrival;
 use super::report::{Report, Side};
-use super::settings::Settings;
+use super::settings::{Refusal, Settings};
 use super::stream::Listener;
 use crate::mesh::{Heard, Incoming, Mesh, LOOK};
 
@@ -95,9 +95,9 @@ impl Session {
                     None => {
                         let text = format!(
                             "{} is not there: a connection to it is closed",
-                            forward.peer
+                            forward.peer.described()
                         );
-                        this.report.fail(&text);
+                        this.report.refuse(&text);
                     }
                 }
             }
@@ -194,8 +194,9 @@ impl Session {
             (Body::NotListening(reason), true) => {
                 if let Some(forward) = self.remote(slot, key.number) {
                     let text = format!(
-                        "{} does not listen at {}: {reason}",
-                        forward.peer, forward.listen
+                        "{} does not listen on {}: {reason}",
+                        forward.peer.described(),
+                        forward.listen
                     );
                     self.report.fail(&text);
                     self.ask_to_listen(slot, key.number, AGAIN);
@@ -223,14 +224,14 @@ impl Session {
     fn listen(self: &Rc<Self>, slot: u32, key: Key, address: &str) {
         let address = match self.carrier.others.may_listen(slot, key.number) {
             true => self.settings.may_listen(address),
-            false => Err("it is listened at too many places".into()),
+            false => Err("too many listeners".into()),
         };
         let this = self.clone();
         match (address, self.carrier.others.correspondent(slot)) {
             (Ok(address), Some(other)) => {
                 let task = self.carrier.spawn(async move {
                     let failed = this.listen_at(slot, &other, key, &address).await;
-                    this.not_listening(slot, key, failed);
+                    this.not_listening(slot, key, failed.into());
                 });
                 self.carrier.others.listen(slot, key.number, task);
             }
@@ -239,9 +240,9 @@ impl Session {
         }
     }
 
-    fn not_listening(&self, slot: u32, key: Key, reason: String) {
-        self.report.fail(&reason);
-        let answer = Answer::NotListening(reason);
+    fn not_listening(&self, slot: u32, key: Key, refusal: Refusal) {
+        self.report.fail(&refusal.here);
+        let answer = Answer::NotListening(refusal.there);
         self.carrier.answer(slot, Duration::ZERO, key, answer);
     }
 

@@ -2,7 +2,7 @@
 
 //! What an end was told to do, and what others may have it do.
 
-use super::address::{Address, Allowed, Forward};
+use super::address::{quoted, Address, Allowed, Forward};
 
 /// The settings.
 pub struct Settings {
@@ -20,22 +20,58 @@ pub struct Settings {
 
 impl Settings {
     /// The address to which another end wants to connect from here, if it may; else why not.
-    pub fn may_connect(&self, address: &str) -> Result<Address, String> {
-        may(&self.allow, address, "--allow")
+    pub fn may_connect(&self, address: &str) -> Result<Address, Refusal> {
+        may(&self.allow, address, "--allow", &self.described())
     }
 
     /// The address at which another end wants to listen here, if it may; else why not.
-    pub fn may_listen(&self, address: &str) -> Result<Address, String> {
-        may(&self.allow_listen, address, "--allow-listen")
+    pub fn may_listen(&self, address: &str) -> Result<Address, Refusal> {
+        may(&self.allow_listen, address, "--allow-listen", "it")
+    }
+
+    /// This end as others are told of it.
+    fn described(&self) -> String {
+        match self.name.is_empty() {
+            true => "the other end".into(),
+            false => quoted(&self.name),
+        }
     }
 }
 
-fn may(allowed: &[Allowed], text: &str, option: &str) -> Result<Address, String> {
+/// Why another end does not get what it asked for.
+pub struct Refusal {
+    /// As this end tells it.
+    pub here: String,
+    /// As the other one is told.
+    pub there: String,
+}
+
+impl From<String> for Refusal {
+    /// The same for both.
+    fn from(reason: String) -> Self {
+        Self {
+            here: reason.clone(),
+            there: reason,
+        }
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        reason.to_string().into()
+    }
+}
+
+/// `who` is this end in the text for the other one.
+fn may(allowed: &[Allowed], text: &str, option: &str, who: &str) -> Result<Address, Refusal> {
     let address: Address = text.parse()?;
     match allowed.iter().any(|allowed| allowed.has(&address)) {
         true => Ok(address),
-        false => Err(format!(
-            "{address} is not allowed: start the end that is to use it with {option} {address}"
-        )),
+        false => Err(Refusal {
+            here: format!("{address} is not allowed: start this end with {option} {address}"),
+            there: format!(
+                "{who} does not allow {address}: start that end with {option} {address}"
+            ),
+        }),
     }
 }

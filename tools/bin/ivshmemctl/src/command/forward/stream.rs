@@ -184,7 +184,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         // A connection to it would be refused, too.
         Ok(false) => {
-            let text = "what is there is no socket: give another path, or remove it";
+            let text = "what is there is not a socket: give another path, or remove it";
             return Err(io::Error::new(ErrorKind::AlreadyExists, text));
         }
         found => found?,

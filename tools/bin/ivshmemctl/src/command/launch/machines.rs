@@ -113,13 +113,31 @@ fn start_server(words: &[String], ended: &AtomicBool) -> Result<Process> {
     }
 }
 
+/// Whether the shell would find this program.
+fn is_installed(name: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    match name.contains('/') {
+        true => Path::new(name).exists(),
+        false => std::env::split_paths(&paths).any(|path| path.join(name).exists()),
+    }
+}
+
+/// Fails where the machines' program is missing, before the server is started for nothing.
+pub fn expect_program(qemu: &str) -> Result<()> {
+    match is_installed(qemu) {
+        true => Ok(()),
+        false => Err(failure(
+            Exit::Failure,
+            format!("cannot start {qemu}, which is not there: install QEMU, or name its program by --qemu"),
+        )),
+    }
+}
+
 /// The program of this name that lies beside this one, if there is one and none is installed.
 fn program(name: &str) -> PathBuf {
     let beside = std::env::current_exe().unwrap_or_default();
     let beside = beside.with_file_name(name);
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::env::split_paths(&paths).any(|path| path.join(name).exists());
-    match !installed && beside.exists() {
+    match !is_installed(name) && beside.exists() {
         true => beside,
         false => Path::new(name).into(),
     }

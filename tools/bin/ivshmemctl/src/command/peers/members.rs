@@ -5,13 +5,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ivshmem::Doorbell;
-use ivshmem_channel::{Channel, Presence};
+use ivshmem_channel::{Channel, Error, Presence};
 use serde::Serialize;
 
 use crate::end::{AnyLink, End};
-use crate::exit::Exit;
+use crate::exit::{failure, Exit};
 use crate::output::Output;
 
 /// How long to look at most. A channel can allow an hour of silence.
@@ -51,8 +51,14 @@ enum State {
 pub fn list(end: &End, offset: u64, output: Output) -> Result<Exit> {
     let link = end.link()?;
     let peer_id = (link.vectors() > 0).then(|| link.peer_id());
-    let channel = Channel::open(link, offset).with_context(|| {
-        format!("offset {offset:#x}: a device does not tell who else is there, only a channel does")
+    let channel = Channel::open(link, offset).map_err(|error| match error {
+        Error::NotAChannel(_) => failure(
+            Exit::Failure,
+            format!(
+                "no channel at offset {offset:#x}: start chat, cp, tunnel or forward there, or give its --offset"
+            ),
+        ),
+        error => error.into(),
     })?;
     let answer = Answer {
         offset,

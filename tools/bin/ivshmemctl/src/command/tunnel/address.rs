@@ -28,11 +28,7 @@ pub fn automatic(network: Ipv4Net, peer_id: u32) -> Option<IpNet> {
 
 /// An address that an interface can have.
 pub fn of_interface(text: &str) -> Result<IpNet, String> {
-    let wrong = || {
-        format!(
-            "{text:?} is no address with the length of its network's prefix, such as 10.1.0.2/24"
-        )
-    };
+    let wrong = || format!("{text:?} is not an address with a prefix length, such as 10.1.0.2/24");
     let network: IpNet = text.parse().map_err(|_| wrong())?;
     match is_of_one(network.addr()) {
         true => Ok(network),

@@ -97,7 +97,7 @@ pub fn dump_and_load(fleet: &Fleet) -> Result<(), Failed> {
     );
 
     refused(a, "dump --offset 5M", 6, "the memory has 4 MiB")?;
-    refused(a, "dump --length 5M", 6, "more than there are")?;
+    refused(a, "dump --length 5M", 6, "is followed by only")?;
     refused(
         a,
         "load --offset 0x3ffff0 /original",

@@ -61,7 +61,7 @@ pub fn peers_of_a_channel(fleet: &Fleet) -> Result<(), Failed> {
     let [a, b] = &fleet.guests[..] else {
         return Err("two guests".into());
     };
-    super::refused(a, "peers -s 2M", 1, "only a channel does")?;
+    super::refused(a, "peers -s 2M", 1, "no channel at offset 0x200000")?;
     let script = format!("mkfifo /mute; exec {PROGRAM} --json chat --anew -s 3M <>/mute");
     let mut talker = b.command(["sh", "-c", &script]).spawn()?;
     talker.wait_for_output("\"alone\"")?;
