@@ -108,8 +108,8 @@ pub fn no_device(fleet: &Fleet) -> Result<(), Failed> {
             "/dev/ivshmem9 does not exist",
         )?;
     }
-    refused(a, "info -d 0000:00:1f.7", 3, "see `ivshmemctl list`")?;
     refused(a, "info -d 0000:00:1f.7", 3, "see lspci -d 1af4:1110")?;
+    refused(a, "info -d /dev/null", 3, "is no node of the driver")
 }
 
 pub fn no_permission(fleet: &Fleet) -> Result<(), Failed> {
