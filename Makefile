@@ -384,19 +384,25 @@ importer: kernel-accepted
 	+@$(call kbuild,build/importer,tools/tests/selftests/importer) modules
 
 # A kernel that finds errors of memory and of locking by itself. Not part of `make test`: it has to be built, and is slow.
-debug_dir = $(shell KERNEL=$(KERNEL) $(SANDBOX)/debug-kernel --where)
-debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1
+# KCSAN=1: one that finds data races instead of errors of memory.
+debug_dir = $(shell KERNEL=$(KERNEL) KCSAN=$(KCSAN) $(SANDBOX)/debug-kernel --where)
+# The rest of the kernel has neither.
+debug_instrument = KCOV_INSTRUMENT=y
+kcsan_rustflags := -Zsanitizer=thread $(addprefix -Cllvm-args=-tsan-,distinguish-volatile=1 instrument-func-entry-exit=0 \
+	compound-read-before-write=1)
+debug_kbuild = SANDBOX_ROOT=$(debug_dir)/root $(ENTER) make -C $(debug_dir)/kdir LLVM=1 $(debug_instrument) \
+	$(if $(KCSAN),KRUSTFLAGS='$(kcsan_rustflags)')
 # Left out: what needs more than this kernel (load: module signatures; OVMF: EFI; without KERNEL=rt dma-bufs, and with it
 # large pages; hibernation), and for their time the same programs with 32 bits and the sets with several guests.
 debug_skips := $(if $(KERNEL),cache:: paging::,dma_buf:: import::) 32:: load:: cache::ovmf \
 	pair:: trio:: server:: network:: stock:: ctl:: channel:: acrn:: samples:: hibernate::
 
-debug_build = build/debug$(addprefix -,$(KERNEL))
+debug_build = build/debug$(addprefix -,$(KERNEL))$(if $(KCSAN),-kcsan)
 # CASE, to run no others, and DEBUG_MODULE, another module than that of this source, are for `test-planted`.
 DEBUG_MODULE = $(CURDIR)/$(debug_build)/ivshmem_rs.ko
 .PHONY: debug-kernel debug-modules test-debug-kernel
 debug-kernel: sandbox-ready
-	@$(SANDBOX)/debug-kernel
+	@KCSAN=$(KCSAN) $(SANDBOX)/debug-kernel
 
 debug-modules: debug-kernel
 	@mkdir -p $(debug_build) $(debug_build)-importer
@@ -414,6 +420,7 @@ test-debug-kernel: $(if $(filter file,$(origin DEBUG_MODULE)),debug-modules) gue
 # Whether the tests find bugs that are planted in copies of the source. PLANTED: only these.
 .PHONY: test-planted
 test-planted: guest debug-kernel
+	+@$(MAKE) debug-kernel KCSAN=1
 	+@$(MAKE) modules KDIR=sandbox
 	@tools/tests/planted/run $(PLANTED)
 

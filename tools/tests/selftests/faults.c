@@ -1,51 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Each allocation of a call fails once, in its turn: the call says so or goes on without, and works the
- * next time. Needs a kernel with CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS.
+ * next time.
  */
+#include "fail_nth.h"
 #include "sysfs.h"
 
 #include <sys/eventfd.h>
 
-#define FAIL_NTH	"/proc/thread-self/fail-nth"
-#define FAILSLAB	"/sys/kernel/debug/failslab/"
 /* More allocations than any call here makes. */
 #define MOST		2000
 
-static void write_text(const char *path, const char *text)
-{
-	int fd = (int)ASSERT_OK(open(path, O_WRONLY | O_CLOEXEC));
-
-	ASSERT_EQ(strlen(text), write(fd, text, strlen(text)));
-	close(fd);
-}
-
-/* Lets allocations that may sleep fail too, without a trace in the kernel log for each. */
 static void set_up(void)
 {
 	remember_device();
-	if (access(FAIL_NTH, F_OK) != 0 || access(FAILSLAB, F_OK) != 0)
-		return;
-	write_text(FAILSLAB "ignore-gfp-wait", "N");
-	write_text(FAILSLAB "verbose", "0");
-}
-
-static void arm(int fail_nth, unsigned int nth)
-{
-	char text[16];
-	int length = snprintf(text, sizeof(text), "%u", nth);
-
-	ASSERT_EQ(length, pwrite(fail_nth, text, length, 0));
-}
-
-/* Switches it off; whether an allocation has failed. */
-static bool disarm(int fail_nth)
-{
-	char text[16] = "";
-
-	ASSERT_TRUE(pread(fail_nth, text, sizeof(text) - 1, 0) > 0);
-	arm(fail_nth, 0);
-	return atoi(text) == 0;
+	if (can_fail_nth())
+		fail_nth_set_up();
 }
 
 /* Makes @call with the first allocation failing, then the second, until there is none left to fail. */
@@ -55,16 +25,16 @@ static void with_each_fault(bool (*call)(void), void (*undo)(void))
 	unsigned int nth, failed = 0;
 	bool hit = true;
 
-	if (access(FAIL_NTH, F_OK) != 0 || access(FAILSLAB, F_OK) != 0)
+	if (!can_fail_nth())
 		SKIP("the kernel cannot make allocations fail");
-	fail_nth = (int)ASSERT_OK(open(FAIL_NTH, O_RDWR | O_CLOEXEC));
+	fail_nth = fail_nth_open();
 	for (nth = 1; hit && nth < MOST; nth++) {
 		bool worked;
 
 		test_progress();
-		arm(fail_nth, nth);
+		fail_nth_arm(fail_nth, nth);
 		worked = call();
-		hit = disarm(fail_nth);
+		hit = fail_nth_disarm(fail_nth);
 		failed += !worked;
 		if (worked)
 			undo();
@@ -116,6 +86,51 @@ static void close_node(void)
 	close(opened);
 }
 
+static bool unbind_works(void)
+{
+	return driver_unbind(device_bus_id) == 0;
+}
+
+static void bind_again(void)
+{
+	ASSERT_OK(driver_bind(device_bus_id));
+}
+
+/* Nobody can be told that a removal failed. */
+TEST(unbinding_works_in_spite_of_each_failed_allocation)
+{
+	with_each_fault(unbind_works, bind_again);
+	ring_arrives(0);
+}
+
+/* What a user of the device holds is taken away in the meantime. */
+static bool reset_device(void)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", device_bus_id);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (write(fd, "1", 1) == 1) {
+		close(fd);
+		return true;
+	}
+	close(fd);
+	return false;
+}
+
+static void nothing(void)
+{
+}
+
+TEST(a_reset_survives_each_failed_allocation)
+{
+	with_each_fault(reset_device, nothing);
+	ring_arrives(0);
+}
+
 TEST(opening_survives_each_failed_allocation)
 {
 	with_each_fault(open_node, close_node);
@@ -124,7 +139,6 @@ TEST(opening_survives_each_failed_allocation)
 
 static volatile uint32_t *mapped;
 
-/* Touching is left out: a fault that finds no memory kills, here as everywhere. */
 static bool map_memory(void)
 {
 	mapped = map_region(opened, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES, PROT_READ | PROT_WRITE);
@@ -145,6 +159,77 @@ TEST(mapping_survives_each_failed_allocation)
 	with_each_fault(map_memory, unmap_memory);
 }
 
+/* A page fault that finds no memory is made again. */
+static bool touch_memory(void)
+{
+	mapped = map_region(opened, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES, PROT_READ | PROT_WRITE);
+	if (mapped == MAP_FAILED)
+		return false;
+	*mapped = 1;
+	return true;
+}
+
+TEST(touching_survives_each_failed_allocation)
+{
+	opened = dev_open(O_RDWR);
+	with_each_fault(touch_memory, unmap_memory);
+}
+
+static int bound = -1;
+
+static bool bind_eventfd(void)
+{
+	struct ivshmem_eventfd binding = { .vector = 0, .fd = bound };
+	int result = ioctl(opened, IVSHMEM_SET_EVENTFD, &binding);
+
+	if (result < 0)
+		EXPECT_EQ(ENOMEM, errno);
+	return result == 0;
+}
+
+static void unbind_eventfd(void)
+{
+	struct ivshmem_eventfd binding = { .vector = 0, .fd = -1 };
+
+	ASSERT_OK(ioctl(opened, IVSHMEM_SET_EVENTFD, &binding));
+}
+
+TEST(binding_an_eventfd_survives_each_failed_allocation)
+{
+	opened = dev_open(O_RDWR);
+	bound = (int)ASSERT_OK(eventfd(0, EFD_CLOEXEC));
+	with_each_fault(bind_eventfd, unbind_eventfd);
+	ring_arrives(0);
+}
+
+static int exported = -1;
+
+static bool export_memory(void)
+{
+	struct ivshmem_dma_buf args = { .flags = IVSHMEM_DMA_BUF_CLOEXEC, .size = PAGE_BYTES };
+
+	exported = ioctl(opened, IVSHMEM_KVMFR_CREATE_DMA_BUF, &args);
+	if (exported < 0 && errno != EOPNOTSUPP)
+		EXPECT_EQ(ENOMEM, errno);
+	return exported >= 0;
+}
+
+static void close_exported(void)
+{
+	close(exported);
+}
+
+TEST(exporting_survives_each_failed_allocation)
+{
+	opened = dev_open(O_RDWR);
+	if (!export_memory()) {
+		EXPECT_EQ(EOPNOTSUPP, errno);	/* the kernel has no dma-bufs */
+		return;
+	}
+	close_exported();
+	with_each_fault(export_memory, close_exported);
+}
+
 /* More than the driver keeps on its stack. */
 static bool ring_many(void)
 {
@@ -155,10 +240,6 @@ static bool ring_many(void)
 	if (result < 0)
 		EXPECT_EQ(ENOMEM, errno);
 	return result == 100;
-}
-
-static void nothing(void)
-{
 }
 
 TEST(ringing_many_survives_each_failed_allocation)

@@ -6,6 +6,8 @@
  *
  *	fuzz N [SEED]		runs so many programs
  *	fuzz disturbed N [SEED]	the same, while the driver is unbound and bound, and the device reset
+ *	fuzz plugged N [SEED]	the same, while the host unplugs the device and plugs it
+ *	fuzz failing N [SEED]	the same as the first, and allocations of some calls fail
  *	fuzz replay NAME	runs one again, and tells its calls
  *
  * A program is a list of numbers, each of which stands for a call with its arguments. It is made by
@@ -16,6 +18,7 @@
 #include "guests.h"
 #include "fuzz_calls.h"
 #include "fuzz_cover.h"
+#include "fail_nth.h"
 
 #include <sys/prctl.h>
 #include <time.h>
@@ -24,11 +27,15 @@
 #define MOST_CHANGES	24
 #define MOST_THREADS	4
 #define MOST_KEPT	4096
+#define STACK_USED	(64u << 10)
 
 /* Calls that may sleep for ever are interrupted so often. */
 #define INTERRUPT_NS	10000000
 
-/* From this number of programs on, each kind of call has succeeded. */
+/* One of the first so many allocations of a call fails, where they are made to. */
+#define MOST_ALLOCATIONS	24
+
+/* From this number of programs on, each kind of call is to have succeeded. */
 #define MANY_PROGRAMS	300
 
 struct program {
@@ -41,11 +48,13 @@ struct program {
 struct fuzz_shared {
 	uint32_t stop;
 	uint32_t fresh, places;
+	uint32_t failed_allocations;
 	uint32_t made[FUZZ_CALLS], succeeded[FUZZ_CALLS];
 	uint8_t seen[COVER_SEEN];
 };
 
 static struct fuzz_shared *shared;
+static bool failing;
 static struct pool pool;
 static struct program kept[MOST_KEPT];
 static unsigned int n_kept;
@@ -151,21 +160,41 @@ static void be_interrupted_now_and_then(void)
 	CHECK(timer_settime(timer, 0, &every, NULL));
 }
 
-static void make_call(struct fuzzer *f, uint32_t number)
+static void make_call(struct fuzzer *f, uint32_t number, int fail_nth)
 {
 	unsigned int call, fresh;
 
 	f->random = number;
 	call = fuzz_call_of(next_random(&f->random));
+	/* The kernel itself complains of a fork() that gets no stack. */
+	if (fuzz_calls[call].make == call_fork)
+		fail_nth = -1;
+	if (fail_nth != -1)
+		fail_nth_arm(fail_nth, 1 + pick(f, MOST_ALLOCATIONS));
 	cover_forget();
 	__atomic_fetch_add(&shared->made[call], 1, __ATOMIC_RELAXED);
 	if (fuzz_calls[call].make(f) != -1)
 		__atomic_fetch_add(&shared->succeeded[call], 1, __ATOMIC_RELAXED);
 	fresh = cover_collect(shared->seen);
+	if (fail_nth != -1 && fail_nth_disarm(fail_nth))
+		__atomic_fetch_add(&shared->failed_allocations, 1, __ATOMIC_RELAXED);
 	if (fresh) {
 		__atomic_fetch_add(&shared->places, fresh, __ATOMIC_RELAXED);
 		store(&shared->fresh, 1);
 	}
+}
+
+/*
+ * Has all memory of the program itself, and of the thread's stack: where the kernel finds none for a signal's frame, or a stack
+ * that grows, it kills.
+ */
+static void have_all_memory(void)
+{
+	char stack[STACK_USED];
+
+	memset(stack, 0, sizeof(stack));
+	__asm__ volatile("" : : "r"(stack) : "memory");
+	CHECK(mlockall(MCL_CURRENT));
 }
 
 static const struct program *running;
@@ -176,12 +205,16 @@ static void *run_thread(void *number)
 	static struct fuzzer fuzzers[MOST_THREADS];
 	unsigned int thread = (unsigned int)(uintptr_t)number;
 	struct fuzzer *f = &fuzzers[thread];
+	int fail_nth;
 
 	f->pool = &pool;
 	be_interrupted_now_and_then();
 	cover_begin();
+	if (failing)
+		have_all_memory();
+	fail_nth = failing ? fail_nth_open() : -1;
 	for (unsigned int i = thread; i < running->calls; i += running->threads)
-		make_call(f, running->numbers[i]);
+		make_call(f, running->numbers[i], fail_nth);
 	return NULL;
 }
 
@@ -372,41 +405,51 @@ static void run_programs(unsigned int count, uint32_t seed, bool disturbed)
 	}
 }
 
+static bool has_dma_bufs;
+
+static bool exports_dma_bufs(void)
+{
+	struct ivshmem_dma_buf args = { .flags = IVSHMEM_DMA_BUF_CLOEXEC, .size = PAGE_BYTES };
+	int fd = dev_open(O_RDWR), dma_buf = ioctl(fd, IVSHMEM_KVMFR_CREATE_DMA_BUF, &args);
+
+	close(fd);
+	if (dma_buf >= 0)
+		close(dma_buf);
+	return dma_buf >= 0;
+}
+
 /* Calls that are not meant to succeed, or need what the kernel may not have. */
 static bool is_optional(const char *name)
 {
-	struct ivshmem_dma_buf args = { .flags = IVSHMEM_DMA_BUF_CLOEXEC, .size = PAGE_BYTES };
-	int fd, dma_buf;
-
 	if (!strcmp(name, "any ioctl"))
 		return true;
 	if (!strcmp(name, "io_uring"))
 		return !has_io_uring();
-	fd = dev_open(O_RDWR);
-	dma_buf = ioctl(fd, IVSHMEM_KVMFR_CREATE_DMA_BUF, &args);
-	close(fd);
-	if (dma_buf >= 0)
-		close(dma_buf);
-	return dma_buf < 0 && strstr(name, "DMA_BUF");
+	return !has_dma_bufs && strstr(name, "DMA_BUF");
 }
 
-static void print_and_check_calls(bool many)
+/* With @all each kind of call is to have succeeded, else the first: open. */
+static void print_and_check_calls(bool all)
 {
-	uint64_t all = 0;
+	uint64_t made = 0;
 
 	for (unsigned int i = 0; i < FUZZ_CALLS; i++) {
 		const char *name = fuzz_calls[i].name;
 
-		all += shared->made[i];
+		made += shared->made[i];
 		printf("# %-16s %8u, of which %8u succeeded\n", name, shared->made[i],
 		       shared->succeeded[i]);
-		if (many && !shared->succeeded[i] && !is_optional(name))
+		if (all && !shared->succeeded[i] && !is_optional(name))
 			fail("no call of %s succeeded: nothing was tested", name);
 	}
-	printf("fuzz: %llu calls", (unsigned long long)all);
+	printf("fuzz: %llu calls", (unsigned long long)made);
+	if (failing)
+		printf(", %u allocations failed", shared->failed_allocations);
 	if (shared->places)
 		printf(", %u places of the driver's code", shared->places);
 	putchar('\n');
+	if (!shared->succeeded[0] || (failing && !shared->failed_allocations))
+		fail("nothing was tested");
 }
 
 static void prepare(void)
@@ -422,6 +465,7 @@ static void prepare(void)
 	fd = dev_open(O_RDONLY);
 	pool.info = dev_info(fd);
 	close(fd);
+	has_dma_bufs = exports_dma_bufs();
 	pthread_mutex_init(&pool.areas_lock, NULL);
 	pool.unmapped = bad_pointer();
 	pool.end = page_end();
@@ -429,36 +473,62 @@ static void prepare(void)
 	test_limit_start();
 }
 
+/* What is done to the device in the meantime. */
+enum disturbance { NONE, BY_US, BY_HOST, BY_FAILURES, DISTURBANCES };
+
+static const char *const disturbance_names[DISTURBANCES] = { "", "disturbed", "plugged",
+							      "failing" };
+
+static enum disturbance disturbance_of(const char *name)
+{
+	for (unsigned int i = BY_US; i < DISTURBANCES; i++)
+		if (!strcmp(name, disturbance_names[i]))
+			return i;
+	return NONE;
+}
+
+static void replay(const char *name)
+{
+	struct program program = program_of_name(name);
+
+	prepare();
+	print_calls(&program);
+	run_and_check(&program);
+	nothing_is_left();
+}
+
 int main(int argc, char **argv)
 {
-	bool disturbed = argc > 2 && !strcmp(argv[1], "disturbed");
+	enum disturbance by = argc > 1 ? disturbance_of(argv[1]) : NONE;
 	unsigned int count;
 	uint32_t seed;
 	pid_t disturber = 0;
 
 	if (argc == 3 && !strcmp(argv[1], "replay")) {
-		struct program program = program_of_name(argv[2]);
-
-		prepare();
-		print_calls(&program);
-		run_and_check(&program);
-		nothing_is_left();
+		replay(argv[2]);
 		return 0;
 	}
-	argv += disturbed;
-	argc -= disturbed;
+	argv += by != NONE;
+	argc -= by != NONE;
 	if (argc < 2 || argc > 3)
-		fail("usage: fuzz [disturbed] N [SEED], or fuzz replay NAME");
+		fail("usage: fuzz [disturbed|plugged|failing] N [SEED], or fuzz replay NAME");
 	count = number_argument(argv[1], 1, 100000000);
 	seed = argc == 3 ? number_argument(argv[2], 0, UINT32_MAX) : 1;
 	prepare();
-	if (disturbed)
+	puts("fuzz: ready");
+	failing = by == BY_FAILURES;
+	if (failing)
+		fail_nth_set_up();
+	if (by == BY_US)
 		disturber = start_disturbing(seed);
-	run_programs(count, seed, disturbed);
+	run_programs(count, seed, by == BY_US || by == BY_HOST);
 	if (disturber)
 		stop_disturbing(disturber);
-	nothing_is_left();
-	print_and_check_calls(count >= MANY_PROGRAMS);
+	/* Otherwise nobody knows whether the device is there. */
+	if (by != BY_HOST)
+		nothing_is_left();
+	/* A device that is away most of the time is not there for each. */
+	print_and_check_calls(count >= MANY_PROGRAMS && by != BY_US && by != BY_HOST);
 	puts("fuzz: passed");
 	return 0;
 }

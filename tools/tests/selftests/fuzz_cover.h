@@ -11,7 +11,7 @@
 #include <linux/kcov.h>
 
 /* Places that one call reaches; the rest is not told. */
-#define COVER_PLACES	(64u << 10)
+#define COVER_PLACES	(8u << 10)
 #define COVER_BYTES	(COVER_PLACES * sizeof(uint64_t))
 
 /* Places by their hash, shared by all programs. */

@@ -86,6 +86,11 @@ pub fn chosen_kernel() -> Option<String> {
     std::env::var("KERNEL").ok().filter(|name| !name.is_empty())
 }
 
+/// Whether the kernel under test can make allocations fail.
+pub fn kernel_fails_allocations() -> bool {
+    std::env::var_os("IVSHMEM_FAULTS").is_some()
+}
+
 /// Whether all guests are to load one module, for whatever kernel it is: `IVSHMEM_GUEST_MODULE` is there.
 pub fn module_is_given() -> bool {
     std::env::var_os("IVSHMEM_GUEST_MODULE").is_some()

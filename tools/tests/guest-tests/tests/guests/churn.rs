@@ -16,7 +16,7 @@ use super::unplug::{plug, unplug};
 const SIZE: u64 = 8 << 20;
 
 /// A hot-pluggable port whose window has room for [`SIZE`].
-const PORT: [&str; 2] = [
+pub const PORT: [&str; 2] = [
     "-device",
     "pcie-root-port,id=hotport,chassis=1,slot=1,pref64-reserve=64M",
 ];

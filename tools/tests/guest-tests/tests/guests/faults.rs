@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Allocations that fail, one after the other: only with a kernel that can do that, which
-//! `IVSHMEM_FAULTS=1` says.
+//! Allocations that fail, one after the other.
 
 use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{expect_no_leaks, expect_success, Fleet, Lab};
 use libtest_mimic::Trial;
-use vmbench::{Device, Guest, Region};
+use vmbench::{Guest, Region};
+
+use super::unplug::plug;
 
 pub fn cases() -> Result<Vec<Trial>, String> {
-    if std::env::var_os("IVSHMEM_FAULTS").is_none() {
+    if !artefacts::kernel_fails_allocations() {
         return Ok(Vec::new());
     }
     let program = artefacts::program("faults", Width::Bits64)?;
     let builder = Guest::builder()
+        .root_ports(1)
         .module(artefacts::module()?)
         .file(&program, "/test/faults");
     let lab = Lab::new(move || {
         let region = Region::start(1 << 20, 2)?;
+        let guest = builder.clone().boot()?;
+        // Behind a port of its own, it can be reset.
+        plug(&guest, &region.socket(), "port0")?;
         Ok(Fleet {
-            guests: vec![builder.clone().device(Device::doorbell(&region)).boot()?],
+            guests: vec![guest],
             world: Box::new(region),
         })
     });

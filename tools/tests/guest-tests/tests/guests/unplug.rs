@@ -40,7 +40,7 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
 }
 
 /// Waits until the node is there.
-fn wait_for_node(guest: &Guest, node: &str) -> Result<(), Failed> {
+fn wait_for_node(guest: &Guest, node: &str) -> vmbench::Result<()> {
     guest
         .shell(&format!("until [ -c {node} ]; do sleep 0.1; done"))?
         .check()?;
@@ -49,13 +49,13 @@ fn wait_for_node(guest: &Guest, node: &str) -> Result<(), Failed> {
 
 /// Plugs an `ivshmem-doorbell` that is connected to the server at `socket` into the root port `bus`, and
 /// waits for its node.
-pub fn plug(guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
+pub fn plug(guest: &Guest, socket: &Path, bus: &str) -> vmbench::Result<()> {
     plug_as(PLUGGED, guest, socket, bus)?;
     wait_for_node(guest, "/dev/ivshmem0")
 }
 
 /// As [`plug`], with the name `id` for QEMU, and without waiting.
-pub fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> Result<(), Failed> {
+pub fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> vmbench::Result<()> {
     let address = json!({"type": "unix", "data": {"path": socket}});
     let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
     let chardev = chardev_of(id);
