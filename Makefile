@@ -213,7 +213,7 @@ $(zenoh_python): $(bridge)/Cargo.lock
 	@touch $@
 
 test-bridge: $(zenoh_python)
-	cd $(bridge) && ZENOH_PYTHON=$(abspath $(zenoh_python)) cargo test --locked --no-fail-fast
+	cd $(bridge) && ZENOH_PYTHON=$(abspath $(zenoh_python)) $(default_signals) cargo test --locked --no-fail-fast
 
 # A million messages with 20 cuts of the link, for each policy: some minutes.
 test-bridge-long:
@@ -335,6 +335,9 @@ build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
 
 # --- Checks and tests -------------------------------------------------------------------------------------------------
 
+# Programs that are sent these by tests inherit whether they are ignored: in the background of a script, and below nohup.
+default_signals := env --default-signal=HUP,INT,QUIT
+
 # Guests run the sandbox's kernels, so the modules for those are what is tested. With KERNEL, only guests of that kernel
 # are; without, all is, in guests of the default kernel, and in guests of these what may differ there.
 also_in_guests := rt cloud
@@ -345,7 +348,7 @@ ifeq ($(KERNEL),)
 	+@$(MAKE) importer KDIR=sandbox
 	@$(SANDBOX)/stock-kernel
 	@$(SANDBOX)/iperf3
-	cd tools && cargo test --workspace --no-fail-fast
+	cd tools && $(default_signals) cargo test --workspace --no-fail-fast
 else
 	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
 	@$(SANDBOX)/stock-kernel
