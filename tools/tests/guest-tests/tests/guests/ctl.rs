@@ -278,7 +278,7 @@ fn wait_errors(fleet: &Fleet) -> Result<(), Failed> {
         6,
         "vector 3 is not armed: this device has the vectors 0 to 2",
     )?;
-    refused(a, "wait --vectors 64", 2, "no vector from 0 to 63")?;
+    refused(a, "wait --vectors 64", 2, "is not a vector (0 to 63)")?;
     refused(a, "ring 0 256", 2, "256 is not in 0..=255")?;
     refused(a, "wait --device 1", 6, "no doorbell")?;
     refused(a, "ring 0 --device 1", 6, "no doorbell")
