@@ -6,7 +6,7 @@
 #ifndef FAIL_NTH_H
 #define FAIL_NTH_H
 
-#include "device.h"
+#include "sysfs.h"
 
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define FAILSLAB	"/sys/kernel/debug/failslab/"
@@ -18,26 +18,18 @@ static inline bool can_fail_nth(void)
 	       access(FAIL_PAGE_ALLOC, F_OK) == 0;
 }
 
-static inline void fail_nth_write(const char *path, const char *text)
-{
-	int fd = (int)ASSERT_OK(open(path, O_WRONLY | O_CLOEXEC));
-
-	ASSERT_EQ(strlen(text), write(fd, text, strlen(text)));
-	close(fd);
-}
-
 /*
  * For the whole system, once: also allocations that may sleep fail, and of every size; without a trace
  * in the kernel log for each.
  */
 static inline void fail_nth_set_up(void)
 {
-	fail_nth_write(FAILSLAB "ignore-gfp-wait", "N");
-	fail_nth_write(FAILSLAB "verbose", "0");
-	fail_nth_write(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N");
-	fail_nth_write(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N");
-	fail_nth_write(FAIL_PAGE_ALLOC "min-order", "0");
-	fail_nth_write(FAIL_PAGE_ALLOC "verbose", "0");
+	ASSERT_OK(write_text(FAILSLAB "ignore-gfp-wait", "N"));
+	ASSERT_OK(write_text(FAILSLAB "verbose", "0"));
+	ASSERT_OK(write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"));
+	ASSERT_OK(write_text(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N"));
+	ASSERT_OK(write_text(FAIL_PAGE_ALLOC "min-order", "0"));
+	ASSERT_OK(write_text(FAIL_PAGE_ALLOC "verbose", "0"));
 }
 
 /* A descriptor for the next two functions, for this thread alone. */

@@ -4,7 +4,6 @@
  * next time.
  */
 #include "fail_nth.h"
-#include "sysfs.h"
 
 #include <sys/eventfd.h>
 
@@ -106,19 +105,7 @@ TEST(unbinding_works_in_spite_of_each_failed_allocation)
 /* What a user of the device holds is taken away in the meantime. */
 static bool reset_device(void)
 {
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", device_bus_id);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (write(fd, "1", 1) == 1) {
-		close(fd);
-		return true;
-	}
-	close(fd);
-	return false;
+	return device_reset(device_bus_id) == 0;
 }
 
 static void nothing(void)

@@ -324,19 +324,6 @@ static void run_and_check(const struct program *program)
 
 /* --- disturbances --- */
 
-static void reset_device(void)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", device_bus_id);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd == -1)
-		return;
-	CHECK(write(fd, "1", 1));
-	close(fd);
-}
-
 static pid_t start_disturbing(uint32_t seed)
 {
 	pid_t child = (pid_t)CHECK(fork());
@@ -346,7 +333,8 @@ static pid_t start_disturbing(uint32_t seed)
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL));
 	while (!load(&shared->stop)) {
 		if (one_in(&seed, 3)) {
-			reset_device();
+			if (device_is_resettable(device_bus_id))
+				CHECK(device_reset(device_bus_id));
 		} else {
 			CHECK(driver_unbind(device_bus_id));
 			CHECK(driver_bind(device_bus_id));

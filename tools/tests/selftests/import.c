@@ -119,14 +119,10 @@ TEST(a_reset_takes_the_memory_and_gives_it_back)
 {
 	int importer = import(dev_open(O_RDWR), IMPORTER_LATE);
 	uint32_t value;
-	char path[128];
-	int file;
 
-	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", device_bus_id);
-	if (access(path, W_OK))
+	if (!device_is_resettable(device_bus_id))
 		SKIP("%s cannot be reset alone", dev_path());
-	file = ASSERT_OK(open(path, O_WRONLY | O_CLOEXEC));
-	ASSERT_EQ(1, write(file, "1", 1));
+	ASSERT_OK(device_reset(device_bus_id));
 	EXPECT_ERRNO(ENXIO, read_word(importer, 0, &value));
 	EXPECT_TRUE(ioctl(importer, IMPORTER_INVALIDATED) >= 1);
 	ASSERT_OK(ioctl(importer, IMPORTER_MAP));

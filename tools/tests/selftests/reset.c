@@ -27,23 +27,15 @@ static void *look(void *word)
 static int resettable(void)
 {
 	int fd = dev_open_with(O_RDWR, 1);
-	char path[128];
 
-	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", dev_info(fd).bus_id);
-	if (access(path, W_OK))
+	if (!device_is_resettable(dev_info(fd).bus_id))
 		SKIP("%s cannot be reset alone", dev_path());
 	return fd;
 }
 
 static void reset(int fd)
 {
-	char path[128];
-	int file;
-
-	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", dev_info(fd).bus_id);
-	file = (int)ASSERT_OK(open(path, O_WRONLY | O_CLOEXEC));
-	ASSERT_EQ(1, write(file, "1", 1));
-	close(file);
+	ASSERT_OK(device_reset(dev_info(fd).bus_id));
 }
 
 /* Resets the device of which @fd is a file again and again, then sets @over. */

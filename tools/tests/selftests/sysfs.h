@@ -45,22 +45,28 @@ static inline unsigned long attribute_number(const char *bus_id, const char *att
 	return strtoul(text, NULL, 0);
 }
 
+/* Writes @text to a file that is there; 0, or -1 with errno. */
+static inline int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), error;
+	ssize_t bytes;
+
+	if (fd < 0)
+		return -1;
+	bytes = write(fd, text, strlen(text));
+	error = errno;
+	close(fd);
+	errno = error;
+	return bytes == (ssize_t)strlen(text) ? 0 : -1;
+}
+
 /* Writes @bus_id to the driver's "bind" or "unbind"; 0, or -1 with errno. */
 static inline int driver_write(const char *attribute, const char *bus_id)
 {
 	char path[128];
-	ssize_t bytes;
-	int fd, error;
 
 	snprintf(path, sizeof(path), DRIVER_DIR "/%s", attribute);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	bytes = write(fd, bus_id, strlen(bus_id));
-	error = errno;
-	close(fd);
-	errno = error;
-	return bytes == (ssize_t)strlen(bus_id) ? 0 : -1;
+	return write_text(path, bus_id);
 }
 
 static inline int driver_unbind(const char *bus_id)
@@ -71,6 +77,24 @@ static inline int driver_unbind(const char *bus_id)
 static inline int driver_bind(const char *bus_id)
 {
 	return driver_write("bind", bus_id);
+}
+
+/* Whether the PCI device @bus_id can be reset alone. */
+static inline bool device_is_resettable(const char *bus_id)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", bus_id);
+	return access(path, W_OK) == 0;
+}
+
+/* Resets it; 0, or -1 with errno. */
+static inline int device_reset(const char *bus_id)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), DEVICES_DIR "/%s/reset", bus_id);
+	return write_text(path, "1");
 }
 
 /* The PCI address behind the node @path, from sysfs alone. */
