@@ -58,8 +58,11 @@ impl Place {
 ///
 /// # Errors
 ///
-/// If something else is there, or no channel can begin there.
+/// If something else is there, no channel can begin there, or this memory cannot have one, whatever is there.
 pub fn for_channel<L: Link + Clone>(link: &L, at: u64, length: u64) -> Result<()> {
+    if !link.can_exchange() {
+        return Err(Error::NotWriteBack.into());
+    }
     let is_channel = || match Channel::open(link.clone(), at) {
         // Somebody makes it.
         Ok(_) | Err(Error::NotAChannel(Invalid::Unfinished)) => Ok(true),

@@ -285,8 +285,8 @@ fn copy(pair: &Pair) -> Result<(), Failed> {
 fn no_channels(pair: &Pair) -> Result<(), Failed> {
     let refused = || {
         let refused = pair.bare("cp", "--receive /")?;
-        assert_eq!(refused.status, Status::Code(6));
         let said = refused.stderr_text();
+        assert_eq!(refused.status, Status::Code(6), "{said}");
         assert!(said.contains("not mapped write-back"), "{said}");
         Ok(())
     };
