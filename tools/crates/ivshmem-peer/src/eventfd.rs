@@ -6,7 +6,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use rustix::io::{preadv2, Errno, ReadWriteFlags};
 
@@ -18,6 +18,12 @@ const NO_POSITION: u64 = u64::MAX;
 pub(crate) struct Eventfd(Arc<OwnedFd>);
 
 impl Eventfd {
+    /// One of this process's own.
+    pub fn new() -> Result<Self, Errno> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(fd)))
+    }
+
     /// Takes over what the server sent. The flag belongs to all who share the eventfd; this is what QEMU
     /// sets it to as well, so that nobody blocks on a full counter.
     pub fn adopt(fd: OwnedFd) -> Result<Self, Errno> {
@@ -41,13 +47,15 @@ impl Eventfd {
         }
     }
 
-    /// Takes the counter, 0 if it was not rung. Never blocks, whatever others have done to O_NONBLOCK.
+    /// Takes the counter, 0 if it was not rung. Never blocks, whatever others have done to O_NONBLOCK. An error if this is
+    /// no eventfd, as nobody but the server can have made it.
     pub fn take(&self) -> Result<u64, Errno> {
         let mut count = [0; 8];
         let mut parts = [IoSliceMut::new(&mut count)];
         match preadv2(&self.0, &mut parts, NO_POSITION, ReadWriteFlags::NOWAIT) {
-            Ok(8) => Ok(u64::from_ne_bytes(count)),
-            Ok(_) | Err(Errno::AGAIN) | Err(Errno::INTR) => Ok(0),
+            Ok(8) if count != [0; 8] => Ok(u64::from_ne_bytes(count)),
+            Ok(_) => Err(Errno::INVAL),
+            Err(Errno::AGAIN) | Err(Errno::INTR) => Ok(0),
             Err(error) => Err(error),
         }
     }
@@ -61,8 +69,6 @@ impl AsFd for Eventfd {
 
 #[cfg(test)]
 mod tests {
-    use rustix::event::{eventfd, EventfdFlags};
-
     use super::*;
 
     fn shared() -> (Eventfd, OwnedFd) {

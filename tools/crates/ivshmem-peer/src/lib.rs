@@ -32,6 +32,7 @@
 //! Memory that is not sealed against shrinking can be truncated by any peer, which raises SIGBUS at the
 //! others' next access. `ivshmem-server` seals what it makes.
 
+mod board;
 mod connection;
 mod error;
 mod eventfd;

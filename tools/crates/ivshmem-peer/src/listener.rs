@@ -1,34 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The thread that reads what the server says, and our own doorbells.
+//! The thread that reads what the server says, and hears our own doorbells where there are bells.
 //!
 //! Some servers drop clients that do not read, so somebody has to, also while the program does other things.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use ivshmem_protocol::Event;
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 
+use crate::board::Board;
 use crate::connection::{Connection, Failure};
 use crate::eventfd::Eventfd;
-use crate::state::{Board, Own, Server, State};
+use crate::state::{Doorbell, Server, State, Taken};
 
-/// Reads until `stop` is rung.
-pub(crate) fn run(mut connection: Connection, board: &Arc<Board>, stop: &Eventfd) {
+/// How the listener is told what to do.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    stop: AtomicBool,
+    /// Makes it look.
+    call: Eventfd,
+}
+
+impl Orders {
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            stop: AtomicBool::new(false),
+            call: Eventfd::new()?,
+        })
+    }
+
+    /// There are more bells.
+    pub fn look_again(&self) {
+        let rung = self.call.ring();
+        debug_assert_eq!(rung, Ok(()));
+    }
+
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.look_again();
+    }
+}
+
+/// Reads until it is told to stop.
+pub(crate) fn run(mut connection: Connection, board: &Arc<Board>, orders: &Orders) {
     let mut connected = true;
     loop {
-        let own = own_eventfds(board);
-        let ready = match wait(&connection, connected, &own, stop) {
+        let heard = board.look(State::with_bell);
+        let ready = match wait(&connection, connected, &heard, orders) {
             Ok(ready) => ready,
             Err(Errno::INTR) => continue,
             Err(error) => return board.update(|state| state.lose(&error)),
         };
-        if ready.stop {
+        if orders.stop.load(Ordering::Acquire) {
             return;
         }
-        take_rings(board, &own);
+        if !ready.rung.is_empty() {
+            board.update(|state| state.count(ready.rung));
+        }
         if ready.server {
             if let Err(failure) = drain(&mut connection, board) {
                 connected = false;
@@ -40,54 +72,39 @@ pub(crate) fn run(mut connection: Connection, board: &Arc<Board>, stop: &Eventfd
 
 /// What there is to do.
 struct Ready {
-    stop: bool,
     server: bool,
+    rung: Vec<Taken>,
 }
 
-fn own_eventfds(board: &Board) -> Vec<Eventfd> {
-    let state = board.lock();
-    state.own.iter().map(|own| own.eventfd.clone()).collect()
-}
-
-/// Sleeps until a descriptor is ready.
+/// Sleeps until a descriptor is ready, and takes what has rung.
 fn wait(
     connection: &Connection,
     connected: bool,
-    own: &[Eventfd],
-    stop: &Eventfd,
+    heard: &[Doorbell],
+    orders: &Orders,
 ) -> Result<Ready, Errno> {
     // One that is closed at the other end is always ready, and nothing is asked of it.
     let server = if connected {
         connection.as_fd()
     } else {
-        stop.as_fd()
+        orders.call.as_fd()
     };
     let mut fds = vec![
-        PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(orders.call.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(server, PollFlags::IN),
     ];
-    fds.extend(own.iter().map(|own| PollFd::new(own, PollFlags::IN)));
+    let bells = heard.iter().map(|heard| &heard.eventfd);
+    fds.extend(bells.map(|eventfd| PollFd::new(eventfd, PollFlags::IN)));
     poll(&mut fds, None)?;
+    orders.call.take()?;
+    let rung = heard.iter().zip(&fds[2..]);
+    let rung = rung.filter(|(_, fd)| !fd.revents().is_empty());
     Ok(Ready {
-        stop: !fds[0].revents().is_empty(),
         server: connected && !fds[1].revents().is_empty(),
+        rung: rung
+            .map(|(heard, _)| (heard.vector, heard.eventfd.take()))
+            .collect(),
     })
-}
-
-/// Takes the counters of our doorbells. Each is tried: trying is as cheap as asking.
-fn take_rings(board: &Board, own: &[Eventfd]) {
-    let counts: Vec<_> = own
-        .iter()
-        .map(|eventfd| eventfd.take().unwrap_or(0))
-        .collect();
-    if counts.iter().all(|count| *count == 0) {
-        return;
-    }
-    board.update(|state| {
-        for (own, count) in state.own.iter_mut().zip(counts) {
-            own.rung(count);
-        }
-    });
 }
 
 /// Reads all that the server has said. Nothing here depends on when.
@@ -104,8 +121,8 @@ fn apply(event: Event<OwnedFd>, board: &Board) -> Result<(), Failure> {
         // The decoder lets the first three through once, and the caller has seen them.
         Event::Version | Event::OwnId(_) | Event::SharedMemory(_) => {}
         Event::OwnVector { fd, .. } => {
-            let own = Own::new(adopt(fd)?);
-            board.update(|state| state.own.push(own));
+            let eventfd = adopt(fd)?;
+            board.update(|state| state.add_own(eventfd));
         }
         Event::PeerVector { peer, fd, .. } => {
             let eventfd = adopt(fd)?;

@@ -17,14 +17,15 @@ use ivshmem::{
 };
 use ivshmem_protocol::{Event, PeerId};
 use nix::sys::signal::{SigSet, SigmaskHow};
-use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
 use rustix::fs::{fcntl_get_seals, fcntl_getfl, fstat, OFlags, SealFlags};
 use rustix::io::Errno;
 
+use crate::board::{timespec, Board};
 use crate::connection::{connect, Connection, Failure};
 use crate::eventfd::Eventfd;
-use crate::listener;
-use crate::state::{Board, Members, Server};
+use crate::listener::{self, Orders};
+use crate::state::{Members, Server, State};
 use crate::JoinError;
 
 /// How long a server may take to greet if nothing else is said.
@@ -148,10 +149,7 @@ fn greeting(
 }
 
 fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting> {
-    let limit = Timespec::try_from(left).unwrap_or(Timespec {
-        tv_sec: i64::MAX,
-        tv_nsec: 0,
-    });
+    let limit = timespec(left);
     let mut fds = [PollFd::from_borrowed_fd(connection.as_fd(), PollFlags::IN)];
     match poll(&mut fds, Some(&limit)) {
         Ok(0) => Err(Greeting::Late),
@@ -162,9 +160,9 @@ fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting
 
 /// A host process's end: memory and doorbells, as an [`Endpoint`](ivshmem::Endpoint) is in a guest.
 ///
-/// A thread of its own reads what the server says and counts our rings. Threads that wait are all woken
-/// by each ring; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals, and that thread has
-/// all of them blocked. Dropping it leaves, but for the copy of a child that was forked, which is of no other use.
+/// A thread of its own reads what the server says, and hears our rings for bells. A ring wakes one of the threads that wait
+/// for rings, which wakes the others; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals, and
+/// that thread has all of them blocked. Dropping it leaves, but for the copy of a child that was forked, which is of no other use.
 #[derive(Debug)]
 pub struct Peer {
     id: u32,
@@ -173,7 +171,7 @@ pub struct Peer {
     memory: OwnedFd,
     sealed: bool,
     board: Arc<Board>,
-    stop: Eventfd,
+    orders: Arc<Orders>,
     listener: Option<JoinHandle<()>>,
     /// That of the listener.
     process: Process,
@@ -192,16 +190,15 @@ impl Peer {
     fn start(id: PeerId, memory: OwnedFd, connection: Connection) -> Result<Self, JoinError> {
         let access = access_of(&memory)?;
         let mapping = map(&memory, access)?;
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .and_then(Eventfd::adopt)
-            .map_err(JoinError::io("cannot make an eventfd"))?;
-        let board = Arc::new(Board::new());
+        let no_eventfd = "cannot make an eventfd";
+        let orders = Arc::new(Orders::new().map_err(JoinError::io(no_eventfd))?);
+        let board = Arc::new(Board::new().map_err(JoinError::io(no_eventfd))?);
         let listener = {
-            let (board, stop) = (Arc::clone(&board), stop.clone());
+            let (board, orders) = (Arc::clone(&board), Arc::clone(&orders));
             without_signals(|| {
                 std::thread::Builder::new()
                     .name("ivshmem-peer".into())
-                    .spawn(move || listener::run(connection, &board, &stop))
+                    .spawn(move || listener::run(connection, &board, &orders))
             })
             .map_err(JoinError::io("cannot start a thread"))?
         };
@@ -212,7 +209,7 @@ impl Peer {
             sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
             memory,
             board,
-            stop,
+            orders,
             listener: Some(listener),
             process: Process::this(),
         })
@@ -236,7 +233,7 @@ impl Peer {
 
     /// Who is there, as far as the server has told. Does not block.
     pub fn members(&self) -> Members {
-        self.board.lock().members()
+        self.board.look(State::members)
     }
 
     /// Blocks until the members are of another version than `version`, or the time is over; `None` waits for
@@ -251,14 +248,15 @@ impl Peer {
 
     /// How it stands with the server. Does not block.
     pub fn server(&self) -> Server {
-        self.board.lock().server.clone()
+        self.board.look(|state| state.server.clone())
     }
 
     /// Rings since we joined of our vector `vector`, at least; `None` if it is not ours. Waits do not change
     /// it.
     pub fn rings(&self, vector: u32) -> Option<u64> {
-        let state = self.board.lock();
-        Some(state.own.get(usize::try_from(vector).ok()?)?.rings)
+        let vector = usize::try_from(vector).ok()?;
+        self.board.take(vector);
+        self.board.look(|state| Some(state.own.get(vector)?.rings))
     }
 
     /// Rings as [`Doorbell::ring`] does, and returns whether there is such a peer and vector.
@@ -285,11 +283,13 @@ impl Peer {
 
     fn doorbell(&self, peer: u32, vector: u32) -> Option<Eventfd> {
         let vector = usize::try_from(vector).ok()?;
-        let state = self.board.lock();
-        if peer == self.id {
-            return Some(state.own.get(vector)?.eventfd.clone());
-        }
-        Some(state.others.get(&peer)?.get(vector)?.clone())
+        self.board.look(|state| {
+            let eventfd = match peer == self.id {
+                true => &state.own.get(vector)?.eventfd,
+                false => state.others.get(&peer)?.get(vector)?,
+            };
+            Some(eventfd.clone())
+        })
     }
 }
 
@@ -300,8 +300,7 @@ impl Drop for Peer {
             std::mem::forget(self.listener.take());
             return;
         }
-        let rung = self.stop.ring();
-        debug_assert_eq!(rung, Ok(()));
+        self.orders.stop();
         if let Some(listener) = self.listener.take() {
             // It does not panic; if it did, there is nobody to tell.
             let _ = listener.join();
@@ -346,7 +345,8 @@ impl Doorbell for Peer {
     }
 
     fn vectors(&self) -> u32 {
-        u32::try_from(self.board.lock().own.len()).unwrap_or(u32::MAX)
+        let count = self.board.look(|state| state.own.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     fn ring(&self, peer: u32, vector: u32) -> Result<()> {
@@ -358,12 +358,35 @@ impl Doorbell for Peer {
     }
 }
 
+fn cannot_wait(error: Errno) -> Error {
+    Error::io(error, "cannot wait for doorbells")
+}
+
+/// What is added to at each ring of our vector `vector`.
+fn adds_to(state: &mut State, vector: u32) -> Result<Arc<OwnedFd>> {
+    let vectors = state.own.len();
+    if vectors == 0 {
+        return Err(Error::NoDoorbell);
+    }
+    let own = usize::try_from(vector).ok();
+    let own = own.and_then(|at| state.own.get_mut(at)).ok_or_else(|| {
+        let text = format!("there is no vector {vector}: take one below {vectors}");
+        Error::Argument(text)
+    })?;
+    if let Some(rung) = &own.bell {
+        return Ok(Arc::clone(rung));
+    }
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let new = eventfd(0, flags).map_err(|error| Error::io(error, "cannot make an eventfd"))?;
+    Ok(Arc::clone(own.bell.insert(Arc::new(new))))
+}
+
 impl Waiter for Peer {
     fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
-        let pending = self.board.wait(timeout, |state| {
+        let pending = self.board.wait_rung(timeout, |state| {
             Some(state.take(vectors)).filter(|p| *p != 0)
         });
-        Ok(pending.unwrap_or(0))
+        Ok(pending.map_err(cannot_wait)?.unwrap_or(0))
     }
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
@@ -372,36 +395,20 @@ impl Waiter for Peer {
                 Ok(())
             });
         }
-        let differs = self.board.wait(timeout, |_| {
+        let differs = self.board.wait_rung(timeout, |_| {
             match self.mapping.load32(offset, Ordering::Acquire) {
                 Ok(word) if word == value => None,
                 Ok(_) => Some(Ok(true)),
                 Err(error) => Some(Err(error.into())),
             }
         });
-        differs.unwrap_or(Ok(false))
+        differs.map_err(cannot_wait)?.unwrap_or(Ok(false))
     }
 
     fn bell(&self, vector: u32) -> Result<Bell> {
-        let mut state = self.board.lock();
-        let vectors = state.own.len();
-        if vectors == 0 {
-            return Err(Error::NoDoorbell);
-        }
-        let own = usize::try_from(vector).ok();
-        let own = own.and_then(|at| state.own.get_mut(at)).ok_or_else(|| {
-            let text = format!("there is no vector {vector}: take one below {vectors}");
-            Error::Argument(text)
-        })?;
-        let rung = match &own.bell {
-            Some(rung) => Arc::clone(rung),
-            None => {
-                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-                let new = eventfd(0, flags);
-                let new = new.map_err(|error| Error::io(error, "cannot make an eventfd"))?;
-                Arc::clone(own.bell.insert(Arc::new(new)))
-            }
-        };
+        let rung = self.board.update(|state| adds_to(state, vector))?;
+        // The listener hears this doorbell from now on.
+        self.orders.look_again();
         Bell::of(rung)
     }
 }

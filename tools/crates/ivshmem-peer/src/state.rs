@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What a peer knows: the listener writes it, and whoever waits is woken.
+//! What a peer knows.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use crate::eventfd::Eventfd;
 
@@ -38,20 +39,23 @@ pub(crate) struct Own {
     pub seen: u64,
     /// What is added to at each ring, if there are bells.
     pub bell: Option<Arc<OwnedFd>>,
+    /// Whether the server sent something else than an eventfd, which is not heard any more.
+    is_broken: bool,
 }
 
 impl Own {
-    pub fn new(eventfd: Eventfd) -> Self {
+    fn new(eventfd: Eventfd) -> Self {
         Self {
             eventfd,
             rings: 0,
             seen: 0,
             bell: None,
+            is_broken: false,
         }
     }
 
     /// Counts rings, and tells of them.
-    pub fn rung(&mut self, count: u64) {
+    fn rung(&mut self, count: u64) {
         self.rings = self.rings.wrapping_add(count);
         if let (Some(bell), 1..) = (&self.bell, count) {
             // Fails only if the counter is full, which has told.
@@ -67,71 +71,69 @@ pub(crate) struct State {
     /// Goes up with each change of `others`.
     pub version: u64,
     pub server: Server,
+    /// The doorbells of `own`, for the thread that sleeps in them.
+    pub doorbells: Arc<[Doorbell]>,
 }
 
-/// The state with its lock and its bell.
-#[derive(Debug)]
-pub(crate) struct Board {
-    state: Mutex<State>,
-    changed: Condvar,
+/// One of our own doorbells, and the vector that it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Doorbell {
+    pub vector: usize,
+    pub eventfd: Eventfd,
 }
 
-impl Board {
-    pub fn new() -> Self {
-        Self {
-            state: Mutex::new(State {
-                own: Vec::new(),
-                others: BTreeMap::new(),
-                version: 0,
-                server: Server::Connected,
-            }),
-            changed: Condvar::new(),
-        }
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        // Each update leaves the state whole, even if its thread should panic later.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the state and wakes all who wait.
-    pub fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.notify_all();
-    }
-
-    /// Blocks until `probe` finds something or the time is over. `probe` runs after each update, under the
-    /// lock, so that no update falls between its look and the sleep.
-    pub fn wait<T>(
-        &self,
-        timeout: Option<Duration>,
-        mut probe: impl FnMut(&mut State) -> Option<T>,
-    ) -> Option<T> {
-        let deadline = timeout.and_then(|limit| Instant::now().checked_add(limit));
-        let mut state = self.lock();
-        loop {
-            if let Some(found) = probe(&mut state) {
-                return Some(found);
-            }
-            state = match deadline {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-}
+/// What was taken of a doorbell: how often it was rung, or that it is none that can be read.
+pub(crate) type Taken = (usize, Result<u64, Errno>);
 
 impl State {
+    pub fn new() -> Self {
+        Self {
+            own: Vec::new(),
+            others: BTreeMap::new(),
+            version: 0,
+            server: Server::Connected,
+            doorbells: Arc::default(),
+        }
+    }
+
+    /// One more vector of our own.
+    pub fn add_own(&mut self, eventfd: Eventfd) {
+        self.own.push(Own::new(eventfd));
+        self.doorbells = self.doorbells(|_| true).into();
+    }
+
+    /// The doorbells that have to be heard even if nobody waits.
+    pub fn with_bell(&self) -> Vec<Doorbell> {
+        self.doorbells(|own| own.bell.is_some())
+    }
+
+    fn doorbells(&self, which: impl Fn(&Own) -> bool) -> Vec<Doorbell> {
+        let all = self.own.iter().enumerate();
+        let some = all.filter(|(_, own)| !own.is_broken && which(own));
+        some.map(|(vector, own)| Doorbell {
+            vector,
+            eventfd: own.eventfd.clone(),
+        })
+        .collect()
+    }
+
+    /// Counts what was taken; returns whether there was anything.
+    pub fn count(&mut self, taken: impl IntoIterator<Item = Taken>) -> bool {
+        let mut any = false;
+        for (vector, rings) in taken {
+            match rings {
+                Ok(rings) => self.own[vector].rung(rings),
+                // It would be ready for ever, and keep us busy.
+                Err(_) => {
+                    self.own[vector].is_broken = true;
+                    self.doorbells = self.doorbells(|_| true).into();
+                }
+            }
+            any |= rings != Ok(0);
+        }
+        any
+    }
+
     pub fn members(&self) -> Members {
         let count = |fds: &Vec<Eventfd>| u32::try_from(fds.len()).unwrap_or(u32::MAX);
         Members {

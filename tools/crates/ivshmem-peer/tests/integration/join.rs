@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ivshmem::{Doorbell, Error, Memory, Waiter};
 use ivshmem_peer::{JoinError, Options, Peer, Server};
 use ivshmem_protocol::DecodeError;
+use rustix::time::{clock_gettime, ClockId};
 use test_limit::limit;
 
 use crate::fake::{descriptors, doorbell, other_file, Fake, OWN};
@@ -150,6 +151,23 @@ fn a_doorbell_that_is_none_is_an_error_of_its_rings_only() {
     settled(&peer, 1);
     let error = peer.ring(1, 0).unwrap_err();
     assert!(matches!(error, ivshmem::Error::Io { .. }), "{error:?}");
+    peer.ring(peer.peer_id(), 0).unwrap();
+    assert_eq!(peer.wait(0, Some(limit())).unwrap(), 1);
+}
+
+/// One that cannot be read is always ready.
+#[test]
+fn a_vector_that_is_no_doorbell_keeps_nobody_busy() {
+    let (peer, fake) = joined();
+    fake.message(OWN, Some(&other_file()));
+    while peer.vectors() < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let used = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+    let before = used();
+    assert_eq!(peer.wait(0, Some(Duration::from_secs(1))).unwrap(), 0);
+    let busy = used() - before;
+    assert!(busy < Duration::from_millis(300), "{busy:?} of a second");
     peer.ring(peer.peer_id(), 0).unwrap();
     assert_eq!(peer.wait(0, Some(limit())).unwrap(), 1);
 }

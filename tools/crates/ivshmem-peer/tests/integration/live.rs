@@ -101,6 +101,70 @@ fn a_word_that_changes_wakes() {
     assert!(a.wait_word(SIZE, 0, Some(limit())).is_err());
 }
 
+/// Each of many threads is woken, although one of them alone hears the ring.
+#[test]
+fn threads_that_wait_for_different_things_are_all_woken() {
+    const ROUNDS: u32 = 300;
+    let region = region();
+    let (a, b) = pair(&region);
+    let answered = std::sync::Barrier::new(5);
+    std::thread::scope(|scope| {
+        let (a, answered) = (&a, &answered);
+        for word in [64, 68] {
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    assert!(a.wait_word(word, round, Some(limit())).unwrap());
+                    answered.wait();
+                }
+            });
+        }
+        for vector in [1, 3] {
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    let rung = a.wait(1 << vector, Some(limit())).unwrap();
+                    assert_eq!(rung, 1 << vector);
+                    answered.wait();
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            for word in [64, 68] {
+                b.store32(word, round + 1, Ordering::Release).unwrap();
+            }
+            for vector in [3, 0, 1] {
+                b.ring(a.peer_id(), vector).unwrap();
+            }
+            answered.wait();
+        }
+    });
+}
+
+/// Who takes a doorbell's counter wakes the thread that sleeps in it.
+#[test]
+fn counting_rings_and_bells_take_none_from_those_who_wait() {
+    const ROUNDS: u64 = 300;
+    let region = region();
+    let (a, b) = pair(&region);
+    let bell = a.bell(1).unwrap();
+    let waited = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=ROUNDS {
+                assert_eq!(a.wait(1 << 1, Some(limit())).unwrap(), 1 << 1);
+                waited.store(round, Ordering::Release);
+            }
+        });
+        for round in 1..=ROUNDS {
+            b.ring(a.peer_id(), 1).unwrap();
+            while waited.load(Ordering::Acquire) < round {
+                assert!(a.rings(1).unwrap() <= round);
+            }
+            assert_eq!(a.rings(1), Some(round));
+            assert!(bell.take().unwrap(), "the bell has not heard ring {round}");
+        }
+    });
+}
+
 #[test]
 fn bells_hear_what_waits_hear() {
     let region = region();
