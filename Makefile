@@ -613,6 +613,7 @@ check-scripts: sandbox-ready
 check-cargo:
 	@echo "CHECK   cargo fmt and clippy"
 	@cd tools && cargo fmt --all --check
+	@cd tools/tests/iceoryx2-bench && cargo fmt --check
 	@cd tools && cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 check-crates:

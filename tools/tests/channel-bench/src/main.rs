@@ -1,35 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What channels cost on the host, beside what else moves bytes there.
+//! What channels cost on the host, beside what else moves bytes there. Prints series as the guests' programs of ivshmem-bench do,
+//! which makes a table of them:
 //!
 //! ```text
-//! cargo run --release -p channel-bench
+//! cargo run --release -p ivshmem-bench -- measure --stage channels --json FILE
 //! ```
 //!
-//! Times scatter with the machine's load and its clock; what is compared is measured in turns, several times, and the
-//! best of each counts. Two processors are needed.
+//! Times scatter with the machine's load and its clock; what is compared is measured in turns. Two processors are needed, and
+//! strace.
 
+mod kernel;
+mod lanes;
 mod pin;
+mod plain;
 mod rounds;
+mod series;
 mod stream;
+mod system_calls;
 
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-/// Measures rings and round trips, and prints a table of ratios.
+/// Measures messages and round trips, and prints series.
 #[derive(Parser)]
 struct Arguments {
-    /// Turns; of each row the best one counts.
-    #[arg(long, default_value_t = 8)]
+    /// How often each is measured
+    #[arg(default_value_t = 16)]
     turns: u32,
-    /// Answers round trips; started by the program itself.
+    /// Measure nothing else
+    #[arg(long)]
+    only: Option<Part>,
+    /// Answers round trips; started by the program itself
     #[arg(long, hide = true)]
     serve: Option<std::path::PathBuf>,
-    /// Microseconds that the answerer works for.
+    /// Microseconds that the answerer works for
     #[arg(long, hide = true, default_value_t = 0)]
     works: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Part {
+    Stream,
+    Rounds,
+    Lanes,
+    SystemCalls,
 }
 
 fn main() -> Result<()> {
@@ -37,6 +54,19 @@ fn main() -> Result<()> {
     if let Some(socket) = arguments.serve {
         return rounds::serve(&socket, Duration::from_micros(arguments.works));
     }
-    stream::run(arguments.turns)?;
-    rounds::run(arguments.turns)
+    println!("ticks_per_second 1000000000");
+    let wanted = |part| arguments.only.is_none_or(|only| only == part);
+    if wanted(Part::Stream) {
+        stream::run(arguments.turns)?;
+    }
+    if wanted(Part::Rounds) {
+        rounds::run(arguments.turns)?;
+    }
+    if wanted(Part::Lanes) {
+        lanes::run(arguments.turns)?;
+    }
+    if wanted(Part::SystemCalls) {
+        system_calls::run()?;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 //! Round trips between two processes.
 
+use std::env;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::Ordering;
@@ -14,7 +15,9 @@ use ivshmem_channel::{Channel, Layout, Receiver, Sender, Spin};
 use ivshmem_peer::Peer;
 use vmbench::Region;
 
+use crate::kernel;
 use crate::pin;
+use crate::series::{self, Series};
 
 /// Bytes of a message.
 const LEN: usize = 64;
@@ -30,13 +33,16 @@ const ASK: u8 = 0;
 const SPIN: u8 = 1;
 const WORDS: u8 = 2;
 const END: u8 = 3;
+const SECOND: Duration = Duration::from_secs(1);
 /// Nothing takes this long.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
 
-type Ends = (Sender<Arc<Peer>>, Receiver<Arc<Peer>>);
+/// Sends to the other, and receives from it.
+pub type Ends = (Sender<Arc<Peer>>, Receiver<Arc<Peer>>);
 
 fn ends(link: &Arc<Peer>, slot: u32) -> Result<Ends> {
-    let layout = Layout::duplex(64 << 10);
+    // No heartbeat wakes anybody while it is measured.
+    let layout = Layout::duplex(64 << 10).heartbeat(10 * SECOND, 60 * SECOND);
     let channel = Channel::open_or_create(Arc::clone(link), 0, &layout)?;
     let member = channel.join(slot, 0)?;
     Ok((member.sender(1 - slot)?, member.receiver(1 - slot)?))
@@ -78,9 +84,9 @@ fn answer_words(link: &Peer) -> Result<()> {
 }
 
 /// The other process.
-struct Server(Child);
+struct Answerer(Child);
 
-impl Drop for Server {
+impl Drop for Answerer {
     fn drop(&mut self) {
         // Fails if it has ended, which is as good.
         let _ = self.0.kill();
@@ -88,101 +94,111 @@ impl Drop for Server {
     }
 }
 
-fn start(socket: &Path, works: u64) -> Result<Server> {
-    let child = Command::new("/proc/self/exe")
-        .arg("--serve")
-        .arg(socket)
-        .args(["--works", &works.to_string()])
-        .spawn()?;
-    Ok(Server(child))
-}
-
-fn ask((to, from): &mut Ends, kind: u8) -> Result<()> {
+fn ask_as((to, from): &mut Ends, kind: u8) -> Result<()> {
     let mut message = vec![kind; LEN];
     to.send(&message, LIMIT)?;
     ensure!(from.receive(&mut message, LIMIT)?, "nobody answers");
     Ok(())
 }
 
-/// The middle of so many times in microseconds.
+/// A message and its answer.
+pub fn ask(ends: &mut Ends) -> Result<()> {
+    ask_as(ends, ASK)
+}
+
+fn warm(ends: &mut Ends) -> Result<()> {
+    (0..WARM).try_for_each(|_| ask(ends))
+}
+
+/// The middle of so many times in nanoseconds.
 fn median(count: usize, mut round: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let begin = Instant::now();
         round()?;
-        times.push(begin.elapsed());
+        times.push(begin.elapsed().as_nanos() as f64);
     }
-    times.sort();
-    Ok(times[count / 2].as_nanos() as f64 / 1000.0)
+    times.sort_by(f64::total_cmp);
+    Ok(times[count / 2])
 }
 
-fn with_server<T>(
+/// Measures with another process that answers, and works for so many microseconds before each. `wrapper` is a command that
+/// starts it.
+pub fn with_answerer<T>(
+    mut wrapper: Command,
+    vectors: u16,
     works: u64,
     measure: impl FnOnce(&Arc<Peer>, &mut Ends) -> Result<T>,
 ) -> Result<T> {
-    let region = Region::start(MEMORY, 1)?;
+    let region = Region::start(MEMORY, vectors)?;
     let link = Arc::new(Peer::join(region.socket())?);
     let mut ends = ends(&link, 0)?;
-    let mut server = start(&region.socket(), works)?;
+    wrapper
+        .arg(env::current_exe()?)
+        .arg("--serve")
+        .arg(region.socket());
+    let mut answerer = Answerer(wrapper.args(["--works", &works.to_string()]).spawn()?);
     pin::to(0);
-    for _ in 0..WARM {
-        ask(&mut ends, ASK)?;
-    }
     let measured = measure(&link, &mut ends)?;
     ends.0.send(&[END], LIMIT)?;
-    server.0.wait()?;
+    answerer.0.wait()?;
     Ok(measured)
 }
 
-/// Prints medians in microseconds.
 pub fn run(turns: u32) -> Result<()> {
-    println!(
-        "round trips of {LEN} bytes between two processes, median of each of {turns} runs, in us"
-    );
-    for works in [0, 1, 3] {
-        let mut all = Vec::new();
-        for _ in 0..turns {
-            all.push(with_server(works, |_, ends| {
-                median(ROUNDS, || ask(ends, ASK))
-            })?);
-        }
-        all.sort_by(f64::total_cmp);
-        println!("works {works} us: {all:.2?}");
-    }
-    let mut best = [f64::MAX; 2];
+    let mut series = Series::default();
+    let mut slowest = [0.0f64; 3];
     for _ in 0..turns {
-        let now = with_server(0, |link, (to, from)| {
-            to.set_spin(Spin::Always);
-            from.set_spin(Spin::Always);
-            let ends = (to, from);
-            let mut spin = |kind| {
-                let mut message = vec![kind; LEN];
-                ends.0.send(&message, LIMIT)?;
-                ensure!(ends.1.receive(&mut message, LIMIT)?, "nobody answers");
-                Ok(())
+        for (works, slowest) in [0, 1, 3].into_iter().zip(&mut slowest) {
+            let measure = |_: &_, ends: &mut _| {
+                warm(ends)?;
+                median(ROUNDS, || ask(ends))
             };
-            spin(SPIN)?;
-            let channel = median(ROUNDS, || spin(ASK))?;
-            let mut message = vec![WORDS; LEN];
-            ends.0.send(&message, LIMIT)?;
-            let mut round = 0;
-            let floor = median(ROUNDS, || {
-                round += 1;
-                link.store32(PING, round, Ordering::Release)?;
-                while link.load32(PONG, Ordering::Acquire)? != round {
-                    std::hint::spin_loop();
-                }
-                Ok(())
-            })?;
-            ensure!(ends.1.receive(&mut message, LIMIT)?, "nobody answers");
-            Ok([channel, floor])
-        })?;
-        best = [best[0].min(now[0]), best[1].min(now[1])];
+            let each = with_answerer(directly(), 1, works, measure)?;
+            series.add(format!("round_trip.{works}_us"), each);
+            *slowest = slowest.max(each);
+        }
+        let [channel, floor] = with_answerer(directly(), 1, 0, looking)?;
+        series.add("looking.round_trip", channel);
+        series.add("looking.word", floor);
+        let pipes = [kernel::pipe()?, kernel::pipe()?];
+        series.add("pipe.round_trip", kernel::round_trip(pipes, LEN, ROUNDS)?);
+        let sockets = [kernel::socket()?, kernel::socket()?];
+        series.add(
+            "socket.round_trip",
+            kernel::round_trip(sockets, LEN, ROUNDS)?,
+        );
     }
-    let [channel, floor] = best;
-    println!(
-        "both spin: channel {channel:.3}, a word each way {floor:.3} ({:.2} of it)",
-        channel / floor
-    );
+    series.print();
+    for (works, slowest) in [0, 1, 3].into_iter().zip(slowest) {
+        series::count(&format!("round_trip.{works}_us.slowest"), slowest);
+    }
     Ok(())
+}
+
+/// Does nothing but start the program that is its argument.
+fn directly() -> Command {
+    Command::new("env")
+}
+
+/// Round trips with both ends looking all the time: of messages, and of a word each way.
+fn looking(link: &Arc<Peer>, ends: &mut Ends) -> Result<[f64; 2]> {
+    ends.0.set_spin(Spin::Always);
+    ends.1.set_spin(Spin::Always);
+    ask_as(ends, SPIN)?;
+    warm(ends)?;
+    let channel = median(ROUNDS, || ask(ends))?;
+    let mut message = vec![WORDS; LEN];
+    ends.0.send(&message, LIMIT)?;
+    let mut round = 0;
+    let floor = median(ROUNDS, || {
+        round += 1;
+        link.store32(PING, round, Ordering::Release)?;
+        while link.load32(PONG, Ordering::Acquire)? != round {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    })?;
+    ensure!(ends.1.receive(&mut message, LIMIT)?, "nobody answers");
+    Ok([channel, floor])
 }

@@ -2,54 +2,23 @@
 
 //! Many messages, one after the other.
 
-use std::fs::File;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
-use ivshmem::{forward_memory, Access, Doorbell, Mapping, Waiter};
 use ivshmem_channel::{Channel, Layout, Member, Receiver, Sender, Spin};
 
+use crate::kernel;
 use crate::pin;
+use crate::plain::Plain;
+use crate::series::Series;
 
 /// Bytes of a ring, and of rtrb's: so many that nobody waits for long.
 const RING: usize = 2 << 20;
 /// Bytes to move for a measurement.
-const VOLUME: usize = 256 << 20;
+const VOLUME: usize = 64 << 20;
 /// Most messages for one.
-const MOST: usize = 1 << 20;
-
-/// Memory of this process that nobody is rung for.
-struct Plain(Mapping);
-
-impl Plain {
-    fn mapping(&self) -> &Mapping {
-        &self.0
-    }
-}
-
-forward_memory!({} Plain, Plain::mapping);
-
-impl Doorbell for Plain {
-    fn peer_id(&self) -> u32 {
-        0
-    }
-    fn vectors(&self) -> u32 {
-        0
-    }
-    fn ring(&self, _: u32, _: u32) -> ivshmem::Result<()> {
-        Ok(())
-    }
-}
-
-impl Waiter for Plain {
-    fn wait(&self, _: u64, _: Option<Duration>) -> ivshmem::Result<u64> {
-        Err(ivshmem::Error::NoDoorbell)
-    }
-    fn wait_word(&self, _: u64, _: u32, _: Option<Duration>) -> ivshmem::Result<bool> {
-        Ok(true)
-    }
-}
+const MOST: usize = 1 << 18;
 
 type Ends<'a> = (Sender<&'a Plain>, Receiver<&'a Plain>);
 
@@ -57,14 +26,6 @@ fn members(link: &Plain) -> Result<[Member<&Plain>; 2]> {
     let layout = Layout::duplex(RING as u32);
     let channel = Channel::create(link, 0, &layout)?;
     Ok([channel.join(0, 0)?, channel.join(1, 0)?])
-}
-
-fn memory() -> Result<(File, Plain)> {
-    let file = tempfile::tempfile_in("/dev/shm")?;
-    let len = Layout::duplex(RING as u32).size().next_multiple_of(4096);
-    file.set_len(len)?;
-    let mapping = Mapping::of(&file, 0, len as usize, Access::ReadWrite)?;
-    Ok((file, Plain(mapping)))
 }
 
 /// Nanoseconds for each of `count`.
@@ -201,37 +162,30 @@ fn rtrb_between(len: usize, count: usize) -> Result<f64> {
     })
 }
 
-/// Prints nanoseconds for each message, and the ratios to the goals' measures.
+/// Measures each in turn, for short and long messages.
 pub fn run(turns: u32) -> Result<()> {
-    let (_file, link) = memory()?;
+    let link = Plain::new(Layout::duplex(RING as u32).size(), 0)?;
     let [one, two] = members(&link)?;
     let mut ends = (one.sender(1)?, two.receiver(0)?);
-    println!("nanoseconds for each message, best of {turns}");
-    for len in [64, 1024, 65536] {
-        let count = MOST.min(VOLUME / len);
-        let mut best = [f64::MAX; 5];
-        for _ in 0..turns {
-            let now = [
-                memcpy_twice(len, count)?,
-                channel_in_turn(&mut ends, len, count)?,
-                rtrb_in_turn(len, count)?,
-                channel_between(&mut ends, len, count)?,
-                rtrb_between(len, count)?,
-            ];
-            for (best, now) in best.iter_mut().zip(now) {
-                *best = best.min(now);
+    let mut series = Series::default();
+    for _ in 0..turns {
+        for len in [64, 1024, 65536] {
+            let count = MOST.min(VOLUME / len);
+            // What passes the kernel is much slower.
+            let few = count / 8;
+            for (name, value) in [
+                ("memcpy_twice", memcpy_twice(len, count)?),
+                ("in_turn", channel_in_turn(&mut ends, len, count)?),
+                ("rtrb_in_turn", rtrb_in_turn(len, count)?),
+                ("between", channel_between(&mut ends, len, count)?),
+                ("rtrb", rtrb_between(len, count)?),
+                ("pipe", kernel::stream(kernel::pipe()?, len, few)?),
+                ("socket", kernel::stream(kernel::socket()?, len, few)?),
+            ] {
+                series.add(format!("{name}.{len}"), value);
             }
         }
-        let [memcpy, channel, rtrb, between, rtrb_between] = best;
-        println!(
-            "{len:6} bytes, one thread: memcpy twice {memcpy:.1}, channel {channel:.1} ({:.2} of memcpy), rtrb {rtrb:.1}",
-            channel / memcpy
-        );
-        println!(
-            "{len:6} bytes, two threads: channel {between:.1} ({:.2} of rtrb, {:.2} of memcpy twice), rtrb {rtrb_between:.1}",
-            between / rtrb_between,
-            between / memcpy
-        );
     }
+    series.print();
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod about;
 mod baseline;
+mod channels;
 mod chart;
 mod cli;
 mod link;

@@ -5,6 +5,7 @@
 //! A group of rows is a file below `rows/` and a line in [`GROUPS`]; its series come from a stage.
 
 mod calls;
+mod channels;
 mod doorbell;
 mod faults;
 mod handler;
@@ -16,7 +17,7 @@ mod wake;
 use crate::row::Group;
 
 /// All groups, in the order of the report.
-pub static GROUPS: [&Group; 11] = [
+pub static GROUPS: [&Group; 14] = [
     &doorbell::GROUP,
     &wake::ASLEEP,
     &wake::LOOKING,
@@ -28,4 +29,7 @@ pub static GROUPS: [&Group; 11] = [
     &threads::GROUP,
     &pair::GROUP,
     &network::GROUP,
+    &channels::STREAM,
+    &channels::ROUNDS,
+    &channels::LANES,
 ];

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The stages of a measurement: a set of guests, and the programs that run in it, several times.
+//! The stages of a measurement: a set of guests, or of programs of the host, and what runs in it, several times.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use vmbench::Accel;
 
+use crate::channels;
 use crate::machine::{Clock, Kind, Machine};
 use crate::network::Network;
 use crate::pair::Pair;
@@ -59,7 +60,7 @@ pub struct Stage {
 }
 
 /// All stages.
-pub static STAGES: [Stage; 5] = [
+pub static STAGES: [Stage; 6] = [
     Stage {
         name: "low",
         measure: low,
@@ -79,6 +80,10 @@ pub static STAGES: [Stage; 5] = [
     Stage {
         name: "network",
         measure: network,
+    },
+    Stage {
+        name: "channels",
+        measure: channels,
     },
 ];
 
@@ -185,6 +190,11 @@ fn network(settings: Settings) -> Result<Measured> {
         timed.times(run)?;
         counted.busy(run)
     })
+}
+
+fn channels(settings: Settings) -> Result<Measured> {
+    channels::build()?;
+    repeat(settings, Unit::Nanoseconds, channels::measure)
 }
 
 fn mappings(machine: &Machine, run: &mut Run) -> Result<()> {

@@ -74,8 +74,8 @@ pub fn cells(line: &Line) -> [String; 8] {
         or_empty(rival.map(|rival| ratio(rival.ratio))),
         or_empty(rival.map(|rival| format!("{:.1} %", rival.spread * 100.0))),
         or_empty(line.goal.map(|goal| match rival {
-            Some(_) => format!("{goal:.2}"),
-            None => format!("{goal:.0}"),
+            None if goal.fract() == 0.0 => format!("{goal:.0}"),
+            _ => format!("{goal:.2}"),
         })),
         or_empty(
             line.holds()
