@@ -876,7 +876,7 @@ int ivshmem_channel_rpc_client_join(const struct ivshmem_channel *channel,
  * next call with it.
  *
  * Returns the answer's length in bytes; -ECONNRESET if the server ended or was replaced meanwhile, and -ETIMEDOUT if the
- * time is over: the request may have been carried out, or may be later; -EMSGSIZE if the request is too long; -ECANCELED;
+ * time is over: the request may have been carried out, or may be later, if there was room for it; -EMSGSIZE if the request is too long; -ECANCELED;
  * -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if another pointer is null; -ENODEV.
  */
 int64_t ivshmem_channel_rpc_client_call(struct ivshmem_channel_rpc_client *client,
@@ -884,6 +884,27 @@ int64_t ivshmem_channel_rpc_client_call(struct ivshmem_channel_rpc_client *clien
                                         size_t len,
                                         const void **answer,
                                         int64_t timeout_ns);
+
+/*
+ * Asks with `len` bytes, as the first half of ivshmem_channel_rpc_client_call(): waits for room only, for up to `timeout_ns`.
+ * What was asked before is not answered any more.
+ *
+ * Returns 0; -ETIMEDOUT if there was no room in that time: nothing was sent; what that returns otherwise.
+ */
+int ivshmem_channel_rpc_client_ask(struct ivshmem_channel_rpc_client *client,
+                                   const void *request,
+                                   size_t len,
+                                   int64_t timeout_ns);
+
+/*
+ * Waits for the answer to what was asked last, for up to `timeout_ns`, and sets `answer` to it, as
+ * ivshmem_channel_rpc_client_call() does. After -ETIMEDOUT another call goes on waiting.
+ *
+ * Returns what that does; -EINVAL also if nothing was asked, or it was answered.
+ */
+int64_t ivshmem_channel_rpc_client_answer(struct ivshmem_channel_rpc_client *client,
+                                          const void **answer,
+                                          int64_t timeout_ns);
 
 /*
  * Lets `cancel` end calls, also those to come.

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import unittest
+import weakref
 from pathlib import Path
 
 import ivshmem_channel as ic
@@ -223,6 +224,59 @@ class Waits(Case):
         # It is as it was.
         with self.assertRaises(ic.WouldBlock):
             receiver.receive(0)
+
+    def test_that_is_written_and_read_in_place_is_the_same(self):
+        sender, receiver = self.pair()
+        data = bytes(range(256)) * 4
+        # Some go over the end of the ring.
+        for length in (0, 1, 1000, 999, 1024, 1024, 1024, 17):
+            with sender.reserve(len(data), FOREVER) as room:
+                room.write(0, data[:7])
+                room.write(7, data[7:])
+                for wrong in ((len(data), b"x"), (-1, b"")):
+                    self.assertRaises(ValueError, room.write, *wrong)
+                room.length = length
+            with receiver.borrow(FOREVER) as message:
+                self.assertEqual((message.sender, bytes(message)), (0, data[:length]))
+                self.assertTrue(all(part.readonly for part in message.parts))
+            receiver.release()
+        # Neither is sent or taken after an exception.
+        with self.assertRaises(ZeroDivisionError), sender.reserve(8) as room:
+            room.write(0, b"not sent")
+            raise ZeroDivisionError
+        sender.send(b"sent")
+        with self.assertRaises(ZeroDivisionError), receiver.borrow(FOREVER) as message:
+            raise ZeroDivisionError
+        self.assertEqual(receiver.receive(FOREVER), b"sent")
+        self.assertRaises(ic.WouldBlock, receiver.borrow(0).__enter__)
+        self.assertRaises(ic.MessageTooLong, sender.reserve(RING).__enter__)
+        # Nothing is committed when something else was sent meanwhile.
+        with self.assertRaises(ic.ChannelError), sender.reserve(8) as room:
+            sender.send(b"between")
+        self.assertEqual(receiver.receive(FOREVER), b"between")
+
+    def test_whose_memory_is_in_use_keeps_its_end_open(self):
+        sender, receiver = self.pair()
+        sender.send(b"hello")
+        with receiver.borrow(FOREVER) as message:
+            kept = message.parts[0][1:3]
+            self.assertRaises(BufferError, receiver.close)
+        self.assertRaises(ValueError, lambda: message.parts[0][0])
+        self.assertRaises(BufferError, receiver.close)
+        self.assertEqual(bytes(kept), b"el")
+        del kept
+        receiver.close()
+        # One that nobody knows any more stays open for as long.
+        sender = self.members[1].sender(0)
+        with sender.reserve(8) as room:
+            kept = room.parts[0][:]
+        ended = weakref.ref(sender)
+        del sender, room
+        gc.collect()
+        self.assertIsNotNone(ended())
+        del kept
+        gc.collect()
+        self.assertIsNone(ended())
 
     def test_of_selectors_end(self):
         sender, receiver = self.pair()
@@ -464,6 +518,20 @@ class Requests(Case):
         with ic.RpcClient(self.rpc) as client:
             with self.assertRaises(ic.TimedOut):
                 client.call(b"hello", SOON)
+
+    def test_let_signal_handlers_run(self):
+        class Heard(Exception):
+            pass
+
+        def handler(*_):
+            raise Heard
+
+        before = signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        with ic.RpcClient(self.rpc) as client:
+            signal.setitimer(signal.ITIMER_REAL, SOON)
+            with self.assertRaises(Heard):
+                client.call(b"hello")
 
     def test_asyncio_answers(self):
         async def serve(server, count):

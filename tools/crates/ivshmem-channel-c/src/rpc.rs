@@ -191,7 +191,7 @@ pub extern "C" fn ivshmem_channel_rpc_client_join(
 /// next call with it.
 ///
 /// Returns the answer's length in bytes; -ECONNRESET if the server ended or was replaced meanwhile, and -ETIMEDOUT if the
-/// time is over: the request may have been carried out, or may be later; -EMSGSIZE if the request is too long; -ECANCELED;
+/// time is over: the request may have been carried out, or may be later, if there was room for it; -EMSGSIZE if the request is too long; -ECANCELED;
 /// -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if another pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_rpc_client_call(
@@ -206,6 +206,44 @@ pub unsafe extern "C" fn ivshmem_channel_rpc_client_call(
         let request = unsafe { bytes(request, len)? };
         let client = some(client, "the client")?;
         client.answer = client.client.call(request, timeout(timeout_ns))?;
+        tell(answer, client.answer.as_ptr().cast());
+        Ok(length(client.answer.len()))
+    })
+}
+
+/// Asks with `len` bytes, as the first half of ivshmem_channel_rpc_client_call(): waits for room only, for up to `timeout_ns`.
+/// What was asked before is not answered any more.
+///
+/// Returns 0; -ETIMEDOUT if there was no room in that time: nothing was sent; what that returns otherwise.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ivshmem_channel_rpc_client_ask(
+    client: Option<&mut RpcClient>,
+    request: *const c_void,
+    len: usize,
+    timeout_ns: i64,
+) -> c_int {
+    guard(|| {
+        // SAFETY: The caller promises what `bytes` asks.
+        let request = unsafe { bytes(request, len)? };
+        let client = some(client, "the client")?;
+        client.client.ask(request, timeout(timeout_ns))?;
+        Ok(0)
+    })
+}
+
+/// Waits for the answer to what was asked last, for up to `timeout_ns`, and sets `answer` to it, as
+/// ivshmem_channel_rpc_client_call() does. After -ETIMEDOUT another call goes on waiting.
+///
+/// Returns what that does; -EINVAL also if nothing was asked, or it was answered.
+#[unsafe(no_mangle)]
+pub extern "C" fn ivshmem_channel_rpc_client_answer(
+    client: Option<&mut RpcClient>,
+    answer: Option<&mut MaybeUninit<*const c_void>>,
+    timeout_ns: i64,
+) -> i64 {
+    guard(|| {
+        let client = some(client, "the client")?;
+        client.answer = client.client.answer(timeout(timeout_ns))?;
         tell(answer, client.answer.as_ptr().cast());
         Ok(length(client.answer.len()))
     })

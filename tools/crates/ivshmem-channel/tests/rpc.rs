@@ -126,6 +126,42 @@ fn a_client_is_told_that_the_server_has_ended_and_is_served_by_the_next() {
 }
 
 #[test]
+fn an_answer_can_be_waited_for_again_and_one_to_an_earlier_question_is_none() {
+    let world = World::new();
+    let mut client = world.client(1);
+    let mut server = world.server();
+    let nothing = client.answer(Some(Duration::ZERO));
+    assert!(matches!(nothing, Err(Error::Link(_))), "{nothing:?}");
+    client.ask(b"abc", Some(limit())).unwrap();
+    for _ in 0..2 {
+        let early = client.answer(Some(Duration::from_millis(1)));
+        assert!(matches!(early, Err(Error::NoAnswer)), "{early:?}");
+    }
+    let request = server.next(Some(limit())).unwrap().unwrap();
+    assert!(server.reply(&request, b"cba").unwrap());
+    assert_eq!(client.answer(Some(limit())).unwrap(), b"cba");
+    assert!(
+        client.answer(Some(Duration::ZERO)).is_err(),
+        "it is answered"
+    );
+    // The answer to what is not asked any more.
+    client.ask(b"first", Some(limit())).unwrap();
+    client.ask(b"second", Some(limit())).unwrap();
+    for answer in [&b"one"[..], b"two"] {
+        let request = server.next(Some(limit())).unwrap().unwrap();
+        assert!(server.reply(&request, answer).unwrap());
+    }
+    assert_eq!(client.answer(Some(limit())).unwrap(), b"two");
+    // Without room nothing is sent.
+    let asked = (0..).find_map(|_| client.ask(&[0; 64], Some(Duration::ZERO)).err());
+    assert!(matches!(asked, Some(Error::TimedOut)), "{asked:?}");
+    assert!(
+        client.answer(Some(Duration::ZERO)).is_err(),
+        "nothing is asked"
+    );
+}
+
+#[test]
 fn what_a_client_that_has_ended_asked_for_is_left_out_and_not_answered() {
     let world = World::new();
     let mut server = world.server();

@@ -6,7 +6,7 @@ A `Link` is a way to the memory, a `Layout` the shape of a channel, and a `Membe
 requests and replies.
 
 Time limits are in seconds: None waits for ever, and 0 does not block. Waits let Python's signal handlers run, and so end
-with Ctrl-C, except those of joining and of `RpcClient.call`. Members and what they open are used by one thread at a time; a
+with Ctrl-C, except those of joining. Members and what they open are used by one thread at a time; a
 second one gets RuntimeError. All of them are context managers, which close them.
 """
 
@@ -25,10 +25,12 @@ from ._errors import (
     TimedOut,
     WouldBlock,
 )
+from ._in_place import Borrowed, Reservation
 from ._member import Change, Changes, Event, Member, Presence, State
 from ._rpc import Request, RpcClient, RpcServer
 
 __all__ = [
+    "Borrowed",
     "Cancel",
     "Cancelled",
     "Change",
@@ -51,6 +53,7 @@ __all__ = [
     "Receiver",
     "Replaced",
     "Request",
+    "Reservation",
     "Reset",
     "RpcClient",
     "RpcServer",

@@ -2,13 +2,15 @@
 """The ends of ring buffers and topics."""
 
 import ctypes
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from ctypes import c_uint32, c_void_p
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from . import _library
 from ._errors import Cancelled, MessageTooLong
 from ._handle import Handle, Pollable, data_of
+from ._in_place import Borrowed, Reservation, Views, let_go
 
 if TYPE_CHECKING:
     from ._channel import Cancel
@@ -32,7 +34,26 @@ class Value(NamedTuple):
     missed: int
 
 
-class Sender(Pollable):
+class _InPlace(Pollable):
+    """An end whose messages can be written or read where they are."""
+
+    def __init__(self, handle: c_void_p) -> None:
+        super().__init__(handle)
+        self._views = Views()
+
+    def _parts(self, timeout: float | None, step: Callable[[c_void_p, Any, int], None]) -> tuple[memoryview, ...]:
+        parts = (_library.CPart * 2)()
+        self._wait(timeout, lambda handle, left: step(handle, parts, left))
+        return self._views.of(self, parts)
+
+    def close(self) -> None:
+        """Closes it; again does nothing. `BufferError` while a view of a message is in use."""
+        if self._handle is not None and self._views.in_use:
+            raise BufferError(f"something uses the memory of a message of this {type(self).__name__}: let go of it first")
+        super().close()
+
+
+class Sender(_InPlace):
     """The sending end of a ring buffer. Messages arrive whole and in their order."""
 
     _kind = "sender"
@@ -49,6 +70,23 @@ class Sender(Pollable):
     def queue(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """As `send`, but the receiver need not see it before `flush`: for many small messages at a time."""
         self._put("sender_queue", data, timeout)
+
+    @contextmanager
+    def reserve(self, length: int, timeout: float | None = None) -> Iterator[Reservation]:
+        """Makes room for a message of up to `length` bytes, which is written where it will be, and sent at the end of the
+        `with` block. After an exception there it is not sent. Sending anything else in the block gives up the room."""
+
+        def step(handle: c_void_p, parts: Any, left: int) -> None:
+            _library.check("sender_reserve", handle, length, parts, left)
+
+        parts = self._parts(timeout, step)
+        room = Reservation(parts, length)
+        try:
+            yield room
+        finally:
+            let_go(parts)
+        self._check("commit", room.length)
+        self._check("flush")
 
     def flush(self) -> None:
         """Shows the receiver all that was queued."""
@@ -76,7 +114,7 @@ class Sender(Pollable):
         self._wait(timeout, lambda handle, left: _library.check(name, handle, at, length, left))
 
 
-class _Receiving(Pollable, Generic[_T]):
+class _Receiving(_InPlace, Generic[_T]):
     """What receivers have in common. Iterating waits for ever for each message, and ends when it is cancelled."""
 
     _kind = "receiver"
@@ -104,6 +142,24 @@ class _Receiving(Pollable, Generic[_T]):
         finally:
             # An exception has this frame, and a buffer in use cannot grow.
             del room
+
+    @contextmanager
+    def borrow(self, timeout: float | None = None) -> Iterator[Borrowed]:
+        """Waits for the next message, which is read where it is, and taken at the end of the `with` block. After an exception
+        there it stays the next one."""
+        sender = c_uint32()
+
+        def step(handle: c_void_p, parts: Any, left: int) -> None:
+            _library.check("receiver_borrow", handle, parts, ctypes.byref(sender), left)
+
+        parts = self._parts(timeout, step)
+        message = Borrowed(sender.value, tuple(part.toreadonly() for part in parts))
+        try:
+            yield message
+        finally:
+            let_go(message.parts)
+            let_go(parts)
+        self._check("done")
 
     async def receive_async(self) -> _T:
         """As `receive`, on asyncio's loop."""

@@ -143,6 +143,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "receiver_release": (c_int, [_handle]),
     "receiver_set_cancel": (c_int, [_handle, _handle]),
     "reset": (c_int, [_handle, _handles]),
+    "rpc_client_answer": (c_int64, [_handle, _handles, c_int64]),
+    "rpc_client_ask": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
     "rpc_client_call": (c_int64, [_handle, c_void_p, c_size_t, _handles, c_int64]),
     "rpc_client_close": (None, [_handle]),
     "rpc_client_join": (c_int, [_handle, _u32, _handles]),

@@ -2,6 +2,7 @@
 """Requests and replies."""
 
 import ctypes
+import time
 from collections.abc import AsyncIterator, Iterator
 from ctypes import c_size_t, c_void_p
 
@@ -84,11 +85,18 @@ class RpcClient(Handle):
         """Asks, and waits for the answer. After `PeerLost` or `TimedOut` the request may have been carried out, or may be
         later."""
         answer = c_void_p()
-        limit = _library.nanoseconds(timeout)
+        at, size = data_of(request)
+        begin = time.monotonic()
+        self._wait(timeout, lambda handle, left: _library.check("rpc_client_ask", handle, at, size, left))
+        if timeout is not None:
+            timeout = max(timeout - (time.monotonic() - begin), 0.0)
         with self._using() as handle:
-            asked = (*data_of(request), ctypes.byref(answer), limit)
-            length = _library.check("rpc_client_call", handle, *asked)
-            return ctypes.string_at(answer, length)
+
+            def take(left: int) -> bytes:
+                length = _library.check("rpc_client_answer", handle, ctypes.byref(answer), left)
+                return ctypes.string_at(answer, length)
+
+            return _library.in_slices(timeout, take)
 
     def set_cancel(self, cancel: Cancel) -> None:
         """Lets `cancel` end calls."""

@@ -139,6 +139,8 @@ static void null_pointers(struct pair *pair)
 	CHECK(ivshmem_channel_rpc_request_body(NULL, NULL) == NULL);
 	CHECK(ivshmem_channel_rpc_request_from(NULL) == UINT32_MAX);
 	CHECK(ivshmem_channel_rpc_client_join(NULL, 0, &client) == -EINVAL && client == NULL);
+	CHECK(ivshmem_channel_rpc_client_answer(NULL, NULL, 0) == -EINVAL);
+	CHECK(ivshmem_channel_rpc_client_ask(NULL, "", 0, 0) == -EINVAL);
 	CHECK(ivshmem_channel_rpc_client_call(NULL, "", 0, NULL, 0) == -EINVAL);
 	CHECK(ivshmem_channel_rpc_client_set_cancel(NULL, NULL) == -EINVAL);
 	CHECK(ivshmem_channel_changes_open(NULL, &changes) == -EINVAL && changes == NULL);
