@@ -18,6 +18,12 @@ pub fn absent(arguments: &Arguments, trials: &[Trial], unlisted: &[String]) -> O
     Some(Trial::test(name, move || Err(reason.into())))
 }
 
+/// A case that fails, in the place of those of a set that could not be listed: they must be seen as a failure, not as a smaller
+/// number. Who leaves out the whole set by its name leaves this out too.
+pub fn unlisted(set: &str, reason: String) -> Trial {
+    Trial::test(format!("{set}::is_listed"), move || Err(reason.into()))
+}
+
 /// A word to the user if a filter without `--exact` leaves nothing. That is no failure: cargo gives the same filter to
 /// the tests of several packages.
 pub fn warning(arguments: &Arguments, trials: &[Trial]) -> Option<String> {
@@ -56,6 +62,13 @@ mod tests {
     fn a_part_of_no_name_is_mentioned() {
         assert_eq!(of("timeout", false), (false, false));
         assert_eq!(of("nothing", false), (false, true));
+    }
+
+    /// As `--skip network::`, with which the debug kernels leave out what they did not prepare.
+    #[test]
+    fn a_set_that_is_left_out_need_not_be_listed() {
+        let trial = unlisted("network", "no iperf3".into());
+        assert!(trial.name().contains("network::"));
     }
 
     #[test]
