@@ -112,7 +112,8 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 }
 
 fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {
-    let mut last = link.load32(at + QUESTION, Ordering::Acquire)?;
+    // Who has asked before this end was there still waits for the answer.
+    let mut last = link.load32(at + ANSWER, Ordering::Acquire)?;
     loop {
         if !link.wait_word(at + QUESTION, last, timeout)? {
             let limit = humantime::format_duration(timeout.unwrap_or_default());

@@ -122,6 +122,27 @@ fn ping_does_not_write_over_what_it_does_not_know() {
 }
 
 #[test]
+fn who_asks_before_the_other_is_there_gets_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let limit = limit_argument();
+    let ping = ["--join", &socket, "-s", "4K", "-t", &limit, "-c", "1"];
+    // Nobody has that ID, so that no ring brings about what a look at the memory has to.
+    let mut ping = Command::new(PROGRAM)
+        .args(["ping", "77"])
+        .args(ping)
+        .spawn()
+        .unwrap();
+    let peer = Peer::join(&socket).unwrap();
+    wait_until("it has asked", || {
+        peer.load32(4096, Ordering::Acquire).unwrap() != 0
+    });
+    let _serve = serve(&socket, "4K");
+    assert!(ping.wait().unwrap().success());
+}
+
+#[test]
 fn who_asks_without_an_id_ends_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
@@ -133,20 +154,19 @@ fn who_asks_without_an_id_ends_nobody() {
     wait_until("it serves", || load(8) == u32::from_le_bytes(*b"ping"));
     let mut number = 0;
     for asker in [u32::MAX, peer.peer_id()] {
-        let before = load(64);
         peer.store32(at(4), asker, Ordering::Relaxed).unwrap();
+        number += 1;
+        peer.store32(at(0), number, Ordering::Release).unwrap();
         wait_until("it answers", || {
             assert!(
                 serve.0.try_wait().unwrap().is_none(),
                 "{asker} has ended it"
             );
-            // It may have begun to look after the one before.
-            number += 1;
-            peer.store32(at(0), number, Ordering::Release).unwrap();
+            // We may not have been told of it before.
             for id in peer.members().peers.keys() {
                 peer.ring(*id, 0).unwrap();
             }
-            load(64) != before
+            load(64) == number
         });
     }
 }
