@@ -7,6 +7,8 @@
 mod alone;
 #[path = "stock/channels.rs"]
 mod channels;
+#[path = "stock/talk.rs"]
+mod talk;
 
 use guest_tests::artefacts::{Kernel, StockKernel};
 use guest_tests::lab::{Fleet, Lab};
@@ -27,6 +29,10 @@ const PASSWD: &str = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
 
 /// What `ivshmemctl` and the library call this way.
 const SYSFS: &str = "the files of sysfs";
+
+/// Stock drivers that hand devices to programs; the second is also the name of its way.
+const UIO: &str = "uio_pci_generic";
+const VFIO: &str = "vfio-pci";
 
 type Case = fn(&Pair) -> Result<(), Failed>;
 
@@ -62,19 +68,21 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
             world: Box::new(region),
         })
     });
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 9] = [
         ("doctor_says_how_to_do_without_the_module", doctor),
         ("memory_is_shared", |pair| memory(pair, SYSFS)),
         ("it_rings_a_machine_with_the_module", ring),
         ("it_cannot_be_rung_and_says_so", no_interrupts),
         ("a_word_that_the_other_changes_ends_its_wait", wait_word),
         ("it_takes_root_and_says_so", not_root),
+        ("pings_go_both_ways", talk::ping),
         ("under_uio_pci_generic_it_is_the_same", uio),
         ("under_vfio_pci_it_is_rung_too", vfio),
     ];
     let channels: &[(&str, Case)] = match x86 {
         true => &[
             ("files_go_both_ways", copy),
+            ("lines_go_both_ways", talk::chat),
             ("samples_of_channels_run_as_they_are", channels::samples),
             ("programs_in_c_run_as_they_are", |pair| {
                 channels::in_c(pair, SYSFS)
@@ -83,20 +91,34 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
                 channels::in_python(pair, SYSFS)
             }),
             ("under_uio_pci_generic_samples_run_as_they_are", |pair| {
-                pair.under("uio_pci_generic", || channels::samples(pair))
+                pair.under(UIO, || channels::samples(pair))
             }),
+            (
+                "under_uio_pci_generic_programs_in_c_run_as_they_are",
+                |pair| pair.under(UIO, || channels::in_c(pair, SYSFS)),
+            ),
+            (
+                "under_uio_pci_generic_programs_in_python_run_as_they_are",
+                |pair| pair.under(UIO, || channels::in_python(pair, SYSFS)),
+            ),
             ("under_vfio_pci_files_go_both_ways", |pair| {
-                pair.under("vfio-pci", || copy(pair))
+                pair.under(VFIO, || copy(pair))
+            }),
+            ("under_vfio_pci_lines_and_pings_go_both_ways", |pair| {
+                pair.under(VFIO, || {
+                    talk::chat(pair)?;
+                    talk::ping(pair)
+                })
             }),
             ("under_vfio_pci_samples_run_as_they_are", |pair| {
-                pair.under("vfio-pci", || channels::samples(pair))
+                pair.under(VFIO, || channels::samples(pair))
             }),
             ("under_vfio_pci_programs_in_c_run_as_they_are", |pair| {
-                pair.under("vfio-pci", || channels::in_c(pair, "vfio-pci"))
+                pair.under(VFIO, || channels::in_c(pair, VFIO))
             }),
             (
                 "under_vfio_pci_programs_in_python_run_as_they_are",
-                |pair| pair.under("vfio-pci", || channels::in_python(pair, "vfio-pci")),
+                |pair| pair.under(VFIO, || channels::in_python(pair, VFIO)),
             ),
         ],
         // There machines exchange no words in memory that is not write-back.
@@ -156,6 +178,13 @@ fn run(guest: &Guest, arguments: &str) -> vmbench::Result<Output> {
 }
 
 impl Pair<'_> {
+    /// Makes the memory that cp and chat use zero: they refuse to write over what other cases have left there.
+    fn clear(&self) -> Result<(), Failed> {
+        let zeros = format!("head -c 1048576 /dev/zero | {PROGRAM} load -");
+        self.modern.shell(&zeros)?.check()?;
+        Ok(())
+    }
+
     /// Runs a command on the device of the machine without the module.
     fn bare(&self, command: &str, arguments: &str) -> vmbench::Result<Output> {
         run(
@@ -259,9 +288,7 @@ fn send(from: (&Guest, Vec<String>), to: (&Guest, Vec<String>), file: &str) -> R
 }
 
 fn copy(pair: &Pair) -> Result<(), Failed> {
-    // It refuses to write over what other cases have left there.
-    let zeros = format!("head -c 1048576 /dev/zero | {PROGRAM} load -");
-    pair.modern.shell(&zeros)?.check()?;
+    pair.clear()?;
     let limit = limit_argument();
     let sending = ["cp", "-t", &limit, "/file"];
     let receiving = ["cp", "-t", &limit, "--receive", "/incoming"];
@@ -291,7 +318,7 @@ fn no_channels(pair: &Pair) -> Result<(), Failed> {
         Ok(())
     };
     refused()?;
-    pair.under("vfio-pci", refused)
+    pair.under(VFIO, refused)
 }
 
 impl Pair<'_> {
@@ -339,7 +366,7 @@ fn not_root(pair: &Pair) -> Result<(), Failed> {
         said.contains("run this as root, or bind vfio-pci"),
         "{said}"
     );
-    pair.under("vfio-pci", || {
+    pair.under(VFIO, || {
         let refused = peek()?;
         assert_eq!(refused.status, Status::Code(4));
         let said = refused.stderr_text();
@@ -354,7 +381,7 @@ fn not_root(pair: &Pair) -> Result<(), Failed> {
 
 /// A driver that claims nothing is in nobody's way.
 fn uio(pair: &Pair) -> Result<(), Failed> {
-    pair.under("uio_pci_generic", || {
+    pair.under(UIO, || {
         memory(pair, SYSFS)?;
         ring(pair)
     })
@@ -362,10 +389,10 @@ fn uio(pair: &Pair) -> Result<(), Failed> {
 
 /// With an IOMMU there are interrupts.
 fn vfio(pair: &Pair) -> Result<(), Failed> {
-    pair.under("vfio-pci", || {
+    pair.under(VFIO, || {
         let content = run(pair.stock, "doctor")?.check()?.stdout_text();
         assert!(content.contains("vfio-pci has the device"), "{content}");
-        memory(pair, "vfio-pci")?;
+        memory(pair, VFIO)?;
         ring(pair)?;
         let wait = ["wait", "--vectors", "1", "--timeout", &limit_argument()];
         let waiter = pair.stock.command(pair.bare_command(&wait)).spawn()?;
