@@ -11,6 +11,7 @@ mod crowd;
 mod dice;
 mod filter;
 mod fixed;
+mod foreign;
 mod handshake;
 mod hostile;
 mod interrupts;

@@ -48,8 +48,13 @@ impl Fake {
     }
 
     pub fn greet_with(&self, size: u64) {
+        self.greet_as(OWN, size);
+    }
+
+    /// The same, for the client `id`.
+    pub fn greet_as(&self, id: i64, size: u64) {
         self.message(0, None);
-        self.message(OWN, None);
+        self.message(id, None);
         self.message(-1, Some(&memory(size)));
     }
 }

@@ -15,7 +15,7 @@ use test_limit::limit;
 
 use crate::fake::{descriptors, doorbell, other_file, Fake, OWN};
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options::default().patience(limit())
 }
 
@@ -28,7 +28,7 @@ fn joined() -> (Peer, Fake) {
 }
 
 /// Blocks until the peer has nothing more to read.
-fn settled(peer: &Peer, version: u64) {
+pub fn settled(peer: &Peer, version: u64) {
     let mut members = peer.members();
     while members.version < version {
         let before = members.version;

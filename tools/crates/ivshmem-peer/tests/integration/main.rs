@@ -4,5 +4,6 @@
 //! `guest-tests`.)
 
 mod fake;
+mod foreign;
 mod join;
 mod live;
