@@ -3,6 +3,10 @@
  * The memory as dma-bufs that a driver has imported, what a reset and the device's end do to them. The
  * driver is the module in tools/tests/selftests/importer.
  *
+ *	import --vgem
+ *
+ * tries the kernel's own importer vgem, which is refused.
+ *
  *	import --wait-for-unplug
  *
  * prints "ready" once a buffer is imported and mapped, and exits 0 if the unplug that follows is seen
@@ -11,6 +15,10 @@
 #include "sysfs.h"
 
 #include "importer/ivshmem_importer.h"
+
+#include <drm/drm.h>
+#include <linux/udmabuf.h>
+#include <sys/mman.h>
 
 #define MAGIC	0x4b564d46u
 
@@ -129,6 +137,29 @@ TEST(a_reset_takes_the_memory_and_gives_it_back)
 	EXPECT_TRUE(has_memory(importer));
 }
 
+/* A buffer of ordinary memory, which has pages and stays. */
+static int other_buffer(void)
+{
+	struct udmabuf_create argument = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = PAGE_BYTES };
+	int memory = ASSERT_OK(memfd_create("other", MFD_ALLOW_SEALING));
+
+	ASSERT_OK(ftruncate(memory, PAGE_BYTES));
+	ASSERT_OK(fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK));
+	argument.memfd = (__u32)memory;
+	return ASSERT_OK(ioctl(ASSERT_OK(open("/dev/udmabuf", O_RDWR)), UDMABUF_CREATE, &argument));
+}
+
+/* The kernel's vgem takes what others export, as most drivers of displays do: for as long as it likes. */
+static void try_vgem(void)
+{
+	int vgem = ASSERT_OK(open("/dev/dri/renderD128", O_RDWR | O_CLOEXEC));
+	struct drm_prime_handle handle = { .fd = other_buffer() };
+
+	EXPECT_OK(ioctl(vgem, DRM_IOCTL_PRIME_FD_TO_HANDLE, &handle));
+	handle.fd = create(dev_open(O_RDWR), 0, PAGE_BYTES);
+	EXPECT_ERRNO(EOPNOTSUPP, ioctl(vgem, DRM_IOCTL_PRIME_FD_TO_HANDLE, &handle));
+}
+
 static void watch_unplug(void)
 {
 	int importer;
@@ -147,6 +178,8 @@ static void watch_unplug(void)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "--vgem"))
+		return test_alone(try_vgem);
 	if (argc == 2 && !strcmp(argv[1], "--wait-for-unplug"))
 		return test_alone(watch_unplug);
 	return test_main_around(argv, dev_path(), remember_device, bind_device_again);
