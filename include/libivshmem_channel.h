@@ -486,13 +486,21 @@ int ivshmem_channel_link_open(const char *path,
                               struct ivshmem_channel_link **link);
 
 /*
+ * As ivshmem_channel_link_open(). Where nothing can ring this end, what it waits for is looked at again after each
+ * `interval` in nanoseconds, instead of a millisecond: a long one saves time of the processor, a short one finds things
+ * sooner. 0 is no pause, and keeps a processor busy. Where it can be rung, this changes nothing.
+ */
+int ivshmem_channel_link_open_with_interval(const char *path, uint64_t interval, struct ivshmem_channel_link **link);
+
+/*
  * The size of the memory in bytes; 0 if `link` is null.
  */
 uint64_t ivshmem_channel_link_size(const struct ivshmem_channel_link *link);
 
 /*
  * By how many vectors this end can be rung: those that programs join with are below it. 0 if by none, which is no
- * error: then waiting looks at the memory each millisecond. 0 also if `link` is null.
+ * error: then waiting looks at the memory each millisecond, or as ivshmem_channel_link_open_with_interval() says. 0 also if
+ * `link` is null.
  */
 uint32_t ivshmem_channel_link_vectors(const struct ivshmem_channel_link *link);
 
@@ -638,7 +646,7 @@ int ivshmem_channel_link_wait(const struct ivshmem_channel_link *link,
 
 /*
  * Sleeps while the word at byte `offset` of the memory, a multiple of 4, is `value`. Whoever changes it has to ring this
- * end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks each millisecond instead. Load the word again before
+ * end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks again and again instead. Load the word again before
  * using what it guards.
  *
  * Returns 0; -EAGAIN or -ETIMEDOUT; -EINVAL if the link is null, or there is no such word; -ENODEV.

@@ -106,6 +106,30 @@ class Memory(Case):
         self.assertEqual(link.wait_word(place, 0, FOREVER), 7)
         timer.join()
 
+    def test_looks_are_as_rare_as_was_said(self):
+        # Nothing can ring an end of a file.
+        file = tempfile.NamedTemporaryFile()
+        self.addCleanup(file.close)
+        file.truncate(4096)
+        link, place = ic.Link(file.name, interval=60), 0
+
+        def sleeps_through_a_change():
+            link.store(place, 0)
+            timer = threading.Timer(SOON, link.store, (place, 1))
+            begin = time.monotonic()
+            timer.start()
+            link.wait_word(place, 0, FOREVER)
+            timer.join()
+            return time.monotonic() - begin >= 0.1
+
+        # A wait that begins late sees the change at its first look.
+        self.assertTrue(any(sleeps_through_a_change() for _ in range(20)))
+
+    def test_intervals_are_numbers(self):
+        for interval in (-1, math.nan, math.inf):
+            with self.assertRaises(ValueError):
+                ic.Link("/nonexistent", interval)
+
     def test_rings_are_heard_where_there_is_a_doorbell(self):
         link = self.link
         self.assertRaises(ValueError, link.ring, 1 << 16)

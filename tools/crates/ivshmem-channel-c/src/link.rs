@@ -7,8 +7,9 @@ use std::ffi::{c_char, c_int, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use ivshmem::{is_pci_address, AnyEndpoint, Bell, Endpoint, SharedFile, Way};
+use ivshmem::{is_pci_address, AnyEndpoint, Bell, Endpoint, SharedFile, Way, POLL_INTERVAL};
 use ivshmem_peer::Peer;
 
 use crate::boundary::{free, give, guard, some, text};
@@ -75,7 +76,25 @@ pub unsafe extern "C" fn ivshmem_channel_link_open(
         give(link, || {
             // SAFETY: The caller promises what `text` asks.
             let path = unsafe { text(path, "the path")? };
-            open(path)
+            open(path, POLL_INTERVAL)
+        })
+    })
+}
+
+/// As ivshmem_channel_link_open(). Where nothing can ring this end, what it waits for is looked at again after each
+/// `interval` in nanoseconds, instead of a millisecond: a long one saves time of the processor, a short one finds things
+/// sooner. 0 is no pause, and keeps a processor busy. Where it can be rung, this changes nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ivshmem_channel_link_open_with_interval(
+    path: *const c_char,
+    interval: u64,
+    link: Option<&mut MaybeUninit<*mut Link>>,
+) -> c_int {
+    guard(|| {
+        give(link, || {
+            // SAFETY: The caller promises what `text` asks.
+            let path = unsafe { text(path, "the path")? };
+            open(path, Duration::from_nanos(interval))
         })
     })
 }
@@ -88,7 +107,8 @@ pub extern "C" fn ivshmem_channel_link_size(link: Option<&Link>) -> u64 {
 }
 
 /// By how many vectors this end can be rung: those that programs join with are below it. 0 if by none, which is no
-/// error: then waiting looks at the memory each millisecond. 0 also if `link` is null.
+/// error: then waiting looks at the memory each millisecond, or as ivshmem_channel_link_open_with_interval() says. 0 also if
+/// `link` is null.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_link_vectors(link: Option<&Link>) -> u32 {
     use ivshmem::Doorbell;
@@ -112,12 +132,12 @@ pub(crate) fn link(link: Option<&Link>) -> Result<AnyLink, Failure> {
     Ok(Arc::clone(&some(link, "the link")?.memory))
 }
 
-fn open(path: &OsStr) -> Result<Link, Failure> {
+fn open(path: &OsStr, interval: Duration) -> Result<Link, Failure> {
     let name = path.to_string_lossy();
     let kind = match std::fs::metadata(path) {
         Ok(about) => about.file_type(),
         Err(_) if is_pci_address(&name) => {
-            let end = AnyEndpoint::open(&name)?;
+            let end = AnyEndpoint::open(&name)?.with_interval(interval);
             let way = end.way();
             return Ok(Link::new(Arc::new(end), way));
         }
@@ -127,14 +147,16 @@ fn open(path: &OsStr) -> Result<Link, Failure> {
         }
     };
     Ok(if kind.is_socket() {
-        let peer = Peer::join(path)?;
+        let peer = Peer::join(path)?.with_interval(interval);
         Link::new(Arc::new(peer), "an ivshmem server")
     } else if kind.is_char_device() {
-        Link::new(Arc::new(Endpoint::open(path)?), Way::Driver)
+        let end = Endpoint::open(path)?.with_interval(interval);
+        Link::new(Arc::new(end), Way::Driver)
     } else {
+        let end = SharedFile::open(path)?.with_interval(interval);
         Link::new(
-            Arc::new(SharedFile::open(path)?),
-            "a file: nobody can ring anybody, and waiting looks at the memory each millisecond",
+            Arc::new(end),
+            "a file: nobody can ring anybody, and waiting looks at the memory again and again",
         )
     })
 }

@@ -136,7 +136,7 @@ pub extern "C" fn ivshmem_channel_link_wait(
 }
 
 /// Sleeps while the word at byte `offset` of the memory, a multiple of 4, is `value`. Whoever changes it has to ring this
-/// end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks each millisecond instead. Load the word again before
+/// end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks again and again instead. Load the word again before
 /// using what it guards.
 ///
 /// Returns 0; -EAGAIN or -ETIMEDOUT; -EINVAL if the link is null, or there is no such word; -ENODEV.

@@ -11,9 +11,6 @@ use crate::cancel::{self, Cancel};
 use crate::seat::Seat;
 use crate::Result;
 
-/// How often to look if nobody can ring.
-pub(crate) const LOOK: Duration = Duration::from_millis(1);
-
 /// What wakes one handle.
 ///
 /// Public in a module that is not: [`Selected`](crate::select::Selected) shows it.
@@ -54,13 +51,13 @@ impl Alarm {
     }
 
     /// For how long to sleep at most.
-    pub(crate) fn limit(&self) -> Option<Duration> {
-        self.bell.is_none().then_some(LOOK)
+    pub(crate) fn limit<L: Link>(&self, seat: &Seat<L>) -> Option<Duration> {
+        self.bell.is_none().then(|| seat.interval())
     }
 
     /// Sleeps until it goes off, for at most `left` or until a heartbeat of `seat` is due. Returns whether it did.
     pub(crate) fn sleep<L: Link>(&self, seat: &Seat<L>, left: Option<Duration>) -> Result<bool> {
-        let shortest = self.limit().into_iter().chain(left).min();
+        let shortest = self.limit(seat).into_iter().chain(left).min();
         let fds: Vec<_> = self.fds().collect();
         let rung = cancel::sleep(&fds, seat.sleep_limit(shortest));
         seat.awake()?;

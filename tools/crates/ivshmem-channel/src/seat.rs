@@ -246,6 +246,12 @@ impl<L: Link> Seat<L> {
         self.beat()
     }
 
+    /// How often to look where nobody can ring us.
+    pub fn interval(&self) -> Duration {
+        // A timer that is set to zero never goes off.
+        self.link.interval().max(Duration::from_nanos(1))
+    }
+
     /// What is ready once others ring us; `None` if they cannot.
     pub fn bell(&self) -> Result<Option<Bell>> {
         if self.vector == NO_VECTOR {

@@ -121,7 +121,8 @@ macro_rules! by_end {
         }
 
         fn sleep_limit(&self) -> Duration {
-            self.$($field.)?end.seat.sleep_limit(self.alarm().limit())
+            let seat = &self.$($field.)?end.seat;
+            seat.sleep_limit(self.alarm().limit(seat))
         }
 
         fn awake(&self) -> Result<()> {

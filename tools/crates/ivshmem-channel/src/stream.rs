@@ -14,31 +14,34 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
 use tokio::time::{sleep, Instant, Sleep};
 
-use crate::alarm::LOOK;
+use crate::seat::Seat;
 use crate::{Error, MultiReceiver, Receiver, Result, Sender};
 
 /// Looks in a row before other tasks have their turn: what others write without end, and is no message, does not keep a
 /// task for ever.
 const LOOKS: u32 = 16;
 
-/// What wakes a task.
+/// What wakes a task. For this crate only.
 #[derive(Debug)]
-struct Wakeup {
+pub struct Wakeup {
     /// `None` if nobody can ring.
     bell: Option<AsyncFd<Bell>>,
+    /// How often to look then.
+    interval: Duration,
     timer: Pin<Box<Sleep>>,
     /// The task has slept since the memory was looked at, and it may have been taken away meanwhile.
     slept: bool,
 }
 
 impl Wakeup {
-    fn new(bell: Option<Bell>) -> Result<Self> {
+    fn of<L: Link>(seat: &Seat<L>) -> Result<Self> {
         // The successor is unsafe, for descriptors that are closed or exchanged behind its back: a bell's is not.
         #[allow(deprecated)]
         let watch = |bell| AsyncFd::with_interest(bell, Interest::READABLE);
-        let watched = bell.map(watch).transpose().map_err(watching)?;
+        let watched = seat.bell()?.map(watch).transpose().map_err(watching)?;
         Ok(Self {
             bell: watched,
+            interval: seat.interval(),
             timer: Box::pin(sleep(Duration::ZERO)),
             slept: false,
         })
@@ -70,7 +73,7 @@ impl Wakeup {
         self.slept = true;
         let limit = match self.bell {
             Some(_) => limit,
-            None => limit.min(LOOK),
+            None => limit.min(self.interval),
         };
         self.timer.as_mut().reset(Instant::now() + limit);
         self.timer.as_mut().poll(context)
@@ -126,8 +129,8 @@ pub trait Source: Unpin {
     /// Comes after a sleep, before the memory is touched.
     fn awake(&self) -> Result<()>;
 
-    /// What tells of rings.
-    fn bell(&self) -> Result<Option<Bell>>;
+    /// What wakes the task.
+    fn wakeup(&self) -> Result<Wakeup>;
 }
 
 impl<R: Source> Messages<R> {
@@ -142,7 +145,7 @@ impl<R: Source> Messages<R> {
     /// Outside of a runtime of tokio, or if that was built without `enable_io` and `enable_time`.
     pub fn new(receiver: R) -> Result<Self> {
         Ok(Self {
-            wakeup: Wakeup::new(receiver.bell()?)?,
+            wakeup: receiver.wakeup()?,
             receiver,
             ended: false,
         })
@@ -230,8 +233,8 @@ impl<L: Link + Clone + Unpin> Source for Receiver<L> {
         self.end.seat.awake()
     }
 
-    fn bell(&self) -> Result<Option<Bell>> {
-        self.end.seat.bell()
+    fn wakeup(&self) -> Result<Wakeup> {
+        Wakeup::of(&self.end.seat)
     }
 }
 
@@ -256,8 +259,8 @@ impl<L: Link + Clone + Unpin> Source for MultiReceiver<L> {
         self.end.seat.awake()
     }
 
-    fn bell(&self) -> Result<Option<Bell>> {
-        self.end.seat.bell()
+    fn wakeup(&self) -> Result<Wakeup> {
+        Wakeup::of(&self.end.seat)
     }
 }
 
@@ -286,7 +289,7 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
     /// As [`Messages::new`].
     pub fn new(sender: Sender<L>) -> Result<Self> {
         // Whether there can be one.
-        Wakeup::new(sender.end.seat.bell()?)?;
+        Wakeup::of(&sender.end.seat)?;
         Ok(Self {
             wakeup: None,
             sender,
@@ -332,7 +335,7 @@ impl<L: Link + Clone + Unpin, B: AsRef<[u8]> + Unpin> Outbox<L, B> {
             }
             let wakeup = match &mut self.wakeup {
                 Some(wakeup) => wakeup,
-                none => none.insert(Wakeup::new(self.sender.end.seat.bell()?)?),
+                none => none.insert(Wakeup::of(&self.sender.end.seat)?),
             };
             if wakeup.heard(context)? || !self.sender.arm(len)? {
                 continue;

@@ -19,7 +19,7 @@ const NEVER: Timespec = Timespec {
 };
 
 /// A descriptor for any event loop, which is ready for reading once it is time to look at one receiver, or at the room
-/// of one sender: when that was rung, when a heartbeat is due, and each millisecond where nobody can ring.
+/// of one sender: when that was rung, when a heartbeat is due, and in each [interval](ivshmem::Waiter::interval) where nobody can ring.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), ivshmem_channel::Error> {

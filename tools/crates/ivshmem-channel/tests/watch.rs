@@ -6,10 +6,11 @@ mod common;
 mod peers;
 
 use std::os::fd::AsFd;
-use std::sync::mpsc;
+use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use common::{layout, memory, Polled, GATHERS, RING};
+use ivshmem::SharedFile;
 use ivshmem_channel::{rpc, select, Cancel, Channel, Error, Layout, Presence, Selectable, Watch};
 use ivshmem_peer::Peer;
 use peers::{members, peers, Members};
@@ -260,4 +261,26 @@ fn an_error_is_no_reason_to_wait() {
     assert!(!watch.arm(&mut receiver).unwrap());
     let found = receiver.next(NOW).map(drop);
     assert!(matches!(found, Err(Error::Reset)), "{found:?}");
+}
+
+/// Only the interval makes the descriptor ready: nobody rings, and there is no message.
+#[test]
+fn where_nobody_can_ring_it_is_time_to_look_after_the_links_interval() {
+    let file = memory();
+    let end = |interval| {
+        let end = SharedFile::of(file.try_clone().unwrap()).unwrap();
+        Arc::new(end.with_interval(interval))
+    };
+    let layout = layout().heartbeat(MINUTE, 2 * MINUTE);
+    Channel::create(end(MINUTE), 0, &layout).unwrap();
+    let is_ready_within = |slot, interval, time| {
+        let member = Channel::open(end(interval), 0).unwrap();
+        let member = member.join(slot, 0).unwrap();
+        let mut receiver = member.receiver(1 - slot).unwrap();
+        let watch = Watch::new().unwrap();
+        assert!(watch.arm(&mut receiver).unwrap());
+        is_ready(&watch, time)
+    };
+    assert!(!is_ready_within(0, MINUTE, Duration::from_millis(100)));
+    assert!(is_ready_within(1, Duration::ZERO, limit()));
 }

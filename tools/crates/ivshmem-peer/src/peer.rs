@@ -167,6 +167,7 @@ fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting
 pub struct Peer {
     id: u32,
     mapping: Mapping,
+    interval: Duration,
     read_only: bool,
     memory: OwnedFd,
     sealed: bool,
@@ -205,6 +206,7 @@ impl Peer {
         Ok(Self {
             id: id.get().into(),
             mapping,
+            interval: POLL_INTERVAL,
             read_only: access == Access::ReadOnly,
             sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
             memory,
@@ -213,6 +215,14 @@ impl Peer {
             listener: Some(listener),
             process: Process::this(),
         })
+    }
+
+    /// Looks at what is waited for in each `interval`, instead of in each millisecond, if the server gave no vectors. Zero
+    /// is no pause, and keeps a processor busy.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
     }
 
     /// The memory.
@@ -382,6 +392,10 @@ fn adds_to(state: &mut State, vector: u32) -> Result<Arc<OwnedFd>> {
 }
 
 impl Waiter for Peer {
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
     fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
         let pending = self.board.wait_rung(timeout, |state| {
             Some(state.take(vectors)).filter(|p| *p != 0)
@@ -391,7 +405,7 @@ impl Waiter for Peer {
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         if self.vectors() == 0 {
-            return poll_word(&self.mapping, offset, value, timeout, POLL_INTERVAL, || {
+            return poll_word(&self.mapping, offset, value, timeout, self.interval, || {
                 Ok(())
             });
         }

@@ -72,13 +72,14 @@ impl AnyEndpoint {
         }
     }
 
-    /// Where nothing interrupts, looks at a word that is waited for in each `interval`, instead of in each millisecond:
-    /// [`ResourceEndpoint::with_interval`]. By other ways it changes nothing.
+    /// Where nothing interrupts, looks at what is waited for in each `interval`, instead of in each millisecond. Zero is no
+    /// pause, and keeps a processor busy.
     #[must_use]
     pub fn with_interval(self, interval: Duration) -> Self {
         match self {
+            Self::Driver(end) => Self::Driver(end.with_interval(interval)),
+            Self::Vfio(end) => Self::Vfio(end.with_interval(interval)),
             Self::Resource(end) => Self::Resource(end.with_interval(interval)),
-            other => other,
         }
     }
 
@@ -142,6 +143,10 @@ impl Waiter for AnyEndpoint {
 
     fn bell(&self, vector: u32) -> Result<Bell> {
         self.link().bell(vector)
+    }
+
+    fn interval(&self) -> Duration {
+        self.link().interval()
     }
 }
 

@@ -17,13 +17,14 @@ use crate::{
 
 /// A guest's end: an open device and its memory, mapped whole.
 ///
-/// On a device without a doorbell [`Waiter::wait_word`] looks at the word once in a millisecond, and all
-/// else that needs a doorbell gives [`Error::NoDoorbell`].
+/// On a device without a doorbell [`Waiter::wait_word`] looks at the word once in a millisecond, unless
+/// [`with_interval`](Self::with_interval) says otherwise, and all else that needs a doorbell gives [`Error::NoDoorbell`].
 #[derive(Debug)]
 pub struct Endpoint {
     device: Device,
     mapping: Mapping,
     info: Info,
+    interval: Duration,
     /// Of each vector that has bells: what the driver adds to.
     eventfds: Mutex<BTreeMap<u32, Arc<OwnedFd>>>,
 }
@@ -48,8 +49,17 @@ impl Endpoint {
             mapping: device.map(Access::ReadWrite)?,
             info: device.info()?,
             device,
+            interval: POLL_INTERVAL,
             eventfds: Mutex::default(),
         })
+    }
+
+    /// Looks at what is waited for in each `interval`, instead of in each millisecond, on a device without a doorbell. Zero is no
+    /// pause, and keeps a processor busy.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
     }
 
     /// The device.
@@ -100,8 +110,7 @@ impl Waiter for Endpoint {
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         match self.device.wait_word(offset, value, timeout) {
             Err(Error::NoDoorbell) => {
-                let interval = POLL_INTERVAL;
-                poll_word(&self.mapping, offset, value, timeout, interval, || {
+                poll_word(&self.mapping, offset, value, timeout, self.interval, || {
                     // Touching the memory of a device that is gone would kill us; this tells in time, mostly.
                     self.device.info().map(drop)
                 })
@@ -124,6 +133,10 @@ impl Waiter for Endpoint {
         let new = Arc::new(new);
         eventfds.insert(vector, Arc::clone(&new));
         Bell::of(new)
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
     }
 }
 

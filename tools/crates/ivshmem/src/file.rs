@@ -13,14 +13,15 @@ use crate::{
 
 /// A file that is shared memory: what QEMU gives to machines as `ivshmem-plain`, or what processes of one machine share.
 ///
-/// Nobody can ring anybody: [`Waiter::wait_word`] looks at the word once in a millisecond, and all else that needs a
-/// doorbell gives [`Error::NoDoorbell`].
+/// Nobody can ring anybody: [`Waiter::wait_word`] looks at the word once in a millisecond, unless
+/// [`with_interval`](Self::with_interval) says otherwise, and all else that needs a doorbell gives [`Error::NoDoorbell`].
 ///
 /// Whoever makes the file smaller ends all who use it, by SIGBUS.
 #[derive(Debug)]
 pub struct SharedFile {
     mapping: Mapping,
     file: File,
+    interval: Duration,
 }
 
 impl SharedFile {
@@ -54,7 +55,19 @@ impl SharedFile {
             ));
         }
         let mapping = Mapping::of(&file, 0, len, Access::ReadWrite)?;
-        Ok(Self { mapping, file })
+        Ok(Self {
+            mapping,
+            file,
+            interval: POLL_INTERVAL,
+        })
+    }
+
+    /// Looks at what is waited for in each `interval`, instead of in each millisecond. Zero is no pause, and keeps a
+    /// processor busy.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
     }
 
     /// The memory.
@@ -90,8 +103,12 @@ impl Waiter for SharedFile {
     }
 
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
-        poll_word(&self.mapping, offset, value, timeout, POLL_INTERVAL, || {
+        poll_word(&self.mapping, offset, value, timeout, self.interval, || {
             Ok(())
         })
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Bell, Error, Locking, Memory, Result};
+use crate::{Bell, Error, Locking, Memory, Result, POLL_INTERVAL};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
@@ -71,6 +71,11 @@ pub trait Waiter {
     fn bell(&self, _vector: u32) -> Result<Bell> {
         Err(Error::NoDoorbell)
     }
+
+    /// From one look to the next at what is waited for, where nobody can ring this end.
+    fn interval(&self) -> Duration {
+        POLL_INTERVAL
+    }
 }
 
 /// All that is needed to talk to other peers: what channels are built on.
@@ -107,6 +112,9 @@ macro_rules! forward_link {
             }
             fn bell(&self, vector: u32) -> Result<Bell> {
                 (**self).bell(vector)
+            }
+            fn interval(&self) -> Duration {
+                (**self).interval()
             }
         }
     )+};

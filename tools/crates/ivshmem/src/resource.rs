@@ -117,8 +117,8 @@ impl ResourceEndpoint {
         })
     }
 
-    /// Looks at a word that is waited for in each `interval`, instead of in each millisecond. Zero is no pause, and keeps
-    /// a processor busy.
+    /// Looks at what is waited for in each `interval`, instead of in each millisecond. Zero is no pause, and keeps a
+    /// processor busy.
     #[must_use]
     pub fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
@@ -300,6 +300,10 @@ impl Waiter for ResourceEndpoint {
     fn wait_word(&self, offset: u64, value: u32, timeout: Option<Duration>) -> Result<bool> {
         let alive = || self.check_alive();
         poll_word(&self.mapping, offset, value, timeout, self.interval, alive)
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
     }
 }
 

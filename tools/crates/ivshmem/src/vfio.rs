@@ -42,6 +42,7 @@ pub struct VfioEndpoint {
     /// What the kernel adds to when it wants the device back.
     request: Arc<OwnedFd>,
     info: Info,
+    interval: Duration,
     device: Device,
 }
 
@@ -88,8 +89,17 @@ impl VfioEndpoint {
             eventfds,
             request,
             info,
+            interval: POLL_INTERVAL,
             device,
         })
+    }
+
+    /// Looks at what is waited for in each `interval`, instead of in each millisecond, where there are no vectors. Zero is no
+    /// pause, and keeps a processor busy.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
     }
 
     /// What was known of the device when it was opened. There is no driver to tell, so `abi_version`, `revision` and
@@ -153,7 +163,7 @@ impl VfioEndpoint {
         mut done: impl FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let longest = match self.rung.is_empty() {
-            true => POLL_INTERVAL,
+            true => self.interval,
             false => LONGEST_SLEEP,
         };
         let begin = Instant::now();
@@ -249,6 +259,10 @@ impl Waiter for VfioEndpoint {
         let eventfd =
             eventfd.ok_or_else(|| Error::Argument(format!("vector {vector} is not armed")))?;
         Bell::of(Arc::clone(eventfd))?.or(Arc::clone(&self.request))
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
     }
 }
 

@@ -5,9 +5,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use ivshmem::{AnyEndpoint, Doorbell, Error, Memory, ResourceEndpoint, Sysfs, Waiter, Way};
+use ivshmem::{
+    AnyEndpoint, Doorbell, Error, Link, Memory, ResourceEndpoint, SharedFile, Sysfs, Waiter, Way,
+};
 use tempfile::TempDir;
 
 const AT: &str = "0000:00:04.0";
@@ -123,6 +126,40 @@ fn a_wait_without_a_pause_waits_for_ever_too() {
             .unwrap();
         assert!(waiter.join().unwrap().unwrap());
     });
+}
+
+/// What changes after the first look is seen at the end.
+fn sleeps_through_a_change(end: &(impl Link + Sync)) -> bool {
+    const LIMIT: Duration = Duration::from_millis(200);
+    end.store32(0, 0, Ordering::Release).unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let begin = Instant::now();
+            assert!(end.wait_word(0, 0, Some(LIMIT)).unwrap());
+            begin.elapsed()
+        });
+        std::thread::sleep(LIMIT / 4);
+        end.store32(0, 1, Ordering::Release).unwrap();
+        waiter.join().unwrap() >= LIMIT
+    })
+}
+
+#[test]
+fn looks_are_as_rare_as_was_said() {
+    /// A thread that begins late sees the change at its first look.
+    const ATTEMPTS: usize = 20;
+    const HOUR: Duration = Duration::from_secs(3600);
+    let device = Device::new();
+    let file = || {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        SharedFile::of(file).unwrap()
+    };
+    let resource = device.open().unwrap().with_interval(HOUR);
+    assert!((0..ATTEMPTS).any(|_| sleeps_through_a_change(&resource)));
+    let file = file().with_interval(HOUR);
+    assert!((0..ATTEMPTS).any(|_| sleeps_through_a_change(&file)));
+    assert_eq!(AnyEndpoint::Resource(resource).interval(), HOUR);
 }
 
 #[test]

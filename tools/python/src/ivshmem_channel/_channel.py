@@ -26,8 +26,10 @@ class Link:
     copy, and what a decision depends on is to be read once.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._handle = _library.make("link_open", os.fsencode(path))
+    def __init__(self, path: str | os.PathLike[str], interval: float = 0.001) -> None:
+        """Opens it. Where nothing can ring this end, what it waits for is looked at again after each `interval` in seconds, of
+        which more than a tenth counts as that; 0 is no pause, and keeps a processor busy."""
+        self._handle = _library.make("link_open_with_interval", os.fsencode(path), _library.interval(interval))
 
     @property
     def size(self) -> int:
@@ -95,7 +97,7 @@ class Link:
 
     def wait_word(self, offset: int, value: int, timeout: float | None = None) -> int:
         """Sleeps while the word is `value`, and returns what it is then. Whoever changes it has to ring this end; where that
-        cannot be rung, this looks each millisecond."""
+        cannot be rung, this looks in each `interval` of the link."""
         _library.in_slices(timeout, lambda left: _library.check("link_wait_word", self._handle, offset, value, left))
         return self.load(offset)
 

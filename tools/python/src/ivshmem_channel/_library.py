@@ -106,6 +106,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "link_heard": (c_int, [_handle, _u32]),
     "link_load": (c_int, [_handle, _u64, _words]),
     "link_open": (c_int, [_text, _handles]),
+    "link_open_with_interval": (c_int, [_text, _u64, _handles]),
     "link_peer_id": (c_uint32, [_handle]),
     "link_read": (c_int, [_handle, _u64, c_void_p, c_size_t]),
     "link_ring": (c_int, [_handle, _u32, _u32]),
@@ -257,3 +258,10 @@ def nanoseconds(timeout: float | None) -> int:
     if not timeout >= 0:
         raise ValueError("a time limit is not negative: None waits for ever")
     return min(math.ceil(timeout * 1e9), 2**63 - 1)
+
+
+def interval(seconds: float) -> int:
+    """The time from one look to the next as the library takes it."""
+    if not 0 <= seconds < math.inf:
+        raise ValueError("the time from one look to the next is a number of seconds that is not negative")
+    return min(math.ceil(seconds * 1e9), 2**63 - 1)

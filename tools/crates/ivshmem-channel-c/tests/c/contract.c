@@ -87,6 +87,7 @@ static void null_pointers(struct pair *pair)
 	CHECK(ivshmem_channel_link_open(NULL, &link) == -EINVAL && link == NULL);
 	CHECK(strstr(ivshmem_channel_error(), "null") != NULL);
 	CHECK(ivshmem_channel_link_open("/dev/null", NULL) == -EINVAL);
+	CHECK(ivshmem_channel_link_open_with_interval(NULL, 0, &link) == -EINVAL && link == NULL);
 	CHECK(ivshmem_channel_link_size(NULL) == 0 && ivshmem_channel_link_vectors(NULL) == 0);
 	CHECK(ivshmem_channel_layout_ring(NULL, 0, 1, RING) == -EINVAL);
 	CHECK(ivshmem_channel_layout_multi_ring(NULL, 0, RING) == -EINVAL);

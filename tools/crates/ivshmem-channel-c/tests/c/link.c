@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * A link without a channel: its memory and its doorbells. C99 with POSIX, and C++17. LINK is what
- * ivshmem_channel_link_open() takes.
+ * ivshmem_channel_link_open_with_interval() takes.
  *
  *	link LINK check		tries each call, with oneself as the other end
  *	link LINK ping COUNT	counts up to COUNT with a program that does the following
@@ -11,14 +11,19 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <libivshmem_channel.h>
 
 #define MINUTES		(300 * INT64_C(1000000000))
 #define SHORT		INT64_C(1000000)	/* a millisecond */
+#define LIMIT		INT64_C(200000000)	/* of a wait whose end matters */
+#define INTERVAL	UINT64_C(200000)	/* of looks, where nothing can ring this end */
 #define NOBODY		UINT32_MAX
 
 /* Where in the memory: what one says and the other answers, and whom they ring. */
@@ -115,6 +120,43 @@ static void doorbell(void)
 	CHECK(ivshmem_channel_link_fd(memory_link, 64) == -EINVAL);
 }
 
+/* Changes the word at DATA while somebody sleeps. */
+static void *change(void *link)
+{
+	usleep(LIMIT / 4000);
+	CHECK(ivshmem_channel_link_store((struct ivshmem_channel_link *)link, DATA, 1) == 0);
+	return NULL;
+}
+
+/* Whether a wait sleeps through a change, which it sees at its end. */
+static int sleeps_through_a_change(struct ivshmem_channel_link *link)
+{
+	struct timespec begin, end;
+	pthread_t thread;
+
+	CHECK(ivshmem_channel_link_store(link, DATA, 0) == 0);
+	CHECK(pthread_create(&thread, NULL, change, link) == 0);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	CHECK(ivshmem_channel_link_wait_word(link, DATA, 0, LIMIT) == 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	CHECK(pthread_join(thread, NULL) == 0);
+	return (end.tv_sec - begin.tv_sec) * INT64_C(1000000000) + end.tv_nsec - begin.tv_nsec >= LIMIT;
+}
+
+/* Where nothing can ring this end, looks are as rare as was said. A wait that begins late sees the change at its first. */
+static void interval(const char *path)
+{
+	struct ivshmem_channel_link *link;
+	int attempts;
+
+	if (ivshmem_channel_link_vectors(memory_link) != 0)
+		return;
+	CHECK(ivshmem_channel_link_open_with_interval(path, UINT64_MAX, &link) == 0);
+	for (attempts = 0; !sleeps_through_a_change(link); attempts++)
+		CHECK(attempts < 20);
+	ivshmem_channel_link_close(link);
+}
+
 static void null_pointers(void)
 {
 	CHECK(ivshmem_channel_link_peer_id(NULL) == 0);
@@ -199,12 +241,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: link LINK check|ping COUNT|pong COUNT\n");
 		return 2;
 	}
-	CHECK(ivshmem_channel_link_open(argv[1], &memory_link) == 0);
+	CHECK(ivshmem_channel_link_open_with_interval(argv[1], INTERVAL, &memory_link) == 0);
 	printf("%u vectors\n", (unsigned int)ivshmem_channel_link_vectors(memory_link));
 	if (strcmp(argv[2], "check") == 0) {
 		null_pointers();
 		memory();
 		doorbell();
+		interval(argv[1]);
 	} else if (strcmp(argv[2], "ping") == 0) {
 		ping(count);
 	} else {
