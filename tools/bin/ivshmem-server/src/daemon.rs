@@ -61,6 +61,8 @@ fn wait(mut notice: File, child: i32) -> anyhow::Result<ExitCode> {
         .context("cannot wait for the process in the background")?;
     let code = ended.and_then(|(_, status)| status.exit_status());
     let code = code.and_then(|code| u8::try_from(code).ok());
+    // A signal ended it before it was ready.
+    let code = code.filter(|code| *code != 0);
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 

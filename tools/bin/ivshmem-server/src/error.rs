@@ -110,6 +110,9 @@ pub enum BindError {
     /// The memory could not be allocated.
     #[error("cannot allocate {0} {1}")]
     NoMemory(RegionSize, &'static str, #[source] io::Error),
+    /// [`Triggers::stop`](crate::Triggers::stop) was used before the server was ready.
+    #[error("stopped before it was ready")]
+    Stopped,
     /// The file that is to be used again has another size.
     #[error("{0} has {1} bytes instead of {2}; choose that size, or remove it if nobody uses it")]
     KeptSize(PathBuf, u64, RegionSize),

@@ -107,4 +107,4 @@ pub use succession::inheritance::Inheritance;
 pub use succession::journal::try_out as try_out_journal;
 pub use succession::manager::ServiceManager;
 pub use sys::inherit;
-pub use trigger::Trigger;
+pub use trigger::{Trigger, Triggers};

@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use anyhow::{bail, Context};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use ivshmem_server::{Config, Inheritance, Report, Server, ServiceManager, TakeOver};
+use ivshmem_server::{
+    BindError, Config, Inheritance, Report, Server, ServiceManager, TakeOver, Triggers,
+};
 use tracing::info;
 
 use crate::cli::Cli;
@@ -101,8 +103,19 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
             Some(take_over)
         }
     };
-    let mut server = Server::start(config, inheritance, store(cli)?)?;
-    signals::handle(&mut server, cli.config.clone())?;
+    // Before there are files that a signal would leave behind.
+    let triggers = Triggers::new()?;
+    signals::handle(&triggers, cli.config.is_some())?;
+    let mut server = match Server::start(config, inheritance, store(cli)?, triggers) {
+        Err(BindError::Stopped) => {
+            info!("stopped before it was ready");
+            return Ok(());
+        }
+        started => started?,
+    };
+    if let Some(path) = cli.config.clone() {
+        server.reload_by(move || file::read(&path).map_err(|error| format!("{error:#}")));
+    }
     let pid_file = cli.pidfile.as_deref().map(PidFile::write).transpose()?;
     if let Some(background) = &background {
         background

@@ -32,7 +32,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn create(config: &RegionConfig) -> Result<Self, BindError> {
+    /// Creates it. `check` is called from time to time while that takes long, and its error ends it.
+    pub(crate) fn create(
+        config: &RegionConfig,
+        check: impl Fn() -> Result<(), BindError>,
+    ) -> Result<Self, BindError> {
         if let Some(pages) = config.huge_pages {
             if config.memory != MemorySource::Memfd {
                 return Err(BindError::HugePagesOfFile);
@@ -48,7 +52,7 @@ impl Memory {
         pages::place(memory.as_fd(), config)?;
         // Without pages of its own, hugetlb memory kills whoever touches it when there are none.
         if config.prealloc || config.huge_pages.is_some() {
-            pages::allocate(&memory, config)?;
+            pages::allocate(&memory, config, check)?;
         } else if let Some(room) = memory.room() {
             if room < config.size.bytes() {
                 warn!(
@@ -238,6 +242,10 @@ mod tests {
     use crate::source::HugePages;
     use crate::RegionSize;
 
+    fn create(config: &RegionConfig) -> Result<Memory, BindError> {
+        Memory::create(config, || Ok(()))
+    }
+
     fn config(memory: MemorySource) -> RegionConfig {
         let mut config = RegionConfig::new("unused");
         config.size = RegionSize::MIN;
@@ -249,10 +257,10 @@ mod tests {
     fn room_of_a_file_is_known() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("memory");
-        let memory = Memory::create(&config(MemorySource::File(path))).unwrap();
+        let memory = create(&config(MemorySource::File(path))).unwrap();
         let room = memory.room().unwrap();
         assert!(room > 0 && room < 1 << 60, "{room}");
-        let memfd = Memory::create(&config(MemorySource::Memfd)).unwrap();
+        let memfd = create(&config(MemorySource::Memfd)).unwrap();
         assert_eq!(memfd.room(), None);
     }
 
@@ -262,7 +270,7 @@ mod tests {
         let path = directory.path().join("memory");
         let mut config = config(MemorySource::File(path.clone()));
         config.prealloc = true;
-        let memory = Memory::create(&config).unwrap();
+        let memory = create(&config).unwrap();
         let found = std::fs::metadata(&path).unwrap();
         assert_eq!(found.len(), RegionSize::MIN.bytes());
         assert!(std::os::unix::fs::MetadataExt::blocks(&found) > 0);
@@ -276,10 +284,10 @@ mod tests {
         let path = directory.path().join("memory");
         std::fs::write(&path, "precious").unwrap();
         let mut config = config(MemorySource::File(path.clone()));
-        let error = Memory::create(&config).unwrap_err();
+        let error = create(&config).unwrap_err();
         assert!(matches!(error, BindError::MemoryExists(_)), "{error}");
         config.keep_memory = true;
-        let error = Memory::create(&config).unwrap_err();
+        let error = create(&config).unwrap_err();
         assert!(matches!(error, BindError::KeptSize(..)), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
@@ -288,7 +296,7 @@ mod tests {
     fn file_in_its_place_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("memory");
-        let memory = Memory::create(&config(MemorySource::File(path.clone()))).unwrap();
+        let memory = create(&config(MemorySource::File(path.clone()))).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         drop(memory);
@@ -306,17 +314,17 @@ mod tests {
             return println!("skipped: only root can make such a file");
         }
         std::os::unix::fs::chown(&path, Some(54321), None).unwrap();
-        let error = Memory::create(&config).unwrap_err();
+        let error = create(&config).unwrap_err();
         assert!(matches!(error, BindError::KeptOwner(_, 54321)), "{error}");
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
-        drop(Memory::create(&config).unwrap());
+        drop(create(&config).unwrap());
         // Nor one that somebody points to.
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         for keep in [false, true] {
             config.memory = MemorySource::File(link.clone());
             config.keep_memory = keep;
-            Memory::create(&config).unwrap_err();
+            create(&config).unwrap_err();
         }
     }
 
@@ -326,10 +334,10 @@ mod tests {
         let path = directory.path().join("memory");
         let mut config = config(MemorySource::File(path.clone()));
         config.keep_memory = true;
-        let memory = Memory::create(&config).unwrap();
+        let memory = create(&config).unwrap();
         rustix::io::pwrite(&memory, b"hello", 0).unwrap();
         drop(memory);
-        let memory = Memory::create(&config).unwrap();
+        let memory = create(&config).unwrap();
         let mut found = [0; 5];
         rustix::io::pread(&memory, &mut found, 0).unwrap();
         assert_eq!(&found, b"hello");
@@ -343,7 +351,7 @@ mod tests {
         config.keep_memory = true;
         // There is none of this number, if there is any choice at all.
         config.numa_node = Some(1023);
-        Memory::create(&config).unwrap_err();
+        create(&config).unwrap_err();
         assert!(!path.exists());
     }
 
@@ -351,7 +359,7 @@ mod tests {
     fn file_in_a_directory_has_no_name() {
         let directory = tempfile::tempdir().unwrap();
         let config = config(MemorySource::File(directory.path().to_owned()));
-        let memory = Memory::create(&config).unwrap();
+        let memory = create(&config).unwrap();
         assert_eq!(
             fs::fstat(&memory).unwrap().st_size as u64,
             RegionSize::MIN.bytes()
@@ -363,10 +371,10 @@ mod tests {
     fn huge_pages_are_for_large_memfds() {
         let mut config = config(MemorySource::Memfd);
         config.huge_pages = Some(HugePages::Size2M);
-        let error = Memory::create(&config).unwrap_err();
+        let error = create(&config).unwrap_err();
         assert!(matches!(error, BindError::SmallerThanPage(_)), "{error}");
         config.memory = MemorySource::Shm("ivshmem-never".into());
-        let error = Memory::create(&config).unwrap_err();
+        let error = create(&config).unwrap_err();
         assert!(matches!(error, BindError::HugePagesOfFile), "{error}");
     }
 }

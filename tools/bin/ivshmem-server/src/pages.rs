@@ -35,24 +35,29 @@ pub(crate) fn place(fd: BorrowedFd<'_>, config: &RegionConfig) -> Result<(), Bin
 }
 
 /// Allocates all pages, and says how far it is if that takes long.
-pub(crate) fn allocate(fd: impl AsFd, config: &RegionConfig) -> Result<(), BindError> {
+pub(crate) fn allocate(
+    fd: impl AsFd,
+    config: &RegionConfig,
+    check: impl Fn() -> Result<(), BindError>,
+) -> Result<(), BindError> {
     let hint = match (config.huge_pages, config.memory == MemorySource::Memfd) {
         (Some(_), _) => "of huge pages, see nr_hugepages in /sys/kernel/mm/hugepages",
         (None, true) => "of memory, see MemAvailable in /proc/meminfo",
         (None, false) => "in the file system, see `df`",
     };
     let mut progress = Progress::new(Instant::now());
+    let no_memory = |errno: Errno| BindError::NoMemory(config.size, hint, errno.into());
     in_steps(config.size.bytes(), |start, length| {
-        fs::fallocate(&fd, FallocateFlags::empty(), start, length)?;
+        check()?;
+        fs::fallocate(&fd, FallocateFlags::empty(), start, length).map_err(no_memory)?;
         if let Some(percent) = progress.step(start + length, config.size.bytes(), Instant::now()) {
             info!("{}: {percent} % of {} allocated", config.name, config.size);
         }
         Ok(())
     })
-    .map_err(|errno| BindError::NoMemory(config.size, hint, errno.into()))
 }
 
-fn in_steps(size: u64, mut step: impl FnMut(u64, u64) -> Result<(), Errno>) -> Result<(), Errno> {
+fn in_steps<E>(size: u64, mut step: impl FnMut(u64, u64) -> Result<(), E>) -> Result<(), E> {
     let mut start = 0;
     while start < size {
         let length = STEP.min(size - start);
@@ -84,18 +89,20 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
     fn steps_are_the_whole_and_no_more() {
         for size in [4096, STEP, STEP + 4096, 1 << 40] {
             let mut next = 0;
-            in_steps(size, |start, length| {
+            let all = in_steps(size, |start, length| {
                 assert!(start == next && length > 0 && length <= STEP);
                 next += length;
-                Ok(())
-            })
-            .unwrap();
+                Ok::<_, Errno>(())
+            });
+            assert_eq!(all, Ok(()));
             assert_eq!(next, size);
         }
         let failed = in_steps(1 << 40, |start, _| match start {
@@ -103,6 +110,22 @@ mod tests {
             _ => Err(Errno::NOSPC),
         });
         assert_eq!(failed, Err(Errno::NOSPC));
+    }
+
+    #[test]
+    fn whoever_is_to_end_allocates_no_more() {
+        let mut config = RegionConfig::new("unused");
+        config.size = (4 * STEP).to_string().parse().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let checks = Cell::new(0);
+        let stop = || {
+            checks.set(checks.get() + 1);
+            Err(BindError::Stopped)
+        };
+        let error = allocate(&file, &config, stop).unwrap_err();
+        assert!(matches!(error, BindError::Stopped), "{error}");
+        assert_eq!(checks.get(), 1);
+        assert_eq!(file.metadata().unwrap().len(), 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::system;
 use crate::poller::{Interest, Poller, Token};
 use crate::region::Region;
 use crate::succession::inheritance::Inheritance;
-use crate::{restore, BindError, Config, RegionConfig};
+use crate::{restore, BindError, Config, RegionConfig, Triggers};
 
 /// Takes over what can change in the regions that are there, and adds new ones. Returns whether there are
 /// any.
@@ -18,6 +18,7 @@ pub(crate) fn apply(
     regions: &mut Vec<Region>,
     doors: &mut Vec<Door>,
     poller: &Poller,
+    triggers: &Triggers,
 ) -> bool {
     let before = regions.len();
     for region in &mut *regions {
@@ -31,7 +32,7 @@ pub(crate) fn apply(
         if regions.iter().any(|region| region.config.name == new.name) {
             continue;
         }
-        match add(new, regions, doors, poller) {
+        match add(new, regions, doors, poller, triggers) {
             Ok(()) => info!(
                 "{}: new, size {}, {} vectors",
                 new.name, new.size, new.vectors
@@ -64,9 +65,10 @@ fn add(
     regions: &mut Vec<Region>,
     doors: &mut Vec<Door>,
     poller: &Poller,
+    triggers: &Triggers,
 ) -> Result<(), BindError> {
     let mut added = door::open_all(&config.clone().into(), &mut Inheritance::default())?;
-    let region = restore::restore(config, None, &mut Inheritance::default())?;
+    let region = restore::restore(config, None, &mut Inheritance::default(), triggers)?;
     for (number, door) in added.iter_mut().enumerate() {
         door.region = regions.len();
         poller

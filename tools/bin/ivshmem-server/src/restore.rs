@@ -16,18 +16,19 @@ use crate::succession::inheritance::Inheritance;
 use crate::succession::names;
 use crate::succession::predecessor::Predecessor;
 use crate::succession::state::RegionState;
-use crate::{BindError, RegionConfig};
+use crate::{BindError, RegionConfig, Triggers};
 
 /// Makes a region from its configuration and what is left of the one before.
 pub(crate) fn restore(
     config: &RegionConfig,
     left: Option<RegionState<'_>>,
     inheritance: &mut Inheritance,
+    triggers: &Triggers,
 ) -> Result<Region, BindError> {
     let memory = match inheritance.take(&names::memory(&config.name)) {
         Some(fd) => Memory::adopt(fd, config)?,
         None if left.is_some() => return Err(lost(config, "the memory is missing")),
-        None => Memory::create(config)?,
+        None => Memory::create(config, || triggers.check())?,
     };
     let (mut membership, order, drained) = match left {
         Some(left) => {

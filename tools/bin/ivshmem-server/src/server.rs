@@ -27,7 +27,7 @@ use crate::succession::hand_over;
 use crate::succession::journal::Journal;
 use crate::succession::keeper::Keeper;
 use crate::succession::state::State;
-use crate::trigger::{self, Trigger};
+use crate::trigger::{self, Trigger, Triggers};
 use crate::Config;
 
 /// Time after which something is tried again of which no event tells when it will work.
@@ -48,15 +48,7 @@ pub struct Server {
     pub(crate) complaint: Option<Errno>,
     /// Descriptor that is given up to accept, and refuse, a client when there is no other.
     pub(crate) reserve: Option<OwnedFd>,
-    pub(crate) stop: Trigger,
-    pub(crate) report: Trigger,
-    pub(crate) reload: Trigger,
-    /// Readable when the server is to end. The poller watches it for as long as it is open.
-    pub(crate) stopped: OwnedFd,
-    /// Readable when a report is wanted.
-    pub(crate) asked: OwnedFd,
-    /// Readable when the configuration is to be read again.
-    pub(crate) changed: OwnedFd,
+    pub(crate) triggers: Triggers,
     pub(crate) source: Source,
     pub(crate) regions: Vec<Region>,
     pub(crate) keeper: Keeper,
@@ -83,18 +75,18 @@ enum End {
 impl Server {
     /// A trigger that ends [`run`](Self::run).
     pub fn stop_trigger(&self) -> Trigger {
-        self.stop.clone()
+        self.triggers.stop.clone()
     }
 
     /// A trigger that has [`run`](Self::run) make a report.
     pub fn report_trigger(&self) -> Trigger {
-        self.report.clone()
+        self.triggers.report.clone()
     }
 
     /// A trigger that has [`run`](Self::run) read the configuration again, if it was told
     /// [how](Self::reload_by).
     pub fn reload_trigger(&self) -> Trigger {
-        self.reload.clone()
+        self.triggers.reload.clone()
     }
 
     /// Has the configuration read by this when the [trigger](Self::reload_trigger) for it is used. From
@@ -151,11 +143,11 @@ impl Server {
                 return Ok(End::Stopped);
             }
             if has(Token::Report) {
-                trigger::clear(&self.asked);
+                trigger::clear(&self.triggers.asked);
                 on_report(&self.report());
             }
             if has(Token::Reload) {
-                trigger::clear(&self.changed);
+                trigger::clear(&self.triggers.changed);
                 self.read_again();
             }
             self.handle(&ready);
@@ -231,6 +223,7 @@ impl Server {
                     &mut self.regions,
                     &mut self.listeners.doors,
                     &self.poller,
+                    &self.triggers,
                 ) =>
             {
                 self.share_anew();

@@ -3,34 +3,28 @@
 #![allow(unsafe_code)] // Whether one is ignored has no safe interface.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::{mem, ptr};
 
 use anyhow::Context;
-use ivshmem_server::{Server, Trigger};
+use ivshmem_server::{Trigger, Triggers};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-
-use crate::file;
 
 /// Signals of a terminal. Whoever starts the server by `nohup`, or a script in the background, has them ignored so
 /// that it goes on.
 const OF_TERMINAL: [i32; 3] = [SIGHUP, SIGINT, SIGQUIT];
 
 /// Has signals end the server, make a report, and read the configuration again if that is a file.
-pub fn handle(server: &mut Server, config: Option<PathBuf>) -> anyhow::Result<()> {
-    let stop = server.stop_trigger();
+pub fn handle(triggers: &Triggers, config: bool) -> anyhow::Result<()> {
+    let stop = &triggers.stop;
     // None of the signals by which others end may leave the files behind.
     for signal in [SIGTERM, SIGINT, SIGQUIT, SIGALRM, SIGUSR2] {
-        end_by(signal, &stop)?;
+        end_by(signal, stop)?;
     }
     match config {
-        None => end_by(SIGHUP, &stop)?,
-        Some(path) => {
-            server.reload_by(move || file::read(&path).map_err(|error| format!("{error:#}")));
-            on(SIGHUP, &server.reload_trigger())?;
-        }
+        false => end_by(SIGHUP, stop)?,
+        true => on(SIGHUP, &triggers.reload)?,
     }
-    on(SIGUSR1, &server.report_trigger())
+    on(SIGUSR1, &triggers.report)
 }
 
 fn end_by(signal: i32, stop: &Trigger) -> anyhow::Result<()> {

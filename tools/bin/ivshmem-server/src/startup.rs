@@ -22,7 +22,7 @@ use crate::succession::keeper::Keeper;
 use crate::succession::manager::ServiceManager;
 use crate::succession::names;
 use crate::succession::predecessor::Predecessor;
-use crate::trigger::Trigger;
+use crate::trigger::Triggers;
 use crate::{Access, BindError, Config, Server};
 
 impl Server {
@@ -33,14 +33,15 @@ impl Server {
     ///
     /// Any [`BindError`]. Nothing is left behind then.
     pub fn bind(config: impl Into<Config>) -> Result<Self, BindError> {
-        Self::start(config, Inheritance::default(), None)
+        Self::start(config, Inheritance::default(), None, Triggers::new()?)
     }
 
     /// As [`bind`](Self::bind), with what was passed to this process: listening sockets, and
     /// all that a server before this one left. If `successor` is given, that service manager
     /// keeps all that a server after this one needs, even if this one is killed.
     ///
-    /// The files of a server that still runs are left to it, until [`TakeOver::finish`].
+    /// The files of a server that still runs are left to it, until [`TakeOver::finish`]. To allocate the memory
+    /// can take long; [`Triggers::stop`] ends that, too.
     ///
     /// # Errors
     ///
@@ -49,6 +50,7 @@ impl Server {
         config: impl Into<Config>,
         mut inheritance: Inheritance,
         successor: Option<ServiceManager>,
+        triggers: Triggers,
     ) -> Result<Self, BindError> {
         let config = config.into();
         config.check()?;
@@ -67,16 +69,13 @@ impl Server {
         let mut regions = Vec::new();
         for region in &config.regions {
             let left = before.state.regions.remove(&region.name);
-            let mut region = restore::restore(region, left, &mut inheritance)?;
+            let mut region = restore::restore(region, left, &mut inheritance, &triggers)?;
             restore::resume(&mut region, &mut before, &poller, &in_flight)?;
             regions.push(region);
         }
         if let Some((name, _)) = before.state.regions.into_iter().next() {
             return Err(BindError::LostRegion(name));
         }
-        let (stop, stopped) = Trigger::pair().map_err(system("create a socket pair"))?;
-        let (report, asked) = Trigger::pair().map_err(system("create a socket pair"))?;
-        let (reload, changed) = Trigger::pair().map_err(system("create a socket pair"))?;
         let reserve = spare_descriptor().map_err(system("create an eventfd"))?;
         let mut server = Self {
             poller,
@@ -89,12 +88,7 @@ impl Server {
             paused: false,
             complaint: None,
             reserve: Some(reserve),
-            stop,
-            report,
-            reload,
-            stopped,
-            asked,
-            changed,
+            triggers,
             source: Source::default(),
             regions,
             keeper: Keeper::new(before.journal),
@@ -130,9 +124,9 @@ impl Server {
                 .add(fd.as_fd(), token, Interest::READ)
                 .map_err(system("add to the epoll instance"))
         };
-        watch(&self.stopped, Token::Stop)?;
-        watch(&self.asked, Token::Report)?;
-        watch(&self.changed, Token::Reload)?;
+        watch(&self.triggers.stopped, Token::Stop)?;
+        watch(&self.triggers.asked, Token::Report)?;
+        watch(&self.triggers.changed, Token::Reload)?;
         for (_, listener, token) in self.listeners.all() {
             watch(listener, token)?;
         }

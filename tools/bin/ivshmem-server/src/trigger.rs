@@ -4,8 +4,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::error::system;
+use crate::BindError;
 
 /// Tells a server to do one thing, from any thread. Clones tell the same server the same.
 ///
@@ -24,10 +28,56 @@ impl Trigger {
     }
 
     /// A trigger, and the descriptor that becomes readable when it is used.
-    pub(crate) fn pair() -> Result<(Self, OwnedFd), Errno> {
+    fn pair() -> Result<(Self, OwnedFd), Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok((Self(Arc::new(ours)), theirs))
+    }
+}
+
+/// The triggers of a server. They are made before it, so that it can be told something while it starts.
+#[derive(Debug)]
+pub struct Triggers {
+    /// Ends the server, also one that is starting.
+    pub stop: Trigger,
+    /// Has it make a report.
+    pub report: Trigger,
+    /// Has it read the configuration again.
+    pub reload: Trigger,
+    /// Readable when the server is to end. Nothing is read from it.
+    pub(crate) stopped: OwnedFd,
+    /// Readable when a report is wanted.
+    pub(crate) asked: OwnedFd,
+    /// Readable when the configuration is to be read again.
+    pub(crate) changed: OwnedFd,
+}
+
+impl Triggers {
+    /// Makes them.
+    ///
+    /// # Errors
+    ///
+    /// There are no file descriptors left.
+    pub fn new() -> Result<Self, BindError> {
+        let pair = || Trigger::pair().map_err(system("create a socket pair"));
+        let ((stop, stopped), (report, asked), (reload, changed)) = (pair()?, pair()?, pair()?);
+        Ok(Self {
+            stop,
+            report,
+            reload,
+            stopped,
+            asked,
+            changed,
+        })
+    }
+
+    /// An error if the server is to end.
+    pub(crate) fn check(&self) -> Result<(), BindError> {
+        let mut fds = [PollFd::new(&self.stopped, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(1..) => Err(BindError::Stopped),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::reload;
 use crate::succession::journal::Journal;
+use crate::Triggers;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const NUMBER: ConnectionId = ConnectionId(5);
@@ -25,7 +26,7 @@ impl Stage {
     /// as its socket holds.
     fn with_blocked_client() -> (Self, UnixStream, usize) {
         let config = RegionConfig::new("unused");
-        let memory = Memory::create(&config).unwrap();
+        let memory = Memory::create(&config, || Ok(())).unwrap();
         let mut stage = Self {
             poller: Poller::new().unwrap(),
             keeper: Keeper::new(Journal::new().unwrap()),
@@ -127,13 +128,19 @@ fn expelled_client_that_goes_is_forgotten() {
 fn new_rate_is_for_those_who_were_too_fast_too() {
     let mut config = RegionConfig::new("unused");
     (config.max_peers, config.join_rate) = (1, 1);
-    let memory = Memory::create(&config).unwrap();
+    let memory = Memory::create(&config, || Ok(())).unwrap();
     let mut region = Region::new(config.clone(), memory, Membership::new(1)).unwrap();
     let now = Instant::now();
     while region.may_join(7, now) {}
     config.join_rate = 6000;
     let mut regions = vec![region];
     let poller = Poller::new().unwrap();
-    reload::apply(&config.into(), &mut regions, &mut Vec::new(), &poller);
+    reload::apply(
+        &config.into(),
+        &mut regions,
+        &mut Vec::new(),
+        &poller,
+        &Triggers::new().unwrap(),
+    );
     assert!(regions[0].may_join(7, now + Duration::from_secs(1)));
 }

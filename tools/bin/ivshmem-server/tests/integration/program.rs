@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::fs::fstat;
 use rustix::io::ioctl_fionread;
-use rustix::process::Signal;
+use rustix::process::{kill_process, Pid, Signal};
 
 use crate::client::{wait_for_listener, Connection, News, Peer};
 use crate::manager::Manager;
@@ -62,6 +62,49 @@ fn signals_end_it_cleanly() {
         let left = std::fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(left, 0);
     }
+}
+
+/// Starts the program so that the allocation of its memory takes a while, has the signal sent to it meanwhile, and
+/// returns how it ended.
+fn end_early(directory: &Path, args: &[&str], signal: Signal) -> Option<i32> {
+    let name = format!("ivshmem-early-{}", std::process::id());
+    let memory = Path::new("/dev/shm").join(&name);
+    let mut child = Command::new(PROGRAM)
+        .args(["--size=2G", "--prealloc", &format!("--memory=shm:{name}")])
+        .arg("--socket-path")
+        .arg(directory.join("socket"))
+        .args(args)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    test_limit::wait_until("the memory's file is there", || memory.exists());
+    let starter = child.id();
+    let children = format!("/proc/{starter}/task/{starter}/children");
+    let server = match args.contains(&"--daemonize") {
+        true => std::fs::read_to_string(children).unwrap().trim().parse(),
+        false => Ok(starter.try_into().unwrap()),
+    };
+    kill_process(Pid::from_raw(server.unwrap()).unwrap(), signal).unwrap();
+    let ended = child.wait().unwrap();
+    assert!(!memory.exists(), "{args:?}, {signal:?}: {ended}");
+    ended.code()
+}
+
+#[test]
+fn signals_end_it_cleanly_before_it_is_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = format!("--pidfile={}", directory.path().join("pid").display());
+    let foreground = ["--foreground", &*pid_file];
+    for signal in [Signal::TERM, Signal::HUP] {
+        assert_eq!(end_early(directory.path(), &foreground, signal), Some(0));
+    }
+    // Whoever waits for it to be ready learns that it is not.
+    let background = ["--daemonize"];
+    assert_eq!(
+        end_early(directory.path(), &background, Signal::TERM),
+        Some(1)
+    );
+    assert_eq!(directory.path().read_dir().unwrap().count(), 0);
 }
 
 /// As `nohup` has it, and a shell for what it starts in the background.

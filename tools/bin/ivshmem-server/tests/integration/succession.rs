@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ivshmem_server::{Config, RegionConfig, Server, TakeOver};
+use ivshmem_server::{Config, RegionConfig, Server, TakeOver, Triggers};
 use rustix::fs::fstat;
 use rustix::io::ioctl_fionread;
 use rustix::process::Signal;
@@ -234,7 +234,9 @@ fn hesitant(place: &Place, hand_over: &str) -> (TakeOver, Server) {
     let mut config = Config::from(region);
     config.hand_over = Some(hand_over.into());
     let (take_over, everything) = TakeOver::ask(hand_over.as_ref()).unwrap();
-    (take_over, Server::start(config, everything, None).unwrap())
+    let triggers = Triggers::new().unwrap();
+    let server = Server::start(config, everything, None, triggers).unwrap();
+    (take_over, server)
 }
 
 #[test]
