@@ -21,6 +21,10 @@ const JOINERS: usize = 3;
 /// How often the server is killed, unless `IVSHMEM_KILLS` says otherwise.
 const KILLS: usize = 25;
 
+/// How often a server and its successors are killed before another one begins. There are 65,536 IDs, and when they
+/// have run out, nobody is told any more who leaves.
+const KILLS_OF_ONE: usize = 500;
+
 /// Longest time that a server lives after it has served somebody. It is busy all the time.
 const LIFE: Duration = Duration::from_millis(25);
 
@@ -117,9 +121,21 @@ fn at_random_points_of_joins() {
     assert!(greeted > count);
 }
 
-/// Kills a server so often, while clients come and go, and checks that none is told anything wrong. Returns how
+/// Kills servers so often, while clients come and go, and checks that none is told anything wrong. Returns how
 /// many were greeted, and how many were closed without a word, as there is a moment in which they are.
 pub fn kills(kills: usize) -> (usize, usize) {
+    let mut total = (0, 0);
+    let mut left = kills;
+    while left > 0 {
+        let (greeted, orphaned) = kills_of_one(left.min(KILLS_OF_ONE), left as u64);
+        total = (total.0 + greeted, total.1 + orphaned);
+        left -= left.min(KILLS_OF_ONE);
+    }
+    total
+}
+
+/// The same with one server and its successors.
+fn kills_of_one(kills: usize, seed: u64) -> (usize, usize) {
     let stage = Stage::new();
     let mut server = stage.spawn();
     stage.manager.wait_until_ready();
@@ -145,7 +161,7 @@ pub fn kills(kills: usize) -> (usize, usize) {
         for _ in 0..JOINERS {
             scope.spawn(|| joiners.run(&stage.path));
         }
-        let mut dice = Dice::new(kills as u64);
+        let mut dice = Dice::new(seed);
         for round in 0..kills {
             // Every third one is killed before it is ready, the others when they have served somebody.
             if round % 3 != 0 {
