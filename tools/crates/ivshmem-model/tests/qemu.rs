@@ -54,6 +54,14 @@ fn plain_has_no_interrupts_and_no_identity() {
 }
 
 #[test]
+fn vectors_without_an_eventfd_are_not_rung() {
+    let mut region = region(Qemu::doorbell(4).unwrap().with_eventfds(2));
+    let ring = |vector| Ring { peer: 0, vector };
+    assert_eq!(region.ring(0, ring(1)), Outcome::Lost(Lost::Disabled));
+    assert_eq!(region.ring(0, ring(2)), Outcome::Lost(Lost::NoSuchVector));
+}
+
+#[test]
 fn narrow_and_wide_accesses_of_the_doorbell() {
     let rings = |offset, width, value| {
         let mut region = doorbell(2);

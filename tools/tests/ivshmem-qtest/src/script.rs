@@ -53,6 +53,8 @@ pub enum Op {
 pub struct Script {
     random: Random,
     limits: Limits,
+    /// Who is mostly rung.
+    rung: Vec<u16>,
     /// Where the script has put each BAR last.
     places: [u64; 3],
     /// Steps that were decided upon already, the last one first.
@@ -91,11 +93,18 @@ impl Script {
         let mut script = Self {
             random: Random(seed),
             limits,
+            rung: vec![0],
             places: [0; 3],
             queue: Vec::new(),
         };
         script.set_up();
         script
+    }
+
+    /// Has these peers rung mostly from now on, instead of peer 0. Panics if there are none.
+    pub fn ring_mostly(&mut self, peers: &[u16]) {
+        assert!(!peers.is_empty());
+        self.rung = peers.into();
     }
 
     /// Queues what a firmware and a driver do first, so that the script begins with a live device.
@@ -132,12 +141,12 @@ impl Script {
         Op::Write(address, width, self.random.next() & width.ones())
     }
 
-    /// Rings somebody: mostly itself, which is peer 0, mostly on a vector that exists.
+    /// Rings somebody, mostly on a vector that exists.
     fn doorbell(&mut self) -> Op {
-        let peer = if self.random.one_in(8) {
-            self.random.below(0x1_0000)
-        } else {
-            0
+        let peer = match self.rung[..] {
+            _ if self.random.one_in(8) => self.random.below(0x1_0000),
+            [only] => only.into(),
+            ref several => several[self.random.below(several.len() as u64) as usize].into(),
         };
         let vector = match self.random.below(8) {
             0 => self.random.below(0x1_0000),
@@ -312,30 +321,55 @@ impl Iterator for Script {
     }
 }
 
-/// Two targets that disagree.
+/// The machines of one side of a comparison, which share a region.
+pub trait Machines {
+    /// A machine that is there.
+    fn machine(&mut self, number: usize) -> &mut dyn Target;
+
+    /// Blocks until every doorbell that was rung before has had its effect in every machine.
+    fn settle(&mut self) -> Result<()>;
+}
+
+impl<T: Target> Machines for Vec<T> {
+    fn machine(&mut self, number: usize) -> &mut dyn Target {
+        &mut self[number]
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.iter_mut().try_for_each(Target::settle)
+    }
+}
+
+/// Machines of two sides that disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Number of the step, counted from 0.
     pub step: usize,
-    /// The step.
-    pub op: Op,
-    /// What the first target read.
+    /// The machine that did it, and what.
+    pub op: (usize, Op),
+    /// What the first side read.
     pub first: u64,
-    /// What the second target read.
+    /// What the second side read.
     pub second: u64,
     /// The steps before, the oldest first.
-    pub before: Vec<Op>,
+    pub before: Vec<(usize, Op)>,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for op in &self.before {
-            writeln!(f, "        {op:x?}")?;
+        for (machine, op) in &self.before {
+            writeln!(f, "        {machine}: {op:x?}")?;
         }
+        let Self {
+            step,
+            op: (machine, op),
+            first,
+            second,
+            ..
+        } = self;
         write!(
             f,
-            "step {}: {:x?} gives {:#x} and {:#x}",
-            self.step, self.op, self.first, self.second
+            "step {step}: {machine}: {op:x?} gives {first:#x} and {second:#x}"
         )
     }
 }
@@ -343,16 +377,23 @@ impl fmt::Display for Difference {
 /// Steps that a [`Difference`] shows.
 const SHOWN: usize = 40;
 
-/// Runs `steps` steps of a script on two targets and returns the first step whose results differ.
+/// Runs `steps` steps on two sides, each that of one machine's script, chosen by `turns`, and returns the first step
+/// whose results differ.
 pub fn difference(
-    script: &mut Script,
+    scripts: &mut [&mut Script],
+    turns: &mut Turns,
     steps: usize,
-    first: &mut dyn Target,
-    second: &mut dyn Target,
+    first: &mut dyn Machines,
+    second: &mut dyn Machines,
 ) -> Result<Option<Difference>> {
     let mut before = Vec::new();
-    for (step, op) in script.take(steps).enumerate() {
-        let results = (run(op, first)?, run(op, second)?);
+    for step in 0..steps {
+        let machine = turns.next(scripts.len());
+        let Some(op) = scripts[machine].next() else {
+            break;
+        };
+        let results = (run(op, machine, first)?, run(op, machine, second)?);
+        let op = (machine, op);
         if results.0 != results.1 {
             return Ok(Some(Difference {
                 step,
@@ -370,8 +411,25 @@ pub fn difference(
     Ok(None)
 }
 
+/// Whose turn it is: by chance, the same for the same seed.
+#[derive(Clone, Debug)]
+pub struct Turns(Random);
+
+impl Turns {
+    /// The turns of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Random(seed))
+    }
+
+    fn next(&mut self, machines: usize) -> usize {
+        // CAST: Below a number of that type.
+        self.0.below(machines as u64) as usize
+    }
+}
+
 /// Runs one step; writes give 0.
-fn run(op: Op, target: &mut dyn Target) -> Result<u64> {
+fn run(op: Op, machine: usize, machines: &mut dyn Machines) -> Result<u64> {
+    let target = machines.machine(machine);
     match op {
         Op::ConfigRead(offset, width) => return Ok(target.config_read(offset, width)?.into()),
         Op::ConfigWrite(offset, width, value) => target.config_write(offset, width, value)?,
@@ -379,7 +437,7 @@ fn run(op: Op, target: &mut dyn Target) -> Result<u64> {
         Op::Write(address, width, value) => {
             target.write(address, width, value)?;
             if (HOMES[0]..HOMES[1]).contains(&address) {
-                target.settle()?;
+                machines.settle()?;
             }
         }
         Op::Reset => target.reset()?,

@@ -2,9 +2,11 @@
 
 //! One interface to a device under test, whoever emulates it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use ivshmem_model::{Memory, PeerId, Region, Width};
+use ivshmem_model::{AttachError, Memory, PeerId, Region, Width};
 
 use crate::qemu::RAM;
 use crate::{Qemu, Result};
@@ -68,62 +70,94 @@ impl Target for InQemu {
 /// A device in the model, with as much of a machine around it as takes its messages.
 #[derive(Debug)]
 pub struct InModel<M> {
-    /// The region.
-    pub region: Region<M>,
+    world: Rc<RefCell<World<M>>>,
     /// The virtual machine.
-    pub peer: PeerId,
+    peer: PeerId,
+}
+
+/// A region, and its machines' RAM.
+#[derive(Debug)]
+struct World<M> {
+    region: Region<M>,
     /// The words of RAM that were written.
-    ram: HashMap<u64, u32>,
+    ram: HashMap<(PeerId, u64), u32>,
 }
 
 impl<M: Memory> InModel<M> {
     /// The device of a virtual machine that is attached to the region.
     pub fn new(region: Region<M>, peer: PeerId) -> Self {
         let ram = HashMap::new();
-        Self { region, peer, ram }
+        let world = Rc::new(RefCell::new(World { region, ram }));
+        Self { world, peer }
     }
 
-    fn take_messages(&mut self) {
+    /// A new virtual machine in the same region.
+    pub fn attach(&self, peer: PeerId) -> std::result::Result<Self, AttachError> {
+        self.world.borrow_mut().region.attach(peer)?;
+        let world = Rc::clone(&self.world);
+        Ok(Self { world, peer })
+    }
+
+    /// The virtual machine is destroyed.
+    pub fn detach(self) {
+        let mut world = self.world.borrow_mut();
+        world.region.detach(self.peer);
+        world.ram.retain(|(peer, _), _| *peer != self.peer);
+    }
+
+    /// Does something with the region.
+    pub fn with<R>(&mut self, action: impl FnOnce(&mut Region<M>) -> R) -> R {
+        let mut world = self.world.borrow_mut();
+        let result = action(&mut world.region);
+        world.deliver();
+        result
+    }
+}
+
+impl<M: Memory> World<M> {
+    fn deliver(&mut self) {
         while let Some(interrupt) = self.region.next_interrupt() {
-            if interrupt.peer == self.peer {
-                let message = interrupt.message;
-                self.ram.insert(message.address, message.data);
-            }
+            let message = interrupt.message;
+            self.ram
+                .insert((interrupt.peer, message.address), message.data);
         }
     }
 }
 
 impl<M: Memory> Target for InModel<M> {
     fn config_read(&mut self, offset: u16, width: Width) -> Result<u32> {
-        Ok(self.region.config_read(self.peer, offset, width))
+        let peer = self.peer;
+        Ok(self.with(|region| region.config_read(peer, offset, width)))
     }
 
     fn config_write(&mut self, offset: u16, width: Width, value: u32) -> Result<()> {
-        self.region.config_write(self.peer, offset, width, value);
-        self.take_messages();
+        let peer = self.peer;
+        self.with(|region| region.config_write(peer, offset, width, value));
         Ok(())
     }
 
     /// What is no BAR is RAM in aligned words, and reads 0 unless it was written.
     fn read(&mut self, address: u64, width: Width) -> Result<u64> {
-        Ok(match self.region.read(self.peer, address, width) {
-            Some(value) => value,
-            None => self.ram.get(&address).copied().unwrap_or(0).into(),
-        })
+        let peer = self.peer;
+        let word = self.with(|region| region.read(peer, address, width));
+        let ram = &self.world.borrow().ram;
+        Ok(word.unwrap_or_else(|| ram.get(&(peer, address)).copied().unwrap_or(0).into()))
     }
 
     fn write(&mut self, address: u64, width: Width, value: u64) -> Result<()> {
-        let claimed = self.region.write(self.peer, address, width, value);
+        let peer = self.peer;
+        let claimed = self.with(|region| region.write(peer, address, width, value));
         if !claimed && address < RAM && width == Width::U32 {
+            let ram = &mut self.world.borrow_mut().ram;
             // CAST: 32 bits wide.
-            self.ram.insert(address, value as u32);
+            ram.insert((peer, address), value as u32);
         }
-        self.take_messages();
         Ok(())
     }
 
     fn reset(&mut self) -> Result<()> {
-        self.region.reset(self.peer);
+        let peer = self.peer;
+        self.with(|region| region.reset(peer));
         Ok(())
     }
 

@@ -33,6 +33,8 @@ const MSIX_BAR_SIZE: u32 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Qemu {
     pub(super) vectors: u16,
+    /// Vectors of each virtual machine for which there is an eventfd.
+    pub(super) eventfds: u16,
 }
 
 impl Qemu {
@@ -41,7 +43,10 @@ impl Qemu {
 
     /// `ivshmem-plain`: memory only.
     pub const fn plain() -> Self {
-        Self { vectors: 0 }
+        Self {
+            vectors: 0,
+            eventfds: 0,
+        }
     }
 
     /// `ivshmem-doorbell` with this many vectors, or `None` if QEMU would refuse them.
@@ -49,7 +54,16 @@ impl Qemu {
         if vectors == 0 || vectors > Self::MAX_VECTORS {
             return None;
         }
-        Some(Self { vectors })
+        Some(Self {
+            vectors,
+            eventfds: vectors,
+        })
+    }
+
+    /// The same where the server gives each virtual machine no more than so many eventfds: rings of the other
+    /// vectors are lost.
+    pub const fn with_eventfds(self, eventfds: u16) -> Self {
+        Self { eventfds, ..self }
     }
 
     /// Size of BAR1 and offset of the pending bits in it.
@@ -261,7 +275,8 @@ impl Flavour for Qemu {
         let Some(msix) = &function.msix else {
             return Outcome::Lost(Lost::NoDoorbell);
         };
-        if vector >= msix.vectors() {
+        // The device of who rings looks how many it was given, and knows no more than it has itself.
+        if vector >= msix.vectors().min(self.eventfds) {
             return Outcome::Lost(Lost::NoSuchVector);
         }
         if !msix::enabled(&function.config) {

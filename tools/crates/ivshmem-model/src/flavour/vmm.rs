@@ -141,8 +141,10 @@ impl Vmm {
 
     /// The rules of base address registers, and of the MSI-X table in all of them.
     fn qemu(&self) -> Qemu {
+        let vectors = self.interrupts.map_or(0, |interrupts| interrupts.vectors);
         Qemu {
-            vectors: self.interrupts.map_or(0, |interrupts| interrupts.vectors),
+            vectors,
+            eventfds: vectors,
         }
     }
 
