@@ -24,28 +24,29 @@ fn print(option: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs a program that not every machine has; `None` if this one has not.
-fn run(command: &mut Command, input: &str) -> Option<Output> {
+/// Runs a program that may have to be installed first.
+#[track_caller]
+fn run(command: &mut Command, input: &str) -> Output {
     let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = streams.stderr(Stdio::piped()).spawn().ok()?;
+    let child = streams.stderr(Stdio::piped()).spawn();
+    let program = command.get_program();
+    let mut child = child.unwrap_or_else(|error| panic!("{program:?} is needed: {error}"));
     child
         .stdin
         .take()
         .unwrap()
         .write_all(input.as_bytes())
         .unwrap();
-    Some(child.wait_with_output().unwrap())
+    child.wait_with_output().unwrap()
 }
 
 #[track_caller]
-fn assert_no_complaint(output: Option<Output>) {
-    if let Some(output) = output {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && complaint.is_empty(),
-            "{complaint}"
-        );
-    }
+fn assert_no_complaint(output: &Output) {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && complaint.is_empty(),
+        "{complaint}"
+    );
 }
 
 #[test]
@@ -78,24 +79,44 @@ fn units_are_right() {
     ] {
         let unit = directory.path().join(unit);
         let verify = ["verify", "--man=no", unit.to_str().unwrap()];
-        assert_no_complaint(run(Command::new("systemd-analyze").args(verify), ""));
+        assert_no_complaint(&run(Command::new("systemd-analyze").args(verify), ""));
     }
     let users = shipped("ivshmem-server.sysusers");
     let mut command = Command::new("systemd-sysusers");
     // It says what it would do.
     let output = run(command.arg("--dry-run").arg(users), "");
-    assert!(output.is_none_or(|output| output.status.success()));
+    assert!(output.status.success(), "{output:?}");
 }
 
-/// As far as the parser sees it, on a machine that has one and its tunables.
+/// As far as Debian's parser sees it.
 #[test]
 fn apparmor_profile_compiles() {
-    let profile = shipped("ivshmem-server.apparmor");
-    let mut parser = Command::new("apparmor_parser");
-    let parser = parser.args(["--skip-kernel-load", "--skip-cache"]);
-    if let Some(output) = run(parser.arg(profile), "") {
+    let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/sandbox");
+    let fetch = |args: &[&str]| {
+        let output = run(Command::new(sandbox.join("apparmor")).args(args), "");
         assert!(output.status.success(), "{output:?}");
-    }
+        output.stdout
+    };
+    fetch(&[]);
+    let place = String::from_utf8(fetch(&["--where"])).unwrap();
+    let place = Path::new(place.trim());
+    let compile = |profile: &Path| {
+        let mut parser = Command::new(sandbox.join("enter"));
+        parser
+            .arg(place.join("apparmor_parser"))
+            .args(["--skip-kernel-load", "--skip-cache", "--base"])
+            .arg(place.join("apparmor.d"));
+        run(parser.arg(profile), "")
+    };
+    let profile = shipped("ivshmem-server.apparmor");
+    let output = compile(&profile);
+    assert!(output.status.success(), "{output:?}");
+    // It would say so of a profile that is wrong.
+    let directory = tempfile::tempdir().unwrap();
+    let wrong = directory.path().join("wrong");
+    let text = std::fs::read_to_string(profile).unwrap();
+    std::fs::write(&wrong, text.replace("unix (", "unixx (")).unwrap();
+    assert!(!compile(&wrong).status.success());
 }
 
 /// As the units and the manual have it, but for the directory.
@@ -146,7 +167,7 @@ fn man_page_renders() {
         assert!(page.contains(option), "{option}");
     }
     let mut groff = Command::new("groff");
-    assert_no_complaint(run(groff.args(["-man", "-Tutf8", "-ww", "-z"]), &page));
+    assert_no_complaint(&run(groff.args(["-man", "-Tutf8", "-ww", "-z"]), &page));
 }
 
 #[test]
@@ -156,5 +177,5 @@ fn completions_for_each_shell() {
         assert!(text.contains("socket-path"), "{shell}");
     }
     let script = print("--print-completions=bash");
-    assert_no_complaint(run(Command::new("bash").arg("-n"), &script));
+    assert_no_complaint(&run(Command::new("bash").arg("-n"), &script));
 }
