@@ -295,11 +295,6 @@ impl End {
             endpoint.ring(id, vector).map(|()| Rang::Sent)
         }))
     }
-
-    /// Whether the number of vectors is known from the start: a server sends a peer's one by one.
-    pub fn vectors_are_final(&self) -> bool {
-        self.socket().is_none()
-    }
 }
 
 /// Waits until the server has told a new peer all that it tells by itself: one's own vectors come one by one, the last

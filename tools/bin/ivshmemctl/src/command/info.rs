@@ -56,7 +56,7 @@ struct PeerAnswer {
     sealed: bool,
     peer_id: u32,
     vectors: u32,
-    others: usize,
+    other_peers: usize,
 }
 
 /// Shows it.
@@ -104,7 +104,7 @@ fn peer_answer(peer: &Peer, socket: PathBuf) -> PeerAnswer {
         sealed: peer.is_sealed(),
         peer_id: peer.peer_id(),
         vectors: peer.vectors(),
-        others: peer.members().peers.len(),
+        other_peers: peer.members().peers.len(),
     }
 }
 
@@ -127,7 +127,7 @@ fn peer_text(answer: &PeerAnswer) -> String {
             format!("{} (a new one each time)", answer.peer_id),
         ),
         ("doorbell", format!("{} vectors", answer.vectors)),
-        ("other peers", answer.others.to_string()),
+        ("other peers", answer.other_peers.to_string()),
     ])
 }
 

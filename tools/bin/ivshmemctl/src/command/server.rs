@@ -136,6 +136,10 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
             output: file,
             socket,
         } => {
+            if output.is_json() {
+                let message = "metrics are written as OpenMetrics text only; `ivshmemctl --json server status` has the same as JSON";
+                return Err(failure(Exit::Usage, message));
+            }
             let text = metrics::text(&understand(socket, ask(socket)?)?);
             match file {
                 Some(path) => replace(path, &text)

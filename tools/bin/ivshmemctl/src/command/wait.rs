@@ -2,15 +2,18 @@
 
 //! `ivshmemctl wait`: sleeps until it is rung.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::Link;
+use ivshmem::{Doorbell, Link};
+use ivshmem_peer::Peer;
 use serde_json::json;
 
-use crate::end::End;
+use crate::end::{join, settle, AnyLink, End};
 use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
@@ -56,18 +59,32 @@ pub struct Options {
 
 /// Sleeps.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
-    let link = options.end.link()?;
+    let mask = options.vectors.iter().fold(0, |mask, bit| mask | bit);
+    let link: AnyLink = match options.end.socket() {
+        Some(socket) => Arc::new(joined(&socket, mask)?),
+        None => {
+            let link = options.end.link()?;
+            check_armed(mask, link.vectors(), "device")?;
+            link
+        }
+    };
     match options.word {
         Some((offset, value)) => wait_word(&*link, offset, value, options.timeout, output),
-        None => wait(&*link, options, output),
+        None => wait(&*link, mask, options, output),
     }
 }
 
-fn wait(link: &dyn Link, options: &Options, output: Output) -> Result<Exit> {
-    let mask = options.vectors.iter().fold(0, |mask, bit| mask | bit);
-    if options.end.vectors_are_final() {
-        check_armed(mask, link.vectors())?;
+/// A peer that can be rung on these vectors. A server gives them one by one.
+fn joined(socket: &Path, mask: u64) -> Result<Peer> {
+    let peer = join(socket)?;
+    if check_armed(mask, peer.vectors(), "peer").is_err() {
+        settle(&peer);
+        check_armed(mask, peer.vectors(), "peer")?;
     }
+    Ok(peer)
+}
+
+fn wait(link: &dyn Link, mask: u64, options: &Options, output: Output) -> Result<Exit> {
     let begin = Instant::now();
     let mut woken = 0;
     while options.count == 0 || woken < options.count {
@@ -112,11 +129,11 @@ fn nobody(timeout: Option<Duration>) -> anyhow::Error {
 
 /// The driver refuses the whole mask without saying which bit; a device without a doorbell gets its own
 /// message.
-fn check_armed(mask: u64, armed: u32) -> Result<()> {
+fn check_armed(mask: u64, armed: u32, end: &str) -> Result<()> {
     let highest = 63u32.saturating_sub(mask.leading_zeros());
     if mask != 0 && armed != 0 && highest >= armed {
         let message = format!(
-            "vector {highest} is not armed: this device has the vectors 0 to {}",
+            "vector {highest} is not armed: this {end} has the vectors 0 to {}",
             armed - 1
         );
         return Err(failure(Exit::Unable, message));
@@ -130,12 +147,12 @@ mod tests {
 
     #[test]
     fn vectors_beyond_the_armed_ones_are_named() {
-        assert!(check_armed(0, 1).is_ok());
-        assert!(check_armed(0b1000, 4).is_ok());
-        let error = check_armed(0b10001, 4).unwrap_err().to_string();
+        assert!(check_armed(0, 1, "device").is_ok());
+        assert!(check_armed(0b1000, 4, "device").is_ok());
+        let error = check_armed(0b10001, 4, "device").unwrap_err().to_string();
         assert!(error.starts_with("vector 4 is not armed"), "{error}");
         assert!(
-            check_armed(1, 0).is_ok(),
+            check_armed(1, 0, "device").is_ok(),
             "the device says it has no doorbell"
         );
     }

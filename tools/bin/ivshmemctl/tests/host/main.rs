@@ -157,6 +157,32 @@ fn server_metrics_are_numbers_of_each_region_and_peer() {
     );
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert!(!directory.path().join("metrics.new").exists());
+    let json = run(&["--json", "server", "metrics", &status]);
+    assert_eq!(json.status.code(), Some(2));
+    assert!(stderr(&json).contains("server status"), "{}", stderr(&json));
+}
+
+#[test]
+fn nobody_waits_for_vectors_that_a_server_does_not_give() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=2"]);
+    let limit = limit_argument();
+    let wait = ["wait", "--join", &socket, "--timeout", &limit, "--vectors"];
+    let beyond = run(&[&wait[..], &["0,2"]].concat());
+    assert_eq!(beyond.status.code(), Some(6));
+    let text = stderr(&beyond);
+    assert!(
+        text.contains("vector 2 is not armed: this peer has the vectors 0 to 1"),
+        "{text}"
+    );
+    // Those that it gives are waited for.
+    let briefly = ["wait", "--join", &socket, "--timeout=1ms", "--vectors=0,1"];
+    assert_eq!(run(&briefly).status.code(), Some(5));
+    // A number is called otherwise than a list.
+    let info = answer_of(&run(&["--json", "info", "--join", &socket]));
+    assert_eq!(info["other_peers"], 0);
+    assert!(info.get("others").is_none());
 }
 
 #[test]
