@@ -348,6 +348,7 @@ ifeq ($(KERNEL),)
 	+@$(MAKE) importer KDIR=sandbox
 	@$(SANDBOX)/stock-kernel
 	@$(SANDBOX)/iperf3
+	@$(SANDBOX)/apparmor
 	cd tools && $(default_signals) cargo test --workspace --no-fail-fast
 else
 	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
@@ -429,8 +430,8 @@ test-planted: guest debug-kernel
 
 # Fetches two more QEMUs, so it is not part of `make test`.
 .PHONY: test-qemu-versions
-test-qemu-versions: programs
-	tools/bin/ivshmem-server/tests/qemu-versions tools/target/release/ivshmem-server
+test-qemu-versions: programs sandbox-ready
+	tools/bin/ivshmem-server/tests/qemu-versions tools/target/release
 
 # --- In a kernel's tree ------------------------------------------------------------------------------------------------
 
@@ -605,7 +606,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run tools/tests/coverage/qemu \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,boot.sh build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
-	$(addprefix $(SANDBOX)/,cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
+	$(addprefix $(SANDBOX)/,apparmor cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
