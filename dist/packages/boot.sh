@@ -8,7 +8,8 @@
 prepare_boot() {
 	local root=$1
 	cp "$here/guest-check" "$root/usr/local/bin/"
-	cp "$root/usr/share/doc/ivshmem-server/example.toml" "$root/usr/local/share/"
+	cp "$root/usr/share/doc/ivshmem-server/example.toml" "$root/usr/share/doc/ivshmem-server/ivshmem-server.apparmor" \
+		"$root/usr/local/share/"
 	cat >"$root/etc/systemd/system/guest-check.service" <<-END
 		[Unit]
 		After=multi-user.target systemd-udev-settle.service
