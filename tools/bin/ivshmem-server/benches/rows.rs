@@ -75,9 +75,9 @@ fn main() {
             "a message with a descriptor, by sendmsg",
             &format!("{:?}", floor()),
         );
-        joins(100, false);
-        joins(100, true);
-        joins(1000, false);
+        joins(100, false, 5);
+        joins(100, true, 5);
+        joins(1000, false, 1);
     }
     if wanted("kills") {
         let kills = std::env::var("IVSHMEM_KILLS").map_or(200, |text| text.parse().unwrap());
@@ -219,14 +219,14 @@ fn thread_time() -> Duration {
 }
 
 /// What a message of a join costs the server when so many are there, as a multiple of what it costs by `sendmsg`,
-/// which is measured before and after. The median of five servers.
-fn joins(count: usize, kept: bool) {
+/// which is measured before and after. The median of so many servers.
+fn joins(count: usize, kept: bool, servers: usize) {
     let ratio = |_| {
         let before = floor();
         let each = message_of_join(count, kept);
         2.0 * each.as_secs_f64() / (before + floor()).as_secs_f64()
     };
-    let ratio = middle((0..5).map(ratio).collect());
+    let ratio = middle((0..servers).map(ratio).collect());
     let how = if kept { ", with a store" } else { "" };
     row(
         &format!("a message of a join of {count}{how}, as a multiple of that"),
