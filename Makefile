@@ -44,8 +44,8 @@ ifeq ($(KDIR),)
   ifneq ($(and $(chosen),$(filter modules,$(or $(MAKECMDGOALS),modules))),)
     ifeq ($(call sandbox_info,KDIR),)
       $(error $(why_not_running)$(comma) so nothing can be built for the running kernel. Install \
-	headers with the kernel's Rust metadata (Debian's lack it: see Documentation/packaging.rst); name another kernel's build directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and \
-	its compilers (a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
+	headers with the kernel's Rust metadata (Debian's lack it: see Documentation/packaging.rst); name another kernel's build \
+	directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and its compilers (a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
     endif
   endif
 endif
