@@ -45,7 +45,8 @@ ifeq ($(KDIR),)
     ifeq ($(call sandbox_info,KDIR),)
       $(error $(why_not_running)$(comma) so nothing can be built for the running kernel. Install \
 	headers with the kernel's Rust metadata (Debian's lack it: see Documentation/packaging.rst); name another kernel's build \
-	directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and its compilers (a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
+	directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and its compilers \
+	(a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
     endif
   endif
 endif
@@ -672,9 +673,11 @@ docs: | sandbox-ready
 	@rm -rf build/docs/rust && cp -R tools/target/doc build/docs/rust
 	@echo "build/docs/index.html"
 
-# Some of them as manual pages: conf.py says which.
+# Some of them as manual pages: conf.py says which. In the narrow columns of their tables troff can neither adjust lines nor break
+# a long name, and hyphens in names would be read as a part of them; so names break behind their underscores.
 man: | sandbox-ready
 	@$(sphinx) --builder man --doctree-dir build/doctrees-man Documentation build/man
+	@sed -i -e '/^\.TH /a .ad l\n.nh' -e '/^[^.]/s/\([A-Za-z]\)_\([A-Za-z]\)/\1_\\:\2/g' build/man/*
 	@echo build/man/*
 
 # Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
