@@ -26,7 +26,8 @@ ifeq ($(ARCH)$(KERNEL),arm64)
   KERNEL := arm64
   export KERNEL
 endif
-running := /lib/modules/$(shell uname -r)/build
+running_release := $(shell uname -r)
+running := /lib/modules/$(running_release)/build
 comma := ,
 ifneq ($(KERNEL),)
   ifneq ($(filter-out sandbox,$(KDIR)),)
@@ -36,13 +37,16 @@ ifneq ($(KERNEL),)
 endif
 ifeq ($(KDIR),)
   override KDIR := $(if $(wildcard $(running)/rust/libkernel.rmeta),$(running),sandbox)
-  chosen := $(if $(filter sandbox,$(KDIR)),: the sandbox's$(comma) because $(running) has no Rust metadata)
+  why_not_running := $(if $(wildcard $(running)/.),$(running) has no Rust metadata,no headers of the running kernel$(comma) \
+	$(running_release)$(comma) are installed)
+  chosen := $(if $(filter sandbox,$(KDIR)),: the sandbox's$(comma) because $(why_not_running))
   # Nobody who wants a module for the running kernel, in a guest perhaps, is to wait for a download of another's.
   ifneq ($(and $(chosen),$(filter modules,$(or $(MAKECMDGOALS),modules))),)
     ifeq ($(call sandbox_info,KDIR),)
-      $(error $(running) has no Rust metadata$(comma) so nothing can be built for the running kernel. \
-	Name another kernel's build directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and \
-	its compilers (a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
+      $(error $(why_not_running)$(comma) so nothing can be built for the running kernel. Install \
+	headers with the kernel's Rust metadata (Debian's lack it: see Documentation/packaging.rst); name another kernel's build \
+	directory by KDIR=DIR; or run 'make KDIR=sandbox'$(comma) which prepares Debian's stock kernel and its compilers \
+	(a download of 700 MB$(comma) 6 GB of disk meanwhile) and builds for that)
     endif
   endif
 endif
@@ -77,6 +81,14 @@ modules: kernel-accepted
 		rm -rf $(module_dir); mkdir -p $(module_dir); echo "$(built_for)" >$(module_dir)/kernel; \
 		echo "Building for kernel $$(cut -d' ' -f2 $(module_dir)/kernel)$(chosen)"; fi
 	+@$(call kbuild,$(module_dir)) modules || $(if $(in_kernel),exit,tools/scripts/kdir-check --failed $(kdir))
+	@$(if $(chosen),$(if $(filter modules,$(or $(MAKECMDGOALS),modules)),$(warn_of_other_kernel)))
+
+# Who asked for no kernel may want to load the module here.
+define warn_of_other_kernel
+release=$$(cut -d' ' -f2 $(module_dir)/kernel); [ "$$release" = "$(running_release)" ] || \
+	echo "Warning: $(module_dir)/ivshmem_rs.ko is for kernel $$release and does not load into the running one," \
+		"$(running_release): $(why_not_running)." >&2
+endef
 
 .PHONY: kernel-accepted
 kernel-accepted: $(kernel_needs)
@@ -110,11 +122,13 @@ install: install-module install-rest
 # All but the module, as far as it is built.
 install-rest: install-system install-headers
 	+@if [ -e tools/target/release/libivshmem_channel_c.so ]; then $(MAKE) install-library; \
-		else echo "The library of channels is not built, so not installed: see 'make library'."; fi
+		else echo "The library of channels is not built, so neither it nor its header and manual page is installed:" \
+			"see 'make library'."; fi
 	+@if ls $(built_programs) >/dev/null 2>&1; then $(MAKE) install-programs; \
 		else echo "The host's programs are not all built, so not installed: see 'make programs'."; fi
 	+@if [ -e build/man/ivshmem.4 ]; then $(MAKE) install-man; \
-		else echo "The manual pages of the interface are not made, so not installed: see 'make man'."; fi
+		else echo "The manual pages of the interface are not made, so not installed: see 'make man', which prepares" \
+			"the sandbox first."; fi
 
 # What `make install` of this checkout, as it is built now, would install: it is installed into a directory of its own, and what
 # is there is removed, with directories that are empty then. Of the running system those stay that it has anyway; groups stay too.
@@ -167,6 +181,13 @@ install-dkms:
 	cp tools/scripts/sandbox/kdir $(dir)/tools/scripts/sandbox/
 	sed 's/#MODULE_VERSION#/$(version)/' dist/dkms.conf >$(dir)/dkms.conf
 
+# What install-dkms and DKMS have of this version.
+.PHONY: uninstall-dkms
+uninstall-dkms:
+	@if [ -z "$(DESTDIR)" ] && dkms status -m ivshmem-rs -v $(version) 2>/dev/null | grep -q .; then \
+		dkms remove ivshmem-rs/$(version) --all; fi
+	rm -rf -- "$(DESTDIR)/usr/src/ivshmem-rs-$(version)"
+
 # Who may use the node. In the running system it holds for devices that come from now on.
 install-system:
 	install -D -m 0644 -t $(prefix)/lib/udev/rules.d dist/guest/60-ivshmem.rules
@@ -186,6 +207,14 @@ install-headers:
 .PHONY: programs
 programs:
 	cd tools && cargo build --release --locked $(addprefix --package ,$(programs))
+
+# For a guest without the C library. A target triple is named so that build scripts and macros stay dynamic.
+STATIC_TARGET ?= x86_64-unknown-linux-gnu
+.PHONY: ctl-static
+ctl-static:
+	cd tools && RUSTFLAGS='-C target-feature=+crt-static' CARGO_PROFILE_RELEASE_STRIP=true \
+		cargo build --release --locked --target $(STATIC_TARGET) --package ivshmemctl
+	@echo tools/target/$(STATIC_TARGET)/release/ivshmemctl
 
 # The way to other hosts. Zenoh brings so many crates that it has a workspace of its own, and none of the other targets
 # builds it.
@@ -251,11 +280,13 @@ install-library:
 	@mkdir -p $(libdir)/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(version)|' include/libivshmem_channel.pc.in \
 		>$(libdir)/pkgconfig/libivshmem_channel.pc
+	@if [ -e build/man/libivshmem_channel.3 ]; then \
+		install -v -D -m 0644 -t $(prefix)/share/man/man3 build/man/libivshmem_channel.3; fi
 
-# Those of the interface, which are pages of Documentation.
+# Those of the interface, which are pages of Documentation; that of the library of channels goes with it.
 .PHONY: install-man
 install-man:
-	install -D -m 0644 -t $(prefix)/share/man/man3 $(wildcard build/man/*.3)
+	install -D -m 0644 -t $(prefix)/share/man/man3 $(filter-out %/libivshmem_channel.3,$(wildcard build/man/*.3))
 	install -D -m 0644 -t $(prefix)/share/man/man4 build/man/ivshmem.4
 
 .PHONY: install-server-files install-manuals programs-built
@@ -643,9 +674,11 @@ docs: | sandbox-ready
 	@rm -rf build/docs/rust && cp -R tools/target/doc build/docs/rust
 	@echo "build/docs/index.html"
 
-# Some of them as manual pages: conf.py says which.
+# Some of them as manual pages: conf.py says which. In the narrow columns of their tables troff can neither adjust lines nor break
+# a long name, and hyphens in names would be read as a part of them; so names break behind their underscores.
 man: | sandbox-ready
 	@$(sphinx) --builder man --doctree-dir build/doctrees-man Documentation build/man
+	@sed -i -e '/^\.TH /a .ad l\n.nh' -e '/^[^.]/s/\([A-Za-z]\)_\([A-Za-z]\)/\1_\\:\2/g' build/man/*
 	@echo build/man/*
 
 # Addresses on the network are not fetched: a check that needs other people's machines fails for their reasons.
@@ -688,19 +721,23 @@ help:
 	@echo '  library               libivshmem_channel, for C and C++, in tools/target/release'
 	@echo '  wheel                 its Python package, in build/wheel'
 	@echo '  guest                 the C samples and selftests, as static programs in build/guest'
-	@echo '  sandbox               the Debian tree with compilers, kernel and QEMU; other targets make it when'
-	@echo '                        they need it'
+	@echo '  ctl-static            ivshmemctl as a static program for guests without libraries, in'
+	@echo '                        tools/target/STATIC_TARGET/release, stripped'
+	@echo '  sandbox               the Debian tree with compilers, kernel and QEMU (700 MB to download); other'
+	@echo '                        targets make it when they need it'
 	@echo
 	@echo '  install               what has been built (as root): the module for its kernel, udev rule and'
 	@echo '                        group, headers, library, programs, manual pages. One of these alone:'
 	@echo '                        install-module, -system, -headers, -library, -programs, -man'
 	@echo '  uninstall             remove what install of this checkout, as it is built now, installs (as root)'
-	@echo '  install-dkms          the sources for DKMS, below /usr/src (as root)'
+	@echo '  install-dkms          the sources for DKMS, below /usr/src (as root); uninstall-dkms removes them'
 	@echo '  packages              Debian packages, in build/packages (as root)'
 	@echo
 	@echo '  demo                  boot two virtual machines that share memory'
 	@echo '  docs                  the manual as a web site, in build/docs'
 	@echo '  man                   the reference pages of the interface, in build/man'
+	@echo '                        Both prepare the sandbox and a tree with Sphinx, as guest, demo, test, check'
+	@echo '                        and what measures do: downloads of 700 MB and more, the first time'
 	@echo
 	@echo '  test                  all tests, on the host and in virtual machines'
 	@echo '  check                 compiler and clippy warnings, formatting, headers, scripts, documentation,'

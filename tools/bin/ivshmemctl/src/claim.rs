@@ -98,8 +98,8 @@ fn in_use(at: u64, length: u64, found: u64) -> anyhow::Error {
     failure(
         Exit::Failure,
         format!(
-            "the {} of memory at offset {at:#x} are in use by something else, the byte at {found:#x} for example: give \
-             all ends another --offset, or this one --anew to write over them",
+            "the {} of memory at offset {at:#x} are in use by something else, or still hold what an earlier program wrote, \
+             the byte at {found:#x} for example: give all ends another --offset, or this one --anew to write over them",
             size(length)
         ),
     )

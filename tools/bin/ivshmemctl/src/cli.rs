@@ -3,7 +3,7 @@
 //! The command line as a whole.
 
 use anyhow::Result;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -74,9 +74,27 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("On a host", &["launch", "console", "server"]),
 ];
 
+/// The commands that reach a device without the driver too.
+const WITHOUT_DRIVER: [&str; 12] = [
+    "peers", "ring", "wait", "peek", "poke", "dump", "load", "ping", "cp", "chat", "tunnel",
+    "forward",
+];
+
+/// Says of a command's --device that it reaches more.
+fn without_driver(command: clap::Command) -> clap::Command {
+    command.mut_arg("device", |device| {
+        let help = device.get_help().cloned().unwrap_or_default();
+        device.long_help(format!(
+            "{help}\n\nA PCI address also reaches a device without the driver, more slowly."
+        ))
+    })
+}
+
 /// The command line, whose help lists the commands in groups.
 pub fn program() -> clap::Command {
-    let program = Cli::command();
+    let program = WITHOUT_DRIVER.iter().fold(Cli::command(), |program, name| {
+        program.mut_subcommand(name, without_driver)
+    });
     let mut list = String::new();
     for (title, names) in GROUPS {
         list += &format!("{title}:\n");
@@ -110,10 +128,28 @@ fn refuse_two_ends(matches: &ArgMatches) {
     }
 }
 
+/// What is wrong with a command line; where a command of guests was given a server, what to do instead.
+fn explained(error: clap::Error) -> clap::Error {
+    let of_guests = GROUPS[0].1;
+    let command = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let command = command.filter(|name| of_guests.contains(&name.as_str()));
+    match (error.get(ContextKind::InvalidArg), command) {
+        (Some(ContextValue::String(option)), Some(command)) if option == "--join" => {
+            let text = format!(
+                "`{command}` looks at a device, which only a guest has; on a host, `ivshmemctl peers --join SOCKET` shows \
+                 who is there"
+            );
+            program().error(ErrorKind::UnknownArgument, text)
+        }
+        _ => error,
+    }
+}
+
 impl Cli {
     /// The command line of this process. Ends it where that is wrong, or asks for help.
     pub fn parse_program() -> Self {
-        let matches = program().get_matches();
+        let matches = program().try_get_matches();
+        let matches = matches.unwrap_or_else(|error| explained(error).exit());
         refuse_two_ends(&matches);
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -158,6 +194,18 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         program().debug_assert();
+    }
+
+    #[test]
+    fn only_commands_that_reach_a_device_without_the_driver_say_so() {
+        for command in program().get_subcommands_mut() {
+            let says = command
+                .render_long_help()
+                .to_string()
+                .contains("without the driver");
+            let expected = WITHOUT_DRIVER.contains(&command.get_name());
+            assert_eq!(says, expected, "{}", command.get_name());
+        }
     }
 
     #[test]

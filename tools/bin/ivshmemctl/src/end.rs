@@ -32,8 +32,10 @@ pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<Rang>>;
 /// What became of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rang {
-    /// It was sent.
+    /// It was sent to a vector that is there.
     Sent,
+    /// It was sent, and the device does not tell whether anything is there.
+    Unconfirmed,
     /// The peer has no such vector.
     NoVector,
     /// There is no such peer.
@@ -44,8 +46,6 @@ pub enum Rang {
 #[derive(Args, Clone, Debug)]
 pub struct DeviceName {
     /// The device: N of /dev/ivshmemN (default 0), a path, or a PCI address such as 0000:00:04.0
-    ///
-    /// A PCI address also reaches a device without the driver, more slowly.
     #[arg(short, long, value_name = "DEVICE", env = "IVSHMEM_DEV", add = completion::devices())]
     device: Option<String>,
 }
@@ -104,10 +104,33 @@ impl DeviceName {
                 None => Named::Unbound(function),
             });
         }
-        Ok(Named::Node(match name.parse::<u32>() {
+        let node = match name.parse::<u32>() {
             Ok(number) => format!("/dev/ivshmem{number}").into(),
-            Err(_) => name.into(),
-        }))
+            Err(_) => PathBuf::from(name),
+        };
+        match self.absent(&node, name) {
+            Some(text) => Err(failure(Exit::NoDevice, text)),
+            None => Ok(Named::Node(node)),
+        }
+    }
+
+    /// What to say of a node that is not there, if that is more than that the driver may not be loaded.
+    fn absent(&self, node: &Path, name: &str) -> Option<String> {
+        if node.try_exists().unwrap_or(true) {
+            return None;
+        }
+        if !name.contains('/') && name.parse::<u32>().is_err() {
+            return Some(format!(
+                "{name} is no device: give N of /dev/ivshmemN, a path, or a PCI address such as 0000:00:04.0"
+            ));
+        }
+        let mut devices = Sysfs::default().functions().into_iter();
+        let other = devices.find_map(|function| function.node())?;
+        Some(format!(
+            "{} does not exist, but {} does: `ivshmemctl list` shows all",
+            node.display(),
+            other.display()
+        ))
     }
 
     /// The device, open for this.
@@ -292,7 +315,7 @@ impl End {
         }
         let endpoint = self.endpoint()?;
         Ok(Box::new(move |id, vector| {
-            endpoint.ring(id, vector).map(|()| Rang::Sent)
+            endpoint.ring(id, vector).map(|()| Rang::Unconfirmed)
         }))
     }
 }
@@ -340,6 +363,17 @@ pub fn join(socket: &Path) -> Result<Peer> {
                 "{} is not a server's client socket (perhaps its --status-socket or --control-socket)",
                 socket.display()
             ),
+            JoinError::Connect { path, source } => match source.kind() {
+                ErrorKind::NotFound => format!(
+                    "there is no socket at {}: does ivshmem-server run, with this --socket-path?",
+                    path.display()
+                ),
+                ErrorKind::ConnectionRefused => format!(
+                    "nobody listens at {}: ivshmem-server has ended; start it again",
+                    path.display()
+                ),
+                _ => format!("{:#}", anyhow::Error::from(error)),
+            },
             _ => format!("{:#}", anyhow::Error::from(error)),
         };
         failure(exit, text)

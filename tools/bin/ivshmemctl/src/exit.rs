@@ -23,7 +23,7 @@ pub enum Exit {
     Permission = 4,
     /// The time limit passed.
     TimedOut = 5,
-    /// The device cannot do it: no doorbell, no such vector, no such part of the memory.
+    /// The device cannot do it: no doorbell, no such part of the memory, or, where that can be known, no such peer or vector.
     Unable = 6,
     /// `doctor` found a problem, or data arrived damaged.
     Wrong = 7,
@@ -46,7 +46,7 @@ impl Exit {
         (Self::TimedOut, "the time limit passed"),
         (
             Self::Unable,
-            "the device cannot do it: no doorbell, no such vector, outside of the memory",
+            "the device cannot do it: no doorbell, outside of the memory, or, where that can be known, no such peer or vector",
         ),
         (
             Self::Wrong,

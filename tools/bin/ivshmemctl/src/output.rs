@@ -125,6 +125,11 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// IDs of PCI as `lspci` writes them: `1af4:1100`.
+pub fn subsystem(vendor: u16, device: u16) -> String {
+    format!("{vendor:04x}:{device:04x}")
+}
+
 /// A number of bytes: `1 byte`, `4097 bytes`.
 pub fn bytes(number: u64) -> String {
     match number {

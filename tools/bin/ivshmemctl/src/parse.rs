@@ -77,12 +77,20 @@ pub fn network(text: &str) -> Result<Ipv4Net, String> {
 
 /// A time such as `5s` or `100ms`; a number without a unit is in seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        format!("{error}; write seconds such as 5 or 0.1, or a time such as 100ms or 2m")
+    let time = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
     };
-    match text.parse() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| wrong(&error)),
-        Err(_) => humantime::parse_duration(text).map_err(|error| wrong(&error)),
+    time.ok_or_else(|| {
+        format!("'{text}' is no time: write seconds such as 5 or 0.1, or a unit too, such as 100ms or 2m")
+    })
+}
+
+/// A time between two looks, as [`duration`] takes it: without any, a command would do nothing but look.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("'{text}' is no interval: give more than 0")),
+        interval => Ok(interval),
     }
 }
 
@@ -145,8 +153,20 @@ mod tests {
         assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("0.1"), Ok(Duration::from_millis(100)));
         assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
-        for bad in ["", "-1", "nan", "inf", "1e30", "5 parsecs"] {
-            assert!(duration(bad).is_err(), "{bad}");
+        for bad in ["", "-1", "nan", "inf", "1e30", "5 parsecs", "foo"] {
+            let said = duration(bad).unwrap_err();
+            assert!(
+                said.starts_with(&format!("'{bad}' is no time: write")),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interval_is_longer_than_nothing() {
+        assert_eq!(interval("1ms"), Ok(Duration::from_millis(1)));
+        for bad in ["0", "0.0", "0ms", "foo"] {
+            assert!(interval(bad).is_err(), "{bad}");
         }
     }
 

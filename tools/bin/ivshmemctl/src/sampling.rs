@@ -12,7 +12,7 @@ use crate::parse;
 #[derive(Args, Debug)]
 pub struct Sampling {
     /// Sampling interval
-    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::interval)]
     pub interval: Duration,
 
     /// Exit after N samples

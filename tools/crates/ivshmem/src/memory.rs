@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// It would leave the memory.
-    #[error("bytes {offset} to {offset}+{len} are not inside of the {size} bytes of memory")]
+    #[error("{}", outside(*offset, *len, *size))]
     OutOfBounds {
         /// First byte.
         offset: u64,
@@ -31,6 +31,25 @@ pub enum AccessError {
     /// The memory is mapped for reading only.
     #[error("the memory is mapped for reading only")]
     ReadOnly,
+}
+
+fn outside(offset: u64, len: u64, size: u64) -> String {
+    let amount = amount(size);
+    if offset >= size {
+        return format!("offset {offset:#x} is not inside of the memory, which has {amount}");
+    }
+    let last = offset.saturating_add(len).saturating_sub(1);
+    format!("bytes {offset:#x} to {last:#x} are not all inside of the memory, which has {amount}")
+}
+
+/// Bytes, in the largest unit in which that is exact.
+fn amount(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let exact = |(_, shift): &&(&str, u32)| bytes >> shift != 0 && bytes.trailing_zeros() >= *shift;
+    match units.iter().find(exact) {
+        Some((unit, shift)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} bytes"),
+    }
 }
 
 /// Memory that other machines or processes read and write at the same time.
@@ -327,3 +346,22 @@ macro_rules! forward_memory {
 
 forward_memory!({T: Memory + ?Sized} &T, Deref::deref);
 forward_memory!({T: Memory + ?Sized} Arc<T>, Deref::deref);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outside_is_said_without_counting_bytes() {
+        let said = |offset, len| {
+            let size = 4 << 20;
+            AccessError::OutOfBounds { offset, len, size }.to_string()
+        };
+        let beyond = "offset 0x400000 is not inside of the memory, which has 4 MiB";
+        assert_eq!(said(4 << 20, 4), beyond);
+        let part = "bytes 0x3ffffe to 0x400001 are not all inside of the memory, which has 4 MiB";
+        assert_eq!(said(0x3f_fffe, 4), part);
+        assert!(said(u64::MAX, 4).starts_with("offset 0xffffffffffffffff is not"));
+        assert_eq!(amount(4097), "4097 bytes");
+    }
+}

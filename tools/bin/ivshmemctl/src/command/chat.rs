@@ -43,7 +43,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What is typed or piped in is sent line by line; what comes is written to the standard output, and who came, left
 /// or crashed to the standard error. Lines wait until somebody is there. Two can talk: a third waits for one to leave.
 /// The end of the input ends the program when the other end has taken everything, and Ctrl-C ends it at once. Both ends
-/// use about 520 KiB of the memory at --offset, as cp does, and nobody else may write there meanwhile.
+/// use 513 KiB of the memory at --offset, as cp does, and nobody else may write there meanwhile. After another program has
+/// used that place, --anew at the end that starts first clears it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -57,13 +57,15 @@ fn findings(patient: &Patient) -> Vec<Finding> {
 
 fn text(finding: &Finding) -> String {
     let (style, word) = match finding.state {
-        State::Good => (GOOD, "ok"),
+        State::Good => (GOOD, "good"),
         State::Note => (WARNING, "note"),
         State::Problem => (BAD, "problem"),
     };
     let mut text = format!("{style}{word:<8}{style:#}{}\n", finding.found);
-    for line in finding.remedy.iter() {
-        text += &format!("        -> {line}\n");
+    let remedy = finding.remedy.iter().flat_map(|remedy| remedy.lines());
+    for (number, line) in remedy.enumerate() {
+        let mark = if number == 0 { "->" } else { "  " };
+        text += &format!("        {mark} {line}\n");
     }
     text
 }

@@ -12,9 +12,12 @@ use serde::Serialize;
 
 use crate::end::{settle, End, Opened};
 use crate::exit::Exit;
-use crate::output::{size, Output};
+use crate::output::{size, subsystem, Output};
 
 /// Show all that the driver says of a device, or a server of its memory
+///
+/// The generation counts how often the machine was resumed and the device reset since the driver was bound: who finds another
+/// one than before may have missed rings. The vectors are those that the driver has armed, of those that the device offers.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -43,8 +46,7 @@ struct Answer {
     registers_mappable: bool,
     generation: u32,
     revision: u32,
-    subsystem_vendor: u16,
-    subsystem_device: u16,
+    subsystem: String,
 }
 
 /// What a peer on a host knows.
@@ -89,8 +91,7 @@ fn answer(node: String, info: Info) -> Answer {
         registers_mappable: info.registers_mappable,
         generation: info.generation,
         revision: info.revision,
-        subsystem_vendor: info.subsystem_vendor,
-        subsystem_device: info.subsystem_device,
+        subsystem: subsystem(info.subsystem_vendor, info.subsystem_device),
         bus_id: info.bus_id,
     }
 }
@@ -114,14 +115,14 @@ fn peer_text(answer: &PeerAnswer) -> String {
         false => "read and write",
     };
     let sealed = match answer.sealed {
-        true => "no",
-        false => "yes, by any peer, which would end the others",
+        true => "yes: nobody can shrink the memory",
+        false => "no: any peer can shrink the memory, which would end the others",
     };
     lines(&[
         ("server", answer.socket.display().to_string()),
         ("memory", size(answer.size)),
         ("access", access.into()),
-        ("can shrink", sealed.into()),
+        ("sealed", sealed.into()),
         (
             "peer ID",
             format!("{} (a new one each time)", answer.peer_id),
@@ -151,14 +152,11 @@ fn text(answer: &Answer) -> String {
         ("PCI address", answer.bus_id.clone()),
         (
             "PCI subsystem",
-            format!(
-                "{:04x}:{:04x}, revision {}",
-                answer.subsystem_vendor, answer.subsystem_device, answer.revision
-            ),
+            format!("{}, revision {}", answer.subsystem, answer.revision),
         ),
         ("memory", size(answer.size)),
         ("cache", answer.cache.clone()),
-        ("largest page", size(answer.page_size)),
+        ("page size", format!("up to {}", size(answer.page_size))),
         ("peer ID", format!("{}{overridden}", answer.peer_id)),
         ("doorbell", doorbell),
         ("generation", answer.generation.to_string()),

@@ -8,7 +8,7 @@ use ivshmem::{Device, Function, Info, Mode, Sysfs};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::output::{size, Output};
+use crate::output::{size, subsystem, Output};
 
 /// List this machine's ivshmem devices, with and without a driver
 #[derive(Args, Debug)]
@@ -25,8 +25,7 @@ struct Line {
     bus_id: String,
     driver: Option<String>,
     size: u64,
-    subsystem_vendor: u16,
-    subsystem_device: u16,
+    subsystem: String,
     peer_id: Option<u32>,
     vectors: Option<u32>,
     cache: Option<String>,
@@ -51,8 +50,7 @@ fn line(function: &Function) -> Line {
         bus_id: function.bus_id.clone(),
         driver: function.driver.clone(),
         size: function.size,
-        subsystem_vendor: function.subsystem.0,
-        subsystem_device: function.subsystem.1,
+        subsystem: subsystem(function.subsystem.0, function.subsystem.1),
         peer_id: known(|info| info.peer_id),
         vectors: known(|info| info.vectors),
         cache: info.as_ref().map(|info| info.cache.to_string()),

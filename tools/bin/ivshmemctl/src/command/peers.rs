@@ -70,8 +70,8 @@ fn connected(socket: &Path, output: Output) -> Result<Exit> {
             .iter()
             .map(|(id, vectors)| vec![id.to_string(), vectors.to_string()]);
         let sealed = match peer.is_sealed() {
-            true => "nobody can shrink it",
-            false => "any peer can shrink it, which would end the others",
+            true => "sealed: nobody can shrink it",
+            false => "not sealed: any peer can shrink it, which would end the others",
         };
         let mut text = format!("{} of memory; {sealed}\n", size(peer.size()));
         text += &match members.len() {

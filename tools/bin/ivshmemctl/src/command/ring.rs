@@ -17,8 +17,8 @@ use crate::parse;
 
 /// Ring a peer's doorbell
 ///
-/// In a guest it is not an error if nobody hears it: the device does not tell. Rings that follow each other fast may reach
-/// the peer as one.
+/// In a guest it is not an error if there is no such peer or vector: the device does not tell, and "confirmed" in JSON is
+/// false. Rings that follow each other fast may reach the peer as one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -54,22 +54,36 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         count,
         ..
     } = options;
+    let mut confirmed = true;
     for number in 0..*count {
         if number > 0 {
             sleep(options.interval);
         }
         let missing = match ring(*peer, *vector)? {
             Rang::Sent => continue,
+            Rang::Unconfirmed => {
+                confirmed = false;
+                continue;
+            }
             Rang::NoVector => format!("peer {peer} has no vector {vector}"),
             Rang::NoPeer => format!("there is no peer {peer}"),
         };
         let text = format!("{missing}: `ivshmemctl peers SOCKET` shows who is there");
         return Err(failure(Exit::Unable, text));
     }
-    let answer = json!({ "peer_id": peer, "vector": vector, "count": count });
-    output.answer(&answer, || match count {
-        1 => format!("rang vector {vector} of peer {peer}"),
-        _ => format!("rang vector {vector} of peer {peer} {count} times"),
+    let answer =
+        json!({ "peer_id": peer, "vector": vector, "count": count, "confirmed": confirmed });
+    output.answer(&answer, || {
+        let times = match count {
+            1 => String::new(),
+            _ => format!(" {count} times"),
+        };
+        match confirmed {
+            true => format!("rang vector {vector} of peer {peer}{times}"),
+            false => format!(
+                "sent to vector {vector} of peer {peer}{times}; the device does not tell whether that is there"
+            ),
+        }
     })?;
     Ok(Exit::Success)
 }

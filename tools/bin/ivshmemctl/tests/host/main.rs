@@ -280,7 +280,7 @@ fn host_processes_are_peers() {
     let alone = stdout(&run(&["peers", &socket]));
     assert_eq!(
         alone,
-        "1 MiB of memory; nobody can shrink it\nnobody else is there\n"
+        "1 MiB of memory; sealed: nobody can shrink it\nnobody else is there\n"
     );
 
     let waits = [
@@ -324,10 +324,14 @@ fn host_processes_are_peers() {
 
     let late = run(&["wait", "--join", &socket, "--timeout", "10ms"]);
     assert_eq!(late.status.code(), Some(5));
+    let of_guest = run(&["top", "--join", &socket]);
+    assert_eq!(of_guest.status.code(), Some(2));
+    let said = stderr(&of_guest);
+    assert!(said.contains("`ivshmemctl peers --join SOCKET`"), "{said}");
     let nobody = run(&["peers", "/nonexistent"]);
     assert_eq!(nobody.status.code(), Some(3));
     assert!(
-        stderr(&nobody).contains("--socket-path"),
+        stderr(&nobody).contains("there is no socket at /nonexistent: does ivshmem-server run"),
         "{}",
         stderr(&nobody)
     );

@@ -84,18 +84,24 @@ fn driver(function: &Function) -> Finding {
             CHECK,
             format!("{at}: another driver, {other}, has the device"),
             format!(
-                "as root: echo {at} >/sys/bus/pci/drivers/{other}/unbind; \
-                 echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind; and for good: \
-                 echo blacklist {other} >/etc/modprobe.d/{other}.conf"
+                "as root:\n\
+                 \x20 echo {at} >/sys/bus/pci/drivers/{other}/unbind\n\
+                 \x20 echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind\n\
+                 and for good:\n\
+                 \x20 echo blacklist {other} >/etc/modprobe.d/{other}.conf"
             ),
         ),
         None => Finding::problem(
             CHECK,
             format!("{at}: no driver is bound"),
             format!(
-                "as root: modprobe {DRIVER}; if it is loaded: echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind, \
-                 and the reason for a refusal is in: dmesg | grep {at}. A kernel without Rust cannot load it: \
-                 there, as root, -d {at} reaches the device by sysfs, slower and without interrupts; {}",
+                "load the driver, as root:\n\
+                 \x20 modprobe {DRIVER}\n\
+                 if it is loaded, bind it; dmesg | grep {at} has the reason for a refusal:\n\
+                 \x20 echo {at} >/sys/bus/pci/drivers/{DRIVER}/bind\n\
+                 if this kernel cannot load it (no Rust), -d {at} reaches the device by sysfs, as root, slower and \
+                 without interrupts\n\
+                 {}",
                 interrupts(function)
             ),
         ),
@@ -105,14 +111,15 @@ fn driver(function: &Function) -> Finding {
 /// A driver by which programs reach the device in this way, and how to do better where the kernel cannot load ours.
 fn handed_out(function: &Function, driver: &str, way: &str, better: String) -> Finding {
     let at = &function.bus_id;
-    let separator = if better.is_empty() { "" } else { "; " };
+    let separator = if better.is_empty() { "" } else { "\n" };
     Finding::note(
         "driver",
         format!("{at}: {driver} has the device: -d {at} reaches it {way}"),
         format!(
-            "{better}{separator}{DRIVER} is faster, where the kernel can load it: as root: \
-             echo {at} >/sys/bus/pci/drivers/{driver}/unbind; \
-             echo {DRIVER} >/sys/bus/pci/devices/{at}/driver_override; echo {at} >/sys/bus/pci/drivers_probe"
+            "{better}{separator}{DRIVER} is faster, where the kernel can load it; as root:\n\
+             \x20 echo {at} >/sys/bus/pci/drivers/{driver}/unbind\n\
+             \x20 echo {DRIVER} >/sys/bus/pci/devices/{at}/driver_override\n\
+             \x20 echo {at} >/sys/bus/pci/drivers_probe"
         ),
     )
 }
@@ -121,14 +128,15 @@ fn handed_out(function: &Function, driver: &str, way: &str, better: String) -> F
 fn interrupts(function: &Function) -> String {
     let at = &function.bus_id;
     let bind = format!(
-        "modprobe {VFIO}; echo {VFIO} >/sys/bus/pci/devices/{at}/driver_override; \
-         echo {at} >/sys/bus/pci/drivers_probe"
+        "  modprobe {VFIO}\n\
+         \x20 echo {VFIO} >/sys/bus/pci/devices/{at}/driver_override\n\
+         \x20 echo {at} >/sys/bus/pci/drivers_probe"
     );
     match function.directory.join("iommu_group").exists() {
-        true => format!("for interrupts, as root: {bind}"),
+        true => format!("for interrupts without the driver, as root:\n{bind}"),
         false => format!(
-            "for interrupts, give the machine an IOMMU (QEMU: -device intel-iommu,intremap=on and the kernel's \
-             intel_iommu=on; on arm64 -machine iommu=smmuv3), then as root: {bind}"
+            "for interrupts without the driver, give the machine an IOMMU (QEMU: -device intel-iommu,intremap=on and \
+             the kernel's intel_iommu=on; on arm64 -machine iommu=smmuv3), then as root:\n{bind}"
         ),
     }
 }
@@ -255,7 +263,7 @@ mod tests {
 
     const AT: &str = "0000:00:04.0";
 
-    /// A machine with one device, whose driver and whose override are these.
+    /// A machine with one device, whose driver, if any, and whose override are these.
     fn findings_of(driver: &str, chosen: &str) -> Vec<Finding> {
         let root = tempfile::tempdir().unwrap();
         let device = root.path().join("sys/bus/pci/devices").join(AT);
@@ -269,7 +277,9 @@ mod tests {
         for (name, text) in [ids, subsystem, others].concat() {
             fs::write(device.join(name), format!("{text}\n")).unwrap();
         }
-        symlink(Path::new("../drivers").join(driver), device.join("driver")).unwrap();
+        if !driver.is_empty() {
+            symlink(Path::new("../drivers").join(driver), device.join("driver")).unwrap();
+        }
         let patient = Patient {
             root: root.path().into(),
             release: "7.3.4".into(),
@@ -290,6 +300,20 @@ mod tests {
             .found
             .contains("another driver, virtio_msg_ivshmem, has"));
         assert!(remedy(&found[0]).contains("echo blacklist virtio_msg_ivshmem >"));
+    }
+
+    #[test]
+    fn each_step_of_a_remedy_is_a_line_and_our_driver_comes_first() {
+        let found = findings_of("", "(null)");
+        let remedy = remedy(&found[0]);
+        let commands: Vec<_> = remedy
+            .lines()
+            .filter_map(|l| l.strip_prefix("  "))
+            .collect();
+        let bind = format!("echo {AT} >/sys/bus/pci/drivers/{DRIVER}/bind");
+        assert_eq!(commands[..2], [&format!("modprobe {DRIVER}"), &bind]);
+        assert_eq!(commands[2], format!("modprobe {VFIO}"));
+        assert!(!commands.concat().contains(';'), "{remedy}");
     }
 
     #[test]

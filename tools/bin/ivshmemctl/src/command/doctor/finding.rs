@@ -25,7 +25,7 @@ pub struct Finding {
     pub state: State,
     /// What was found.
     pub found: String,
-    /// What to do about it; none where nothing is wrong.
+    /// What to do about it, in lines: one for each step; none where nothing is wrong.
     pub remedy: Option<String>,
 }
 

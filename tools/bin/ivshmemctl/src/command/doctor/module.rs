@@ -16,9 +16,39 @@ const CHECK: &str = "module";
 /// The first Linux that the module is for.
 const FIRST: (u32, u32) = (7, 2);
 
-/// How to get the module into the running kernel.
+/// How to get the module into the running kernel, where it can be built for it.
 const BUILD: &str =
-    "in a checkout of ivshmem-rs: make && sudo make install && sudo modprobe ivshmem_rs";
+    "in a checkout of ivshmem-rs:\n  make && sudo make install && sudo modprobe ivshmem_rs";
+
+/// The same where only headers are there that lack the kernel's Rust metadata, as Debian's do.
+fn build_for_debian(release: &str) -> String {
+    format!(
+        "install the package ivshmem-rs-dkms, which a checkout of ivshmem-rs makes by: sudo make packages\n\
+         or build on another machine, and copy the module:\n\
+         \x20 make {}\n\
+         \x20 insmod ivshmem_rs.ko",
+        sandbox_kernel(release)
+    )
+}
+
+/// Whether the kernel is one of Debian's, by the names that it gives them.
+fn is_debian(release: &str) -> bool {
+    ["-amd64", "-arm64", "-arm64-16k"]
+        .iter()
+        .any(|end| release.ends_with(end))
+}
+
+/// Which of the sandbox's kernels is of this flavour.
+fn sandbox_kernel(release: &str) -> &'static str {
+    let kernels = [
+        ("-rt-", "KERNEL=rt"),
+        ("-cloud-", "KERNEL=cloud"),
+        ("-arm64-16k", "KERNEL=16k"),
+        ("-arm64", "KERNEL=arm64"),
+    ];
+    let kernel = kernels.iter().find(|(part, _)| release.contains(part));
+    kernel.map_or("KDIR=sandbox", |(_, kernel)| kernel)
+}
 
 pub fn findings(patient: &Patient) -> Vec<Finding> {
     if is_too_old(&patient.release) {
@@ -66,13 +96,17 @@ fn loaded(patient: &Patient) -> Finding {
             "sudo modprobe ivshmem_rs",
         );
     }
+    let build = match is_debian(release) && !has_metadata(patient) {
+        true => build_for_debian(release),
+        false => BUILD.into(),
+    };
     match other_release(patient) {
         Some(other) => Finding::problem(
             CHECK,
             format!("the module ivshmem_rs is installed for kernel {other}, but {release} runs"),
-            format!("boot {other}, or build the module for {release}; {BUILD}"),
+            format!("boot {other}, or build the module for {release}:\n{build}"),
         ),
-        None => Finding::problem(CHECK, "the module ivshmem_rs is not installed", BUILD),
+        None => Finding::problem(CHECK, "the module ivshmem_rs is not installed", build),
     }
 }
 
@@ -98,6 +132,29 @@ fn modules(patient: &Patient) -> PathBuf {
     patient.root.join("lib/modules")
 }
 
+/// Whether a module can be built with the headers of the running kernel.
+fn has_metadata(patient: &Patient) -> bool {
+    let build = modules(patient).join(&patient.release).join("build");
+    build.join("rust/libkernel.rmeta").exists()
+}
+
+/// Where headers come from.
+fn get_headers(release: &str) -> String {
+    if !is_debian(release) {
+        return format!("install those of {release}, from where the kernel comes from");
+    }
+    let mut series = release.split('.');
+    let (major, minor) = (
+        series.next().unwrap_or_default(),
+        series.next().unwrap_or_default(),
+    );
+    format!(
+        "the package ivshmem-rs-dkms needs them, and the kernel's source:\n\
+         \x20 sudo apt install linux-headers-{release} linux-source-{major}.{minor}\n\
+         for make they are not enough, as Debian's lack the kernel's Rust metadata"
+    )
+}
+
 /// What the module would be built with.
 fn headers(patient: &Patient) -> Finding {
     const CHECK: &str = "headers";
@@ -109,7 +166,7 @@ fn headers(patient: &Patient) -> Finding {
             return Finding::problem(
                 CHECK,
                 format!("there are no headers of the kernel that runs, {release}"),
-                format!("on Debian: sudo apt install linux-headers-{release}"),
+                get_headers(release),
             )
         }
     };
@@ -120,12 +177,13 @@ fn headers(patient: &Patient) -> Finding {
             format!("boot {of}, or install the headers of {release}"),
         );
     }
-    match build.join("rust/libkernel.rmeta").exists() {
+    match has_metadata(patient) {
         true => Finding::good(CHECK, format!("headers of {release}, with Rust metadata")),
         false => Finding::problem(
             CHECK,
             format!("the headers of {release} lack the kernel's Rust metadata (rust/libkernel.rmeta)"),
-            "make KDIR=sandbox builds for Debian's stock kernel; see Documentation/building.rst for others",
+            "make KDIR=sandbox, on any machine, builds for Debian's stock kernel, and the package ivshmem-rs-dkms makes \
+             the metadata; see Documentation/building.rst for others",
         ),
     }
 }
@@ -134,7 +192,7 @@ fn headers(patient: &Patient) -> Finding {
 mod tests {
     use super::*;
 
-    fn patient(files: &[(&str, &str)]) -> (tempfile::TempDir, Patient) {
+    fn patient(release: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Patient) {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
@@ -143,13 +201,17 @@ mod tests {
         }
         let patient = Patient {
             root: root.path().into(),
-            release: "7.3.4".into(),
+            release: release.into(),
         };
         (root, patient)
     }
 
     fn found(files: &[(&str, &str)]) -> Vec<(&'static str, State, String)> {
-        let (_root, patient) = patient(files);
+        found_on("7.3.4", files)
+    }
+
+    fn found_on(release: &str, files: &[(&str, &str)]) -> Vec<(&'static str, State, String)> {
+        let (_root, patient) = patient(release, files);
         let findings = findings(&patient).into_iter();
         findings
             .map(|f| {
@@ -215,8 +277,30 @@ mod tests {
             found[0].2.contains("for kernel 7.3.3, but 7.3.4 runs"),
             "{found:?}"
         );
+        assert!(found[1].2.contains("install those of 7.3.4"), "{found:?}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_build_with_headers_of_debian_alone() {
+        for (release, kernel) in [
+            ("7.3.4+deb13-amd64", "make KDIR=sandbox"),
+            ("7.3.4+deb13-rt-amd64", "make KERNEL=rt"),
+            ("7.3.4+deb13-cloud-amd64", "make KERNEL=cloud"),
+            ("7.3.4+deb13-arm64", "make KERNEL=arm64"),
+            ("7.3.4+deb13-arm64-16k", "make KERNEL=16k"),
+        ] {
+            let found = found_on(release, &[]);
+            let (module, headers) = (&found[0].2, &found[1].2);
+            assert!(!module.contains("make && sudo make install"), "{module}");
+            assert!(module.contains("ivshmem-rs-dkms"), "{module}");
+            assert!(module.contains(&format!("{kernel}\n")), "{module}");
+            let packages = format!("linux-headers-{release} linux-source-7.3\n");
+            assert!(headers.contains(&packages), "{headers}");
+        }
+        let with_metadata = "lib/modules/7.3.4-amd64/build/rust/libkernel.rmeta";
+        let found = found_on("7.3.4-amd64", &[(with_metadata, "")]);
         assert!(
-            found[1].2.contains("apt install linux-headers-7.3.4"),
+            found[0].2.contains("make && sudo make install"),
             "{found:?}"
         );
     }

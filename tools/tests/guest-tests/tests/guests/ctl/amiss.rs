@@ -40,7 +40,7 @@ pub fn doctor(fleet: &Fleet) -> Result<(), Failed> {
         vectors.contains("ivshmem-doorbell and a server"),
         "{vectors}"
     );
-    assert!(text(a, "doctor")?.starts_with("ok      2 ivshmem devices\n"));
+    assert!(text(a, "doctor")?.starts_with("good    2 ivshmem devices\n"));
 
     // Without its driver; the remedy is what binds it again.
     let address = answer(b, "info")?["bus_id"]
@@ -108,6 +108,8 @@ pub fn no_device(fleet: &Fleet) -> Result<(), Failed> {
             "/dev/ivshmem9 does not exist",
         )?;
     }
+    refused(a, "info -d 9", 3, "`ivshmemctl list` shows all")?;
+    refused(a, "info -d foo", 3, "foo is no device: give N of")?;
     refused(a, "info -d 0000:00:1f.7", 3, "see lspci -d 1af4:1110")?;
     refused(a, "info -d /dev/null", 3, "is no node of the driver")
 }

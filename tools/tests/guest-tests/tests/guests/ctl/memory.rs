@@ -53,7 +53,12 @@ pub fn peek_and_poke(fleet: &Fleet) -> Result<(), Failed> {
     );
     let poked = answer(a, "poke 0x100 1 2 3")?;
     assert_eq!(poked, json!({ "offset": 0x100, "width": 4, "count": 3 }));
-    refused(a, "peek 4M", 6, "not inside of the 4194304 bytes")?;
+    refused(
+        a,
+        "peek 4M",
+        6,
+        "offset 0x400000 is not inside of the memory, which has 4 MiB",
+    )?;
     refused(a, "peek 0x102", 6, "offset 258 is not a multiple of 4")?;
     refused(a, "poke 4M 1", 6, "not inside of")?;
     refused(
