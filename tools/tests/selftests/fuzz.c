@@ -221,7 +221,7 @@ static void *run_thread(void *number)
 static void prepare_process(void)
 {
 	struct sigaction interrupted = { .sa_handler = on_alarm };
-	struct sigaction bad_touch = { .sa_handler = on_bad_touch };
+	struct sigaction bad_touch = { .sa_sigaction = on_bad_touch, .sa_flags = SA_SIGINFO };
 
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL));
 	CHECK(sigaction(SIGALRM, &interrupted, NULL));
@@ -505,6 +505,7 @@ int main(int argc, char **argv)
 	prepare();
 	puts("fuzz: ready");
 	failing = by == BY_FAILURES;
+	frames_may_fail = failing;
 	if (failing)
 		fail_nth_set_up();
 	if (by == BY_US)

@@ -425,8 +425,10 @@ static int call_fork(struct fuzzer *f)
 	}
 	while (waitpid(child, &status, 0) == -1 && errno == EINTR)
 		;
-	if (status != 0)
+	if (status != 0) {
+		dprintf(STDERR_FILENO, "a child that was forked ended with status %#x\n", status);
 		raise(SIGABRT);
+	}
 	return 0;
 }
 
