@@ -6,7 +6,8 @@
 //! cargo bench -p ivshmem-server -- joins
 //! ```
 //!
-//! Without a name all rows are made, else those of `crowds`, `joins` or `kills`.
+//! Without a name all rows are made, else those of `crowds`, `joins` or `kills`. With `--series` their numbers are printed as
+//! ivshmem-bench reads them.
 //!
 //! `IVSHMEM_KILLS` says how often a server is killed, 200 times if it is not set.
 
@@ -53,11 +54,36 @@ use server::{Running, Unprivileged};
 const VECTORS: usize = 8;
 
 fn row(what: &str, value: &str) {
-    println!("{what:<64} {value}");
+    if !as_series() {
+        println!("{what:<64} {value}");
+    }
+}
+
+/// Whether another program reads what is printed.
+fn as_series() -> bool {
+    std::env::args().any(|arg| arg == "--series")
+}
+
+/// A time as a series of one sample.
+fn series(name: &str, time: Duration) {
+    if as_series() {
+        let ns = time.as_nanos();
+        println!("series server.{name} {ns} {ns} {ns} 1");
+    }
+}
+
+/// A number that is no time.
+fn count(name: &str, value: u64) {
+    if as_series() {
+        println!("count server.{name} {value}");
+    }
 }
 
 fn main() {
     raise_descriptor_limit();
+    if as_series() {
+        println!("ticks_per_second 1000000000");
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| {
         let mut names = args.iter().filter(|arg| !arg.starts_with('-')).peekable();
@@ -106,6 +132,8 @@ fn never_readers(count: usize, vectors: usize) {
         &format!("{what}: memory of the server"),
         &format!("{peak} KiB"),
     );
+    let name = format!("silent.{count}x{vectors}");
+    self::count(&format!("{name}.memory"), peak);
     let before = server.cpu_time();
     drop(silent);
     let start = Instant::now();
@@ -119,6 +147,7 @@ fn never_readers(count: usize, vectors: usize) {
         &format!("{what}, gone at once: an honest client waits"),
         &format!("{waited:.1?}"),
     );
+    self::count(&format!("{name}.waits"), waited.as_micros() as u64);
     row(
         &format!("{what}, gone at once: CPU time"),
         &format!("{spent:.1?}"),
@@ -154,6 +183,8 @@ fn honest_among_silent() {
         })
     };
     let (quiet, loud) = (joins(true), joins(false));
+    series("join.among_readers", quiet);
+    series("join.among_silent", loud);
     row(
         "a join among 30 who read, limit 4096",
         &format!("{quiet:.1?}"),
@@ -221,13 +252,17 @@ fn thread_time() -> Duration {
 /// What a message of a join costs the server when so many are there, as a multiple of what it costs by `sendmsg`,
 /// which is measured before and after. The median of so many servers.
 fn joins(count: usize, kept: bool, servers: usize) {
+    let how = if kept { ", with a store" } else { "" };
+    let name = if kept { "join.kept" } else { "join" };
     let ratio = |_| {
         let before = floor();
         let each = message_of_join(count, kept);
-        2.0 * each.as_secs_f64() / (before + floor()).as_secs_f64()
+        let floor = (before + floor()) / 2;
+        (each.as_secs_f64() / floor.as_secs_f64(), each, floor)
     };
-    let ratio = middle((0..servers).map(ratio).collect());
-    let how = if kept { ", with a store" } else { "" };
+    let (ratio, each, floor) = middle((0..servers).map(ratio).collect());
+    series(&format!("{name}.{count}"), each);
+    series(&format!("{name}.{count}.floor"), floor);
     row(
         &format!("a message of a join of {count}{how}, as a multiple of that"),
         &format!("{ratio:.2}"),

@@ -4,9 +4,9 @@
 
 mod about;
 mod baseline;
-mod channels;
 mod chart;
 mod cli;
+mod host;
 mod link;
 mod machine;
 mod network;
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
             print!("{}", table::text(&load(&json)?));
             Ok(())
         }
-        Action::Document { json } => document(&load(&json)?),
+        Action::Document { json } => document(load(&json)?),
     }
 }
 
@@ -99,9 +99,11 @@ fn load(path: &Path) -> Result<Report> {
     }
 }
 
-fn document(report: &Report) -> Result<()> {
+/// Writes what is in the documentation. What this report has not measured stays as it is there.
+fn document(report: Report) -> Result<()> {
     let directory = vmbench::checkout().join("Documentation");
     fs::create_dir_all(directory.join(page::PICTURES))?;
+    let report = &report.over(load(&directory.join(page::DATA))?)?;
     let data = page::File {
         name: page::DATA.into(),
         text: report.rows_json()?,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::row::{Group, Quantile, Rival, Row};
@@ -24,7 +24,7 @@ pub struct Report {
 }
 
 /// Where a measurement was made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The project's version.
     pub version: String,
@@ -114,6 +114,28 @@ impl Report {
             groups,
             stages,
         })
+    }
+}
+
+impl Report {
+    /// This report with the groups of an older one that it lacks.
+    ///
+    /// # Errors
+    ///
+    /// If there are any and they were measured elsewhere: numbers of two machines are not to be compared.
+    pub fn over(mut self, older: Self) -> Result<Self> {
+        let place = |group: &GroupReport| GROUPS.iter().position(|known| known.name == group.name);
+        let lacking = |group: &GroupReport| {
+            place(group).is_some() && !self.groups.iter().any(|own| own.name == group.name)
+        };
+        let kept: Vec<_> = older.groups.into_iter().filter(lacking).collect();
+        ensure!(
+            kept.is_empty() || self.about == older.about,
+            "what is left of the older report was measured with something else: measure all stages"
+        );
+        self.groups.extend(kept);
+        self.groups.sort_by_key(place);
+        Ok(self)
     }
 }
 
@@ -267,6 +289,40 @@ mod tests {
         assert_eq!(rival.ratio, 0.6);
         assert!((rival.spread - 0.5).abs() < 1e-9);
         assert_eq!(line.holds(), Some(true));
+    }
+
+    #[test]
+    fn what_was_not_measured_again_is_kept_if_it_was_measured_with_the_same() {
+        let report = |version: &str, names: &[&str]| Report {
+            about: About {
+                version: version.into(),
+                kernel: String::new(),
+                qemu: String::new(),
+                accel: String::new(),
+                cpu: String::new(),
+                cpus: 1,
+            },
+            groups: names
+                .iter()
+                .map(|name| GroupReport {
+                    name: (*name).into(),
+                    title: version.into(),
+                    unit: Unit::Nanoseconds,
+                    method: String::new(),
+                    limits: String::new(),
+                    rows: Vec::new(),
+                })
+                .collect(),
+            stages: BTreeMap::new(),
+        };
+        let both = report("1", &["calls", "no such group"]);
+        let merged = report("1", &["server", "doorbell"]).over(both).unwrap();
+        let names: Vec<_> = merged.groups.iter().map(|group| &*group.name).collect();
+        assert_eq!(names, ["doorbell", "calls", "server"]);
+        let older = report("1", &["doorbell"]);
+        assert!(report("2", &["server"]).over(older).is_err());
+        let older = report("1", &["server"]);
+        assert!(report("2", &["server"]).over(older).is_ok());
     }
 
     #[test]

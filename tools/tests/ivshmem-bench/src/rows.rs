@@ -11,13 +11,14 @@ mod faults;
 mod handler;
 mod network;
 mod pair;
+mod server;
 mod threads;
 mod wake;
 
 use crate::row::Group;
 
 /// All groups, in the order of the report.
-pub static GROUPS: [&Group; 14] = [
+pub static GROUPS: [&Group; 15] = [
     &doorbell::GROUP,
     &wake::ASLEEP,
     &wake::LOOKING,
@@ -32,4 +33,5 @@ pub static GROUPS: [&Group; 14] = [
     &channels::STREAM,
     &channels::ROUNDS,
     &channels::LANES,
+    &server::GROUP,
 ];

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use vmbench::Accel;
 
-use crate::channels;
+use crate::host;
 use crate::machine::{Clock, Kind, Machine};
 use crate::network::Network;
 use crate::pair::Pair;
@@ -60,7 +60,7 @@ pub struct Stage {
 }
 
 /// All stages.
-pub static STAGES: [Stage; 6] = [
+pub static STAGES: [Stage; 7] = [
     Stage {
         name: "low",
         measure: low,
@@ -84,6 +84,10 @@ pub static STAGES: [Stage; 6] = [
     Stage {
         name: "channels",
         measure: channels,
+    },
+    Stage {
+        name: "server",
+        measure: server,
     },
 ];
 
@@ -193,8 +197,12 @@ fn network(settings: Settings) -> Result<Measured> {
 }
 
 fn channels(settings: Settings) -> Result<Measured> {
-    channels::build()?;
-    repeat(settings, Unit::Nanoseconds, channels::measure)
+    host::build_channels()?;
+    repeat(settings, Unit::Nanoseconds, host::channels)
+}
+
+fn server(settings: Settings) -> Result<Measured> {
+    repeat(settings, Unit::Nanoseconds, host::server)
 }
 
 fn mappings(machine: &Machine, run: &mut Run) -> Result<()> {
