@@ -419,6 +419,10 @@ static int call_fork(struct fuzzer *f)
 	if (child == -1)
 		return -1;
 	if (child == 0) {
+		const stack_t none = { .ss_flags = SS_DISABLE };
+
+		/* That for signals is shared with the parent. */
+		sigaltstack(&none, NULL);
 		for (unsigned int i = 0; i < 4; i++)
 			call_touch(f);
 		_exit(0);

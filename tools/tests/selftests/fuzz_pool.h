@@ -192,19 +192,11 @@ static inline struct area part_of(struct fuzzer *f, struct area area)
 /* Volatile: a signal handler reads it. */
 static __thread sigjmp_buf *volatile touching;
 
-/*
- * Whether the kernel may find no page for a signal's frame, as where a stack has been shared with a child since: it sends
- * SIGSEGV instead, of its own accord.
- */
-static bool frames_may_fail;
-
 static inline void on_bad_touch(int signal, siginfo_t *info, void *context)
 {
 	(void)context;
 	if (touching)
 		siglongjmp(*touching, signal);
-	if (frames_may_fail && signal == SIGSEGV && info->si_code == SI_KERNEL)
-		_exit(0);
 	dprintf(STDERR_FILENO, "the program itself faulted: signal %d, code %d, address %p\n", signal,
 		info->si_code, info->si_addr);
 	raise(SIGABRT);
