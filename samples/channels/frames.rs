@@ -18,8 +18,8 @@ const HEIGHT: usize = 1080;
 const LINE: usize = WIDTH * 4;
 const FRAME: usize = LINE * HEIGHT;
 /// One frame is drawn while another one is looked at. A message takes 8 bytes more than what it carries, and a ring buffer has
-/// to have 24 more than its messages; its size is a multiple of 64.
-const RING: u32 = (2 * (FRAME + 8) + 24).next_multiple_of(64) as u32;
+/// to have 16 more than its messages; its size is a multiple of 64.
+const RING: u32 = (2 * (FRAME + 8) + 16).next_multiple_of(64) as u32;
 const DRAWS: u32 = 0;
 const LOOKS: u32 = 1;
 /// How long the other one may take.
@@ -58,9 +58,17 @@ fn look(link: &AnyLink, count: u32) -> Result<()> {
     let mut frames = member.receiver(DRAWS)?;
     let begin = Instant::now();
     let mut seen = [0; LINE];
-    for n in 0..count {
-        let frame = frames.next(PATIENCE)?.context("nobody draws")?;
+    let mut expected = None;
+    for _ in 0..count {
+        let frame = frames.next(PATIENCE)?.context("no frame in time")?;
         ensure!(frame.len() == FRAME, "a frame of {} bytes", frame.len());
+        let mut number = [0; 4];
+        frame.read(0, &mut number)?;
+        let n = u32::from_le_bytes(number);
+        // Whoever draws may have been started again.
+        let follows = expected.is_none_or(|next| n == next || n == 0);
+        ensure!(follows, "frame {n} comes in place of {expected:?}");
+        expected = Some(n.wrapping_add(1));
         for y in 0..HEIGHT {
             frame.read(y * LINE, &mut seen)?;
             ensure!(seen == line(n, y), "line {y} of frame {n} is another one");
@@ -72,11 +80,11 @@ fn look(link: &AnyLink, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Line `y` of frame `n`.
+/// Line `y` of frame `n`, which it begins with.
 fn line(n: u32, y: usize) -> [u8; LINE] {
     // CAST: Colours repeat.
-    let (n, y) = (n as u8, y as u8);
-    let mut line = [y.wrapping_add(n); LINE];
-    line[0] = n;
+    let (colour, y) = (n as u8, y as u8);
+    let mut line = [y.wrapping_add(colour); LINE];
+    line[..4].copy_from_slice(&n.to_le_bytes());
     line
 }

@@ -62,7 +62,9 @@ pub enum Error {
     /// This end of the ring buffer is in use in this program.
     #[error("this end of the ring buffer is in use already")]
     InUse,
-    /// The message does not fit, and never will.
+    /// The message does not fit, and will not: the ring buffer is too small for it, or has become so, as a part of it was left out
+    /// when another program took the slot of a sender that had fallen silent. [`Channel::reset`](crate::Channel::reset) makes all of
+    /// it usable again, and loses all messages.
     #[error("{len} bytes do not fit: there is room for {max}")]
     TooLong {
         /// Its length in bytes.
