@@ -209,7 +209,8 @@ fn doctor(pair: &Pair) -> Result<(), Failed> {
     for advice in [
         &format!("-d {address} reaches the device by sysfs"),
         "is for Linux 7.2 and later",
-        &format!("for interrupts, as root: modprobe vfio-pci; echo vfio-pci >/sys/bus/pci/devices/{address}/"),
+        "modprobe vfio-pci\n",
+        &format!("echo vfio-pci >/sys/bus/pci/devices/{address}/driver_override\n"),
     ] {
         assert!(said.contains(advice), "{said}");
     }
