@@ -646,6 +646,9 @@ check-cargo:
 	@echo "CHECK   cargo fmt and clippy"
 	@cd tools && cargo fmt --all --check
 	@cd tools/tests/iceoryx2-bench && cargo fmt --check
+	@# What these have of the workspace moves with it.
+	@for own in $(bridge) tools/tests/iceoryx2-bench; do \
+		(cd $$own && cargo metadata --quiet --locked --format-version 1 >/dev/null) || exit 1; done
 	@cd tools && cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 check-crates:
