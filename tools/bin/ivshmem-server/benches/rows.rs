@@ -2,8 +2,8 @@
 //! What clients cost the server, and what they can do to each other, as rows of a table.
 //!
 //! ```text
-//! cargo bench -p ivshmem-server
-//! cargo bench -p ivshmem-server -- joins
+//! cargo bench -p ivshmem-server --bench rows
+//! cargo bench -p ivshmem-server --bench rows -- joins
 //! ```
 //!
 //! Without a name all rows are made, else those of `crowds`, `joins` or `kills`. With `--series` their numbers are printed as

@@ -42,6 +42,8 @@ pub fn server(run: &mut Run) -> Result<()> {
         "--locked",
         "--package",
         "ivshmem-server",
+        "--bench",
+        "rows",
         "--",
     ]);
     run.extend(output(
