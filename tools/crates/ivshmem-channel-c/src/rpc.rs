@@ -191,8 +191,8 @@ pub extern "C" fn ivshmem_channel_rpc_client_join(
 /// next call with it.
 ///
 /// Returns the answer's length in bytes; -ECONNRESET if the server ended or was replaced meanwhile, and -ETIMEDOUT if the
-/// time is over: the request may have been carried out, or may be later, if there was room for it; -EMSGSIZE if the request is too long; -ECANCELED;
-/// -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if another pointer is null; -ENODEV.
+/// time is over: the request may have been carried out, or may be later, if there was room for it; -EMSGSIZE if the request is
+/// too long; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EINVAL if another pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_rpc_client_call(
     client: Option<&mut RpcClient>,

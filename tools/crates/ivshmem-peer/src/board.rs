@@ -13,7 +13,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::eventfd::Eventfd;
-use crate::state::{Doorbell, State, Taken};
+use crate::state::{take_ready, Doorbell, State, Taken};
 
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -196,17 +196,11 @@ fn poll_and_take(
         Err(Errno::INTR) => return Ok(Some(Vec::new())),
         other => other?,
     };
-    let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-    if ready[0] {
+    if !fds[0].revents().is_empty() {
         // It never fails: the eventfd is this process's own.
         nudge.take()?;
     }
-    let rung = doorbells
-        .iter()
-        .zip(&ready[1..])
-        .filter(|(_, ready)| **ready);
-    let taken = rung.map(|(doorbell, _)| (doorbell.vector, doorbell.eventfd.take()));
-    Ok(Some(taken.collect()))
+    Ok(Some(take_ready(doorbells, &fds[1..])))
 }
 
 /// When a wait is over, if ever.

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::board::Board;
 use crate::connection::{Connection, Failure};
 use crate::eventfd::Eventfd;
-use crate::state::{Doorbell, Server, State, Taken};
+use crate::state::{take_ready, Doorbell, Server, State, Taken};
 
 /// How the listener is told what to do.
 #[derive(Debug)]
@@ -97,13 +97,9 @@ fn wait(
     fds.extend(bells.map(|eventfd| PollFd::new(eventfd, PollFlags::IN)));
     poll(&mut fds, None)?;
     orders.call.take()?;
-    let rung = heard.iter().zip(&fds[2..]);
-    let rung = rung.filter(|(_, fd)| !fd.revents().is_empty());
     Ok(Ready {
         server: connected && !fds[1].revents().is_empty(),
-        rung: rung
-            .map(|(heard, _)| (heard.vector, heard.eventfd.take()))
-            .collect(),
+        rung: take_ready(heard, &fds[2..]),
     })
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::event::PollFd;
 use rustix::io::Errno;
 
 use crate::eventfd::Eventfd;
@@ -84,6 +85,15 @@ pub(crate) struct Doorbell {
 
 /// What was taken of a doorbell: how often it was rung, or that it is none that can be read.
 pub(crate) type Taken = (usize, Result<u64, Errno>);
+
+/// Takes the counters of the doorbells that `poll` found ready.
+pub(crate) fn take_ready(doorbells: &[Doorbell], polled: &[PollFd<'_>]) -> Vec<Taken> {
+    let ready = doorbells.iter().zip(polled);
+    let ready = ready.filter(|(_, fd)| !fd.revents().is_empty());
+    ready
+        .map(|(doorbell, _)| (doorbell.vector, doorbell.eventfd.take()))
+        .collect()
+}
 
 impl State {
     pub fn new() -> Self {
