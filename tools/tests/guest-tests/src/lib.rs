@@ -6,6 +6,7 @@
 //! need and runs them; `cargo test -p guest-tests -- FILTER` runs some of them again.
 
 pub mod artefacts;
+pub mod debian;
 pub mod device;
 pub mod filter;
 pub mod lab;

@@ -28,6 +28,7 @@ mod guests {
     pub mod load;
     pub mod migration;
     pub mod mixed;
+    pub mod nested;
     pub mod network;
     pub mod odd;
     pub mod pair;
@@ -50,7 +51,7 @@ use libtest_mimic::{Arguments, Trial};
 type Cases = fn() -> Result<Vec<Trial>, String>;
 
 /// The sets of cases, each with its set-up of guests.
-const SETS: [(&str, Cases); 25] = [
+const SETS: [(&str, Cases); 26] = [
     ("load", || guests::load::cases(Kernel::DEFAULT)),
     ("odd", guests::odd::cases),
     ("flavours", || guests::flavours::cases(Kernel::DEFAULT)),
@@ -71,6 +72,7 @@ const SETS: [(&str, Cases); 25] = [
     ("samples", || guests::samples::cases(Kernel::DEFAULT)),
     ("ctl", || guests::ctl::cases(Kernel::DEFAULT)),
     ("network", guests::network::cases),
+    ("nested", guests::nested::cases),
     ("stock", || guests::stock::cases(Kernel::DEFAULT)),
     ("channel", || guests::channel::cases(Kernel::DEFAULT)),
     ("channel::c", guests::channel_c::cases),

@@ -4,10 +4,11 @@
 //! forwarded port.
 
 use guest_tests::artefacts::{self, Kernel};
+use guest_tests::debian;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{json, Value};
-use vmbench::{boot_all, kernel_module, Builder, Device, Guest, Region, DEFAULT_MEMORY_MIB};
+use vmbench::{boot_all, kernel_module, Device, Guest, Region, DEFAULT_MEMORY_MIB};
 
 const SIZE: u64 = 16 << 20;
 const VECTORS: u16 = 4;
@@ -21,18 +22,6 @@ const FORWARD: &str = "--offset 8M --size 8M";
 /// Connections at a time.
 const CONNECTIONS: u32 = 100;
 
-/// What iperf3 is linked with. The first two come with it.
-const LIBRARIES: [&str; 8] = [
-    "libiperf.so.0",
-    "libsctp.so.1",
-    "libcrypto.so.3",
-    "libc.so.6",
-    "libm.so.6",
-    "libz.so.1",
-    "libzstd.so.1",
-    "libgcc_s.so.1",
-];
-
 /// MiB for iperf3 and its libraries.
 const ROOM_MIB: u32 = 48;
 
@@ -40,7 +29,9 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     let kernel = Kernel::DEFAULT;
     let module = kernel.module()?;
     let tun = kernel_module("drivers/net/tun").map_err(|error| error.to_string())?;
-    let builder = with_iperf3(kernel.guest())?;
+    let program = artefacts::iperf3()?.join("iperf3");
+    let builder = debian::with_program(kernel.guest(), &program, "/bin/iperf3")
+        .map_err(|error| error.to_string())?;
     let lab = Lab::on(kernel, move || {
         let region = Region::start(SIZE, VECTORS)?;
         let program = builder.static_binary("ivshmemctl", "ivshmemctl")?;
@@ -65,23 +56,6 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     ];
     let trials = cases.map(|(name, case)| lab.trial(format!("network::{name}"), case));
     Ok(trials.into())
-}
-
-fn with_iperf3(guest: Builder) -> Result<Builder, String> {
-    let (fetched, root) = (artefacts::iperf3()?, artefacts::sandbox_root()?);
-    let loader = "lib64/ld-linux-x86-64.so.2";
-    let guest = guest
-        .file(fetched.join("iperf3"), "/bin/iperf3")
-        .file(root.join("usr").join(loader), format!("/{loader}"));
-    let with_library = |guest: Builder, name: &&str| {
-        let own = fetched.join(name);
-        let from = match own.exists() {
-            true => own,
-            false => root.join("usr/lib/x86_64-linux-gnu").join(name),
-        };
-        guest.file(from, format!("/lib/x86_64-linux-gnu/{name}"))
-    };
-    Ok(LIBRARIES.iter().fold(guest, with_library))
 }
 
 /// All reach all, by packets large and small, by TCP, and a line at a time; iperf3 runs as it is.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use guest_tests::artefacts;
+use guest_tests::debian;
 use guest_tests::lab::{Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use vmbench::{boot_all, Builder, Device, Guest, Region, DEFAULT_MEMORY_MIB};
@@ -29,22 +30,8 @@ const PACKAGES: [&str; 10] = [
 ];
 /// Its modules that are not built into the interpreter, and needed here.
 const MODULES: [&str; 3] = ["_contextvars", "_ctypes", "mmap"];
-/// What the interpreter and the modules are linked with, and `libivshmem_channel`.
-const LINKED: [&str; 6] = [
-    "libc.so.6",
-    "libexpat.so.1",
-    "libffi.so.8",
-    "libgcc_s.so.1",
-    "libm.so.6",
-    "libz.so.1",
-];
-const BINARIES: [(&str, &str); 2] = [
-    ("usr/bin/python3.13", "/usr/bin/python3"),
-    (
-        "usr/lib64/ld-linux-x86-64.so.2",
-        "/lib64/ld-linux-x86-64.so.2",
-    ),
-];
+/// What the modules are linked with, and the interpreter is not.
+const LINKED: [&str; 1] = ["libffi.so.8"];
 
 /// MiB for the files above.
 pub const ROOM_MIB: u32 = 64;
@@ -62,7 +49,7 @@ pub fn trial() -> Result<Trial, String> {
                 "/bin/hello.py",
             )
             .device(Device::doorbell(&region));
-        let guests = boot_all(&[with_python(guest, &root).name("a")])?;
+        let guests = boot_all(&[with_python(guest, &root)?.name("a")])?;
         let world = Box::new(region);
         Ok(Fleet { guests, world })
     });
@@ -70,10 +57,9 @@ pub fn trial() -> Result<Trial, String> {
 }
 
 /// A guest that has `python3` of the sandbox at `root`.
-pub fn with_python(mut guest: Builder, root: &Path) -> Builder {
-    for (from, to) in BINARIES {
-        guest = guest.file(root.join(from), to);
-    }
+pub fn with_python(guest: Builder, root: &Path) -> vmbench::Result<Builder> {
+    let program = root.join("usr/bin/python3.13");
+    let mut guest = debian::with_program(guest, &program, "/usr/bin/python3")?;
     let modules =
         MODULES.map(|name| format!("{LIBRARY}/lib-dynload/{name}.cpython-313-x86_64-linux-gnu.so"));
     let linked = LINKED.map(|name| format!("{LIBRARIES}/{name}"));
@@ -96,7 +82,7 @@ pub fn with_python(mut guest: Builder, root: &Path) -> Builder {
             }
         }
     }
-    guest
+    Ok(guest)
 }
 
 fn hello(fleet: &Fleet) -> Result<(), Failed> {

@@ -51,7 +51,7 @@ pub fn with_python(guest: Builder) -> vmbench::Result<Builder> {
     let root = artefacts::sandbox_root().map_err(Error::Setup)?;
     let files = artefacts::python_package().map_err(Error::Setup)?;
     let sample = artefacts::sample_script("channels/latest.py").map_err(Error::Setup)?;
-    let guest = python::with_python(guest, &root)
+    let guest = python::with_python(guest, &root)?
         .memory_mib(512)
         .file(shared_library(LIBRARY)?, SHARED)
         .file(sample, "/bin/latest.py");
