@@ -10,6 +10,7 @@
 //! Times scatter with the machine's load and its clock; what is compared is measured in turns. Two processors are needed, and
 //! strace.
 
+mod bare;
 mod kernel;
 mod lanes;
 mod pin;

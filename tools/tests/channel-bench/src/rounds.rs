@@ -25,14 +25,17 @@ const ROUNDS: usize = 20_000;
 /// What comes before them, so that both ends know each other.
 const WARM: usize = 2_000;
 const MEMORY: u64 = 1 << 20;
-/// Two words in cache lines of their own, behind the channel, for the floor.
+/// Two words in cache lines of their own, with room behind each, behind the channel, for the floor.
 const PING: u64 = MEMORY - 512;
 const PONG: u64 = MEMORY - 256;
-/// The first byte of a message: answer it; answer it from now on without sleeping; now the words; that was all.
+const WORD: u64 = 8;
+/// The first byte of a message: answer it; answer it from now on without sleeping; now words alone; now with a message's bytes
+/// behind them; that was all.
 const ASK: u8 = 0;
 const SPIN: u8 = 1;
 const WORDS: u8 = 2;
-const END: u8 = 3;
+const BARE: u8 = 3;
+const END: u8 = 4;
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing takes this long.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
@@ -58,7 +61,8 @@ pub fn serve(socket: &Path, works: Duration) -> Result<()> {
         ensure!(from.receive(&mut message, LIMIT)?, "nobody asks");
         match message[0] {
             END => return Ok(()),
-            WORDS => answer_words(&link)?,
+            WORDS => answer_words(&link, 0)?,
+            BARE => answer_words(&link, LEN)?,
             SPIN => {
                 to.set_spin(Spin::Always);
                 from.set_spin(Spin::Always);
@@ -73,14 +77,29 @@ pub fn serve(socket: &Path, works: Duration) -> Result<()> {
     }
 }
 
-fn answer_words(link: &Peer) -> Result<()> {
+/// Answers words, with so many bytes behind each.
+fn answer_words(link: &Peer, len: usize) -> Result<()> {
+    let mut bytes = vec![0; len];
     for round in 1..=ROUNDS as u32 {
-        while link.load32(PING, Ordering::Acquire)? != round {
-            std::hint::spin_loop();
-        }
-        link.store32(PONG, round, Ordering::Release)?;
+        hear(link, PING, round, &mut bytes)?;
+        say(link, PONG, round, &bytes)?;
     }
+    // For who comes next.
+    link.store32(PING, 0, Ordering::Relaxed)?;
     Ok(())
+}
+
+/// Waits for the word, and takes the bytes behind it.
+fn hear(link: &Peer, at: u64, round: u32, bytes: &mut [u8]) -> Result<()> {
+    while link.load32(at, Ordering::Acquire)? != round {
+        std::hint::spin_loop();
+    }
+    Ok(link.read(at + WORD, bytes)?)
+}
+
+fn say(link: &Peer, at: u64, round: u32, bytes: &[u8]) -> Result<()> {
+    link.write(at + WORD, bytes)?;
+    Ok(link.store32(at, round, Ordering::Release)?)
 }
 
 /// The other process.
@@ -158,9 +177,10 @@ pub fn run(turns: u32) -> Result<()> {
             series.add(format!("round_trip.{works}_us"), each);
             *slowest = slowest.max(each);
         }
-        let [channel, floor] = with_answerer(directly(), 1, 0, looking)?;
+        let [channel, word, bare] = with_answerer(directly(), 1, 0, looking)?;
         series.add("looking.round_trip", channel);
-        series.add("looking.word", floor);
+        series.add("looking.word", word);
+        series.add("looking.bare", bare);
         let pipes = [kernel::pipe()?, kernel::pipe()?];
         series.add("pipe.round_trip", kernel::round_trip(pipes, LEN, ROUNDS)?);
         let sockets = [kernel::socket()?, kernel::socket()?];
@@ -181,24 +201,29 @@ fn directly() -> Command {
     Command::new("env")
 }
 
-/// Round trips with both ends looking all the time: of messages, and of a word each way.
-fn looking(link: &Arc<Peer>, ends: &mut Ends) -> Result<[f64; 2]> {
+/// Round trips with both ends looking all the time: of messages, of a word each way, and of a word with as many bytes behind it.
+fn looking(link: &Arc<Peer>, ends: &mut Ends) -> Result<[f64; 3]> {
     ends.0.set_spin(Spin::Always);
     ends.1.set_spin(Spin::Always);
     ask_as(ends, SPIN)?;
     warm(ends)?;
     let channel = median(ROUNDS, || ask(ends))?;
-    let mut message = vec![WORDS; LEN];
+    let word = words(link, ends, WORDS, 0)?;
+    Ok([channel, word, words(link, ends, BARE, LEN)?])
+}
+
+/// Has the other answer words with so many bytes behind each.
+fn words(link: &Arc<Peer>, ends: &mut Ends, kind: u8, len: usize) -> Result<f64> {
+    link.store32(PONG, 0, Ordering::Relaxed)?;
+    let mut message = vec![kind; LEN];
     ends.0.send(&message, LIMIT)?;
+    let (said, mut heard) = (vec![1; len], vec![0; len]);
     let mut round = 0;
-    let floor = median(ROUNDS, || {
+    let time = median(ROUNDS, || {
         round += 1;
-        link.store32(PING, round, Ordering::Release)?;
-        while link.load32(PONG, Ordering::Acquire)? != round {
-            std::hint::spin_loop();
-        }
-        Ok(())
+        say(link, PING, round, &said)?;
+        hear(link, PONG, round, &mut heard)
     })?;
     ensure!(ends.1.receive(&mut message, LIMIT)?, "nobody answers");
-    Ok([channel, floor])
+    Ok(time)
 }

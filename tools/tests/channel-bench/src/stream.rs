@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use ivshmem_channel::{Channel, Layout, Member, Receiver, Sender, Spin};
 
+use crate::bare::Places;
 use crate::kernel;
 use crate::pin;
 use crate::plain::Plain;
@@ -168,8 +169,13 @@ pub fn run(turns: u32) -> Result<()> {
     let [one, two] = members(&link)?;
     let mut ends = (one.sender(1)?, two.receiver(0)?);
     let mut series = Series::default();
+    let lengths = [64, 1024, 65536];
+    let mut bare = lengths
+        .map(|len| Places::new(RING, len))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     for _ in 0..turns {
-        for len in [64, 1024, 65536] {
+        for (len, bare) in lengths.into_iter().zip(&mut bare) {
             let count = MOST.min(VOLUME / len);
             // What passes the kernel is much slower.
             let few = count / 8;
@@ -178,6 +184,7 @@ pub fn run(turns: u32) -> Result<()> {
                 ("in_turn", channel_in_turn(&mut ends, len, count)?),
                 ("rtrb_in_turn", rtrb_in_turn(len, count)?),
                 ("between", channel_between(&mut ends, len, count)?),
+                ("bare", each(count, || bare.pass(count as u64))?),
                 ("rtrb", rtrb_between(len, count)?),
                 ("pipe", kernel::stream(kernel::pipe()?, len, few)?),
                 ("socket", kernel::stream(kernel::socket()?, len, few)?),

@@ -8,6 +8,7 @@ const MEMCPY: &str = "memcpy twice, one thread";
 const PIPE: &str = "pipe";
 const SOCKET: &str = "UNIX socket";
 const RTRB: &str = "rtrb, two threads";
+const BARE: &str = "a word before the bytes, and no more";
 const ICEORYX2: &str = "iceoryx2, looking";
 
 const LIMITS: &str = "Two processors that nothing else should use meanwhile: what shares them is in the numbers. How far caches \
@@ -20,19 +21,23 @@ pub static STREAM: Group = Group {
     stage: "channels",
     method: "From one thread to another, each on a processor of its own, for each message with its copies in and out: the tenth \
              percentile of 16 turns, by the host's clock. The ring buffers have 2 MiB. iceoryx2's subscriber looks all the time, \
-             as the channel's and rtrb's do.",
+             as the channel's and rtrb's do. A word before the bytes is what a ring costs at least: the same copies, nobody can be \
+             woken, end or be replaced, and nothing is checked.",
     limits: LIMITS,
     rows: &[
+        row("64 bytes", "channels.between.64", "channels.bare.64", BARE).p10(),
         row("64 bytes", "channels.between.64", "channels.rtrb.64", RTRB).p10().goal(0.6),
         row("64 bytes", "channels.between.64", "channels.pipe.64", PIPE).p10(),
         row("64 bytes", "channels.between.64", "channels.socket.64", SOCKET).p10(),
         row("64 bytes", "channels.between.64", "channels.iceoryx2.64", ICEORYX2).p10(),
         row("1 KiB", "channels.between.1024", "channels.memcpy_twice.1024", MEMCPY).p10().goal(1.3),
+        row("1 KiB", "channels.between.1024", "channels.bare.1024", BARE).p10(),
         row("1 KiB", "channels.between.1024", "channels.rtrb.1024", RTRB).p10(),
         row("1 KiB", "channels.between.1024", "channels.pipe.1024", PIPE).p10(),
         row("1 KiB", "channels.between.1024", "channels.socket.1024", SOCKET).p10(),
         row("1 KiB", "channels.between.1024", "channels.iceoryx2.1024", ICEORYX2).p10(),
         row("64 KiB", "channels.between.65536", "channels.memcpy_twice.65536", MEMCPY).p10().goal(0.75),
+        row("64 KiB", "channels.between.65536", "channels.bare.65536", BARE).p10(),
         row("64 KiB", "channels.between.65536", "channels.rtrb.65536", RTRB).p10(),
         row("64 KiB", "channels.between.65536", "channels.pipe.65536", PIPE).p10(),
         row("64 KiB", "channels.between.65536", "channels.socket.65536", SOCKET).p10(),
@@ -57,6 +62,7 @@ pub static ROUNDS: Group = Group {
         row("answered at once", "channels.round_trip.0_us", "channels.pipe.round_trip", "two pipes"),
         row("answered at once", "channels.round_trip.0_us", "channels.socket.round_trip", "two UNIX sockets"),
         row("both ends look all the time", "channels.looking.round_trip", "channels.looking.word", "a word each way").p10().goal(1.5),
+        row("both ends look all the time", "channels.looking.round_trip", "channels.looking.bare", BARE).p10(),
         row("both ends look all the time", "channels.looking.round_trip", "channels.iceoryx2.round_trip", ICEORYX2).p10().goal(0.5),
     ],
 };
