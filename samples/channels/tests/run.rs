@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use rustix::process::{kill_process, Pid, Signal};
 use vmbench::Region;
 
 /// A process that does not outlive the test.
@@ -41,6 +42,10 @@ impl Program {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
         rest
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn kill(mut self) {
@@ -138,6 +143,25 @@ fn all_readers_get_the_news() {
     assert!(publishes.succeeds().is_empty());
     for reader in readers {
         assert!(reader.succeeds().is_empty());
+    }
+}
+
+#[test]
+fn each_way_to_wait_ends_on_a_signal() {
+    const WAITS: &str = env!("CARGO_BIN_EXE_waits");
+    let region = Region::start(1 << 20, 1).unwrap();
+    let link = &region.socket();
+    for way in ["thread", "loop", "tokio"] {
+        for signal in [Signal::TERM, Signal::INT] {
+            let mut waits = Program::start(WAITS, link, &[way]);
+            assert_eq!(waits.line(), "waiting");
+            for text in ["one", "two"] {
+                Program::start(WAITS, link, &["say", text]).succeeds();
+                assert_eq!(waits.line(), text, "{way}");
+            }
+            waits.signal(signal);
+            assert!(waits.succeeds().is_empty(), "{way}");
+        }
     }
 }
 
