@@ -370,7 +370,8 @@ build/guest-arm64/%: %.c $(guest_headers) | sandbox-ready
 default_signals := env --default-signal=HUP,INT,QUIT
 
 # Guests run the sandbox's kernels, so the modules for those are what is tested. With KERNEL, only guests of that kernel
-# are; without, all is, in guests of the default kernel, and in guests of these what may differ there.
+# are, with the sets that guests.rs names for it, which are all for the default one; without, all is, in guests of the default
+# kernel, and in guests of these what may differ there.
 also_in_guests := rt cloud
 .PHONY: test
 test: guest
@@ -384,7 +385,8 @@ ifeq ($(KERNEL),)
 else
 	+@for kernel in $(KERNEL) $(with_others); do $(MAKE) modules KERNEL=$$kernel; done
 	@$(SANDBOX)/stock-kernel
-	cd tools && cargo test --package guest-tests --test guests
+	+@$(if $(filter $(KERNEL),$(firstword $(kernels))),$(MAKE) importer && KERNEL= $(SANDBOX)/iperf3)
+	cd tools && $(default_signals) cargo test --package guest-tests --test guests
 endif
 
 # Random programs of system calls, as many as one likes, and others with another seed.
