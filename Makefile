@@ -639,7 +639,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run tools/tests/coverage/qemu \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,boot.sh build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
-	$(addprefix $(SANDBOX)/,apparmor cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
+	$(addprefix $(SANDBOX)/,apparmor compilers cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
