@@ -596,10 +596,14 @@ check-rustfmt: sandbox-ready
 
 # What is the kernel's in style: the module, and the header that programs share with it.
 kernel_sources = $(shell git ls-files src include/uapi)
+# Those of the tests that the series for Linux takes.
+series_tests = $(shell sed -n 's|^"\(tools/tests/selftests/.*\.[ch]\)" =.*|\1|p' dist/patches/series.toml)
 check-checkpatch: sandbox-ready
 	@echo "CHECK   checkpatch --strict"
-	@for file in $(kernel_sources); do perl $(call sandbox_info,KDIR)/scripts/checkpatch.pl --no-tree --strict \
-		--terse --show-types --no-summary --file $$file || failed=1; done; [ -z "$${failed:-}" ]
+	@. dist/patches/style; checkpatch() { perl $(call sandbox_info,KDIR)/scripts/checkpatch.pl --no-tree --strict --terse --show-types \
+		--no-summary "$$@" || failed=1; }; \
+	for file in $(kernel_sources); do checkpatch --file $$file; done; \
+	for file in $(series_tests); do checkpatch --ignore "$$IGNORED_IN_TESTS" --file $$file; done; [ -z "$${failed:-}" ]
 
 check-source:
 	@echo "CHECK   unsafe code only in src/kapi, nothing unfinished"
@@ -638,7 +642,7 @@ scripts := .ci/run dist/dkms.conf samples/ktap \
 	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run tools/tests/coverage/qemu \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
-	$(addprefix dist/packages/,boot.sh build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check \
+	$(addprefix dist/packages/,boot.sh build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check dist/patches/style \
 	$(addprefix $(SANDBOX)/,apparmor compilers cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"

@@ -264,8 +264,8 @@ TEST(stat_gives_the_size_of_the_memory)
 }
 
 /*
- * init_shmem() of scream, Receivers/unix/shmem.c: the size comes first. open_mmap() of jack-ivshmem,
- * scream-ivshmem-jack.c, makes the same calls.
+ * init_shmem() of scream, Receivers/unix/shmem.c: the size comes first. open_mmap() of
+ * jack-ivshmem, scream-ivshmem-jack.c, makes the same calls.
  */
 TEST(the_calls_of_a_scream_receiver_in_their_order)
 {
@@ -282,7 +282,10 @@ TEST(the_calls_of_a_scream_receiver_in_their_order)
 	EXPECT_OK(munmap(at, dev_info(fd).shm_size));
 }
 
-/* open_mmap() and intHandler() of scream-ivshmem-pulse-transmitter, with which guests with Linux send. */
+/*
+ * open_mmap() and intHandler() of scream-ivshmem-pulse-transmitter, with which guests with Linux
+ * send.
+ */
 TEST(the_calls_of_a_scream_transmitter_in_their_order)
 {
 	int receiver = dev_open(O_RDONLY), fd;
