@@ -38,7 +38,7 @@ extern "C" {
 
 /* What the functions return beside numbers that are not negative. */
 #define IVSHMEM_CHANNEL_EMPTY	 (-1)	/* no message has arrived, or there is no room: not an error */
-#define IVSHMEM_CHANNEL_CORRUPT	 (-2)	/* somebody wrote what nobody may write: make the channel anew */
+#define IVSHMEM_CHANNEL_CORRUPT	 (-2)	/* somebody wrote what nobody may write: recreate the channel */
 #define IVSHMEM_CHANNEL_TOO_LONG (-3)	/* the message can never fit, or the buffer is too small */
 #define IVSHMEM_CHANNEL_REPLACED (-4)	/* another program has taken this end over: stop */
 

@@ -25,7 +25,7 @@
  *	-ETIMEDOUT	the time is over
  *	-ECANCELED	the wait was cancelled
  *	-EMSGSIZE	the message is longer than can be sent, or than the buffer
- *	-ESTALE		somebody made the channel anew: open it and join again
+ *	-ESTALE		somebody recreated the channel: open it and join again
  *	-ECONNABORTED	another program has taken this program's slot: end
  *	-EUCLEAN	somebody wrote what no program may write: ivshmem_channel_reset()
  *	-EBADMSG	the same of one sender alone: go on
@@ -348,12 +348,12 @@ int ivshmem_channel_open_or_create(const struct ivshmem_channel_link *link,
                                    struct ivshmem_channel **channel);
 
 /*
- * Makes the channel anew, with the same layout: all messages are gone, and all who use it get -ESTALE and have to join
- * again. What to do after -EUCLEAN. `anew` is a second handle.
+ * Recreates the channel, with the same layout: all messages are gone, and all who use it get -ESTALE and have to join
+ * again. What to do after -EUCLEAN. `fresh` is a second handle.
  *
  * Returns what ivshmem_channel_create() does.
  */
-int ivshmem_channel_reset(const struct ivshmem_channel *channel, struct ivshmem_channel **anew);
+int ivshmem_channel_reset(const struct ivshmem_channel *channel, struct ivshmem_channel **fresh);
 
 /*
  * Takes part in whichever of the `count` slots at `slots` is free first, and is rung by vector `vector`, one below
@@ -376,10 +376,10 @@ int ivshmem_channel_join(const struct ivshmem_channel *channel,
                          struct ivshmem_channel_member **member);
 
 /*
- * ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
+ * ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program recreated the channel
  * meanwhile: how programs begin that may come in any order.
  *
- * Returns what these return; -ESTALE if others make it anew again and again.
+ * Returns what these return; -ESTALE if others recreate it again and again.
  */
 int ivshmem_channel_create_or_join(const struct ivshmem_channel_link *link,
                                    uint64_t base,

@@ -101,7 +101,7 @@ int echo(void)
 		status = member_find(&me, memory, size);
 		if (status == 0)
 			status = serve();
-		/* Nobody has made it yet, or somebody has made it anew. */
+		/* Nobody has made it yet, or somebody has recreated it. */
 	} while (status == IVSHMEM_CHANNEL_EMPTY || status == MEMBER_RESET);
 	return status > 0 ? 0 : status;
 }

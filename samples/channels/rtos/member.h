@@ -17,7 +17,7 @@
 #endif
 
 /* Beside the numbers of ivshmem_channel.h: */
-#define MEMBER_RESET	(-5)	/* the channel was made anew: find it again */
+#define MEMBER_RESET	(-5)	/* the channel was recreated: find it again */
 #define MEMBER_UNKNOWN	(-6)	/* it is of another version, or has more rings than fit here */
 #define MEMBER_NONE	(-7)	/* it has no such slot or ring */
 
@@ -94,7 +94,7 @@ static inline uint64_t member_take(const struct member *me, struct member_ring *
 	}
 }
 
-/* What was found, unless the channel was made anew meanwhile: whoever does that draws another generation first. */
+/* What was found, unless the channel was recreated meanwhile: whoever does that draws another generation first. */
 static inline int member_found(const struct member *me, int what)
 {
 	return ivshmem_channel_load32(me->area + 12) == me->generation ? what : IVSHMEM_CHANNEL_EMPTY;

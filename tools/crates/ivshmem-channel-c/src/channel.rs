@@ -79,17 +79,17 @@ pub extern "C" fn ivshmem_channel_open_or_create(
     })
 }
 
-/// Makes the channel anew, with the same layout: all messages are gone, and all who use it get -ESTALE and have to join
-/// again. What to do after -EUCLEAN. `anew` is a second handle.
+/// Recreates the channel, with the same layout: all messages are gone, and all who use it get -ESTALE and have to join
+/// again. What to do after -EUCLEAN. `fresh` is a second handle.
 ///
 /// Returns what ivshmem_channel_create() does.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_reset(
     channel: Option<&Channel>,
-    anew: Option<&mut MaybeUninit<*mut Channel>>,
+    fresh: Option<&mut MaybeUninit<*mut Channel>>,
 ) -> c_int {
     guard(|| {
-        give(anew, || {
+        give(fresh, || {
             Ok(Channel(some(channel, "the channel")?.0.reset()?))
         })
     })
@@ -126,10 +126,10 @@ pub unsafe extern "C" fn ivshmem_channel_join(
     })
 }
 
-/// ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program made the channel anew
+/// ivshmem_channel_open_or_create() and ivshmem_channel_join(), both again if another program recreated the channel
 /// meanwhile: how programs begin that may come in any order.
 ///
-/// Returns what these return; -ESTALE if others make it anew again and again.
+/// Returns what these return; -ESTALE if others recreate it again and again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_create_or_join(
     link: Option<&Link>,

@@ -126,7 +126,7 @@ impl<M: Memory> Areas<M> {
     /// # Errors
     ///
     /// [`Error::OtherSize`] if it has another size; [`Error::Layout`] if there is no room for it or for its entry;
-    /// [`Error::Reset`] if another program makes the directory anew at the same time; [`Error::Link`].
+    /// [`Error::Reset`] if another program recreates the directory at the same time; [`Error::Link`].
     pub fn claim(&self, name: &str, size: u64) -> Result<Range<u64>> {
         let pages = u32::try_from(size.max(1).div_ceil(PAGE));
         let pages = pages.map_err(|_| Error::Layout(Invalid::Range("the size of an area")))?;

@@ -15,7 +15,7 @@ use crate::{Error, Layout, Member, Observer, Plan, Result};
 
 /// How long another program may take to make a channel, and half of how long to try it while others do.
 const CONTENTION: Duration = Duration::from_secs(2);
-/// How often in a row a channel may be made anew while a program joins it: programs that start together need a few.
+/// How often in a row a channel may be recreated while a program joins it: programs that start together need a few.
 const MOST_RESETS: u32 = 64;
 /// Pauses between tries are shorter than this many milliseconds.
 const LONGEST_PAUSE_MS: u32 = 20;
@@ -93,7 +93,7 @@ impl<L: Link + Clone> Channel<L> {
         }
     }
 
-    /// Finds the channel or makes it, and joins by `join`; both again if another program made it anew meanwhile. How
+    /// Finds the channel or makes it, and joins by `join`; both again if another program recreated it meanwhile. How
     /// programs begin that may come in any order:
     ///
     /// ```no_run
@@ -109,7 +109,7 @@ impl<L: Link + Clone> Channel<L> {
     ///
     /// # Errors
     ///
-    /// Those of [`open_or_create`](Self::open_or_create) and of `join`; [`Error::Reset`] if others make it anew again and
+    /// Those of [`open_or_create`](Self::open_or_create) and of `join`; [`Error::Reset`] if others recreate it again and
     /// again.
     pub fn create_or_join<T>(
         link: L,
@@ -127,7 +127,7 @@ impl<L: Link + Clone> Channel<L> {
         Err(Error::Reset)
     }
 
-    /// Makes the channel anew, with the same layout: all messages are gone, and all who use it get
+    /// Recreates the channel, with the same layout: all messages are gone, and all who use it get
     /// [`Error::Reset`] and have to join again. What to do after [`Error::Corrupt`].
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl<L: Link + Clone> Channel<L> {
     ///   by a [lock](ivshmem::Locking).
     /// * Anything else: this blocks until that program has been silent for as long as the layout says, and takes the
     ///   slot then. It may still run, or go on later: it gets [`Error::Replaced`], and cannot touch what this program
-    ///   sends. The part of each ring buffer that it was writing to is left out until the channel is made anew.
+    ///   sends. The part of each ring buffer that it was writing to is left out until the channel is recreated.
     /// * It shows that it lives: [`Error::SlotTaken`], after the time that [`Joining::timeout`] has if nothing is said.
     ///
     /// # Errors

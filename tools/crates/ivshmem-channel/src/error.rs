@@ -18,20 +18,20 @@ pub enum Error {
     #[error("no usable channel is there: {0}; wait for the other side to make it, or make one")]
     NotAChannel(#[from] Invalid),
     /// There is a channel, of another shape than was asked for.
-    #[error("the channel that is there has another layout than was asked for: use the same on all sides, or make it anew")]
+    #[error("the channel that is there has another layout than was asked for: use the same on all sides, or recreate it")]
     OtherLayout,
     /// The layout cannot be.
     #[error("this layout cannot be: {0}")]
     Layout(Invalid),
-    /// The ring buffer holds what its other end never writes. It stays so until the channel is made anew.
+    /// The ring buffer holds what its other end never writes. It stays so until the channel is recreated.
     #[error(
-        "the channel is corrupt ({0}): make it anew with reset(), and find out who wrote there"
+        "the channel is corrupt ({0}): recreate it with reset(), and find out who wrote there"
     )]
     Corrupt(&'static str),
     /// One sender's part of a ring buffer with several senders holds what no sender writes. It is left out until the
-    /// channel is made anew; the messages of the others still arrive.
+    /// channel is recreated; the messages of the others still arrive.
     #[error(
-        "what slot {from} sends is corrupt ({what}): the others are still heard; make the channel anew with reset() to hear it again, and find out who wrote there"
+        "what slot {from} sends is corrupt ({what}): the others are still heard; recreate the channel with reset() to hear it again, and find out who wrote there"
     )]
     CorruptLane {
         /// The slot that sends there.
@@ -39,8 +39,8 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
-    /// Somebody made the channel anew: open it and join again.
-    #[error("the channel was made anew: open it and join again")]
+    /// Somebody recreated the channel: open it and join again.
+    #[error("the channel was recreated: open it and join again")]
     Reset,
     /// Another program joined with our slot.
     #[error("another program has taken our slot: is this one started twice?")]

@@ -24,7 +24,7 @@
 //!
 //! Everything that the other side can write is checked before it is used, once for all: a peer that is hostile
 //! or has gone mad makes [`Error::Corrupt`], after which the ring buffer is of no use until the channel is
-//! [made anew](Channel::reset). It cannot cause a panic, an endless loop or an access outside of the memory.
+//! [recreated](Channel::reset). It cannot cause a panic, an endless loop or an access outside of the memory.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A peer that writes anything anywhere: the honest side reports it, and the channel can be made anew.
+//! A peer that writes anything anywhere: the honest side reports it, and the channel can be recreated.
 //!
 //! `IVSHMEM_HOSTILE_SECONDS` sets how long; 3 if it is not set.
 
@@ -181,7 +181,7 @@ fn a_peer_that_scribbles_over_everything() {
     all_ways(&file);
 }
 
-/// A channel that is made anew works, whatever was there before.
+/// A channel that is recreated works, whatever was there before.
 fn all_ways(file: &File) {
     let [one, two, gathers] = members(file);
     for (from, to) in [(&one, &two), (&two, &one)] {

@@ -272,7 +272,7 @@ fn a_channel_that_is_made_anew_again_and_again_keeps_nobody_for_ever() {
         Err::<(), _>(Error::Reset)
     });
     assert!(matches!(joined, Err(Error::Reset)), "{joined:?}");
-    assert!(tries > 10, "programs that start together make it anew");
+    assert!(tries > 10, "programs that start together recreate it");
 }
 
 #[test]

@@ -290,7 +290,7 @@ class Channel:
         )
 
     def reset(self) -> "Channel":
-        """Makes the channel anew: all messages are gone, and all who use it have to join again."""
+        """Recreates the channel: all messages are gone, and all who use it have to join again."""
         return Channel(_library.make("reset", self._handle))
 
     def __del__(self) -> None:

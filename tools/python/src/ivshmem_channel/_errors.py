@@ -25,7 +25,7 @@ class MessageTooLong(ChannelError):
 
 
 class Reset(ChannelError):
-    """Somebody made the channel anew: join again."""
+    """Somebody recreated the channel: join again."""
 
 
 class Replaced(ChannelError, ConnectionAbortedError):
@@ -37,7 +37,7 @@ class PeerLost(ChannelError, ConnectionResetError):
 
 
 class Corrupt(ChannelError):
-    """Somebody wrote what no program may write: make the channel anew."""
+    """Somebody wrote what no program may write: recreate the channel."""
 
 
 class LaneCorrupt(ChannelError):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Bridges that are killed, servers that are started anew, channels that are made anew.
+//! Bridges that are killed, servers that are started anew, channels that are recreated.
 
 use rustix::process::Signal;
 
@@ -70,7 +70,7 @@ fn it_comes_back_to_a_server_that_was_started_anew_and_to_a_channel_that_was_mad
     bridge.expect("joined");
     program.channel.reset().unwrap();
     let away = bridge.expect("away")["reason"].to_string();
-    assert!(away.contains("made anew"), "{away}");
+    assert!(away.contains("recreated"), "{away}");
     bridge.expect("joined");
     drop(program);
     program = host.program();

@@ -102,7 +102,7 @@ fn values_that_are_too_long_are_not_sent() {
     );
 }
 
-/// Random words all over the channel; afterwards it is made anew, and all is well.
+/// Random words all over the channel; afterwards it is recreated, and all is well.
 #[test]
 fn memory_of_any_content_does_no_harm() {
     let host = Host::new(&[]);

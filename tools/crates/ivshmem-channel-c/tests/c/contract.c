@@ -490,7 +490,7 @@ static void presence_and_reset(struct pair *pair)
 	struct ivshmem_channel_changes *changes;
 	struct ivshmem_channel_member *three;
 	struct ivshmem_channel_change change;
-	struct ivshmem_channel *anew;
+	struct ivshmem_channel *fresh;
 	uint32_t slot = 2, incarnation;
 	char buffer[8];
 
@@ -528,12 +528,12 @@ static void presence_and_reset(struct pair *pair)
 	CHECK(presence.incarnation == ivshmem_channel_member_incarnation(pair->two));
 
 	CHECK(ivshmem_channel_receiver_open(pair->two, 0, &receiver) == 0);
-	CHECK(ivshmem_channel_reset(pair->channel, &anew) == 0);
+	CHECK(ivshmem_channel_reset(pair->channel, &fresh) == 0);
 	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, FOREVER) == -ESTALE);
-	CHECK(strstr(ivshmem_channel_error(), "anew") != NULL);
+	CHECK(strstr(ivshmem_channel_error(), "recreated") != NULL);
 	CHECK(ivshmem_channel_member_beat(pair->one) == -ESTALE);
 	ivshmem_channel_receiver_close(receiver);
-	ivshmem_channel_close(anew);
+	ivshmem_channel_close(fresh);
 }
 
 /* A child closes its copies of all handles: what they stand for is the parent's. */
