@@ -29,7 +29,7 @@ Exit status:
   1  failure, which is explained on the standard error
   2  wrong usage";
 
-/// Give virtual machines memory that they share, and let them interrupt each other.
+/// Share memory between the virtual machines of a host, and let them interrupt each other.
 ///
 /// Serves QEMU's device ivshmem-doorbell, and every other program that speaks its protocol. Logs to the standard
 /// error.

@@ -71,7 +71,7 @@ pub struct PeerReport {
     /// Whether the ID is a fixed one.
     pub fixed: bool,
     /// The region, or `REGION.PEER`, whose socket it connected to.
-    pub door: String,
+    pub socket: String,
     /// Its vectors.
     pub vectors: usize,
     /// Whether it may only read the memory.
@@ -94,7 +94,7 @@ impl RegionReport {
             Some(PeerReport {
                 id: id.get(),
                 fixed: region.membership.is_reserved(id),
-                door: client.door.clone(),
+                socket: client.door.clone(),
                 vectors: region.doorbells.get(&id)?.len(),
                 read_only: client.read_only,
                 pid: client.credentials.pid,
@@ -160,7 +160,7 @@ impl fmt::Display for RegionReport {
             writeln!(
                 f,
                 "  {}{fixed} by {}: {} vectors, pid {pid}, uid {}, gid {}, {} messages wait{rights}",
-                peer.id, peer.door, peer.vectors, peer.uid, peer.gid, peer.queued
+                peer.id, peer.socket, peer.vectors, peer.uid, peer.gid, peer.queued
             )?;
         }
         Ok(())

@@ -152,7 +152,7 @@ fn server_metrics_are_numbers_of_each_region_and_peer() {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
     assert!(
-        text.contains("ivshmem_peer_vectors{region=\"ivshmem\",peer=\"0\",door=\"ivshmem\",uid="),
+        text.contains("ivshmem_peer_vectors{region=\"ivshmem\",peer=\"0\",socket=\"ivshmem\",uid="),
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"), "{text}");

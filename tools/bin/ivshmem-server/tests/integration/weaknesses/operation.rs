@@ -103,7 +103,7 @@ fn w12_state_can_be_asked_for() {
         assert_eq!(found["id"], peer.id);
         assert_eq!(found["pid"], std::process::id());
         assert_eq!(found["vectors"], 2);
-        assert_eq!(found["door"], "ivshmem");
+        assert_eq!(found["socket"], "ivshmem");
     }
     drop(idle);
 }

@@ -156,7 +156,7 @@ fn peers(text: &mut Text, regions: &[Region]) {
                 let labels = [
                     ("region", &*region.name),
                     ("peer", &id),
-                    ("door", &peer.door),
+                    ("socket", &peer.socket),
                     ("uid", &uid),
                 ];
                 text.sample(name, &labels, value(peer));

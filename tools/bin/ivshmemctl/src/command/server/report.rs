@@ -75,8 +75,8 @@ pub struct Counters {
 pub struct Peer {
     /// Its ID.
     pub id: u16,
-    /// Where it came in.
-    pub door: String,
+    /// The region, or `REGION.PEER`, whose socket it connected to.
+    pub socket: String,
     /// Its vectors.
     pub vectors: usize,
     /// Whether it may only read the memory.

@@ -33,7 +33,9 @@ pub fn text(report: &Report, output: Output) -> String {
     text
 }
 
-const HEADER: [&str; 7] = ["PEER", "DOOR", "VECTORS", "ACCESS", "PID", "UID", "WAITING"];
+const HEADER: [&str; 7] = [
+    "PEER", "SOCKET", "VECTORS", "ACCESS", "PID", "UID", "WAITING",
+];
 
 fn row(peer: &Peer) -> Vec<String> {
     let access = if peer.read_only {
@@ -43,7 +45,7 @@ fn row(peer: &Peer) -> Vec<String> {
     };
     vec![
         peer.id.to_string(),
-        peer.door.clone(),
+        peer.socket.clone(),
         peer.vectors.to_string(),
         access.into(),
         peer.pid.map_or("-".into(), |pid| pid.to_string()),
