@@ -23,13 +23,13 @@ const CHUNK: usize = 4096;
 /// The options that say which part is used.
 #[derive(Args, Clone, Debug)]
 pub struct Place {
-    /// First byte of the memory that is used; the same at both ends
+    /// First byte of the memory that is used; the same at both endpoints
     #[arg(short = 's', long, value_name = "OFFSET", value_parser = parse::number)]
     offset: Option<u64>,
 
-    /// Use the memory, whatever is there
+    /// Overwrite whatever is in that memory
     #[arg(long)]
-    anew: bool,
+    overwrite: bool,
 }
 
 impl Place {
@@ -46,7 +46,7 @@ impl Place {
         let is_ours = || Ok(memory.load32(marked, Ordering::Acquire)? == mark);
         match others(memory, at, length, is_ours)? {
             None => {}
-            Some(_) if self.anew => fill(memory, at, length)?,
+            Some(_) if self.overwrite => fill(memory, at, length)?,
             Some(found) => return Err(in_use(at, length, found)),
         }
         memory.store32(marked, mark, Ordering::Release)?;
@@ -87,7 +87,7 @@ fn others(
     }
     // As the channel's error, so that a device that is gone can be told from others.
     let found = first_used(memory, at, length).map_err(Error::from)?;
-    // Once more if something is there: another end may have begun to write since.
+    // Once more if something is there: another endpoint may have begun to write since.
     match found.is_some() && is_ours()? {
         true => Ok(None),
         false => Ok(found),
@@ -98,8 +98,8 @@ fn in_use(at: u64, length: u64, found: u64) -> anyhow::Error {
     failure(
         Exit::Failure,
         format!(
-            "the {} of memory at offset {at:#x} are in use by something else, or still hold what an earlier program wrote, \
-             the byte at {found:#x} for example: give all ends another --offset, or this one --anew to write over them",
+            "the {} of memory at offset {at:#x} are in use, or still hold what an earlier program wrote \
+             (the byte at {found:#x}, for example): use another --offset at all endpoints, or --overwrite at this one",
             size(length)
         ),
     )

@@ -14,7 +14,7 @@ use crate::command::{
 use crate::exit::Exit;
 use crate::output::Output;
 
-/// Look at ivshmem devices, ring them, and copy their memory
+/// Inspect and use ivshmem devices: list, diagnose, ring doorbells, wait, copy memory
 ///
 /// A device is /dev/ivshmemN, made by the driver ivshmem_rs. Each command has a help and a manual page of
 /// its own: `ivshmemctl help COMMAND`, `man ivshmemctl-COMMAND`.
@@ -112,7 +112,7 @@ pub fn program() -> clap::Command {
     ))
 }
 
-/// Ends the process where one end is named by a device, and by a server too. The parser cannot: to it the variable for a
+/// Ends the process where one endpoint is named by a device, and by a server too. The parser cannot: to it the variable for a
 /// device is an option as any other, and may well be set where --join is given.
 fn refuse_two_ends(matches: &ArgMatches) {
     let Some((_, command)) = matches.subcommand() else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Which end of the shared memory a command works on.
+//! Which endpoint of the shared memory a command works on.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -23,7 +23,7 @@ use crate::completion;
 use crate::exit::{exit_of, failure, Exit};
 use crate::socket;
 
-/// An end's memory, doorbell and events, for any thread.
+/// An endpoint's memory, doorbell and events, for any thread.
 pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
 /// Rings a vector of a peer.
@@ -56,7 +56,7 @@ pub struct End {
     #[command(flatten)]
     device: DeviceName,
 
-    /// On a host, join the machines as a peer, by the socket of their ivshmem-server
+    /// On a host, join the guests as a peer, through the socket of their ivshmem-server
     ///
     /// A path, or NAME for /run/ivshmem/NAME.sock. Without this option and --device, the variable IVSHMEM_SOCKET
     /// counts.
@@ -64,7 +64,7 @@ pub struct End {
     join: Option<String>,
 }
 
-/// What an end is.
+/// What an endpoint is.
 pub enum Opened {
     /// A device of this machine.
     Device(Device),
@@ -79,7 +79,7 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Whether that server is gone and there is one again, so that it is time to join anew. Blocks while that one
+    /// Whether that server is gone and there is one again, so that it is time to join again. Blocks while that one
     /// answers.
     pub fn is_outdated(&self) -> bool {
         matches!(self.peer.server(), Server::Lost(_)) && join(&self.socket).is_ok()

@@ -3,7 +3,7 @@
 //! `ivshmemctl`: looks at ivshmem devices, rings them, and copies their memory.
 //!
 //! A subcommand is a module of [`command`] with its options, its help and its `run`. What they share: which
-//! end of the memory is meant ([`end`]), how two ends talk ([`seat`]) and how many do ([`mesh`]), how answers are
+//! end of the memory is meant ([`end`]), how two endpoints talk ([`seat`]) and how many do ([`mesh`]), how answers are
 //! written ([`output`]), how failures are ([`exit`]).
 
 mod claim;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A place in the channel through which two ends of this program talk.
+//! A place in the channel through which two endpoints of this program talk.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::end::End;
 use crate::exit::{failure, Exit};
 use crate::parse;
 
-/// Bytes of the ring in each direction; both ends must have the same.
+/// Bytes of the ring in each direction; both endpoints must have the same.
 const RING: u32 = 256 << 10;
 
-/// Vector that wakes an end; every end that can be rung has it.
+/// Vector that wakes an endpoint; every endpoint that can be rung has it.
 const VECTOR: u32 = 0;
 
 /// How long a seat may take before somebody is told: longer than one who crashed, or is slow to leave, keeps it.
 const SOON: Duration = Duration::from_secs(4);
 
-/// How often in a row the channel may be made anew: ends that start together need a few.
+/// How often in a row the channel may be recreated: endpoints that start together need a few.
 const MOST_RESETS: u32 = 64;
 
 /// A talk that was as long is not in a row with the one before.
@@ -41,16 +41,16 @@ pub struct Table {
     #[command(flatten)]
     end: End,
 
-    /// Where the channel begins, a multiple of 4K; the same at both ends
+    /// Where the channel begins, a multiple of 4K; the same at both endpoints
     #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
     offset: u64,
 
-    /// Make the channel anew, whatever is there, and begin with nothing
+    /// Recreate the channel, whatever is there, and start empty
     ///
     /// Without this option, memory that holds neither zeros nor a channel with the same layout is not written over. The option
     /// is also the remedy for a channel that is corrupt. What was on its way is lost.
     #[arg(long)]
-    anew: bool,
+    overwrite: bool,
 }
 
 /// What is said and done while all seats are taken.
@@ -64,7 +64,7 @@ pub struct Busy<'a> {
 }
 
 impl Table {
-    /// Takes whichever of these slots is free, and does what `talk` does; again whenever the channel was made anew, until
+    /// Takes whichever of these slots is free, and does what `talk` does; again whenever the channel was recreated, until
     /// that happens too often.
     pub fn sit<T>(
         &self,
@@ -73,17 +73,17 @@ impl Table {
         mut talk: impl FnMut(&Seat) -> Result<T>,
     ) -> Result<T> {
         let link: Arc<dyn Link> = self.end.link()?;
-        let mut anew = self.anew;
+        let mut overwrite = self.overwrite;
         let mut resets = 0;
         loop {
             let begin = Instant::now();
             let talked = self
-                .join(&link, slots, busy, anew)
+                .join(&link, slots, busy, overwrite)
                 .and_then(|seat| talk(&seat))
                 .map_err(advise);
-            anew = false;
+            overwrite = false;
             match talked {
-                // Both ends have made the channel at the same time, or one of them has made it anew.
+                // Both endpoints have made the channel at the same time, or one of them has recreated it.
                 Err(error) if matches!(error.downcast_ref(), Some(Error::Reset)) => {}
                 other => return other,
             }
@@ -92,7 +92,7 @@ impl Table {
                 false => 0,
             };
             if resets == MOST_RESETS {
-                let text = "somebody makes the channel anew again and again: end that one, or give both ends another --offset";
+                let text = "a program keeps recreating the channel: stop it, or give both endpoints another --offset";
                 return Err(failure(Exit::Failure, text));
             }
         }
@@ -103,13 +103,13 @@ impl Table {
         link: &Arc<dyn Link>,
         slots: &[u32],
         busy: &Busy<'_>,
-        anew: bool,
+        overwrite: bool,
     ) -> Result<Seat> {
         let (link, layout) = (link.clone(), Layout::duplex(RING));
-        if !anew {
+        if !overwrite {
             claim::for_channel(&link, self.offset, layout.size())?;
         }
-        let channel = match anew {
+        let channel = match overwrite {
             true => Channel::create(link, self.offset, &layout),
             false => Channel::open_or_create(link, self.offset, &layout),
         }?;
@@ -144,11 +144,11 @@ impl Busy<'_> {
     }
 }
 
-/// Says by which option a channel is made anew.
+/// Says by which option a channel is recreated.
 fn advise(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(Error::Corrupt(_) | Error::OtherLayout) => {
-            error.context("the option --anew makes the channel anew, at both ends")
+            error.context("the option --overwrite recreates the channel for both endpoints")
         }
         _ => error,
     }

@@ -75,13 +75,14 @@ impl Network {
         let [sends, receives] = &self.guests[..] else {
             anyhow::bail!("two guests");
         };
-        background(sends, &format!("tunnel --anew {TUNNEL}"))?;
+        background(sends, &format!("tunnel --overwrite {TUNNEL}"))?;
         background(receives, &format!("tunnel {TUNNEL}"))?;
         let there = &self.tunnel[1];
         sends
             .shell(&format!("until ping -c 1 -W 1 {there}; do sleep 1; done"))?
             .check()?;
-        let allow = format!("forward --anew {FORWARD} --name receives --allow 127.0.0.1:{PORT}");
+        let allow =
+            format!("forward --overwrite {FORWARD} --name receives --allow 127.0.0.1:{PORT}");
         background(receives, &allow)?;
         let to = format!("forward {FORWARD} -L {FORWARDED}:receives:127.0.0.1:{PORT}");
         background(sends, &to)?;

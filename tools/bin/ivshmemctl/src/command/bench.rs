@@ -25,10 +25,10 @@ use party::{Kind, Party};
 use report::{Report, Row, Unit};
 use timing::processors;
 
-/// Measure the device beside plain memory, sockets, pipes and eventfds
+/// Benchmark the device against plain memory, sockets, pipes and eventfds
 ///
 /// Everything is measured in the same run, and what counts are the ratios: how many times as fast something is as the
-/// first of its group. Right after a boot the machine has other work to do. The other end is a process of this machine,
+/// first of its group. Right after a boot the machine has other work to do. The other endpoint is a process of this machine,
 /// or with PEER another machine, or the host, where bench --serve runs; sockets, pipes and eventfds always end in a process
 /// of this machine. 512 KiB of the memory are overwritten, without --offset the last ones but 4 KiB; if something else is
 /// there, bench refuses.
@@ -44,11 +44,11 @@ pub struct Options {
     #[command(flatten)]
     end: End,
 
-    /// The other end, where bench --serve runs; on a host there has to be one
+    /// The other endpoint, where bench --serve runs; on a host there has to be one
     #[arg(value_parser = parse::peer_id)]
     peer: Option<u32>,
 
-    /// Be the other end, until ended by a signal
+    /// Be the other endpoint, until ended by a signal
     #[arg(long, conflicts_with_all = ["peer", "time"])]
     serve: bool,
 
@@ -72,7 +72,7 @@ struct Answer {
     cache: String,
     vectors: u32,
     processors: usize,
-    /// The machine at the other end; none if that is a process of this one.
+    /// The machine at the other endpoint; none if that is a process of this one.
     peer_id: Option<u32>,
     rows: Vec<Row>,
 }
@@ -125,7 +125,7 @@ fn text(answer: &Answer, output: Output) -> String {
         None => "a process of this machine".into(),
     };
     let mut text = format!(
-        "{}: {}, {}; vectors: {}; processors: {}\nthe other end is {partner}\n",
+        "{}: {}, {}; vectors: {}; processors: {}\nthe other endpoint is {partner}\n",
         answer.node,
         size(answer.size),
         answer.cache,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl chat`: lines of text between two ends.
+//! `ivshmemctl chat`: lines of text between two endpoints.
 
 mod input;
 
@@ -22,7 +22,7 @@ use crate::seat::{Busy, Seat, Table};
 use crate::signals;
 use input::Input;
 
-/// The channel's slots: both ends are alike.
+/// The channel's slots: both endpoints are alike.
 const SLOTS: [u32; 2] = [0, 1];
 
 /// First byte of a message that is a line. `cp` uses the same channel, and neither minds what the other has left.
@@ -35,16 +35,16 @@ const HEARD: u8 = b'H';
 /// The longest line in bytes.
 const LONGEST: usize = 32 << 10;
 
-/// How often to look whether something was typed. A line that comes from the other end wakes at once.
+/// How often to look whether something was typed. A line that comes from the other endpoint wakes at once.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Exchange lines of text with the other end, where chat runs too
+/// Exchange lines of text with another guest, where `chat` runs too
 ///
 /// What is typed or piped in is sent line by line; what comes is written to the standard output, and who came, left
 /// or crashed to the standard error. Lines wait until somebody is there. Two can talk: a third waits for one to leave.
-/// The end of the input ends the program when the other end has taken everything, and Ctrl-C ends it at once. Both ends
+/// The end of the input ends the program when the other endpoint has taken everything, and Ctrl-C ends it at once. Both endpoints
 /// use 513 KiB of the memory at --offset, as cp does, and nobody else may write there meanwhile. After another program has
-/// used that place, --anew at the end that starts first clears it.
+/// used that place, --overwrite at the endpoint that starts first clears it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -56,7 +56,7 @@ pub struct Options {
     #[command(flatten)]
     table: Table,
 
-    /// Send nothing, and end when the other end leaves
+    /// Send nothing, and end when the other endpoint leaves
     #[arg(short, long)]
     listen: bool,
 
@@ -99,7 +99,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 }
 
 /// Why there is no seat.
-const TAKEN: &str = "both seats are taken";
+const TAKEN: &str = "both slots are taken";
 
 struct Chat<'a> {
     seat: &'a Seat,
@@ -107,14 +107,14 @@ struct Chat<'a> {
     from: Receiver<Arc<dyn Link>>,
     options: &'a Options,
     output: Output,
-    /// The other end's slot, and who was seen there last.
+    /// The other endpoint's slot, and who was seen there last.
     slot: u32,
     other: Presence,
     /// Its peer ID; it is known still when that one has left.
     peer: Option<u32>,
     /// Since when nobody is there.
     alone: Instant,
-    /// Whether the other end knows that nothing follows, and whether it has taken all that came before.
+    /// Whether the other endpoint knows that nothing follows, and whether it has taken all that came before.
     said_over: bool,
     heard: bool,
     /// The answer that it waits for from us.
@@ -159,7 +159,7 @@ impl<'a> Chat<'a> {
         Ok(())
     }
 
-    /// Whether the other end has taken all lines; it is asked if it is there.
+    /// Whether the other endpoint has taken all lines; it is asked if it is there.
     fn is_all_heard(&mut self) -> Result<bool> {
         if !self.said_over && is_there(self.other) {
             self.said_over = self.say(OVER, &self.token())?;
@@ -180,7 +180,7 @@ impl<'a> Chat<'a> {
                     let limit = humantime::format_duration(limit);
                     let message = format!(
                         "nobody was there for {limit}: does `ivshmemctl chat` run there, with the same --offset? \
-                         If both ends say this, each has memory of its own: is share=on missing on the host?"
+                         If both endpoints say this, each has memory of its own: is share=on missing on the host?"
                     );
                     Err(failure(Exit::TimedOut, message))
                 }
@@ -203,7 +203,7 @@ impl<'a> Chat<'a> {
             _ if !is_there(before) => {}
             Presence::Absent => self.notice("left", "has left", WARNING)?,
             Presence::Lost { .. } => {
-                let text = "is silent: it crashed, or its machine stands still";
+                let text = "is silent: it crashed, or its guest is stopped";
                 self.notice("lost", text, WARNING)?;
             }
         }
@@ -231,7 +231,7 @@ impl<'a> Chat<'a> {
         Ok(sent)
     }
 
-    /// Returns whether there was room. If there is none the other end may send as much, which is to be read first.
+    /// Returns whether there was room. If there is none the other endpoint may send as much, which is to be read first.
     fn say(&mut self, kind: u8, text: &[u8]) -> Result<bool> {
         match self.to.send(&[&[kind], text].concat(), Some(LOOK)) {
             Ok(()) => Ok(true),
@@ -271,7 +271,7 @@ impl<'a> Chat<'a> {
         Ok(self.output.answer(&answer, text)?)
     }
 
-    /// Tells what happened to the other end.
+    /// Tells what happened to the other endpoint.
     fn notice(&self, event: &str, text: &str, style: Style) -> Result<()> {
         let text = match event {
             "alone" => text.into(),

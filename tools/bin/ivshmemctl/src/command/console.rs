@@ -18,11 +18,11 @@ use crate::signals;
 /// Ctrl-], which leaves, as with telnet and virsh.
 const LEAVE: u8 = 0x1d;
 
-/// Connect to the console of a machine
+/// Connect to the console of a guest
 ///
-/// The machine was started by `ivshmemctl launch --console`, which prints the socket; or its QEMU has a serial line by
-/// -serial unix:SOCKET,server=on,wait=off. Output from before the connection is lost. On a terminal, all keys go to the machine
-/// except Ctrl-], which leaves. From a pipe or a file, the input is typed, and output is written until the machine ends. A console
+/// The guest was started by `ivshmemctl launch --console`, which prints the socket; or its QEMU has a serial line by
+/// -serial unix:SOCKET,server=on,wait=off. Output from before the connection is lost. On a terminal, all keys go to the guest
+/// except Ctrl-], which leaves. From a pipe or a file, the input is typed, and output is written until the guest ends. A console
 /// serves one user at a time; the next one waits.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -38,7 +38,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<Exit> {
     let console = UnixStream::connect(&options.socket).with_context(|| {
         let socket = options.socket.display();
-        format!("cannot connect to {socket}: is the machine running, and with a console there?")
+        format!("cannot connect to {socket}: is the guest running, with a console there?")
     })?;
     let signals = signals::readable()?;
     let on_terminal = io::stdin().is_terminal();

@@ -22,10 +22,10 @@ use crate::seat::{Busy, Table};
 use copied::size;
 use note::{RECEIVER, SENDER};
 
-/// Copy a file to another machine, where `cp --receive` runs
+/// Copy a file to another guest, where `cp --receive` runs
 ///
-/// Either end can be stopped and started again: the receiver keeps what it has in a hidden file beside the target,
-/// and goes on from there. The SHA-256 of the whole file decides whether it arrived. Both ends use about 520 KiB
+/// Either endpoint can be stopped and started again: the receiver keeps what it has in a hidden file beside the target,
+/// and goes on from there. The SHA-256 of the whole file decides whether it arrived. Both endpoints use 513 KiB
 /// of the memory at --offset, and nobody else may write there meanwhile.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -79,7 +79,9 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
             false => "somebody sends already",
         },
         tell: &|| {
-            eprintln!("* waiting: another end of this kind is there, or was until a moment ago")
+            eprintln!(
+                "* waiting: another endpoint of this kind is there, or was until a moment ago"
+            )
         },
     };
     let copied = options

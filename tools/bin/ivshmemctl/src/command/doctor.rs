@@ -19,7 +19,7 @@ use crate::output::{Output, BAD, GOOD, WARNING};
 use finding::{Finding, State};
 use patient::Patient;
 
-/// Find out what keeps the devices of this machine from working well, and what to do about it
+/// Find out what is wrong with the devices of this system, and what to do about it
 ///
 /// In a guest, looks at the PCI devices, the kernel module, the headers it is built with, the driver of each device, the
 /// rights to its node, its interrupts and the cache type of its memory; on a host, which has no device, at QEMU, KVM,

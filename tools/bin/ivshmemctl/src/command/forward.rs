@@ -30,21 +30,21 @@ use session::Session;
 use settings::Settings;
 use stream::Listener;
 
-/// Bytes of what an end tells of itself, at most. Not a size that another command has.
+/// Bytes of what an endpoint tells of itself, at most. Not a size that another command has.
 const NOTICE: u32 = 128;
 const _: () = assert!(address::LONGEST_NAME < NOTICE as usize - 4);
 
-/// Vector that wakes an end. Not that of another command.
+/// Vector that wakes an endpoint. Not that of another command.
 const VECTOR: u32 = 1;
 
 /// Bytes of a ring below which it is of no use: some messages of the longest text.
 const LEAST_RING: u64 = 16 << 10;
 
-/// Forward TCP ports and UNIX sockets to other machines, as ssh -L and -R do
+/// Forward TCP ports and UNIX sockets to other guests, as ssh -L and -R do
 ///
 /// Each machine that takes part, and the host with --join, runs this. One that is only connected to has no -L and -R, and says
 /// with --allow what the others may use. Whoever can write to the memory counts as one of them. There can
-/// be up to 1024 connections with each other end; one whose reader is slow holds up no others. A signal ends it; then,
+/// be up to 1024 connections with each other endpoint; one whose reader is slow holds up no others. A signal ends it; then,
 /// and on SIGUSR1, it tells who is there and what is open.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -59,7 +59,7 @@ pub struct Options {
 
     /// Listen here, and have each connection made from PEER to HOST:PORT
     ///
-    /// As `[ADDRESS:]PORT:PEER:HOST:PORT`. PEER is another end's --name or peer ID. Without an ADDRESS this end
+    /// As `[ADDRESS:]PORT:PEER:HOST:PORT`. PEER is another endpoint's --name or peer ID. Without an ADDRESS this endpoint
     /// listens on 127.0.0.1, with * on all of IPv4. unix:PATH can stand for `[ADDRESS:]PORT`, and for HOST:PORT.
     #[arg(short = 'L', value_name = "FORWARD")]
     local: Vec<Forward>,
@@ -70,15 +70,15 @@ pub struct Options {
     #[arg(short = 'R', value_name = "FORWARD")]
     remote: Vec<Forward>,
 
-    /// Let other ends connect from here to HOST:PORT or unix:PATH; * stands for any host, port or path
+    /// Let other endpoints connect from here to HOST:PORT or unix:PATH; * stands for any host, port or path
     #[arg(long, value_name = "TARGET")]
     allow: Vec<Allowed>,
 
-    /// Let other ends listen here at ADDRESS:PORT, PORT of 127.0.0.1, or unix:PATH; * stands for any
+    /// Let other endpoints listen here at ADDRESS:PORT, PORT of 127.0.0.1, or unix:PATH; * stands for any
     #[arg(long, value_name = "ADDRESS")]
     allow_listen: Vec<Allowed>,
 
-    /// The name of this end for -L and -R of others; without this option that of the machine
+    /// The name of this endpoint for -L and -R of others; without this option that of the machine
     #[arg(long, value_name = "NAME", value_parser = address::name)]
     name: Option<String>,
 }
@@ -88,7 +88,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let purpose = Purpose {
         notice: NOTICE,
         least_ring: LEAST_RING,
-        remedy: "fewer --ends or a larger memory",
+        remedy: "fewer --endpoints or a larger memory",
         vector: VECTOR,
     };
     let settings = Settings {
@@ -120,7 +120,7 @@ fn raise_limit() {
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// The machine's name if it can be that of an end.
+/// The machine's name if it can be that of an endpoint.
 fn machine() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy();

@@ -14,7 +14,7 @@ use crate::end::{settle, End, Opened};
 use crate::exit::Exit;
 use crate::output::{size, subsystem, Output};
 
-/// Show all that the driver says of a device, or a server of its memory
+/// Show what the driver says about a device, or a server about its memory
 ///
 /// The generation counts how often the machine was resumed and the device reset since the driver was bound: who finds another
 /// one than before may have missed rings. The vectors are those that the driver has armed, of those that the device offers.

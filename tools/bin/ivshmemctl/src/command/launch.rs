@@ -14,9 +14,9 @@ use crate::exit::Exit;
 use crate::output::Output;
 use crate::parse;
 
-/// Start a server and machines that share memory
+/// Start a server, and guests that share memory
 ///
-/// The machines have no standard input; --console gives each a console to connect to. When all have ended, so does the server;
+/// The guests have no standard input; --console gives each a console to connect to. When all have ended, so does the server;
 /// Ctrl-C ends them all. With --dry-run nothing is started, and the command lines are printed, each below a comment. Run each
 /// in its own shell, or put & behind it.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(long)]
     dry_run: bool,
 
-    /// Number of machines
+    /// Number of guests
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     vms: u16,
 
@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse::region_size)]
     size: u64,
 
-    /// Vectors of each machine
+    /// Vectors of each guest
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=2048))]
     vectors: u16,
 
@@ -62,9 +62,9 @@ pub struct Options {
     )]
     memory_file: PathBuf,
 
-    /// Give each machine, instead of a display, a serial console, which `ivshmemctl console` connects to
+    /// Give each guest, instead of a display, a serial console, which `ivshmemctl console` connects to
     ///
-    /// Its socket is the server's path with the machine's name appended. The command that connects is printed for each machine.
+    /// Its socket is the server's path with the guest's name appended. The command that connects is printed for each guest.
     /// The guest's kernel has to use its first serial line: console=ttyS0.
     #[arg(long)]
     console: bool,
@@ -81,11 +81,11 @@ pub struct Options {
     #[arg(long, value_name = "ACCEL")]
     accel: Option<String>,
 
-    /// RAM of each machine, as QEMU's -m takes it
+    /// RAM of each guest, as QEMU's -m takes it
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     ram: String,
 
-    /// More arguments for QEMU; {vm} stands for the machine's number
+    /// More arguments for QEMU; {vm} stands for the guest's number
     #[arg(last = true, value_name = "QEMU-ARGUMENT")]
     arguments: Vec<String>,
 }

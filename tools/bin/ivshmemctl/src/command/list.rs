@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::output::{size, subsystem, Output};
 
-/// List this machine's ivshmem devices, with and without a driver
+/// List the ivshmem devices of this system, with and without a driver
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +59,7 @@ fn line(function: &Function) -> Line {
 
 fn text(lines: &[Line], output: Output) -> String {
     if lines.is_empty() {
-        return "no ivshmem device (1af4:1110) in this machine; `ivshmemctl doctor` says what to do"
+        return "no ivshmem device (1af4:1110) in this system; `ivshmemctl doctor` says what to do"
             .into();
     }
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());

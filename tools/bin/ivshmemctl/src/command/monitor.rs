@@ -21,7 +21,7 @@ use crate::sampling::Sampling;
 use counts::{Counts, Snapshot};
 use screen::Screen;
 
-/// Count this end's interrupts live, for each vector
+/// Count the interrupts of this endpoint live, for each vector
 ///
 /// Fills the screen on a terminal: q ends it. Elsewhere, or with --plain, prints a line for each interval.
 /// The numbers are the driver's own since it was bound, so that nobody who waits loses an event by this. With --join

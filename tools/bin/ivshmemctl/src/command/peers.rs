@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::output::{size, Output};
 use crate::parse;
 
-/// List who shares the memory: on a host all peers, in a guest who has joined a channel
+/// List who shares the memory: on a host all peers, in a guest those that joined a channel
 ///
 /// A server tells who is connected to it: with its socket this joins for a moment, and lists them. A device tells nobody's
 /// ID but its own. So in a guest, or with --offset, this lists the programs that have joined the channel in the memory,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl ping`: round trips between two ends.
+//! `ivshmemctl ping`: round trips between two endpoints.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -32,13 +32,13 @@ const ANSWER: u64 = 64;
 
 const _: () = assert!(MARK > ASKER && MARK < ANSWER && ANSWER < LENGTH);
 
-/// Vector that both ring; every end that can be rung has it.
+/// Vector that both ring; every endpoint that can be rung has it.
 const VECTOR: u32 = 0;
 
-/// Measure round trips to another end, which has to answer with --serve
+/// Measure round trips to another endpoint, which has to answer with --serve
 ///
-/// A round trip is: write a number, ring, the other end wakes, writes it back and rings, this end wakes. It goes on
-/// until Ctrl-C or --count, and then sums up. Both ends use 128 bytes of the memory, the last ones without --offset,
+/// A round trip is: write a number, ring, the other endpoint wakes, writes it back and rings, this endpoint wakes. It goes on
+/// until Ctrl-C or --count, and then sums up. Both endpoints use 128 bytes of the memory, the last ones without --offset,
 /// and refuse to if something else is there.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -112,7 +112,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 }
 
 fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {
-    // Who has asked before this end was there still waits for the answer.
+    // Who has asked before this endpoint was there still waits for the answer.
     let mut last = link.load32(at + ANSWER, Ordering::Acquire)?;
     loop {
         if !link.wait_word(at + QUESTION, last, timeout)? {
@@ -197,8 +197,8 @@ fn round_trip(
     ended: &AtomicBool,
 ) -> Result<Option<u64>> {
     let before = link.load32(at + ANSWER, Ordering::Acquire)?;
-    // Another number than the last question's, or the other end would not see it; and than the last
-    // answer's, or this end would not.
+    // Another number than the last question's, or the other endpoint would not see it; and than the last
+    // answer's, or this endpoint would not.
     let mut question = link
         .load32(at + QUESTION, Ordering::Relaxed)?
         .wrapping_add(1);

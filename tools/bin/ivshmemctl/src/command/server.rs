@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Makes a terminal empty, and goes to its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Show the state of an ivshmem-server on this host, or have it drop or refuse clients
+/// Show the state of an ivshmem-server on this host, or make it drop or refuse clients
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(subcommand)]

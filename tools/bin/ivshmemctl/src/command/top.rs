@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::sampling::Sampling;
 use openers::{openers, Opener, Openers};
 
-/// Show who has the node open, and what each waits for
+/// Show which processes have the device open, and what each waits for
 ///
 /// Fills the screen on a terminal: q ends it. Elsewhere, or with --plain, prints a table, once unless --count is given.
 /// FD is the descriptor, as lsof writes it: r, w or u for reading, writing or both. MASK has the vectors that the file is

@@ -25,17 +25,17 @@ use crate::parse;
 use carrier::{Carrier, Settings};
 use status::Shared;
 
-/// Bytes of what an end tells of itself, at most. Not a size that another command has.
+/// Bytes of what an endpoint tells of itself, at most. Not a size that another command has.
 const NOTICE: u32 = 256;
 const _: () = assert!(address::LONGEST < NOTICE as usize - 4);
 
-/// Vector that wakes an end. Not that of another command.
+/// Vector that wakes an endpoint. Not that of another command.
 const VECTOR: u32 = 0;
 
-/// Carry IP packets between machines, by a network interface at each end
+/// Carry IP packets between guests, by a network interface at each endpoint
 ///
-/// Each machine that runs this gets an interface with an address by which the others, and the host with --join, reach it
-/// as over any network. A packet goes to the end that has its address; broadcast and multicast go nowhere. Where the
+/// Each guest that runs this gets an interface with an address by which the others, and the host with --join, reach it
+/// as over any network. A packet goes to the endpoint that has its address; broadcast and multicast go nowhere. Where the
 /// receiver is slow, the sender waits. It needs root, or the capability CAP_NET_ADMIN. A signal ends it; then, and on
 /// SIGUSR1, it tells who is there and what was carried. Whoever can write to the memory can send any packet: filter the
 /// interface as you would a network of strangers.
@@ -49,14 +49,14 @@ pub struct Options {
     #[command(flatten)]
     area: Area,
 
-    /// An address of this end, with the length of the network's prefix: one of IPv4, any of IPv6, 8 together
+    /// An address of this endpoint, with the length of the network's prefix: one of IPv4, any of IPv6, 8 together
     ///
     /// Without this option it is the peer ID plus one in --network. A process of the host gets a new peer ID each time,
     /// and should have an address of its own.
     #[arg(short, long, value_name = "ADDRESS", value_parser = address::of_interface)]
     address: Vec<IpNet>,
 
-    /// The network of addresses that are made of peer IDs; the same at all ends
+    /// The network of addresses that are made of peer IDs; the same at all endpoints
     #[arg(long, value_name = "NETWORK", default_value = "10.110.0.0/16", value_parser = parse::network)]
     network: Ipv4Net,
 
@@ -76,7 +76,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let purpose = Purpose {
         notice: NOTICE,
         least_ring: mtu::least_ring(options.mtu),
-        remedy: "a smaller --mtu, fewer --ends, or a larger memory",
+        remedy: "a smaller --mtu, fewer --endpoints, or a larger memory",
         vector: VECTOR,
     };
     let settings = Settings {

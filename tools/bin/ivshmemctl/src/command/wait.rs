@@ -18,7 +18,7 @@ use crate::exit::{failure, Exit};
 use crate::output::Output;
 use crate::parse;
 
-/// Sleep until this end is rung, and say on which vectors
+/// Sleep until this endpoint is rung, and say on which vectors
 ///
 /// Rings from before the command do not count. Several rings of a vector may be one interrupt.
 #[derive(Args, Debug)]
@@ -46,7 +46,7 @@ pub struct Options {
 
     /// Sleep while the aligned 32-bit word at OFFSET is VALUE, and say what it is then
     ///
-    /// Whoever changes it has to ring this end.
+    /// Whoever changes it has to ring this endpoint.
     #[arg(
         short,
         long,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The part of the memory that the ends share, and its division.
+//! The part of the memory that the endpoints share, and its division.
 
 use std::time::Duration;
 
@@ -21,52 +21,52 @@ const LARGEST_RING: u64 = 1 << 20;
 /// What sizes of rings are multiples of.
 const RING_ALIGN: u64 = 64;
 
-/// Buffers of what an end tells of itself: one is written while another is read.
+/// Buffers of what an endpoint tells of itself: one is written while another is read.
 const BUFFERS: u32 = 4;
 
 /// What to do about a channel that is corrupt.
-pub const ANEW: &str = "the option --anew makes the channel anew, for all ends";
+pub const OVERWRITE: &str = "the option --overwrite recreates the channel for all endpoints";
 
-/// The options that say where the ends meet.
+/// The options that say where the endpoints meet.
 #[derive(Args, Clone, Debug)]
 pub struct Area {
     #[command(flatten)]
     end: End,
 
-    /// First byte of the memory that is used, a multiple of 4K; the same at all ends
+    /// First byte of the memory that is used, a multiple of 4K; the same at all endpoints
     #[arg(short = 's', long, value_name = "OFFSET", default_value = "0", value_parser = parse::number)]
     offset: u64,
 
-    /// Bytes of the memory that are used at most, without this option all; the same at all ends
+    /// Bytes of the memory that are used at most, without this option all; the same at all endpoints
     #[arg(long, value_name = "SIZE", value_parser = parse::number)]
     size: Option<u64>,
 
-    /// How many ends there can be at a time; the same at all ends
+    /// How many endpoints there can be at a time; the same at all endpoints
     ///
-    /// The memory is divided by the number of their pairs: half as many ends get ring buffers that are four times as large.
+    /// The memory is divided by the number of their pairs: half as many endpoints get ring buffers that are four times as large.
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(2..=i64::from(MAX_SLOTS)))]
-    ends: u32,
+    endpoints: u32,
 
-    /// Make the channel anew, whatever is there
+    /// Recreate the channel, whatever is there
     ///
     /// Without this option, memory that holds neither zeros nor a channel with the same layout is not written over. The option
-    /// is also the remedy for a channel that is corrupt. Ends that run come back by themselves.
+    /// is also the remedy for a channel that is corrupt. Endpoints that run come back by themselves.
     #[arg(long)]
-    anew: bool,
+    overwrite: bool,
 }
 
-/// What the ends meet for.
+/// What the endpoints meet for.
 #[derive(Clone, Copy, Debug)]
 pub struct Purpose {
-    /// Bytes of what an end can tell of itself, a multiple of 64. Each command has a number of its own, so that
+    /// Bytes of what an endpoint can tell of itself, a multiple of 64. Each command has a number of its own, so that
     /// none takes another's channel for its own.
     pub notice: u32,
     /// Bytes of a ring below which it is of no use.
     pub least_ring: u64,
     /// What can be done where there is no room for such rings.
     pub remedy: &'static str,
-    /// Vector that wakes an end, if it has so many; else 0 does. Each command has one of its own, so that none is woken for
+    /// Vector that wakes an endpoint, if it has so many; else 0 does. Each command has one of its own, so that none is woken for
     /// what another one gets.
     pub vector: u32,
 }
@@ -81,7 +81,7 @@ pub struct Place {
     pub ring: u32,
     /// All slots.
     pub slots: u32,
-    /// This end's peer ID; none where all have the same, without a doorbell.
+    /// This endpoint's peer ID; none where all have the same, without a doorbell.
     pub peer_id: Option<u32>,
     /// On a host, what tells of the server.
     pub joined: Option<Joined>,
@@ -94,16 +94,16 @@ impl Area {
     /// # Errors
     ///
     /// Those of opening; if the memory is too small, has something else in it, or all slots are taken.
-    pub fn join(&self, purpose: Purpose, anew: bool) -> Result<Place> {
+    pub fn join(&self, purpose: Purpose, overwrite: bool) -> Result<Place> {
         let (link, joined) = self.end.watched_link(purpose.vector)?;
         let ring = self.ring(link.size(), purpose)?;
-        let layout = layout(self.ends, ring, purpose.notice);
+        let layout = layout(self.endpoints, ring, purpose.notice);
         let peer_id = (link.vectors() > 0).then(|| link.peer_id());
-        let anew = anew && self.anew;
-        if !anew {
+        let overwrite = overwrite && self.overwrite;
+        if !overwrite {
             claim::for_channel(&link, self.offset, layout.size())?;
         }
-        let channel = match anew {
+        let channel = match overwrite {
             true => Channel::create(link.clone(), self.offset, &layout),
             false => Channel::open_or_create(link.clone(), self.offset, &layout),
         };
@@ -116,7 +116,7 @@ impl Area {
             member: member.map_err(|error| self.explain(error))?,
             link,
             ring,
-            slots: self.ends,
+            slots: self.endpoints,
             peer_id,
             joined,
         })
@@ -130,13 +130,13 @@ impl Area {
         vector: u32,
     ) -> ivshmem_channel::Result<Member<AnyLink>> {
         let look = channel.joining().timeout(Duration::ZERO);
-        for slot in 0..self.ends {
+        for slot in 0..self.endpoints {
             match look.join(slot, vector) {
                 Err(Error::SlotTaken(_)) => {}
                 taken => return taken,
             }
         }
-        let slots: Vec<_> = (0..self.ends).collect();
+        let slots: Vec<_> = (0..self.endpoints).collect();
         channel.join_any(&slots, vector)
     }
 
@@ -144,16 +144,16 @@ impl Area {
     fn ring(&self, memory: u64, purpose: Purpose) -> Result<u32> {
         let behind = memory.saturating_sub(self.offset);
         let available = self.size.map_or(behind, |size| size.min(behind));
-        let ends = self.ends;
-        let rings = u64::from(ends * (ends - 1));
-        let smallest = layout(ends, RING_ALIGN as u32, purpose.notice).size();
+        let endpoints = self.endpoints;
+        let rings = u64::from(endpoints * (endpoints - 1));
+        let smallest = layout(endpoints, RING_ALIGN as u32, purpose.notice).size();
         let others = smallest - rings * RING_ALIGN;
         let ring = (available.saturating_sub(others) / rings).min(LARGEST_RING);
         let ring = ring - ring % RING_ALIGN;
         if ring < purpose.least_ring {
             let needed = others + rings * purpose.least_ring.next_multiple_of(RING_ALIGN);
             let text = format!(
-                "{} of memory at offset {:#x} are too small for {ends} ends, which need {needed} bytes: use {}",
+                "{} of memory at offset {:#x} are too small for {endpoints} endpoints, which need {needed} bytes: use {}",
                 size(available),
                 self.offset,
                 purpose.remedy,
@@ -167,25 +167,25 @@ impl Area {
     fn explain(&self, error: Error) -> anyhow::Error {
         let advice = match &error {
             Error::OtherLayout => {
-                "something else uses the memory there: give all ends the same --ends, --size and --offset, another \
-                 --offset if another program is there, or this one --anew to write over what is left of one"
+                "something else uses the memory there: give all endpoints the same --endpoints, --size and --offset, another \
+                 --offset if another program is there, or this one --overwrite to write over what is left of one"
             }
             Error::SlotTaken(_) => {
-                "all places are taken: end one of the others, or start all of them with larger --ends"
+                "all places are taken: end one of the others, or start all of them with larger --endpoints"
             }
-            Error::Corrupt(_) => ANEW,
+            Error::Corrupt(_) => OVERWRITE,
             _ => return error.into(),
         };
         anyhow::Error::from(error).context(advice)
     }
 }
 
-/// A ring from each of the ends to each other one, and a topic for what each tells of itself.
-fn layout(ends: u32, ring: u32, notice: u32) -> Layout {
-    let rings = (0..ends).fold(Layout::new(ends), |layout, end| {
+/// A ring from each of the endpoints to each other one, and a topic for what each tells of itself.
+fn layout(endpoints: u32, ring: u32, notice: u32) -> Layout {
+    let rings = (0..endpoints).fold(Layout::new(endpoints), |layout, end| {
         layout.multi_ring(end, ring)
     });
-    (0..ends).fold(rings, |layout, end| layout.topic(end, BUFFERS, notice))
+    (0..endpoints).fold(rings, |layout, end| layout.topic(end, BUFFERS, notice))
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
     const PURPOSE: Purpose = Purpose {
         notice: 256,
         least_ring: 4096,
-        remedy: "fewer --ends",
+        remedy: "fewer --endpoints",
         vector: 0,
     };
 
@@ -216,15 +216,15 @@ mod tests {
     fn rings_fill_the_memory_and_no_more() {
         for (arguments, memory) in [
             ("", 1 << 20),
-            ("--ends 2", 1 << 20),
-            ("--ends 64", 64 << 20),
-            ("--offset 1M --ends 3", 4 << 20),
+            ("--endpoints 2", 1 << 20),
+            ("--endpoints 64", 64 << 20),
+            ("--offset 1M --endpoints 3", 4 << 20),
             ("--size 1M", 4 << 20),
         ] {
             let area = area(arguments);
             let available = area.size.unwrap_or(memory - area.offset);
             let ring = area.ring(memory, PURPOSE).unwrap();
-            let size = |ring| layout(area.ends, ring, PURPOSE.notice).size();
+            let size = |ring| layout(area.endpoints, ring, PURPOSE.notice).size();
             assert!(size(ring) <= available, "{arguments}");
             assert!(size(ring + RING_ALIGN as u32) > available, "{arguments}");
         }
@@ -236,13 +236,13 @@ mod tests {
 
     #[test]
     fn a_memory_that_is_too_small_is_refused_with_what_is_needed() {
-        for arguments in ["--ends 64", "--offset 1M", "--offset 4G", "--size 4K"] {
+        for arguments in ["--endpoints 64", "--offset 1M", "--offset 4G", "--size 4K"] {
             let refused = area(arguments).ring(1 << 20, PURPOSE).unwrap_err();
             let text = refused.to_string();
             assert!(text.contains("too small for"), "{text}");
         }
         // What it says is enough.
-        let area = area("--ends 8");
+        let area = area("--endpoints 8");
         let text = area.ring(1 << 16, PURPOSE).unwrap_err().to_string();
         let words = text.split(" need ").nth(1).unwrap();
         let needed = words.split(' ').next().unwrap().parse().unwrap();

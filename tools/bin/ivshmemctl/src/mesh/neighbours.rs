@@ -17,10 +17,10 @@ pub const LOOK: Duration = Duration::from_millis(250);
 /// Who was in a slot before, and who is there now.
 pub type Change = (Option<Neighbour>, Option<Neighbour>);
 
-/// Bytes of the incarnation before what an end tells of itself.
+/// Bytes of the incarnation before what an endpoint tells of itself.
 const HEADER: usize = 4;
 
-/// Another end that is there, and has told who it is.
+/// Another endpoint that is there, and has told who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// Its slot.
@@ -33,7 +33,7 @@ pub struct Neighbour {
     pub notice: Vec<u8>,
 }
 
-/// One's place among the ends.
+/// One's place among the endpoints.
 pub struct Mesh {
     /// Our slot.
     pub member: Member<AnyLink>,
@@ -83,13 +83,13 @@ impl Mesh {
         })
     }
 
-    /// Tells the others who this end is. Does not block.
+    /// Tells the others who this endpoint is. Does not block.
     pub fn tell(&mut self, notice: &[u8]) -> Result<()> {
         let incarnation = self.member.incarnation().to_le_bytes();
         Ok(self.publisher.publish(&[&incarnation, notice].concat())?)
     }
 
-    /// Looks who is there, and shows the others that this end is, which has to be done from [time to time](LOOK). Does not
+    /// Looks who is there, and shows the others that this endpoint is, which has to be done from [time to time](LOOK). Does not
     /// block.
     pub fn look(&mut self) -> Result<()> {
         // Before it is touched.

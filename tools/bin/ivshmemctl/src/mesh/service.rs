@@ -34,7 +34,7 @@ pub trait Program {
 ///
 /// # Errors
 ///
-/// Of the first try to join, all; later those that do not come from the memory being away or made anew.
+/// Of the first try to join, all; later those that do not come from the memory being away or recreated.
 pub fn serve(
     area: &Area,
     purpose: Purpose,

@@ -191,8 +191,8 @@ fn nobody_to_talk_to_is_a_time_limit_and_another_layout_can_be_replaced() {
     Channel::create(peer, 0, &Layout::duplex(4096)).unwrap();
     let other = run(&listen);
     assert_eq!(other.status.code(), Some(1));
-    assert!(stderr(&other).contains("--anew"), "{}", stderr(&other));
-    let anew = run(&[&listen[..], &["--anew"]].concat());
+    assert!(stderr(&other).contains("--overwrite"), "{}", stderr(&other));
+    let anew = run(&[&listen[..], &["--overwrite"]].concat());
     assert_eq!(anew.status.code(), Some(5), "{}", stderr(&anew));
 }
 
@@ -209,7 +209,7 @@ fn a_third_is_told_that_it_waits_for_a_seat() {
     let refused = run(&["chat", "--listen", "--join", &socket, "-t", "10ms"]);
     assert_eq!(refused.status.code(), Some(5));
     let text = stderr(&refused);
-    assert!(text.contains("both seats are taken"), "{text}");
+    assert!(text.contains("both slots are taken"), "{text}");
     let mut three = Talker::start(&socket, &[]);
     assert_eq!(three.hear_any()["event"], "waiting");
     two.leave();
@@ -244,5 +244,5 @@ fn a_channel_that_is_made_anew_again_and_again_is_given_up() {
     let refused = listen.wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let text = stderr(&refused);
-    assert!(text.contains("again and again"), "{text}");
+    assert!(text.contains("keeps recreating"), "{text}");
 }

@@ -32,10 +32,10 @@ fn memory_that_holds_no_channel_is_not_written_over() {
             let text = stderr(&refused);
             assert_eq!(refused.status.code(), Some(1), "{command:?}: {text}");
             assert!(
-                text.contains("--offset") && text.contains("--anew"),
+                text.contains("--offset") && text.contains("--overwrite"),
                 "{text}"
             );
-            let byte = format!("the byte at {place:#x} ");
+            let byte = format!("the byte at {place:#x},");
             assert!(text.contains(&byte), "{text}");
         }
         let mut all = vec![0; 1 << 20];
@@ -46,7 +46,7 @@ fn memory_that_holds_no_channel_is_not_written_over() {
     }
     // Who is told to may, and finds its own channel the next time, with what the memory held behind its header.
     peer.write(500_000, b"somebody's").unwrap();
-    for option in [&["--anew"][..], &[]] {
+    for option in [&["--overwrite"][..], &[]] {
         let late = run(&[COMMANDS[0], &["--join", &socket], option].concat());
         assert_eq!(late.status.code(), Some(5), "{}", stderr(&late));
     }

@@ -43,7 +43,7 @@ impl Machines {
         self.server = Some(server(&arguments));
     }
 
-    /// Starts a command as an end of this memory.
+    /// Starts a command as an endpoint of this memory.
     pub fn start(&self, command: &str) -> End {
         End::start(&format!("{command} --join {}", self.socket))
     }

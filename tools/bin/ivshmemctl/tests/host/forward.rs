@@ -72,7 +72,7 @@ fn expect_echo(stream: &mut TcpStream, len: usize) {
     assert!(right, "other bytes came back");
 }
 
-/// An end that leads from a port to that of `served`, and the end that connects there.
+/// An endpoint that leads from a port to that of `served`, and the endpoint that connects there.
 fn forwarded(machines: &Machines, served: u16) -> (u16, End, End) {
     let mut far = machines.start(&format!("forward --name far --allow 127.0.0.1:{served}"));
     far.expect("joined");
@@ -102,7 +102,7 @@ fn both_directions_end_by_themselves() {
     // What it tells at the end is what was so before.
     near.signal(Signal::TERM);
     let status = near.expect("status");
-    assert_eq!(status["ends"][0]["name"], "far", "{status}");
+    assert_eq!(status["endpoints"][0]["name"], "far", "{status}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn who_stops_reading_what_an_end_tells_does_not_stop_it() {
     // It comes back, and tells of that too.
     machines.restart();
     far.expect("here");
-    wait_until("it sees the other end, too", || {
+    wait_until("it sees the other endpoint, too", || {
         let mut stream = connect(port);
         // Until then the connection is reset.
         stream.write_all(b"x").is_ok() && stream.read(&mut [0]).is_ok_and(|bytes| bytes == 1)
@@ -183,7 +183,7 @@ fn a_hundred_connections_of_which_some_are_killed() {
     });
     assert_eq!(near.status()["connections"]["opened"], CONNECTIONS);
 
-    // The far end is killed and started again: new connections work, and nobody takes that for an end of the old ones.
+    // The far endpoint is killed and started again: new connections work, and nobody takes that for an end of the old ones.
     far.signal(Signal::KILL);
     let mut far = machines.start(&format!("forward --name far --allow 127.0.0.1:{served}"));
     far.expect("here");
@@ -235,7 +235,7 @@ fn a_file_in_the_place_of_a_socket_stays() {
     let (exit, text) = here.failure();
     assert_eq!(exit, Some(1), "{text}");
     assert!(text.contains("not a socket"), "{text}");
-    // Nor can another end remove it that may listen anywhere.
+    // Nor can another endpoint remove it that may listen anywhere.
     let mut far = machines.start("forward --name far --allow-listen unix:*");
     far.expect("joined");
     let mut near = machines.start(&format!("forward -R unix:{path}:far:127.0.0.1:1"));
@@ -279,7 +279,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
             1,
             "cannot listen on 192.0.2.1:80",
         ),
-        ("forward --ends 64", 6, "fewer --ends"),
+        ("forward --endpoints 64", 6, "fewer --endpoints"),
     ] {
         let (exit, text) = refused(command);
         assert_eq!(exit, Some(code), "{command}: {text}");
@@ -299,7 +299,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         (port, "refused"),
         (
             others[0],
-            "'far' does not allow 127.0.0.1:1: start that end with --allow 127.0.0.1:1",
+            "'far' does not allow 127.0.0.1:1: start that endpoint with --allow 127.0.0.1:1",
         ),
         (others[1], "'nobody' is not there"),
     ] {
@@ -313,7 +313,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         refused = far.expect("failed")["reason"].to_string();
     }
     assert!(
-        refused.contains("start this end with --allow 127.0.0.1:1"),
+        refused.contains("start this endpoint with --allow 127.0.0.1:1"),
         "{refused}"
     );
 }

@@ -205,7 +205,7 @@ fn consoles_show_what_machines_say_until_the_user_leaves() {
     assert!(looks_on.wait().unwrap().success());
     let absent = run(&["console", &first]);
     assert_eq!(absent.status.code(), Some(1));
-    assert!(stderr(&absent).contains("is the machine running"));
+    assert!(stderr(&absent).contains("is the guest running"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn ping_does_not_write_over_what_it_does_not_know() {
         assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
         let text = stderr(&refused);
         assert!(
-            text.contains("--offset") && text.contains("--anew"),
+            text.contains("--offset") && text.contains("--overwrite"),
             "{text}"
         );
     }
@@ -107,7 +107,15 @@ fn ping_does_not_write_over_what_it_does_not_know() {
     );
     // Who is told to may.
     let late = run(&[
-        "ping", "--join", &socket, "-s", "4K", "-t", "50ms", "--serve", "--anew",
+        "ping",
+        "--join",
+        &socket,
+        "-s",
+        "4K",
+        "-t",
+        "50ms",
+        "--serve",
+        "--overwrite",
     ]);
     assert_eq!(late.status.code(), Some(5), "{}", stderr(&late));
     let late = run(&[

@@ -25,7 +25,7 @@ const BYTES: usize = 8 << 20;
 /// A payload that takes most of the largest packet.
 const LARGE: usize = 60_000;
 
-/// An end with these options, up and known to nobody yet.
+/// An endpoint with these options, up and known to nobody yet.
 fn tunnel(machines: &Machines, namespace: &Namespace, options: &str) -> End {
     let mut end = start(machines, namespace, options);
     end.expect("up");
@@ -85,11 +85,11 @@ fn three_ends_reach_each_other_and_one_comes_back_after_it_was_killed() {
     }
     let status = ends[0].status();
     assert_eq!(status["mtu"], 65520);
-    assert_eq!(status["ends"].as_array().unwrap().len(), 2, "{status}");
+    assert_eq!(status["endpoints"].as_array().unwrap().len(), 2, "{status}");
     let sent = status["packets"]["sent"]["bytes"].as_u64();
     assert!(sent > Some(2 * BYTES as u64), "{status}");
 
-    // A connection outlives an end that is killed.
+    // A connection outlives an endpoint that is killed.
     let listener = b.within(|| TcpListener::bind((address(2), 0)).unwrap());
     let to = listener.local_addr().unwrap();
     let mut client = a.within(|| TcpStream::connect(to).unwrap());
@@ -202,7 +202,7 @@ fn an_end_that_takes_little_does_not_hold_up_the_others() {
     publisher.publish(&told).unwrap();
     let mut receiver = slow.multi_receiver().unwrap();
     wait_until("the first knows both", || {
-        ends[0].status()["ends"].as_array().unwrap().len() == 2
+        ends[0].status()["endpoints"].as_array().unwrap().len() == 2
     });
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -265,15 +265,19 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         (
             "--address 10.1.0.1/24",
             1,
-            "give each end an --address of its own",
+            "give each endpoint an --address of its own",
         ),
         (
             "--mtu 65520 --offset 128K --size 512K",
             6,
             "use a smaller --mtu",
         ),
-        ("--ends 64", 6, "fewer --ends"),
-        ("--ends 3", 1, "give all ends the same --ends"),
+        ("--endpoints 64", 6, "fewer --endpoints"),
+        (
+            "--endpoints 3",
+            1,
+            "give all endpoints the same --endpoints",
+        ),
         (
             "--address 10.1.0.2/24 --address 10.1.0.3/24",
             2,

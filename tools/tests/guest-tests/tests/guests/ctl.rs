@@ -333,7 +333,7 @@ fn ping(fleet: &Fleet) -> Result<(), Failed> {
         b,
         "ping --serve -s 2M -t 100ms",
         1,
-        "in use by something else",
+        "are in use, or still hold",
     )?;
-    refused(b, "bench --serve -s 2M", 1, "in use by something else")
+    refused(b, "bench --serve -s 2M", 1, "are in use, or still hold")
 }

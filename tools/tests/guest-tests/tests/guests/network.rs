@@ -63,7 +63,7 @@ fn tunnel(fleet: &Fleet) -> Result<(), Failed> {
     let guests = &fleet.guests;
     let addresses = guests.iter().map(address).collect::<Result<Vec<_>, _>>()?;
     for (number, guest) in guests.iter().enumerate() {
-        let anew = if number == 0 { "--anew" } else { "" };
+        let anew = if number == 0 { "--overwrite" } else { "" };
         end(guest, &format!("tunnel {anew} {TUNNEL}"), "up")?;
     }
     for (number, guest) in guests.iter().enumerate() {
@@ -150,7 +150,7 @@ fn forwarded_connections(fleet: &Fleet) -> Result<(), Failed> {
         .check()?;
     serve(connects, 7070, "nc -ll -p 7070 -e cat")?;
     let far = format!("forward {FORWARD} --name far --allow 127.0.0.1:7070");
-    end(connects, &format!("{far} --anew"), "joined")?;
+    end(connects, &format!("{far} --overwrite"), "joined")?;
     let near = format!("forward {FORWARD} -L 8080:far:127.0.0.1:7070");
     end(listens, &near, "here")?;
     all_echo(listens)?;

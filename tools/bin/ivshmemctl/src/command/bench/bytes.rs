@@ -23,7 +23,7 @@ use crate::exit::Exit;
 /// Bytes that an eventfd is read and written by.
 const COUNTER: usize = 8;
 
-/// A process that answers, and the two ends to it.
+/// A process that answers, and the two endpoints to it.
 struct Echo {
     _child: Helper,
     to: File,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What both ends of a measurement have, and how one waits for the other.
+//! What both endpoints of a measurement have, and how one waits for the other.
 
 use std::path::PathBuf;
 use std::process::Child;
@@ -55,7 +55,7 @@ impl Drop for Helper {
     }
 }
 
-/// What an end is.
+/// What an endpoint is.
 pub enum Kind {
     /// A device, which has more ways to wait than others.
     Device(Arc<Endpoint>, EventPage),
@@ -63,11 +63,11 @@ pub enum Kind {
     Host(PathBuf),
 }
 
-/// One end.
+/// One endpoint.
 pub struct Party {
     pub link: AnyLink,
     pub kind: Kind,
-    /// Which of its vectors the other end rings.
+    /// Which of its vectors the other endpoint rings.
     pub vector: u32,
     at: u64,
 }
@@ -85,7 +85,7 @@ impl Kind {
         Ok((endpoint.clone(), Self::Device(endpoint, page)))
     }
 
-    /// The device, unless it is a host's end.
+    /// The device, unless it is a host endpoint.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Self::Device(endpoint, _) => Some(endpoint),
@@ -95,8 +95,8 @@ impl Kind {
 }
 
 impl Party {
-    /// Opens the device or joins, and takes a part of the memory. The one that serves is rung on another vector, so that two processes
-    /// of one machine do not wake each other where they need not.
+    /// Opens the device or joins, and takes a part of the memory. The one that serves is rung on another vector, so that two
+    /// processes of one machine do not wake each other where they need not.
     pub fn open(end: &End, place: &Place, serves: bool) -> Result<Self> {
         let (link, kind) = Kind::open(end)?;
         // CAST: A small constant.
@@ -130,7 +130,7 @@ impl Party {
         Ok(self.link.store32(place, value, Ordering::Release)?)
     }
 
-    /// Waits until the word is not `old` any more, and returns what it is. A host's end has one way to wait.
+    /// Waits until the word is not `old` any more, and returns what it is. A host endpoint has one way to wait.
     pub fn wait(&self, way: Way, word: u64, old: u32) -> Result<u32> {
         match &self.kind {
             Kind::Device(endpoint, page) if way != Way::WaitWord => {

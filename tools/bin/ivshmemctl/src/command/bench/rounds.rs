@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Round trips and messages to the other end of the shared memory.
+//! Round trips and messages to the other endpoint of the shared memory.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ pub const NOTE: usize = 64;
 pub const MESSAGE: usize = 1024;
 pub const BATCH: usize = 64;
 
-/// Words of the memory: what the other end is to do, and whom to ring on vector 0; that it begins, and by which
-/// vector it is rung; the numbers that go to and fro. Each end's are in cache lines of their own.
+/// Words of the memory: what the other endpoint is to do, and whom to ring on vector 0; that it begins, and by which
+/// vector it is rung; the numbers that go to and fro. Each endpoint's are in cache lines of their own.
 const COMMAND: u64 = 0;
 const ASKER: u64 = 4;
 const ANSWER: u64 = 64;
@@ -47,12 +47,12 @@ const STOP: u32 = u32::MAX;
 const ASKS: u8 = 1;
 const TELLS: u8 = 0;
 
-/// How long the other end may take to answer a command.
+/// How long the other endpoint may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Ends = (Sender<AnyLink>, Receiver<AnyLink>);
 
-/// Does what the other end asks for.
+/// Does what the other endpoint asks for.
 pub fn serve(party: &Party) -> Result<Exit> {
     let mut last = party.load(COMMAND)?;
     loop {
@@ -96,7 +96,7 @@ fn answer_messages(party: &Party) -> Result<()> {
     }
 }
 
-/// The other end.
+/// The other endpoint.
 pub struct Partner<'a> {
     party: &'a Party,
     peer: u32,
@@ -104,7 +104,7 @@ pub struct Partner<'a> {
 }
 
 impl<'a> Partner<'a> {
-    /// Finds the end `peer`, or starts a process, which a device has for its other end.
+    /// Finds the endpoint `peer`, or starts a process, which a device has for its other endpoint.
     pub fn find(party: &'a Party, peer: Option<u32>) -> Result<Self> {
         let child = match (peer, &party.kind) {
             (Some(_), _) => None,
@@ -120,7 +120,7 @@ impl<'a> Partner<'a> {
         Ok(partner)
     }
 
-    /// Has the other end begin with something; again and again, for it may not be there yet.
+    /// Has the other endpoint begin with something; again and again, for it may not be there yet.
     fn command(&self, kind: u32) -> Result<()> {
         const AGAIN: Duration = Duration::from_millis(200);
         let party = self.party;
@@ -241,7 +241,7 @@ fn exchange((to, from): &mut Ends, messages: usize, len: usize) -> Result<()> {
         true => Ok(()),
         false => Err(failure(
             Exit::TimedOut,
-            "the other end does not answer any more",
+            "the other endpoint does not answer any more",
         )),
     }
 }

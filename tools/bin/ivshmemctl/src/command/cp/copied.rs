@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What both ends know of the file: how far it is, its checksum, and what became of it.
+//! What both endpoints know of the file: how far it is, its checksum, and what became of it.
 
 use std::io::{self, Read};
 use std::path::PathBuf;

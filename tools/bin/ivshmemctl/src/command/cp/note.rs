@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What the two ends of a copy say to each other.
+//! What the two endpoints of a copy say to each other.
 //!
 //! Notes are JSON objects; pieces of the file are a header and bytes. All but `Ready` carry the number of the
 //! sender's run, so that what an earlier run left in the rings is not taken for this one's.
 
 use serde::{Deserialize, Serialize};
 
-/// The channel's slots of the two ends.
+/// The channel's slots of the two endpoints.
 pub const SENDER: u32 = 0;
 pub const RECEIVER: u32 = 1;
 

@@ -41,7 +41,7 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
     say(&mut to, &Note::Ready)?;
     loop {
         if !from.receive(&mut message, timeout)? {
-            let message = "nothing comes: does `ivshmemctl cp FILE` run at the other end, with the same --offset?";
+            let message = "nothing comes: does `ivshmemctl cp FILE` run at the other endpoint, with the same --offset?";
             return Err(failure(Exit::TimedOut, message));
         }
         match decode(&message) {
@@ -51,7 +51,7 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
                 sha256,
                 name,
             })) => {
-                // It is made again, and so is what we say to it, when both ends have begun at the same time.
+                // It is made again, and so is what we say to it, when both endpoints have begun at the same time.
                 let mut file = incoming.take();
                 if file.as_ref().is_none_or(|file: &Incoming| file.run != run) {
                     // The old one's bar is cleared before there is another one.

@@ -79,7 +79,7 @@ fn kvm_finding(path: &Path) -> Finding {
     if !path.exists() {
         return Finding::note(
             CHECK,
-            "no /dev/kvm: machines are emulated, and slow",
+            "no /dev/kvm: guests are emulated, and slow",
             "enable virtualization in the firmware, then: sudo modprobe kvm_intel, or kvm_amd",
         );
     }
@@ -88,7 +88,7 @@ fn kvm_finding(path: &Path) -> Finding {
         // QEMU emulates then, and all works.
         Err(error) => Finding::note(
             CHECK,
-            format!("you may not use /dev/kvm, so machines are emulated, and slow: {error}"),
+            format!("you may not use /dev/kvm, so guests are emulated, and slow: {error}"),
             "sudo usermod --append --groups kvm $USER, and log in again",
         ),
     }
@@ -100,7 +100,9 @@ fn server_finding(path: Option<&Path>) -> Finding {
         Some(path) => Finding::good(CHECK, format!("{} is there", path.display())),
         None => Finding::note(
             CHECK,
-            format!("{SERVER} is not installed: machines can share memory, and not interrupt each other"),
+            format!(
+                "{SERVER} is not installed: guests can share memory, but not interrupt each other"
+            ),
             "in a checkout of ivshmem-rs: make programs && sudo make install-programs",
         ),
     }

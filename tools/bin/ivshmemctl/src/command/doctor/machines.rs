@@ -32,8 +32,8 @@ pub fn findings(patient: &Patient) -> Vec<Finding> {
 
 fn count(machines: usize) -> String {
     match machines {
-        1 => "one machine".into(),
-        several => format!("{several} machines"),
+        1 => "one guest".into(),
+        several => format!("{several} guests"),
     }
 }
 
@@ -66,15 +66,15 @@ fn faults(root: &Path, machine: &Machine) -> Vec<Finding> {
     if !memory.shared {
         return vec![Finding::problem(
             CHECK,
-            format!("QEMU {process}: the memory in {path} is without share=on: nobody sees what this machine writes"),
-            "end the machine, and start it with share=on in that memory-backend-file",
+            format!("QEMU {process}: the memory in {path} is without share=on: nobody sees what this guest writes"),
+            "stop the guest, and start it with share=on in that memory-backend-file",
         )];
     }
     let mut faults = Vec::new();
     if memory.discarded {
         faults.push(Finding::note(
             CHECK,
-            format!("QEMU {process}: discard-data=on: when this machine ends, {path} becomes zeros for all others"),
+            format!("QEMU {process}: discard-data=on: when this guest ends, {path} becomes zeros for all others"),
             "leave discard-data=on out",
         ));
     }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_shares_is_good_and_none_is_nothing() {
-        let good = "one machine with memory from a file, which all share".to_string();
+        let good = "one guest with memory from a file, which all share".to_string();
         assert_eq!(found(host("share=on").path()), [(State::Good, good)]);
         assert_eq!(found(tempfile::tempdir().unwrap().path()), []);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Addresses as they are written on the command line and sent to the other end, and which of them others may use.
+//! Addresses as they are written on the command line and sent to the other endpoint, and which of them others may use.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,18 +15,18 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// `-L` or `-R`: where to listen, at which other end, and what to connect to.
+/// `-L` or `-R`: where to listen, at which other endpoint, and what to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// Where is listened: here with `-L`, at the other end with `-R`.
+    /// Where is listened: here with `-L`, at the other endpoint with `-R`.
     pub listen: Address,
-    /// The other end.
+    /// The other endpoint.
     pub peer: Peer,
-    /// What is connected to: from the other end with `-L`, from here with `-R`.
+    /// What is connected to: from the other endpoint with `-L`, from here with `-R`.
     pub target: Address,
 }
 
-/// Another end by its name or its peer ID.
+/// Another endpoint by its name or its peer ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// By its peer ID.
@@ -35,7 +35,7 @@ pub enum Peer {
     Name(String),
 }
 
-/// Addresses that another end may use here.
+/// Addresses that another endpoint may use here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
     /// A host and a port, each `None` for any.
@@ -153,7 +153,7 @@ impl Peer {
         }
     }
 
-    /// Whether an end with this ID and name is meant.
+    /// Whether an endpoint with this ID and name is meant.
     pub fn is(&self, id: u32, name: &[u8]) -> bool {
         match self {
             Self::Id(own) => *own == id,
@@ -176,10 +176,10 @@ pub fn quoted(name: &str) -> String {
     format!("'{name}'")
 }
 
-/// The longest name of an end.
+/// The longest name of an endpoint.
 pub const LONGEST_NAME: usize = 64;
 
-/// A name that an end can have.
+/// A name that an endpoint can have.
 pub fn name(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let is_name = (1..=LONGEST_NAME).contains(&text.len())

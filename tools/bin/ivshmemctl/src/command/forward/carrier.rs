@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Opens connections with other ends, and has each carried by a task of its own.
+//! Opens connections with other endpoints, and has each carried by a task of its own.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -29,10 +29,10 @@ const PIECES: usize = 8;
 
 /// Pause after a connection could not be accepted: there are no more descriptors, perhaps.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the other end may take to be told that a connection is broken; it is gone by then if it cannot be told.
+/// How long the other endpoint may take to be told that a connection is broken; it is gone by then if it cannot be told.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What the other end is asked to connect to.
+/// What the other endpoint is asked to connect to.
 pub enum Ask {
     /// This address.
     Target(String),
@@ -40,7 +40,7 @@ pub enum Ask {
     Accepted(u32),
 }
 
-/// What is said to another end and has no connection.
+/// What is said to another endpoint and has no connection.
 pub enum Answer {
     /// A connection is refused for this reason.
     Reset(String),
@@ -60,7 +60,7 @@ struct Opening {
 
 /// What carries connections.
 pub struct Carrier {
-    /// The other ends.
+    /// The other endpoints.
     pub others: Others,
     report: Rc<Report>,
     tasks: RefCell<JoinSet<()>>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Carries the bytes of one connection between its socket and the other end.
+//! Carries the bytes of one connection between its socket and the other endpoint.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -34,14 +34,14 @@ impl Drop for Lent<'_> {
 /// Why a connection has not ended as it should.
 #[derive(Debug)]
 pub enum Broken {
-    /// The other end knows: it says so, or is gone.
+    /// The other endpoint knows: it says so, or is gone.
     Told(Over),
     /// It has to be told this.
     Untold(String),
 }
 
 impl Connection {
-    /// Takes what the other end says of it.
+    /// Takes what the other endpoint says of it.
     pub fn hear(&self, body: Body<'_>) {
         let mut flow = self.flow.borrow_mut();
         let is_data = matches!(body, Body::Data(_));
@@ -89,7 +89,7 @@ impl Connection {
         match self.when(|flow| flow.over().cloned()).await {
             Over::Violation(what) => Broken::Untold(what.into()),
             // It may have heard of this one since.
-            Over::Forgotten => Broken::Untold("an end was silent for too long".into()),
+            Over::Forgotten => Broken::Untold("an endpoint was silent for too long".into()),
             told => Broken::Told(told),
         }
     }
@@ -106,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// From the socket to the other end.
+    /// From the socket to the other endpoint.
     async fn send(
         &self,
         stream: &Stream,
@@ -132,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// From the other end to the socket.
+    /// From the other endpoint to the socket.
     async fn receive(
         &self,
         stream: &Stream,

@@ -13,16 +13,16 @@ pub const WINDOW: u32 = 256 << 10;
 /// Bytes that the program at the receiver's has taken before the sender is told.
 const CREDIT: u32 = WINDOW / 2;
 
-/// One connection, as one end sees it.
+/// One connection, as one endpoint sees it.
 #[derive(Debug)]
 pub struct Flow {
     /// What has come and was not taken yet: never more than a window.
     buffer: VecDeque<u8>,
-    /// What the other end may still send.
+    /// What the other endpoint may still send.
     window: u32,
     /// What was taken, and not told yet.
     taken: u32,
-    /// What this end may still send.
+    /// What this endpoint may still send.
     credit: u32,
     /// No more comes.
     ended: bool,
@@ -33,7 +33,7 @@ pub struct Flow {
 /// What is to be done with what has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// The other end is to be told that it may send so many more bytes.
+    /// The other endpoint is to be told that it may send so many more bytes.
     Credit(u32),
     /// There are bytes to be taken.
     Bytes,
@@ -44,13 +44,13 @@ pub enum Due {
 /// Why a connection is over before both directions have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// The other end says so.
+    /// The other endpoint says so.
     Reset(String),
-    /// The other end does not keep to the rules.
+    /// The other endpoint does not keep to the rules.
     Violation(&'static str),
-    /// The other end is not there any more.
+    /// The other endpoint is not there any more.
     Gone,
-    /// The other end had taken this one for gone.
+    /// The other endpoint had taken this one for gone.
     Forgotten,
 }
 
@@ -68,7 +68,7 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// Takes what the other end says of this connection. Bytes before which none wait are handed to `pass`, which says how
+    /// Takes what the other endpoint says of this connection. Bytes before which none wait are handed to `pass`, which says how
     /// many it has taken; the rest waits.
     pub fn hear(&mut self, body: Body<'_>, pass: impl FnOnce(&[u8]) -> usize) {
         if self.over.is_some() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What two ends say to each other. The other end may send anything.
+//! What two endpoints say to each other. The other endpoint may send anything.
 //!
 //! Each message has a header of 16 bytes, little-endian: the incarnation of the end that it is for, that of the end that
 //! sends it, the number of a connection, the kind, 1 if the one who sends has opened the connection or else 0, and two
@@ -14,10 +14,10 @@ pub const HEADER: usize = 16;
 /// The longest text in a message in bytes: an address, or a reason.
 pub const LONGEST_TEXT: usize = 1024;
 
-/// Which connection of two ends is meant.
+/// Which connection of two endpoints is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Whether this end has opened it.
+    /// Whether this endpoint has opened it.
     pub ours: bool,
     /// Its number, drawn by the one who opened it. For [`Listen`](Body::Listen) and its answers that of the request.
     pub number: u32,
@@ -30,7 +30,7 @@ pub struct Frame<'a> {
     pub to: u32,
     /// Incarnation of the end that sends it.
     pub from: u32,
-    /// The connection, as seen from this end.
+    /// The connection, as seen from this endpoint.
     pub key: Key,
     /// The rest.
     pub body: Body<'a>,
@@ -41,7 +41,7 @@ pub struct Frame<'a> {
 pub enum Body<'a> {
     /// Connect to this address, and begin with a full [window](super::flow::WINDOW) each way.
     Open(&'a str),
-    /// The same, to what the other end has asked to be listened for by the request of this number.
+    /// The same, to what the other endpoint has asked to be listened for by the request of this number.
     Accepted(u32),
     /// Bytes of the connection.
     Data(&'a [u8]),
@@ -100,7 +100,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// What another end has sent; `None` if it is no message.
+    /// What another endpoint has sent; `None` if it is no message.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (to, rest) = word(bytes)?;
         let (from, rest) = word(rest)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The ring to another end, which all connections to it share.
+//! The ring to another endpoint, which all connections to it share.
 
 use std::collections::HashMap;
 use std::rc::Rc;

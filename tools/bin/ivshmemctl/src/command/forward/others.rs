@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The other ends, and what is open with each of them.
+//! The other endpoints, and what is open with each of them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,13 +17,13 @@ use super::frame::{Body, Key};
 use super::lane::{Correspondent, Lane};
 use crate::mesh::Neighbour;
 
-/// The most connections with one other end.
+/// The most connections with one other endpoint.
 const MOST_CONNECTIONS: usize = 1024;
-/// The most places at which is listened for one other end.
+/// The most places at which is listened for one other endpoint.
 const MOST_LISTENERS: usize = 64;
-/// Names that are looked up for one other end at a time. Each takes a thread, also when the connection is over meanwhile.
+/// Names that are looked up for one other endpoint at a time. Each takes a thread, also when the connection is over meanwhile.
 const MOST_LOOKUPS: usize = 4;
-/// The most answers that wait until one other end takes them: those to what is refused, mostly.
+/// The most answers that wait until one other endpoint takes them: those to what is refused, mostly.
 const MOST_ANSWERS: usize = 128;
 
 /// All that are there.
@@ -175,7 +175,7 @@ impl Others {
         let mut others = self.by_slot.borrow_mut();
         let other = others.get_mut(&slot).ok_or("nobody is there")?;
         if other.connections.len() >= MOST_CONNECTIONS {
-            return Err("there are too many connections with this end");
+            return Err("there are too many connections with this endpoint");
         }
         if other.connections.contains_key(&key) {
             return Err("there is a connection of this number");
@@ -185,7 +185,7 @@ impl Others {
         Ok(connection)
     }
 
-    /// Passes a message to its connection. Where there is none the other end does not know yet that it is over.
+    /// Passes a message to its connection. Where there is none the other endpoint does not know yet that it is over.
     pub fn hear(&self, slot: u32, key: Key, body: Body<'_>) {
         let others = self.by_slot.borrow();
         let connection = others.get(&slot).and_then(|o| o.connections.get(&key));

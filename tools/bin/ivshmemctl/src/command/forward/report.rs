@@ -15,13 +15,13 @@ use crate::output::{printable, Output, GOOD, WARNING};
 /// Where something listens.
 #[derive(Clone, Copy, Debug)]
 pub enum Side {
-    /// At this end.
+    /// At this endpoint.
     Here,
     /// At the other one.
     There,
 }
 
-/// The most that is told in a while: another end can cause as many events as it likes, and must not fill the log.
+/// The most that is told in a while: another endpoint can cause as many events as it likes, and must not fill the log.
 const MOST_EVENTS: u32 = 100;
 const WHILE: Duration = Duration::from_secs(10);
 
@@ -77,20 +77,20 @@ impl Report {
         self.output.notice(value, text, style);
     }
 
-    /// An end has come.
+    /// An endpoint has come.
     pub fn here(&self, end: &Neighbour) {
         let value = json!({ "event": "here", "peer_id": end.peer_id, "name": name(end) });
         self.event(&value, &format!("{} is here", described(end)), GOOD);
     }
 
-    /// An end has left.
+    /// An endpoint has left.
     pub fn left(&self, end: &Neighbour) {
         let value = json!({ "event": "left", "peer_id": end.peer_id, "name": name(end) });
         let text = format!("{} has left, or is silent", described(end));
         self.event(&value, &text, WARNING);
     }
 
-    /// It is listened for this, here or at the other end.
+    /// It is listened for this, here or at the other endpoint.
     pub fn listening(&self, forward: &Forward, side: Side) {
         let Forward {
             listen,
@@ -114,7 +114,7 @@ impl Report {
         self.event(&value, &text, GOOD);
     }
 
-    /// A connection, or listening, has failed, here or at the other end.
+    /// A connection, or listening, has failed, here or at the other endpoint.
     pub fn fail(&self, reason: &str) {
         self.failed.set(self.failed.get() + 1);
         let reason = printable(reason.as_bytes());
@@ -143,7 +143,7 @@ impl Report {
         Counted(self)
     }
 
-    /// These ends are there.
+    /// These endpoints are there.
     pub fn set_ends(&self, ends: Vec<Neighbour>) {
         *self.ends.borrow_mut() = ends;
     }
@@ -158,7 +158,7 @@ impl Report {
         let (failed, invalid) = (self.failed.get(), self.invalid.get());
         let value = json!({
             "event": "status",
-            "ends": list.collect::<Vec<_>>(),
+            "endpoints": list.collect::<Vec<_>>(),
             "connections": { "open": open, "opened": opened, "failed": failed },
             "invalid": invalid,
         });
@@ -199,7 +199,7 @@ fn name(end: &Neighbour) -> Option<String> {
     (!end.notice.is_empty()).then(|| printable(&end.notice))
 }
 
-/// An end as people are told of it.
+/// An endpoint as people are told of it.
 pub fn described(end: &Neighbour) -> String {
     match name(end) {
         Some(name) => format!("{} (peer {})", quoted(&name), end.peer_id),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! All connections with all other ends, for as long as this end has its place.
+//! All connections with all other endpoints, for as long as this endpoint has its place.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,10 +20,10 @@ use super::settings::{Refusal, Settings};
 use super::stream::Listener;
 use crate::mesh::{Heard, Incoming, Mesh, LOOK};
 
-/// Pause before the other end is asked to listen again.
+/// Pause before the other endpoint is asked to listen again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// What one place among the ends is used for.
+/// What one place among the endpoints is used for.
 pub struct Session {
     settings: Rc<Settings>,
     report: Rc<Report>,
@@ -47,12 +47,12 @@ impl Session {
         }))
     }
 
-    /// What the other ends say.
+    /// What the other endpoints say.
     pub fn incoming(&self) -> Result<Incoming> {
         Incoming::new(&self.mesh.borrow())
     }
 
-    /// Hears the other ends until something fails. It never waits for anything else, so that nobody who is slow holds up
+    /// Hears the other endpoints until something fails. It never waits for anything else, so that nobody who is slow holds up
     /// others.
     pub async fn hear_all(self: &Rc<Self>, mut incoming: Incoming) -> Result<()> {
         let mut buffer = Vec::new();

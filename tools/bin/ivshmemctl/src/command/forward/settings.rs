@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What an end was told to do, and what others may have it do.
+//! What an endpoint was told to do, and what others may have it do.
 
 use super::address::{quoted, Address, Allowed, Forward};
 
@@ -8,39 +8,39 @@ use super::address::{quoted, Address, Allowed, Forward};
 pub struct Settings {
     /// What is listened for here.
     pub local: Vec<Forward>,
-    /// What other ends are asked to listen for.
+    /// What other endpoints are asked to listen for.
     pub remote: Vec<Forward>,
-    /// What other ends may connect to from here.
+    /// What other endpoints may connect to from here.
     pub allow: Vec<Allowed>,
-    /// Where other ends may listen here.
+    /// Where other endpoints may listen here.
     pub allow_listen: Vec<Allowed>,
     /// Our name, empty if we have none.
     pub name: String,
 }
 
 impl Settings {
-    /// The address to which another end wants to connect from here, if it may; else why not.
+    /// The address to which another endpoint wants to connect from here, if it may; else why not.
     pub fn may_connect(&self, address: &str) -> Result<Address, Refusal> {
         may(&self.allow, address, "--allow", &self.described())
     }
 
-    /// The address at which another end wants to listen here, if it may; else why not.
+    /// The address at which another endpoint wants to listen here, if it may; else why not.
     pub fn may_listen(&self, address: &str) -> Result<Address, Refusal> {
         may(&self.allow_listen, address, "--allow-listen", "it")
     }
 
-    /// This end as others are told of it.
+    /// This endpoint as others are told of it.
     fn described(&self) -> String {
         match self.name.is_empty() {
-            true => "the other end".into(),
+            true => "the other endpoint".into(),
             false => quoted(&self.name),
         }
     }
 }
 
-/// Why another end does not get what it asked for.
+/// Why another endpoint does not get what it asked for.
 pub struct Refusal {
-    /// As this end tells it.
+    /// As this endpoint tells it.
     pub here: String,
     /// As the other one is told.
     pub there: String,
@@ -62,15 +62,15 @@ impl From<&str> for Refusal {
     }
 }
 
-/// `who` is this end in the text for the other one.
+/// `who` is this endpoint in the text for the other one.
 fn may(allowed: &[Allowed], text: &str, option: &str, who: &str) -> Result<Address, Refusal> {
     let address: Address = text.parse()?;
     match allowed.iter().any(|allowed| allowed.has(&address)) {
         true => Ok(address),
         false => Err(Refusal {
-            here: format!("{address} is not allowed: start this end with {option} {address}"),
+            here: format!("{address} is not allowed: start this endpoint with {option} {address}"),
             there: format!(
-                "{who} does not allow {address}: start that end with {option} {address}"
+                "{who} does not allow {address}: start that endpoint with {option} {address}"
             ),
         }),
     }

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use super::address::Address;
 
 /// A connection. Dropped before it is [finished](Self::finish) it is reset, so that nobody takes a part for the whole. (Of a
-/// UNIX socket the other end sees that only if it writes.)
+/// UNIX socket the other endpoint sees that only if it writes.)
 pub struct Stream {
     socket: Socket,
     finished: Cell<bool>,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Addresses of ends: given, or made of peer IDs; as an end tells them, and which end has which.
+//! Addresses of endpoints: given, or made of peer IDs; as an endpoint tells them, and which endpoint has which.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// The most addresses of an end.
+/// The most addresses of an endpoint.
 pub const MOST: usize = 8;
 
 /// Bytes that so many addresses take as they are told.
@@ -45,7 +45,7 @@ fn is_of_one(address: IpAddr) -> bool {
     !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast)
 }
 
-/// Addresses as an end tells them: each 4 or 6, and its bytes.
+/// Addresses as an endpoint tells them: each 4 or 6, and its bytes.
 pub fn encode(addresses: &[IpNet]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for address in addresses {
@@ -57,7 +57,7 @@ pub fn encode(addresses: &[IpNet]) -> Vec<u8> {
     bytes
 }
 
-/// The addresses that another end tells: those before what is none, at most [`MOST`].
+/// The addresses that another endpoint tells: those before what is none, at most [`MOST`].
 pub fn decode(mut bytes: &[u8]) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     while addresses.len() < MOST {
@@ -90,7 +90,7 @@ where
 pub struct Routes(HashMap<IpAddr, u32>);
 
 impl Routes {
-    /// Of ends and what each tells. Of two that tell the same address the first one has it.
+    /// Of endpoints and what each tells. Of two that tell the same address the first one has it.
     pub fn of<'a>(told: impl Iterator<Item = (u32, &'a [u8])>) -> Self {
         let mut routes = HashMap::new();
         for (slot, notice) in told {

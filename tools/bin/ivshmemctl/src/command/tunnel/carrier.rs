@@ -20,10 +20,10 @@ use crate::exit::{failure, Exit};
 use crate::mesh::{Change, Mesh, Neighbour, Program, LOOK};
 use crate::output::{Output, GOOD, WARNING};
 
-/// How long another end may have our address: for longer than one that has crashed seems to be there.
+/// How long another endpoint may have our address: for longer than one that has crashed seems to be there.
 const OVERLAP: Duration = Duration::from_secs(5);
 
-/// How long after we have come another end may tell that it has one of our addresses and have it: both came together.
+/// How long after we have come another endpoint may tell that it has one of our addresses and have it: both came together.
 const RACE: Duration = Duration::from_secs(1);
 
 /// What was asked for.
@@ -88,7 +88,7 @@ impl Carrier {
         };
         let address = address::automatic(*network, peer_id).ok_or_else(|| {
             let text = format!(
-                "{network} is too small for an address made of peer ID {peer_id}: give all ends a larger --network, or \
+                "{network} is too small for an address made of peer ID {peer_id}: give all endpoints a larger --network, or \
                  this one an --address"
             );
             failure(Exit::Unable, text)
@@ -195,7 +195,7 @@ fn has_any(other: &Neighbour, addresses: &[IpNet]) -> bool {
 
 fn overlap(other: &Neighbour) -> anyhow::Error {
     let text = format!(
-        "{} has an address of this end too: give each end an --address of its own",
+        "{} has an address of this endpoint too: give each endpoint an --address of its own",
         described(other)
     );
     failure(Exit::Failure, text)

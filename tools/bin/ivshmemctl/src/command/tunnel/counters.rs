@@ -16,15 +16,15 @@ pub struct Traffic {
 /// Numbers since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Of the kernel, to other ends.
+    /// Of the kernel, to other endpoints.
     pub sent: Traffic,
-    /// Of other ends, to the kernel.
+    /// Of other endpoints, to the kernel.
     pub received: Traffic,
-    /// For an address that no end has.
+    /// For an address that no endpoint has.
     pub unknown: Traffic,
-    /// For an end that did not make room for too long.
+    /// For an endpoint that did not make room for too long.
     pub full: Traffic,
-    /// Of other ends, that the kernel did not take.
+    /// Of other endpoints, that the kernel did not take.
     pub refused: Traffic,
 }
 

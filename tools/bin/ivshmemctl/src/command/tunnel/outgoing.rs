@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The rings to the other ends, none of which holds up the others for long.
+//! The rings to the other endpoints, none of which holds up the others for long.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use ivshmem_channel::{Error, Sender};
 use crate::end::AnyLink;
 use crate::mesh::Mesh;
 
-/// How long a full ring may hold up packets to all ends. After that its packets are dropped until there is room.
+/// How long a full ring may hold up packets to all endpoints. After that its packets are dropped until there is room.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The part of the time that each ring may hold up packets to other ends: one to an end that makes little room would do so
-/// always.
+/// The part of the time that each ring may hold up packets to other endpoints: one to an endpoint that makes little room
+/// would do so always.
 const PART: u32 = 2;
 
 /// What became of a packet.
@@ -25,11 +25,11 @@ pub enum Sent {
     Yes,
     /// There was no room for too long.
     Full,
-    /// What is in the ring is of no use, until the channel is made anew.
+    /// What is in the ring is of no use, until the channel is recreated.
     Corrupt,
 }
 
-/// A ring to each other end.
+/// A ring to each other endpoint.
 pub struct Outgoing(HashMap<u32, Ring>);
 
 struct Ring {
@@ -63,7 +63,7 @@ impl Outgoing {
         Ok(Self(rings))
     }
 
-    /// Sends a packet to a slot, and waits for room, though not for long; `alone` says whether there is no other end that
+    /// Sends a packet to a slot, and waits for room, though not for long; `alone` says whether there is no other endpoint that
     /// is held up by that.
     pub fn send(&mut self, slot: u32, packet: &[u8], alone: bool) -> Result<Sent> {
         match self.0.get_mut(&slot).filter(|ring| !ring.corrupt) {

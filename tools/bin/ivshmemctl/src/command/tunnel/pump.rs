@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 //! Carries packets between the interface and the rings, by a thread for each direction. Each sleeps in the system call that
-//! tells of what it carries, so that a packet costs one wake-up at each end, and no timer.
+//! tells of what it carries, so that a packet costs one wake-up at each endpoint, and no timer.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use super::outgoing::{Outgoing, Sent};
 use super::packet::destination;
 use super::status::{warn, Shared};
 use crate::end::AnyLink;
-use crate::mesh::{Mesh, ANEW, LOOK};
+use crate::mesh::{Mesh, LOOK, OVERWRITE};
 use crate::output::Output;
 
 /// Bytes of the longest packet of IP.
@@ -118,7 +118,7 @@ impl Stop {
     }
 }
 
-/// From the other ends to the kernel.
+/// From the other endpoints to the kernel.
 struct FromOthers {
     receiver: MultiReceiver<AnyLink>,
     interface: Arc<Interface>,
@@ -140,7 +140,7 @@ impl FromOthers {
                 Ok(Some(length)) => length,
                 Ok(None) => continue,
                 Err(error @ (Error::CorruptLane { .. } | Error::Corrupt(_))) => {
-                    warn(self.output, "corrupt", &format!("{ANEW}: {error}"));
+                    warn(self.output, "corrupt", &format!("{OVERWRITE}: {error}"));
                     match error {
                         Error::CorruptLane { .. } => continue,
                         // Nobody is left who can be heard. Looking who is there tells when to come back.
@@ -180,7 +180,7 @@ fn take(
     Ok(Some(length))
 }
 
-/// From the kernel to the other ends.
+/// From the kernel to the other endpoints.
 struct FromKernel {
     outgoing: Outgoing,
     interface: Arc<Interface>,

@@ -20,12 +20,12 @@ pub struct Shared {
     state: Mutex<State>,
 }
 
-/// Who is there, and what this end is.
+/// Who is there, and what this endpoint is.
 #[derive(Default)]
 pub struct State {
-    /// Which end has which address.
+    /// Which endpoint has which address.
     pub routes: Routes,
-    /// The other ends.
+    /// The other endpoints.
     pub ends: Vec<Neighbour>,
     /// The interface's name, MTU and addresses.
     pub name: String,
@@ -51,7 +51,7 @@ impl Shared {
             "name": state.name,
             "mtu": state.mtu,
             "addresses": state.addresses,
-            "ends": ends.collect::<Vec<_>>(),
+            "endpoints": ends.collect::<Vec<_>>(),
             "packets": self.counters.to_json(),
         });
         let mut text = format!(
@@ -68,7 +68,7 @@ impl Shared {
     }
 }
 
-/// An end as people are told of it.
+/// An endpoint as people are told of it.
 pub fn described(end: &Neighbour) -> String {
     let addresses = address::decode(&end.notice);
     format!("peer {} ({})", end.peer_id, list(&addresses))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What another end cannot do by standing still, by taking long, or by malice.
+//! What another endpoint cannot do by standing still, by taking long, or by malice.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::Command;
@@ -85,7 +85,7 @@ fn an_end_that_stood_still_for_long_begins_anew_with_the_others() {
     near.expect("left");
     far.signal(Signal::CONT);
     near.expect("here");
-    // What is opened now is not taken for what was open before, and that is over at both ends.
+    // What is opened now is not taken for what was open before, and that is over at both endpoints.
     expect_echo(&mut connect(port), MUCH);
     near.expect("listening");
     for port in [back, listened] {
@@ -206,7 +206,7 @@ fn an_end_that_sends_anything_stops_nobody() {
 #[test]
 fn an_end_that_can_hear_nobody_comes_back_when_the_channel_is_made_anew() {
     let machines = Machines::new("1M");
-    let mut near = machines.start("forward --ends 2");
+    let mut near = machines.start("forward --endpoints 2");
     near.expect("joined");
     let link = Arc::new(Peer::join(&machines.socket).unwrap());
     let channel = Channel::open(link.clone(), 0).unwrap();
@@ -223,7 +223,7 @@ fn an_end_that_can_hear_nobody_comes_back_when_the_channel_is_made_anew() {
     for _ in 0..2 {
         // First that this one is not heard, then that it was the last one.
         let reason = near.expect("failed")["reason"].to_string();
-        assert!(reason.contains("--anew"), "{reason}");
+        assert!(reason.contains("--overwrite"), "{reason}");
     }
     Channel::create(link, 0, channel.plan().layout()).unwrap();
     near.expect("joined");

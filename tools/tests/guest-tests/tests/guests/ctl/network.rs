@@ -30,7 +30,7 @@ pub fn tunnel(fleet: &Fleet) -> Result<(), Failed> {
         Ok(format!("10.110.0.{}", super::peer_id(guest)? + 1))
     };
     let (here, there) = (address(a)?, address(b)?);
-    let mut first = start(a, "tunnel", &["--anew"])?;
+    let mut first = start(a, "tunnel", &["--overwrite"])?;
     // Before, the other one would refuse what cases before have left there.
     first.wait_for_output(r#""event":"up""#)?;
     let second = start(b, "tunnel", &[])?;
@@ -76,7 +76,7 @@ pub fn forward(fleet: &Fleet) -> Result<(), Failed> {
     let mut guest = start(
         a,
         "forward",
-        &["--anew", "--name", "a", "--allow", "127.0.0.1:7"],
+        &["--overwrite", "--name", "a", "--allow", "127.0.0.1:7"],
     )?;
     guest.wait_for_output(r#""event":"joined""#)?;
     let directory = tempfile::tempdir()?;

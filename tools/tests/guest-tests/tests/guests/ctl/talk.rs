@@ -62,7 +62,7 @@ pub fn peers_of_a_channel(fleet: &Fleet) -> Result<(), Failed> {
         return Err("two guests".into());
     };
     super::refused(a, "peers -s 2M", 1, "no channel at offset 0x200000")?;
-    let script = format!("mkfifo /mute; exec {PROGRAM} --json chat --anew -s 3M <>/mute");
+    let script = format!("mkfifo /mute; exec {PROGRAM} --json chat --overwrite -s 3M <>/mute");
     let mut talker = b.command(["sh", "-c", &script]).spawn()?;
     talker.wait_for_output("\"alone\"")?;
     let mut found = Value::Null;
