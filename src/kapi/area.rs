@@ -19,7 +19,10 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-use super::frames::Order;
+use super::{
+    frames::Order,
+    helpers, //
+};
 
 /// The area is shared, also where `mmap` clears VM_SHARED: for a file that is open read-only.
 ///
@@ -70,10 +73,11 @@ pub(super) trait Pager: Send + Sync + Sized + 'static {
     /// What debuggers read and write the pages with, where they have no page structures.
     const ACCESS: Option<Access> = None;
 
-    /// Whether the child of a fork begins without pages, and has them by its own faults. Copying a
-    /// large page frame (`copy_huge_pmd()`) is not ordered against taking it away: the child could
-    /// be left with an entry that nobody finds any more.
-    const WIPE_ON_FORK: bool = false;
+    /// Whether the copies of an area that fork and mremap make begin without pages, and have them
+    /// by their own faults. Copying and moving a large page frame (`copy_huge_pmd()`,
+    /// `move_huge_pmd()`) are not ordered against taking it away: the copy could be left with an
+    /// entry that nobody finds any more.
+    const COPIES_ARE_EMPTY: bool = false;
 
     /// Puts a page of `order` in place, or answers `VM_FAULT_FALLBACK` if a smaller one is to be
     /// tried. May sleep.
@@ -155,7 +159,10 @@ impl<T: Pager> Operations<T> {
         let pager = unsafe { Self::pager(vma) };
         pager.opened();
         core::mem::forget(Arc::from(pager));
-        if T::WIPE_ON_FORK {
+        if T::COPIES_ARE_EMPTY {
+            // SAFETY: The area is a copy that is not in use yet, and `mmap_lock` is held for
+            // writing.
+            unsafe { helpers::ivshmem_leave_pages_behind(vma) };
             // Here and not when the area is set up, for MADV_KEEPONFORK could clear it there. A
             // fork asks for it after this call (`dup_mmap()`). SAFETY: The area is new, or locked
             // for writing while it is split or moved.

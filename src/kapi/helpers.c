@@ -72,6 +72,27 @@ void ivshmem_set_cache(struct vm_area_struct *vma, enum ivshmem_cache cache)
 	vma->vm_page_prot = prot;
 }
 
+/*
+ * To be called by vm_operations_struct.open. Where mremap() has made @copy, takes all pages of the
+ * same memory away from this process, so that none is moved: move_huge_pmd() has a large one in no
+ * table for a moment, in which unmap_mapping_range() looks at both places without a lock, and
+ * misses it. No fault brings one back before the move, for mremap() has locked the original.
+ */
+void ivshmem_leave_pages_behind(struct vm_area_struct *copy)
+{
+	VMA_ITERATOR(areas, copy->vm_mm, 0);
+	struct vm_area_struct *area;
+
+	/* The copy of a fork is another process's, that of a split lies within its original. */
+	if (copy->vm_mm != current->mm || vma_lookup(copy->vm_mm, copy->vm_start))
+		return;
+	for_each_vma(areas, area) {
+		if (area->vm_ops == copy->vm_ops && area->vm_private_data == copy->vm_private_data)
+			zap_special_vma_range(area, area->vm_start,
+					      area->vm_end - area->vm_start);
+	}
+}
+
 #ifdef CONFIG_X86
 /*
  * vmf_insert_pfn() and vmf_insert_pfn_pmd() would replace the type in vm_page_prot by that of the

@@ -53,6 +53,10 @@ unsafe extern "C" {
     /// `vma` is being set up and seen by this thread only.
     pub(super) fn ivshmem_set_cache(vma: *mut bindings::vm_area_struct, cache: c_uint);
 
+    /// `copy` is an area that is not in use yet, made of one of the same process, whose `mmap_lock`
+    /// is held for writing, or by a fork. May sleep.
+    pub(super) fn ivshmem_leave_pages_behind(copy: *mut bindings::vm_area_struct);
+
     /// `vmf` describes a fault in a shared area with VM_PFNMAP, whose `start .. end`, of whole
     /// pages below one entry of the level above, is to show the page frames from `pfn` on. May
     /// sleep.

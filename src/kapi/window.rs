@@ -384,7 +384,7 @@ impl Pager for Window {
     #[cfg(CONFIG_HAVE_IOREMAP_PROT)]
     const ACCESS: Option<Access> = Some(generic_access_phys);
 
-    const WIPE_ON_FORK: bool = true;
+    const COPIES_ARE_EMPTY: bool = true;
 
     fn opened(&self) {
         self.mappings.add(1usize, Relaxed);

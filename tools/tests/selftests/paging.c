@@ -153,6 +153,26 @@ TEST(a_debugger_reads_and_writes_what_was_touched)
 	EXPECT_EQ(0, *shown);
 }
 
+/*
+ * A large page that mremap() moves could be missed by who takes the memory away meanwhile: so none is moved, and
+ * a mapping has its pages anew. What is not touched a debugger cannot read.
+ */
+TEST(a_moved_mapping_begins_without_pages)
+{
+	int fd = open_numbered();
+	volatile uint32_t *words = map_at(fd, 0, 0), *room = map_at(fd, 0, 0);
+	int memory = (int)ASSERT_OK(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+	uint32_t word;
+
+	expect_numbers(words, 0, memory_size);
+	ASSERT_EQ(4, pread(memory, &word, 4, (uintptr_t)words));
+	words = mremap((void *)words, memory_size, memory_size, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+	ASSERT_TRUE(words == room);
+	EXPECT_ERRNO(EIO, pread(memory, &word, 4, (uintptr_t)words));
+	expect_numbers(words, 0, memory_size);
+	EXPECT_EQ(4, pread(memory, &word, 4, (uintptr_t)words));
+}
+
 /* How often each thread below looks at a page. */
 #define LOOKS	20000
 
