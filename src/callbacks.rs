@@ -28,4 +28,8 @@ impl PciDriver for Ivshmem {
     fn reset_done(running: &Running) {
         running.resume();
     }
+
+    fn lost(running: &Running) {
+        running.device().close();
+    }
 }

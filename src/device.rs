@@ -341,6 +341,8 @@ impl Device {
 
     /// The end of the device, called when it is unbound: no interrupt comes any more, no file can
     /// be opened. Wakes everybody, then takes the memory away. May sleep.
+    ///
+    /// Called before that, and so twice, if the PCI core gives the device up.
     pub(crate) fn close(&self) {
         self.events.die();
         self.exports.close();

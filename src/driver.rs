@@ -134,8 +134,6 @@ impl pci::Driver for Ivshmem {
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         memory::check(pdev)?;
         enable(pdev)?;
-        // Without this the device may not send its MSI-X messages.
-        pdev.set_master();
 
         let window = Window::new(memory::open(pdev)?, Region::Memory.file_offset(0))?;
         let registers = pdev

@@ -12,6 +12,7 @@ use kernel::{
         DeviceContext, //
     },
     devres,
+    error::to_result,
     pci::Device,
     prelude::*,
     sync::aref::ARef, //
@@ -40,6 +41,8 @@ impl Drop for Enabled {
 }
 
 /// Enables the device until it is unbound; disabling comes after what is managed later than this.
+/// It may write to memory, without which it could not send its MSI-X messages. Its configuration is
+/// saved: after an error it gets this one back.
 ///
 /// `pci::Device::enable_device_mem` has no counterpart that would disable the device again, and
 /// `pcim_enable_device` would also free the interrupt vectors, of which `IrqVectorRegistration`
@@ -48,6 +51,9 @@ pub(crate) fn enable(pdev: &Device<Core<'_>>) -> Result {
     pdev.enable_device_mem()?;
     // INVARIANT: Enabled just now.
     let enabled = Enabled(pdev.into());
+    pdev.set_master();
+    // SAFETY: `pdev` is a valid device.
+    to_result(unsafe { bindings::pci_save_state(as_raw(pdev)) })?;
     let pdev: &Device<Bound> = pdev;
     devres::register(pdev.as_ref(), enabled, GFP_KERNEL)
 }

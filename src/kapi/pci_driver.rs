@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PCI drivers that are told of sleep and resets, and have attributes in sysfs.
+//! PCI drivers that are told of sleep, resets and errors, and have attributes in sysfs.
 //!
 //! `kernel::pci::Adapter` leaves `struct dev_pm_ops`, the error handlers and the attribute groups
 //! empty. The PCI core saves and restores the device's configuration all the same, MSI-X too, but
 //! switches the device off over a sleep, and a reset clears it, and the driver never learns of
-//! either. This adapter fills the structures and leaves the rest to the crate's.
+//! either. After an error of a PCI Express port above the device it resets the device too, and
+//! gives up one whose driver has no callbacks for that. This adapter fills the structures and
+//! leaves the rest to the crate's.
 //!
 //! Not `register_pm_notifier()`: that is called when programs run again already, belongs to no
 //! device, and so would need a lock against unbinding.
@@ -50,12 +52,17 @@ pub(crate) trait PciDriver: DriverData + Sized {
     /// its interrupts are back, programs are still frozen.
     fn resume(shared: &Self::Shared);
 
-    /// The device is about to be reset: its registers and its memory will be out of reach, while
-    /// programs run. [`PciDriver::reset_done`] follows.
+    /// The device is about to be reset, or there was an error on its way: its registers and its
+    /// memory will be out of reach, while programs run. [`PciDriver::reset_done`] follows, or
+    /// [`PciDriver::lost`].
     fn reset_prepare(shared: &Self::Shared);
 
     /// The device was reset and works again, or has failed to; its configuration is back.
     fn reset_done(shared: &Self::Shared);
+
+    /// The device did not come back after an error, and is given up. It stays bound until somebody
+    /// removes it.
+    fn lost(shared: &Self::Shared);
 }
 
 /// The registration of a [`PciDriver`]: `kernel::pci::Adapter` with what that leaves empty.
@@ -101,6 +108,9 @@ impl<T: PciDriver> Adapter<T> {
     };
 
     const ERRORS: &'static bindings::pci_error_handlers = &bindings::pci_error_handlers {
+        error_detected: Some(Self::error_detected),
+        slot_reset: Some(Self::slot_reset),
+        resume: Some(Self::reset_done),
         reset_prepare: Some(Self::reset_prepare),
         reset_done: Some(Self::reset_done),
         ..pin_init::zeroed()
@@ -147,7 +157,44 @@ impl<T: PciDriver> Adapter<T> {
     unsafe extern "C" fn reset_done(pdev: *mut bindings::pci_dev) {
         // SAFETY: The device is valid.
         let dev = unsafe { &raw mut (*pdev).dev };
-        // SAFETY: Bound and locked: the PCI core holds the lock over the reset.
+        // SAFETY: Bound and locked: the PCI core holds the lock over the reset, and takes it where
+        // the recovery from an error is over.
         unsafe { Self::with_shared(dev, T::reset_done) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn error_detected(
+        pdev: *mut bindings::pci_dev,
+        state: bindings::pci_channel_state_t,
+    ) -> bindings::pci_ers_result_t {
+        // While the core can still reset the device, whatever this driver asks for, it is paused.
+        let (callback, vote): (fn(&T::Shared), _) = match state {
+            bindings::pci_channel_io_normal => (
+                T::reset_prepare,
+                bindings::pci_ers_result_PCI_ERS_RESULT_CAN_RECOVER,
+            ),
+            bindings::pci_channel_io_frozen => (
+                T::reset_prepare,
+                bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET,
+            ),
+            _ => (T::lost, bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT),
+        };
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Bound and locked, as our caller promises.
+        unsafe { Self::with_shared(dev, callback) };
+        vote
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn slot_reset(pdev: *mut bindings::pci_dev) -> bindings::pci_ers_result_t {
+        // SAFETY: The device is valid, and answers again. What it had when it was enabled was saved
+        // by `super::pci::enable`; its vectors the core knows.
+        unsafe { bindings::pci_restore_state(pdev) };
+        bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED
     }
 }

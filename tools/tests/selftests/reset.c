@@ -2,11 +2,18 @@
 /*
  * The device is reset (sysfs "reset") while programs use it. The device has to be one that can be reset alone:
  * behind a port of its own.
+ *
+ *	reset --wait-for-error
+ *
+ * leaves that to the host: it prints "ready" once the device is in use, and exits 0 if the recovery from the error that
+ * follows is seen as a reset.
  */
 #include "sleeper.h"
 #include "sysfs.h"
 
 #include <sys/eventfd.h>
+
+#define ERROR_OPTION	"--wait-for-error"
 
 #define RESETS	10
 #define WORD	0x11223344
@@ -166,8 +173,35 @@ TEST(a_word_that_is_waited_for_is_not_seen_wrong)
 	EXPECT_EQ(0, sleeper.result);
 }
 
+static void watch_error(void)
+{
+	int fd = dev_open_with(O_RDWR, 1);
+	const volatile struct ivshmem_event_page *page = map_event_page(fd);
+	volatile uint32_t *word = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES,
+					   PROT_READ | PROT_WRITE);
+	uint32_t before = page->generation;
+	pthread_t thread;
+	void *wrong;
+
+	*word = WORD;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, look, (void *)word));
+	puts("ready");
+	fflush(stdout);
+	test_waits_for("generation %u to end", before);
+	while (page->generation == before)
+		usleep(1000);
+	over = true;
+	ASSERT_EQ(0, pthread_join(thread, &wrong));
+	EXPECT_EQ(0, (long)wrong);
+	EXPECT_EQ(WORD, *word);
+	EXPECT_EQ(before + 1, dev_info(fd).generation);
+	for (unsigned int vector = 0; vector < dev_vectors(fd); vector++)
+		ring_arrives(vector);
+}
+
 int main(int argc, char **argv)
 {
-	(void)argc;
+	if (argc == 2 && !strcmp(argv[1], ERROR_OPTION))
+		return test_alone(watch_error);
 	return test_main(argv, dev_path());
 }

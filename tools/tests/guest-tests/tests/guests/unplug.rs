@@ -19,7 +19,7 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
     let builder = kernel
         .guest()
         .cpus(2)
-        .root_ports(2)
+        .root_ports(3)
         .module(kernel.module()?)
         .file(kernel.program("removal")?, "/test/removal")
         .file(kernel.program("reset")?, "/test/reset");
@@ -35,6 +35,8 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         lab.trial("unplug::doorbell_open_mapped_and_waited_for", doorbell),
         lab.trial("unplug::doorbell_comes_back", doorbell),
         lab.trial("unplug::plain_comes_and_goes", plain),
+        lab.trial("unplug::a_device_comes_back_after_an_error", recovers),
+        lab.trial("unplug::a_device_that_is_given_up_is_gone", is_lost),
         lab.trial("unplug::a_device_in_use_is_reset", reset),
     ])
 }
@@ -56,15 +58,21 @@ pub fn plug(guest: &Guest, socket: &Path, bus: &str) -> vmbench::Result<()> {
 
 /// As [`plug`], with the name `id` for QEMU, and without waiting.
 pub fn plug_as(id: &str, guest: &Guest, socket: &Path, bus: &str) -> vmbench::Result<()> {
-    let address = json!({"type": "unix", "data": {"path": socket}});
-    let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
-    let chardev = chardev_of(id);
-    guest
-        .qmp()
-        .execute("chardev-add", json!({"id": chardev, "backend": backend}))?;
+    connect(id, guest, socket)?;
     guest.qmp().execute(
         "device_add",
-        json!({"driver": "ivshmem-doorbell", "id": id, "bus": bus, "chardev": chardev, "vectors": 8}),
+        json!({"driver": "ivshmem-doorbell", "id": id, "bus": bus, "chardev": chardev_of(id), "vectors": 8}),
+    )?;
+    Ok(())
+}
+
+/// Connects to the server at `socket`, for the device `id`.
+fn connect(id: &str, guest: &Guest, socket: &Path) -> vmbench::Result<()> {
+    let address = json!({"type": "unix", "data": {"path": socket}});
+    let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
+    guest.qmp().execute(
+        "chardev-add",
+        json!({"id": chardev_of(id), "backend": backend}),
     )?;
     Ok(())
 }
@@ -135,6 +143,52 @@ fn plain(fleet: &Fleet) -> Result<(), Failed> {
         return Err(format!("the driver does not say that there is no doorbell:\n{log}").into());
     }
     guest.qmp().unplug("device")?;
+    guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
+    Ok(())
+}
+
+/// A fatal error on the way to the device, which QEMU injects into the port `port`.
+fn error_of(guest: &Guest, port: &str) -> Result<(), Failed> {
+    let command = format!("pcie_aer_inject_error {port} DLP");
+    guest
+        .qmp()
+        .execute("human-monitor-command", json!({"command-line": command}))?;
+    Ok(())
+}
+
+/// The kernel resets what is behind the port, and the driver takes part.
+fn recovers(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    let region = Region::start(SIZE, 8)?;
+    plug(guest, &region.socket(), "port0")?;
+    let mut user = guest.command(["/test/reset", "--wait-for-error"]).spawn()?;
+    user.wait_for_output("ready")?;
+    error_of(guest, "port0")?;
+    user.wait()?.check()?;
+    unplug(guest)
+}
+
+/// Behind the same port there is a function without a driver, for which the kernel gives up both.
+fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    let region = Region::start(SIZE, 8)?;
+    connect(PLUGGED, guest, &region.socket())?;
+    guest.qmp().execute(
+        "device_add",
+        json!({"driver": "pci-testdev", "id": "other", "bus": "port2", "addr": "0.1"}),
+    )?;
+    guest.qmp().execute(
+        "device_add",
+        json!({"driver": "ivshmem-doorbell", "id": PLUGGED, "bus": "port2", "addr": "0.0",
+               "multifunction": true, "chardev": chardev_of(PLUGGED)}),
+    )?;
+    wait_for_node(guest, "/dev/ivshmem0")?;
+    error_of(guest, "port2")?;
+    // Who opens the node is told that the device is gone.
+    guest
+        .shell("until error=$(cat /dev/ivshmem0 2>&1); [ \"${error%No such device}\" != \"$error\" ]; do sleep 0.1; done")?
+        .check()?;
+    unplug(guest)?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     Ok(())
 }
