@@ -197,18 +197,22 @@ impl File {
     #[inline(always)] // The call that programs make most often.
     pub(crate) fn ring(&self, doorbells: impl Iterator<Item = Doorbell> + Clone) -> Result {
         while !self.device.ring(doorbells.clone())? {
-            // After the handler the call begins anew, whatever the program asked for: who rings
-            // does not count on a failure, and a doorbell that is rung twice does no harm.
-            self.wait_for_device().map_err(|_| ERESTARTNOINTR)?;
+            self.wait_for_device()?;
         }
         Ok(())
     }
 
-    /// Sleeps while the device is reset. The end of a reset wakes all that wait on the file.
+    /// Sleeps while the device is reset. The end of a reset wakes all that wait on the file, and so
+    /// does the end of a device that does not come back, whose window is still paused then.
     #[cold]
     fn wait_for_device(&self) -> Result {
-        let is_back = || (!self.device.window().is_paused()).then_some(());
-        self.waiters.queue().wait(Timeout::Infinite, || (), is_back)
+        let alive = || self.device.check_alive();
+        let is_over = || (!self.device.window().is_paused() || alive().is_err()).then_some(());
+        let waited = self.waiters.queue().wait(Timeout::Infinite, || (), is_over);
+        // After the handler the call begins anew, whatever the program asked for: who rings does
+        // not count on a failure, and a doorbell that is rung twice does no harm.
+        waited.map_err(|_| ERESTARTNOINTR)?;
+        alive()
     }
 
     /// Binds `eventfd` to `vector`, replacing what was bound there, and signals it at once if the

@@ -7,6 +7,10 @@
  *
  * leaves that to the host: it prints "ready" once the device is in use, and exits 0 if the recovery from the error that
  * follows is seen as a reset.
+ *
+ *	reset --ring-to-the-end
+ *
+ * rings until the device is gone, and prints "ready" before.
  */
 #include "sleeper.h"
 #include "sysfs.h"
@@ -14,6 +18,7 @@
 #include <sys/eventfd.h>
 
 #define ERROR_OPTION	"--wait-for-error"
+#define END_OPTION	"--ring-to-the-end"
 
 #define RESETS	10
 #define WORD	0x11223344
@@ -199,9 +204,26 @@ static void watch_error(void)
 		ring_arrives(vector);
 }
 
+/* A ring waits for the end of a reset: also for one that the device does not survive. */
+static void ring_to_the_end(void)
+{
+	int fd = dev_open_with(O_RDWR, 1), result;
+	uint32_t peer = dev_info(fd).peer_id;
+
+	puts("ready");
+	fflush(stdout);
+	test_waits_for("the end of the device");
+	do
+		result = ring(fd, peer, 0);
+	while (result == 0);
+	EXPECT_ERRNO(ENODEV, result);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], ERROR_OPTION))
 		return test_alone(watch_error);
+	if (argc == 2 && !strcmp(argv[1], END_OPTION))
+		return test_alone(ring_to_the_end);
 	return test_main(argv, dev_path());
 }

@@ -183,7 +183,12 @@ fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
                "multifunction": true, "chardev": chardev_of(PLUGGED)}),
     )?;
     wait_for_node(guest, "/dev/ivshmem0")?;
+    let mut rings = guest
+        .command(["/test/reset", "--ring-to-the-end"])
+        .spawn()?;
+    rings.wait_for_output("ready")?;
     error_of(guest, "port2")?;
+    rings.wait()?.check()?;
     // Who opens the node is told that the device is gone.
     guest
         .shell("until error=$(cat /dev/ivshmem0 2>&1); [ \"${error%No such device}\" != \"$error\" ]; do sleep 0.1; done")?
