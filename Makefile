@@ -397,6 +397,13 @@ fuzz: guest
 	+@$(MAKE) modules KDIR=sandbox
 	cd tools && IVSHMEM_FUZZ=$(PROGRAMS) IVSHMEM_FUZZ_SEED=$(SEED) cargo test --package guest-tests --test guests -- fuzz::
 
+# Everything that stresses the driver at once, for so many hours, in one guest. SEED: those of a soak before.
+.PHONY: soak
+soak: guest
+	+@$(MAKE) modules KDIR=sandbox
+	cd tools && IVSHMEM_SOAK=$(or $(HOURS),1) IVSHMEM_SOAK_SEED=$(if $(filter file,$(origin SEED)),$$(date +%s),$(SEED)) \
+		cargo test --package guest-tests --test guests -- soak::
+
 # Which lines of the driver run in guest tests, by what QEMU wrote down: in any context, with the module as it is. Left out
 # are for their time sets that come to no other lines. CASE: no others.
 coverage_logs := build/coverage
@@ -450,7 +457,7 @@ endif
 
 test-debug-kernel: $(if $(filter file,$(origin DEBUG_MODULE)),debug-modules) guest
 	cd tools && KERNEL= VMBENCH_KERNEL=$(debug_dir)/bzImage VMBENCH_MEMORY_MIB=1024 IVSHMEM_TIME_SCALE=10 IVSHMEM_FAULTS=1 \
-		IVSHMEM_GUEST_MODULE=$(DEBUG_MODULE) \
+		IVSHMEM_SOAK=$(HOURS) IVSHMEM_GUEST_MODULE=$(DEBUG_MODULE) \
 		IVSHMEM_GUEST_IMPORTER=$(CURDIR)/$(debug_build)-importer/ivshmem_importer.ko \
 		cargo test --package guest-tests --test guests -- $(or $(CASE),$(addprefix --skip ,$(debug_skips)))
 
@@ -756,6 +763,7 @@ help:
 	@echo '  test-planted          plant known kinds of bugs in copies of the source: does a test catch each?'
 	@echo '  test-qemu-versions    the server with older versions of QEMU, which are downloaded'
 	@echo '  fuzz                  random programs of system calls in a guest; PROGRAMS=N, SEED=N'
+	@echo '  soak                  everything that stresses the driver, at once, in a guest; HOURS=N (1), SEED=N'
 	@echo '  coverage              the lines of the driver that guest tests run; fails below COVERAGE=92'
 	@echo '                        percent'
 	@echo '  check-kernels         build the module for each kernel that KERNEL can name, without a warning'

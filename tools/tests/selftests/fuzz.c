@@ -277,26 +277,6 @@ static int status_of(const struct program *program)
 	return status;
 }
 
-/* --- what is left of it --- */
-
-static void wait_for_none(const char *attribute)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "ivshmem_statistics/%s", attribute);
-	/* The kernel closes files that were passed, and not received, a little later. */
-	test_waits_for("%s of programs that ended to be 0", attribute);
-	while (attribute_number(device_bus_id, name) != 0)
-		usleep(1000);
-}
-
-static void nothing_is_left(void)
-{
-	wait_for_none("opens");
-	wait_for_none("mappings");
-	wait_for_none("eventfds");
-}
-
 /* --- failures --- */
 
 /* Leaves out each call without which the program fails all the same. */
@@ -396,7 +376,7 @@ static void run_programs(unsigned int count, uint32_t seed, bool disturbed)
 
 		run_and_check(&program);
 		if (!disturbed)
-			nothing_is_left();
+			wait_until_unused(device_bus_id);
 		if (load(&shared->fresh))
 			keep(&program);
 		if (i % 1000 == 999)
@@ -493,7 +473,7 @@ static void replay(const char *name)
 	prepare();
 	print_calls(&program);
 	run_and_check(&program);
-	nothing_is_left();
+	wait_until_unused(device_bus_id);
 }
 
 int main(int argc, char **argv)
@@ -525,7 +505,7 @@ int main(int argc, char **argv)
 		stop_disturbing(disturber);
 	/* Otherwise nobody knows whether the device is there. */
 	if (by != BY_HOST)
-		nothing_is_left();
+		wait_until_unused(device_bus_id);
 	/* A device that is away most of the time is not there for each. */
 	print_and_check_calls(count >= MANY_PROGRAMS && by != BY_US && by != BY_HOST);
 	puts("fuzz: passed");

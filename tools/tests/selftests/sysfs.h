@@ -124,6 +124,24 @@ static inline void wait_until_removed(const char *bus_id)
 		usleep(1000);
 }
 
+/*
+ * Waits until no program has the device @bus_id in use. The kernel closes files that were passed, and not received,
+ * a little later.
+ */
+static inline void wait_until_unused(const char *bus_id)
+{
+	static const char *const uses[] = { "opens", "mappings", "eventfds" };
+
+	for (unsigned int i = 0; i < sizeof(uses) / sizeof(*uses); i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "ivshmem_statistics/%s", uses[i]);
+		test_waits_for("%s of programs that ended to be 0", uses[i]);
+		while (attribute_number(bus_id, name) != 0)
+			usleep(1000);
+	}
+}
+
 /* Address of the device under test, which stays when the node goes. */
 static char device_bus_id[IVSHMEM_BUS_ID_LEN];
 

@@ -10,6 +10,7 @@ pub mod debian;
 pub mod device;
 pub mod filter;
 pub mod lab;
+pub mod levels;
 pub mod page_table;
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 mod manager;
 #[path = "support/service.rs"]
 mod service;
+#[path = "support/supervised.rs"]
+mod supervised;
 
 mod guests {
     pub mod acrn;
@@ -37,6 +39,7 @@ mod guests {
     pub mod registers;
     pub mod samples;
     pub mod server;
+    pub mod soak;
     pub mod stock;
     pub mod suspend;
     pub mod trio;
@@ -171,6 +174,9 @@ const BUILT_IN: [(&str, Cases); 2] = [
     ("alone", guests::alone::cases_built_in),
 ];
 
+/// On whatever kernel, if it is asked for.
+const SOAK: (&str, Cases) = ("soak", guests::soak::cases);
+
 /// The sets for the kernel that was chosen, or those of every run; else the name of a kernel for which none are named.
 fn sets() -> Result<Vec<(&'static str, Cases)>, String> {
     if driver_is_built_in() {
@@ -178,15 +184,17 @@ fn sets() -> Result<Vec<(&'static str, Cases)>, String> {
     }
     let others = || OTHERS.into_iter().flat_map(|(_, sets)| sets).copied();
     let mut special = OTHERS.into_iter().chain(ON_REQUEST);
-    match chosen_kernel() {
-        None if module_is_given() => Ok(SETS.to_vec()),
-        None => Ok(SETS.into_iter().chain(others()).collect()),
-        Some(kernel) if kernel == DEFAULT => Ok(SETS.to_vec()),
+    let mut sets: Vec<_> = match chosen_kernel() {
+        None if module_is_given() => SETS.to_vec(),
+        None => SETS.into_iter().chain(others()).collect(),
+        Some(kernel) if kernel == DEFAULT => SETS.to_vec(),
         Some(kernel) => match special.find(|(name, _)| *name == kernel) {
-            Some((_, sets)) => Ok(sets.to_vec()),
-            None => Err(kernel),
+            Some((_, sets)) => sets.to_vec(),
+            None => return Err(kernel),
         },
-    }
+    };
+    sets.push(SOAK);
+    Ok(sets)
 }
 
 const HERE: &str = "tools/tests/guest-tests/tests/guests.rs";

@@ -12,12 +12,10 @@ use guest_tests::artefacts::{self, Width};
 use guest_tests::lab::{expect_no_complaints, Fleet, Lab};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
-use tempfile::TempDir;
-use vmbench::{boot_all, Builder, Device, Guest, Mark, Region, Signal};
+use vmbench::{boot_all, Builder, Device, Guest, Mark, Region};
 
 use super::unplug::{disconnect, plug, PLUGGED};
-use crate::manager::Manager;
-use crate::service::Running;
+use crate::supervised::Service;
 
 const SIZE: u64 = 1 << 20;
 
@@ -50,52 +48,8 @@ pub fn cases() -> Result<Vec<Trial>, String> {
     ])
 }
 
-/// A server whose service manager keeps all that it has.
-struct Service {
-    directory: TempDir,
-    manager: Manager,
-    server: Option<Running>,
-}
-
-impl Service {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory for the sockets");
-        let manager = Manager::new(&directory.path().join("notify"));
-        let mut service = Self {
-            directory,
-            manager,
-            server: None,
-        };
-        service.spawn();
-        service
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("server")
-    }
-
-    fn spawn(&mut self) {
-        let socket = format!("--socket-path={}", self.socket().display());
-        let size = format!("--size={SIZE}");
-        self.server = Some(
-            self.manager
-                .start(&["--fd-store", "--vectors=8", &size, &socket]),
-        );
-    }
-
-    /// Kills the server, and starts the next as systemd would.
-    fn kill(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.signal(Signal::KILL);
-            server.wait();
-        }
-        self.manager.catch_up();
-        self.spawn();
-    }
-}
-
 fn boot_four(builder: &Builder) -> vmbench::Result<Fleet> {
-    let service = Service::start();
+    let service = Service::start(SIZE);
     let builders = VECTORS.map(|vectors| {
         let socket = service.socket();
         let device = Device::Doorbell { socket, vectors };
