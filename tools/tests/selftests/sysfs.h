@@ -125,8 +125,8 @@ static inline void wait_until_removed(const char *bus_id)
 }
 
 /*
- * Waits until no program has the device @bus_id in use. The kernel closes files that were passed, and not received,
- * a little later.
+ * Waits until no program has the device @bus_id in use. The kernel closes files that were passed,
+ * and not received, a little later.
  */
 static inline void wait_until_unused(const char *bus_id)
 {
