@@ -149,6 +149,10 @@ fn plain(fleet: &Fleet) -> Result<(), Failed> {
 
 /// A fatal error on the way to the device, which QEMU injects into the port `port`.
 fn error_of(guest: &Guest, port: &str) -> Result<(), Failed> {
+    let counted = guest.shell("ls /sys/bus/pci/devices/*/aer_dev_fatal")?;
+    if !counted.success() {
+        return Err("this kernel does not hear of errors: it lacks CONFIG_PCIEAER".into());
+    }
     let command = format!("pcie_aer_inject_error {port} DLP");
     guest
         .qmp()
