@@ -11,6 +11,12 @@ const RTRB: &str = "rtrb, two threads";
 const BARE: &str = "a word before the bytes, and no more";
 const ICEORYX2: &str = "iceoryx2, looking";
 
+const ONE_CACHE: &str = "memcpy by one thread has its bytes in its own cache. From one processor to another they take what the row \
+    with a word before the bytes takes, which is the floor.";
+const CODE: &str = "A third is 64 bytes with a word before them each way, the floor of memory, and a third the code of two sends and \
+    two receives, as the row of both ends by one thread shows. The rest, which was not told apart, has the two exchanges for each message \
+    by which nobody takes for a message what a program writes that was replaced.";
+
 const LIMITS: &str = "Two processors that nothing else should use meanwhile: what shares them is in the numbers. How far caches \
     are apart decides most of the short messages; both sides of a ratio have the same.";
 
@@ -30,13 +36,13 @@ pub static STREAM: Group = Group {
         row("64 bytes", "channels.between.64", "channels.pipe.64", PIPE).p10(),
         row("64 bytes", "channels.between.64", "channels.socket.64", SOCKET).p10(),
         row("64 bytes", "channels.between.64", "channels.iceoryx2.64", ICEORYX2).p10(),
-        row("1 KiB", "channels.between.1024", "channels.memcpy_twice.1024", MEMCPY).p10().goal(1.3),
+        row("1 KiB", "channels.between.1024", "channels.memcpy_twice.1024", MEMCPY).p10().goal(1.3).missed_because(ONE_CACHE),
         row("1 KiB", "channels.between.1024", "channels.bare.1024", BARE).p10(),
         row("1 KiB", "channels.between.1024", "channels.rtrb.1024", RTRB).p10(),
         row("1 KiB", "channels.between.1024", "channels.pipe.1024", PIPE).p10(),
         row("1 KiB", "channels.between.1024", "channels.socket.1024", SOCKET).p10(),
         row("1 KiB", "channels.between.1024", "channels.iceoryx2.1024", ICEORYX2).p10(),
-        row("64 KiB", "channels.between.65536", "channels.memcpy_twice.65536", MEMCPY).p10().goal(0.75),
+        row("64 KiB", "channels.between.65536", "channels.memcpy_twice.65536", MEMCPY).p10().goal(0.75).missed_because(ONE_CACHE),
         row("64 KiB", "channels.between.65536", "channels.bare.65536", BARE).p10(),
         row("64 KiB", "channels.between.65536", "channels.rtrb.65536", RTRB).p10(),
         row("64 KiB", "channels.between.65536", "channels.pipe.65536", PIPE).p10(),
@@ -61,7 +67,7 @@ pub static ROUNDS: Group = Group {
         count("slowest of 16, answered after 3 us of work", "channels.round_trip.3_us.slowest").goal(5000.0),
         row("answered at once", "channels.round_trip.0_us", "channels.pipe.round_trip", "two pipes"),
         row("answered at once", "channels.round_trip.0_us", "channels.socket.round_trip", "two UNIX sockets"),
-        row("both ends look all the time", "channels.looking.round_trip", "channels.looking.word", "a word each way").p10().goal(1.5),
+        row("both ends look all the time", "channels.looking.round_trip", "channels.looking.word", "a word each way").p10().goal(1.5).missed_because(CODE),
         row("both ends look all the time", "channels.looking.round_trip", "channels.looking.bare", BARE).p10(),
         row("both ends look all the time", "channels.looking.round_trip", "channels.iceoryx2.round_trip", ICEORYX2).p10().goal(0.5),
     ],
