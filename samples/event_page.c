@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 {
 	struct sample sample = sample_start(argc, argv, 0, "event_page [-d DEVICE] [-w]");
 	const struct ivshmem_event_page *page;
-	uint64_t before;
+	uint32_t before;
 	int64_t start;
 
 	sample_need_vectors(&sample, VECTOR + 1);
@@ -28,18 +28,18 @@ int main(int argc, char **argv)
 		sample_fail("cannot map the event page");
 
 	/* First remember the counter, then look for work in the shared memory, then spin. */
-	before = __atomic_load_n(&page->seq[VECTOR], __ATOMIC_ACQUIRE);
+	before = ivshmem_interrupts(page, VECTOR);
 	start = sample_now_ns();
 	if (sample.wait)
 		printf("this is peer %u, spinning\n", sample.info.peer_id);
 	else
 		sample_ring(&sample, sample.info.peer_id, VECTOR);
-	while (__atomic_load_n(&page->seq[VECTOR], __ATOMIC_ACQUIRE) == before) {
-		errno = __atomic_load_n(&page->dead, __ATOMIC_ACQUIRE) ? ENODEV : ETIMEDOUT;
+	while (ivshmem_interrupts(page, VECTOR) == before) {
+		errno = ivshmem_is_gone(page) ? ENODEV : ETIMEDOUT;
 		if (errno == ENODEV || (!sample.wait && sample_now_ns() - start > LIMIT_NS))
 			sample_fail("no interrupt");
 	}
-	printf("vector %d: interrupt %llu, seen after %.0f microseconds\n", VECTOR,
-	       (unsigned long long)page->seq[VECTOR], (sample_now_ns() - start) / 1e3);
+	printf("vector %d: interrupt %u, seen after %.0f microseconds\n", VECTOR,
+	       ivshmem_interrupts(page, VECTOR), (sample_now_ns() - start) / 1e3);
 	return 0;
 }

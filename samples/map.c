@@ -17,11 +17,13 @@ int main(int argc, char **argv)
 	struct sample sample = sample_start(argc, argv, 1, "map [-d DEVICE] [TEXT]");
 	char text[TEXT_BYTES] = "";
 	volatile char *shared;
+	void *memory;
 
-	/* Any part in whole pages; it begins at the file's offset. */
-	shared = mmap(NULL, TEXT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, sample.fd, TEXT_AT);
-	if (shared == MAP_FAILED)
+	/* A part begins at the file's offset, a multiple of the page size, which is 4096 on x86 only: so all up to the text. */
+	memory = mmap(NULL, TEXT_AT + TEXT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, sample.fd, 0);
+	if (memory == MAP_FAILED)
 		sample_fail("cannot map the shared memory");
+	shared = (volatile char *)memory + TEXT_AT;
 	if (sample.argc == 1) {
 		snprintf(text, sizeof(text), "%s", sample.argv[0]);
 		for (size_t i = 0; i < sizeof(text); i++)

@@ -36,7 +36,9 @@ static bool look(uint32_t *word, uint32_t *value)
 		return false;
 	}
 	guarded = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);	/* the compiler keeps the load in between */
 	*value = ivshmem_load(word);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	guarded = 0;
 	return true;
 }

@@ -28,23 +28,23 @@ static void watch(int epoll, int fd, uint32_t number)
 		err(1, "epoll_ctl");
 }
 
-/* Takes what is pending on a device; false if it is gone. */
-static bool take(const struct sample *device)
+/* Takes what is pending on a device. Returns how many vectors were rung, or -1 if it is gone. */
+static int take(const struct sample *device)
 {
 	struct ivshmem_event events[IVSHMEM_MAX_VECTORS];
 	int n = ivshmem_read_events(device->fd, events, IVSHMEM_MAX_VECTORS);
 
 	if (n < 0 && errno == EAGAIN)
-		return true;
+		return 0;
 	if (n < 0 && errno == ENODEV) {
 		printf("%s is gone\n", device->info.bus_id);
-		return false;
+		return -1;
 	}
 	if (n < 0)
 		sample_fail("read");
 	for (int i = 0; i < n; i++)
 		printf("%s: vector %u was rung\n", device->info.bus_id, events[i].vector);
-	return true;
+	return n;
 }
 
 int main(int argc, char **argv)
@@ -78,9 +78,12 @@ int main(int argc, char **argv)
 			err(1, "epoll_wait");
 		for (int i = 0; i < n; i++) {
 			uint32_t number = events[i].data.u32;
+			int taken = take(&devices[number]);
 
-			if (!take(&devices[number]))
+			if (taken < 0)
 				epoll_ctl(epoll, EPOLL_CTL_DEL, devices[number].fd, NULL);
+			if (taken == 0)
+				continue;
 			left -= !heard[number];
 			heard[number] = true;
 		}

@@ -11,8 +11,6 @@
  */
 #include "sample.h"
 
-#include <sys/wait.h>
-
 #define WORD_AT		8192	/* byte offset in the shared memory */
 #define VECTOR		0
 
@@ -21,7 +19,8 @@
 
 static void change_and_ring(const struct sample *sample, uint32_t *word, uint32_t peer)
 {
-	__atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
+	/* Not by an atomic addition, which is for write-back memory alone on arm64. */
+	ivshmem_store(word, ivshmem_load(word) + 1);
 	sample_ring(sample, peer, VECTOR);
 }
 
@@ -46,9 +45,15 @@ int main(int argc, char **argv)
 	if (sample.wait) {
 		printf("this is peer %u, waiting while the word is %u\n", sample.info.peer_id,
 		       wait.value);
-	} else if (fork() == 0) {
-		change_and_ring(&sample, word, sample.info.peer_id);
-		_exit(0);
+	} else {
+		pid_t child = fork();
+
+		if (child < 0)
+			err(1, "fork");
+		if (child == 0) {
+			change_and_ring(&sample, word, sample.info.peer_id);
+			_exit(0);
+		}
 	}
 	/* SIGCONT and debuggers interrupt it; it is never restarted by itself. */
 	while (ioctl(sample.fd, IVSHMEM_WAIT, &wait) != 0)

@@ -35,6 +35,8 @@ int main(int argc, char **argv)
 	 */
 	if (fd < 0 || fstat(fd, &resource) != 0)
 		err(1, "%s", path);
+	if (resource.st_size < TEXT_AT + TEXT_BYTES)
+		errx(1, "%s has no more than %lld bytes", path, (long long)resource.st_size);
 	memory = mmap(NULL, resource.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		err(1, "cannot map %s", path);

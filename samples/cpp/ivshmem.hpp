@@ -94,7 +94,7 @@ public:
 			fail("map");
 	}
 
-	memory(memory &&other) noexcept : start_(std::exchange(other.start_, nullptr)), bytes_(other.bytes_) {}
+	memory(memory &&other) noexcept : start_(std::exchange(other.start_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
 
 	memory &operator=(memory &&other) noexcept
 	{

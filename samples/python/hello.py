@@ -53,6 +53,9 @@ class Ivshmem:
 
 
 def main():
+    if len(sys.argv) > 2 or not all(word.isdecimal() for word in sys.argv[1:]):
+        print("usage: hello.py [PEER]", file=sys.stderr)
+        sys.exit(2)
     device = Ivshmem()
     if len(sys.argv) > 1:
         line = f"hello from peer {device.peer_id}".encode()

@@ -19,19 +19,18 @@ const TEXT_BYTES: usize = 4096;
 
 fn main() -> ExitCode {
     run("map [-d DEVICE] [TEXT]", 1, |sample| {
-        // Any part in whole pages.
-        let memory = sample
-            .device
-            .map_part(TEXT_AT, TEXT_BYTES, Access::ReadWrite)?;
+        // Parts begin at multiples of the page size, which is not 4096 everywhere: so all up to the text.
+        let len = TEXT_AT as usize + TEXT_BYTES;
+        let memory = sample.device.map_part(0, len, Access::ReadWrite)?;
         let mut text = [0; TEXT_BYTES];
         if let Some(word) = sample.words.first() {
             let len = word.len().min(TEXT_BYTES - 1);
             text[..len].copy_from_slice(&word.as_bytes()[..len]);
-            memory.write(0, &text)?;
+            memory.write(TEXT_AT, &text)?;
             return Ok(());
         }
         // Others may write at any time: copy first, and look at the copy alone.
-        memory.read(0, &mut text)?;
+        memory.read(TEXT_AT, &mut text)?;
         let end = text.iter().position(|byte| *byte == 0);
         println!("{}", String::from_utf8_lossy(&text[..end.unwrap_or(0)]));
         Ok(())

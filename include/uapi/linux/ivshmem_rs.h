@@ -204,7 +204,8 @@ struct ivshmem_wait {
 /*
  * Sleeps until a vector is pending or, with IVSHMEM_WAIT_WORD, until the word differs. ETIMEDOUT,
  * EINTR, and ENODEV if the device goes away meanwhile. EINVAL: vector not armed, offset out of
- * range or not aligned. EACCES: IVSHMEM_WAIT_WORD, and the file is write-only.
+ * range or not aligned. EACCES: IVSHMEM_WAIT_WORD, and the file is write-only. ENOMEM: several
+ * vectors in the mask, and no memory to wait for them.
  */
 #define IVSHMEM_WAIT		_IOWR('i', 0xA5, struct ivshmem_wait)
 

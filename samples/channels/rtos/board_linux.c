@@ -19,8 +19,6 @@
 
 #include "board.h"
 
-#define PAGE	4096u
-
 int echo(void);
 
 static void *memory;
@@ -36,7 +34,7 @@ static void *map(const char *path, uint64_t *size)
 	if (fd < 0 || fstat(fd, &about) != 0)
 		err(1, "%s", path);
 	*size = (uint64_t)about.st_size;
-	at = mmap(NULL, *size < PAGE ? PAGE : *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		err(1, "%s", path);
 	close(fd);
@@ -45,6 +43,7 @@ static void *map(const char *path, uint64_t *size)
 
 static void map_device(const char *directory)
 {
+	const unsigned long long page = (unsigned long long)sysconf(_SC_PAGESIZE);
 	unsigned long long start;
 	char path[256];
 	uint64_t size;
@@ -61,7 +60,7 @@ static void map_device(const char *directory)
 		err(1, "%s", path);
 	fclose(file);
 	snprintf(path, sizeof(path), "%s/resource0", directory);
-	registers = (volatile uint32_t *)map(path, &size) + start % PAGE / 4;
+	registers = (volatile uint32_t *)map(path, &size) + start % page / 4;
 	snprintf(path, sizeof(path), "%s/resource2", directory);
 	memory = map(path, &memory_size);
 }

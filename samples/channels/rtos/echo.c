@@ -87,7 +87,8 @@ static int serve(void)
 	}
 	if (status > 0)
 		member_leave(&me);
-	return status;
+	/* What programs of a new channel write looks wrong to who has not noticed it. */
+	return status < 0 && status != MEMBER_RESET ? member_found(&me, status) : status;
 }
 
 /* Returns 0 after an empty message, or what went wrong for good. */

@@ -97,6 +97,8 @@ static inline uint64_t member_take(const struct member *me, struct member_ring *
 /* What was found, unless the channel was recreated meanwhile: whoever does that draws another generation first. */
 static inline int member_found(const struct member *me, int what)
 {
+	/* What was copied comes before this look. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return ivshmem_channel_load32(me->area + 12) == me->generation ? what : IVSHMEM_CHANNEL_EMPTY;
 }
 
@@ -233,7 +235,8 @@ static inline void member_say(struct member *me)
  * To be called again and again, once in a heartbeat at least: the slot of a program that crashed is free once that was seen to
  * be silent for as long as the channel says.
  *
- * Returns 1 if we have joined, 0 if somebody who may live has the slot; IVSHMEM_CHANNEL_CORRUPT, MEMBER_RESET, or MEMBER_NONE.
+ * Returns 1 if we have joined, 0 if somebody who may live has the slot; IVSHMEM_CHANNEL_CORRUPT, _REPLACED, MEMBER_RESET, or
+ * MEMBER_NONE. After the first two the slot counts as taken until it was silent for long enough.
  */
 static inline int member_join(struct member *me, uint32_t slot, uint32_t incarnation, uint32_t peer_id, uint32_t now_ms)
 {

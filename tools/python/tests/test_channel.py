@@ -22,6 +22,7 @@ import time
 import unittest
 import weakref
 from pathlib import Path
+from unittest import mock
 
 import ivshmem_channel as ic
 from ivshmem_channel import _library
@@ -542,6 +543,31 @@ class Requests(Case):
         with ic.RpcClient(self.rpc) as client:
             with self.assertRaises(ic.TimedOut):
                 client.call(b"hello", SOON)
+
+    def test_are_not_taken_over_by_another_thread(self):
+        met = []
+
+        def ask(client):
+            try:
+                client.call(b"another", SOON)
+            except (RuntimeError, ic.TimedOut) as error:
+                met.append(type(error))
+
+        def clock():
+            # The call looks at the clock before it asks, and before it waits for the answer.
+            if sys._getframe(1).f_code.co_name == "call" and threading.current_thread() is threading.main_thread():
+                looks.append(None)
+                if len(looks) == 2:
+                    thread = threading.Thread(target=ask, args=(client,))
+                    thread.start()
+                    thread.join()
+            return monotonic()
+
+        looks, monotonic = [], time.monotonic
+        with ic.RpcClient(self.rpc) as client, mock.patch("time.monotonic", clock):
+            with self.assertRaises(ic.TimedOut):
+                client.call(b"one", SOON)
+        self.assertEqual(met, [RuntimeError])
 
     def test_let_signal_handlers_run(self):
         class Heard(Exception):

@@ -272,9 +272,12 @@ impl Device {
     /// [`Error::Gone`], [`Error::Io`].
     pub fn event_page(&self) -> Result<EventPage> {
         let at = Region::Events.file_offset(0);
-        Mapping::of(&self.fd, at, size_of::<EventPageLayout>(), Access::ReadOnly)
-            .map(EventPage::new)
-            .map_err(Error::or_gone)
+        let mapping = Mapping::of(&self.fd, at, size_of::<EventPageLayout>(), Access::ReadOnly);
+        // The page is ordinary memory, but looks at it come before looks at memory that need not be.
+        let weak = self.info()?.cache != Cache::WriteBack;
+        Ok(EventPage::new(
+            mapping.map_err(Error::or_gone)?.with_weak_order(weak),
+        ))
     }
 
     fn mask_error(error: Errno, mask: u64, what: &'static str) -> Error {

@@ -132,5 +132,6 @@ class Pollable(Handle):
 def data_of(data: "bytes | bytearray | memoryview") -> tuple[Any, int]:
     """What ctypes passes as a pointer to these bytes, and their number."""
     if not isinstance(data, bytes):
-        data = bytes(data)
+        # Not bytes(data) alone, which makes so many zeros of a number.
+        data = bytes(memoryview(data))
     return data, len(data)

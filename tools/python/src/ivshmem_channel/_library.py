@@ -71,7 +71,7 @@ class _Text:
 
 _handle, _handles = c_void_p, POINTER(c_void_p)
 _words = POINTER(c_uint32)
-_u32, _u64, _text = _Unsigned(c_uint32), _Unsigned(c_uint64), _Text()
+_u32, _u64, _size, _text = _Unsigned(c_uint32), _Unsigned(c_uint64), _Unsigned(c_size_t), _Text()
 
 # Of each function: what it returns, and its arguments.
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -161,16 +161,16 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "rpc_server_next": (c_int, [_handle, _handles, c_int64]),
     "rpc_server_reply": (c_int, [_handle, _handle, c_void_p, c_size_t]),
     "rpc_server_set_cancel": (c_int, [_handle, _handle]),
-    "sender_arm": (c_int, [_handle, c_size_t]),
+    "sender_arm": (c_int, [_handle, _size]),
     "sender_close": (None, [_handle]),
-    "sender_commit": (c_int, [_handle, c_size_t]),
+    "sender_commit": (c_int, [_handle, _size]),
     "sender_disarm": (c_int, [_handle]),
     "sender_fd": (c_int, [_handle]),
     "sender_flush": (c_int, [_handle]),
     "sender_longest": (c_int64, [_handle]),
     "sender_open": (c_int, [_handle, _u32, _handles]),
     "sender_queue": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
-    "sender_reserve": (c_int, [_handle, c_size_t, POINTER(CPart), c_int64]),
+    "sender_reserve": (c_int, [_handle, _size, POINTER(CPart), c_int64]),
     "sender_send": (c_int, [_handle, c_void_p, c_size_t, c_int64]),
     "sender_set_cancel": (c_int, [_handle, _handle]),
     "subscriber_arm": (c_int, [_handle]),

@@ -87,10 +87,11 @@ class RpcClient(Handle):
         answer = c_void_p()
         at, size = data_of(request)
         begin = time.monotonic()
-        self._wait(timeout, lambda handle, left: _library.check("rpc_client_ask", handle, at, size, left))
-        if timeout is not None:
-            timeout = max(timeout - (time.monotonic() - begin), 0.0)
+        # Both halves under one lock: between them another thread's question would end this one, and take its place.
         with self._using() as handle:
+            _library.in_slices(timeout, lambda left: _library.check("rpc_client_ask", handle, at, size, left))
+            if timeout is not None:
+                timeout = max(timeout - (time.monotonic() - begin), 0.0)
 
             def take(left: int) -> bytes:
                 length = _library.check("rpc_client_answer", handle, ctypes.byref(answer), left)
