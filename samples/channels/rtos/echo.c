@@ -35,23 +35,28 @@ static void copy(const struct ivshmem_channel_span *out, const struct ivshmem_ch
 	}
 }
 
-/* Sends back the next message, if there is one and room for it. Returns 1 after an empty one, 0, or an error. */
+/*
+ * Sends back the next message, if there is one and room for it. One that is longer than those that can be sent, which become shorter
+ * where a sender was replaced, is dropped. Returns 1 after an empty one, 0, or an error.
+ */
 static int echo_one(void)
 {
 	struct ivshmem_channel_span in[2], out[2];
 	int32_t len = ivshmem_channel_borrow(&from, in);
-	int status;
+	int status, fits;
 
 	if (len >= 0) {
-		status = ivshmem_channel_reserve(&to, (uint32_t)len, out);
-		if (status)
-			return status == IVSHMEM_CHANNEL_EMPTY ? 0 : status;
-		copy(out, in);
+		fits = ivshmem_channel_reserve(&to, (uint32_t)len, out);
+		if (fits && fits != IVSHMEM_CHANNEL_TOO_LONG)
+			return fits == IVSHMEM_CHANNEL_EMPTY ? 0 : fits;
+		if (!fits)
+			copy(out, in);
 		/* Only a message that was one is sent. */
 		status = ivshmem_channel_done(&from);
 		if (status)
 			return status;
-		ivshmem_channel_commit(&to, (uint32_t)len);
+		if (!fits)
+			ivshmem_channel_commit(&to, (uint32_t)len);
 		status = ivshmem_channel_flush(&to);
 		if (status < 0)
 			return status;
