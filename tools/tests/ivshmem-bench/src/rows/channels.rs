@@ -11,11 +11,12 @@ const RTRB: &str = "rtrb, two threads";
 const BARE: &str = "a word before the bytes, and no more";
 const ICEORYX2: &str = "iceoryx2, looking";
 
-const ONE_CACHE: &str = "memcpy by one thread has its bytes in its own cache. From one processor to another they take what the row \
-    with a word before the bytes takes, which is the floor.";
-const CODE: &str = "A third is 64 bytes with a word before them each way, the floor of memory, and a third the code of two sends and \
-    two receives, as the row of both ends by one thread shows. The rest, which was not told apart, has the two exchanges for each message \
-    by which nobody takes for a message what a program writes that was replaced.";
+const PLACES: &str = "It moves between 0.5 and 0.7 from one run to another, with where the host puts the two virtual processors.";
+const ONE_CACHE: &str = "memcpy by one thread has its bytes in its own cache. To get them from one processor to another with a word before \
+    them, and no more, takes longer than the channel does.";
+const CODE: &str = "Up to a third is 64 bytes with a word before them each way, and a third the code of two sends and two receives, as the \
+    row of both ends by one thread shows. The rest, which was not told apart, has the two exchanges for each message by which nobody \
+    takes for a message what a program writes that was replaced.";
 
 const LIMITS: &str = "Two processors that nothing else should use meanwhile: what shares them is in the numbers. How far caches \
     are apart decides most of the short messages; both sides of a ratio have the same.";
@@ -27,12 +28,12 @@ pub static STREAM: Group = Group {
     stage: "channels",
     method: "From one thread to another, each on a processor of its own, for each message with its copies in and out: the tenth \
              percentile of 16 turns, by the host's clock. The ring buffers have 2 MiB. iceoryx2's subscriber looks all the time, \
-             as the channel's and rtrb's do. A word before the bytes is what a ring costs at least: the same copies, nobody can be \
+             as the channel's and rtrb's do. A word before the bytes means the same copies, and no more: nobody can be \
              woken, end or be replaced, and nothing is checked.",
     limits: LIMITS,
     rows: &[
         row("64 bytes", "channels.between.64", "channels.bare.64", BARE).p10(),
-        row("64 bytes", "channels.between.64", "channels.rtrb.64", RTRB).p10().goal(0.6),
+        row("64 bytes", "channels.between.64", "channels.rtrb.64", RTRB).p10().goal(0.6).missed_because(PLACES),
         row("64 bytes", "channels.between.64", "channels.pipe.64", PIPE).p10(),
         row("64 bytes", "channels.between.64", "channels.socket.64", SOCKET).p10(),
         row("64 bytes", "channels.between.64", "channels.iceoryx2.64", ICEORYX2).p10(),
