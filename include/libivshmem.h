@@ -234,6 +234,8 @@ static inline const struct ivshmem_event_page *ivshmem_map_events(int fd)
 	return at == MAP_FAILED ? NULL : (const struct ivshmem_event_page *)at;
 }
 
+static inline uint32_t ivshmem_load(const void *shared);
+
 /**
  * ivshmem_interrupts - how often a vector was rung, as the event page shows it
  * @page: the event page
@@ -247,13 +249,9 @@ static inline const struct ivshmem_event_page *ivshmem_map_events(int fd)
 static inline uint32_t ivshmem_interrupts(const struct ivshmem_event_page *page, uint32_t vector)
 {
 	const ivshmem_word *halves = (const ivshmem_word *)&page->seq[vector];
-	uint32_t value = __atomic_load_n(&halves[__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__], __ATOMIC_ACQUIRE);
 
-#if defined(__x86_64__) || defined(__SSE2__)
-	/* Also before loads of shared memory that is not write-back. */
-	__asm__ __volatile__("lfence" : : : "memory");
-#endif
-	return value;
+	/* As a word of the shared memory, so also before loads of it where it is not write-back. */
+	return ivshmem_load(&halves[__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__]);
 }
 
 /* Whether the device is gone, as the event page shows it. */
