@@ -153,6 +153,7 @@ impl<L: Link + Clone> Receiver<L> {
         self.ring.size() as usize
     }
 
+    #[cold]
     fn wait_for_record(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
         // The sender cannot fill a ring buffer that it believes to be full.
         self.release()?;
@@ -180,6 +181,7 @@ fn arm<L: Link + Clone>(
 }
 
 /// Gives the sender in slot `from` the room of all messages that are done, and rings it if it waits for room.
+#[inline]
 pub(crate) fn give_back<L: Link + Clone>(
     ring: &mut Consumer<L>,
     seat: &Seat<L>,
@@ -329,8 +331,7 @@ impl<L: Link + Clone> Message<'_, L> {
     pub fn done(self) -> Result<()> {
         self.ring.advance(self.record);
         let much = self.ring.unreleased() >= self.ring.size() / RELEASE_PART;
-        // What is found to be corrupt is the next call's.
-        if much || matches!(self.ring.peek(), Ok(None)) {
+        if much || self.ring.has_received_all() {
             let given = give_back(self.ring, self.seat, self.from);
             return given.map_err(|error| self.of_lane(error));
         }

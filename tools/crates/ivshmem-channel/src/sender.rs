@@ -63,7 +63,8 @@ impl<L: Link + Clone> Sender<L> {
     /// [`Error::Link`].
     pub fn send(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
         self.queue(message, timeout)?;
-        self.flush()
+        // The channel was looked at right before.
+        self.publish()
     }
 
     /// As [`send`](Self::send), but the receiver need not see the message before [`flush`](Self::flush): for
@@ -151,6 +152,7 @@ impl<L: Link + Clone> Sender<L> {
         Room { sender: self, len }
     }
 
+    #[cold]
     fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<Space> {
         // The receiver cannot make room by reading what it does not see.
         self.flush()?;

@@ -208,6 +208,17 @@ impl<M: Memory> Consumer<M> {
         self.next = record.end;
     }
 
+    /// Whether no message has arrived after the last one that was advanced over. What is found to be corrupt is for the next
+    /// [`peek`](Self::peek) to say.
+    #[inline]
+    pub fn has_received_all(&mut self) -> bool {
+        match self.memory.load64(self.place.data(self.next), Ordering::Acquire) {
+            Ok(0) => true,
+            Ok(word) if Header::is_message(word) => false,
+            _ => matches!(self.peek(), Ok(None)),
+        }
+    }
+
     /// Bytes that were advanced over and not released.
     #[inline]
     pub fn unreleased(&self) -> u32 {

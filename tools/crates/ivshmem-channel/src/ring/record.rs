@@ -29,6 +29,12 @@ impl Header {
         u64::from(low) | u64::from(count ^ place.generation) << 32
     }
 
+    /// Whether the word is one of a message, if it is one at all.
+    #[inline]
+    pub fn is_message(word: u64) -> bool {
+        word & 3 == u64::from(MESSAGE)
+    }
+
     /// What the word at `count`, which is not 0, says. Lengths are judged by [`end`](Self::len).
     #[inline]
     pub fn of_word(word: u64, place: &Place, count: u32) -> Result<Self, &'static str> {
