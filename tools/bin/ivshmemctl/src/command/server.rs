@@ -227,14 +227,19 @@ fn connect(path: &Path, option: &str) -> Result<UnixStream> {
 
 /// What a server says: one line of JSON.
 fn read(socket: UnixStream, path: &Path, option: &str) -> Result<Value> {
-    let advice = || {
-        format!(
-            "{}: no answer came: it is the server's socket for clients, or another program's; give that of {option}",
-            path.display()
-        )
-    };
-    let mut text = String::new();
+    let path = path.display();
     let mut lines = BufReader::new(socket);
+    let greeting = lines.fill_buf().with_context(|| {
+        format!("{path}: no answer came: is it another program's socket? Give that of {option}")
+    })?;
+    // Clients are greeted with numbers, and no line ever ends.
+    if greeting.first() == Some(&0) {
+        let message = format!("{path} is the server's socket for clients: give that of {option}");
+        return Err(failure(Exit::Failure, message));
+    }
+    let advice =
+        || format!("{path}: this is no ivshmem-server's answer: give the socket of {option}");
+    let mut text = String::new();
     lines.read_line(&mut text).with_context(advice)?;
     serde_json::from_str(&text).with_context(advice)
 }

@@ -77,6 +77,12 @@ fn server_status_tells_what_the_server_reports() {
         serde_json::from_str(&stdout(&run(&["--json", "server", "status", &status]))).unwrap();
     assert_eq!(report["type"], "ivshmem-server");
     assert_eq!(report["regions"][0]["size"], 1 << 20);
+    // Who mixes the sockets up is told so, and does not wait.
+    let wrong = stderr(&run(&["server", "status", &socket]));
+    assert!(
+        wrong.contains("socket for clients: give that of --status-socket"),
+        "{wrong}"
+    );
 }
 
 /// The standard output of a program that does not end by itself, as far as this many lines, with a prefix.

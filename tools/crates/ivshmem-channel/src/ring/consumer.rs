@@ -212,7 +212,10 @@ impl<M: Memory> Consumer<M> {
     /// [`peek`](Self::peek) to say.
     #[inline]
     pub fn has_received_all(&mut self) -> bool {
-        match self.memory.load64(self.place.data(self.next), Ordering::Acquire) {
+        match self
+            .memory
+            .load64(self.place.data(self.next), Ordering::Acquire)
+        {
             Ok(0) => true,
             Ok(word) if Header::is_message(word) => false,
             _ => matches!(self.peek(), Ok(None)),
