@@ -30,6 +30,6 @@ impl PciDriver for Ivshmem {
     }
 
     fn lost(running: &Running) {
-        running.device().close();
+        running.end();
     }
 }

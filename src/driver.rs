@@ -82,8 +82,9 @@ pub(crate) struct Data<'bound> {
     _bound: PhantomData<&'bound ()>,
 }
 
-/// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says
-/// that the end has come comes after the last event. Also where probing fails.
+/// A device whose vectors count. Its end frees the vectors, then closes the device: what says that
+/// the end has come comes after the last event. It comes when this is dropped, also where probing
+/// fails, or before, if the PCI core gives the device up.
 pub(crate) struct Running {
     device: Arc<Device>,
     vectors: Option<Vectors>,
@@ -113,12 +114,20 @@ impl Running {
         }
         self.device.resume();
     }
+
+    /// The end of the device: nothing that happens to it later is seen by programs. Does nothing
+    /// the second time. May sleep.
+    pub(crate) fn end(&self) {
+        if let Some(vectors) = &self.vectors {
+            vectors.free();
+        }
+        self.device.close();
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.vectors = None;
-        self.device.close();
+        self.end();
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) trait PciDriver: DriverData + Sized {
     fn reset_done(shared: &Self::Shared);
 
     /// The device did not come back after an error, and is given up. It stays bound until somebody
-    /// removes it.
+    /// removes it, and can still interrupt, sleep and be reset.
     fn lost(shared: &Self::Shared);
 }
 

@@ -11,6 +11,10 @@
  *	reset --ring-to-the-end
  *
  * rings until the device is gone, and prints "ready" before.
+ *
+ *	reset --look-past-the-end
+ *
+ * prints "ready PEER", "gone" once the device is, and exits after SIGUSR1, with 0 if nothing has happened between the two.
  */
 #include "sleeper.h"
 #include "sysfs.h"
@@ -19,6 +23,7 @@
 
 #define ERROR_OPTION	"--wait-for-error"
 #define END_OPTION	"--ring-to-the-end"
+#define PAST_OPTION	"--look-past-the-end"
 
 #define RESETS	10
 #define WORD	0x11223344
@@ -219,11 +224,40 @@ static void ring_to_the_end(void)
 	EXPECT_ERRNO(ENODEV, result);
 }
 
+/* A device that was given up is gone for good, whatever it does. */
+static void look_past_the_end(void)
+{
+	int fd = dev_open_with(O_RDWR | O_NONBLOCK, 1), signal;
+	const volatile struct ivshmem_event_page *page = map_event_page(fd);
+	uint32_t generation = page->generation;
+	uint64_t seq = page->seq[0];
+	struct ivshmem_event event;
+	sigset_t end;
+
+	ASSERT_OK(sigemptyset(&end));
+	ASSERT_OK(sigaddset(&end, SIGUSR1));
+	ASSERT_OK(sigprocmask(SIG_BLOCK, &end, NULL));
+	printf("ready %u\n", dev_info(fd).peer_id);
+	fflush(stdout);
+	test_waits_for("the end of the device");
+	while (!page->dead)
+		usleep(1000);
+	puts("gone");
+	fflush(stdout);
+	test_waits_for("SIGUSR1");
+	ASSERT_EQ(0, sigwait(&end, &signal));
+	EXPECT_EQ(generation, page->generation);
+	EXPECT_EQ(seq, page->seq[0]);
+	EXPECT_ERRNO(ENODEV, read(fd, &event, sizeof(event)));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], ERROR_OPTION))
 		return test_alone(watch_error);
 	if (argc == 2 && !strcmp(argv[1], END_OPTION))
 		return test_alone(ring_to_the_end);
+	if (argc == 2 && !strcmp(argv[1], PAST_OPTION))
+		return test_alone(look_past_the_end);
 	return test_main(argv, dev_path());
 }
