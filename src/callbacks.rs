@@ -18,7 +18,7 @@ impl PciDriver for Ivshmem {
     const GROUPS: RawGroups<Self> = attributes::ALL.as_raw();
 
     fn resume(running: &Running) {
-        running.device().resume();
+        running.resume();
     }
 
     fn reset_prepare(running: &Running) {
@@ -27,6 +27,14 @@ impl PciDriver for Ivshmem {
 
     fn reset_done(running: &Running) {
         running.resume();
+    }
+
+    fn error(running: &Running) {
+        running.begin_recovery();
+    }
+
+    fn recovered(running: &Running) {
+        running.end_recovery();
     }
 
     fn lost(running: &Running) {

@@ -13,7 +13,13 @@ use kernel::{
     pci,
     prelude::*,
     str::CString,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 use crate::{
@@ -88,6 +94,8 @@ pub(crate) struct Data<'bound> {
 pub(crate) struct Running {
     device: Arc<Device>,
     vectors: Option<Vectors>,
+    /// Whether the recovery from an error is under way. Changed under the device's lock.
+    recovering: Atomic<bool>,
 }
 
 impl Running {
@@ -107,12 +115,29 @@ impl Running {
         self.device.pause();
     }
 
-    /// The device works again after [`Running::pause`].
+    /// The device works again after [`Running::pause`], or after the machine slept. Does nothing
+    /// during the recovery from an error, whose end does it: another reset is still to come.
     pub(crate) fn resume(&self) {
+        if self.recovering.load(Relaxed) {
+            return;
+        }
         if let Some(vectors) = &self.vectors {
             vectors.allow_pauses();
         }
         self.device.resume();
+    }
+
+    /// There was an error on the way to the device, which does not work until
+    /// [`Running::end_recovery`], or for good. As [`Running::pause`].
+    pub(crate) fn begin_recovery(&self) {
+        self.recovering.store(true, Relaxed);
+        self.pause();
+    }
+
+    /// The device works again after [`Running::begin_recovery`].
+    pub(crate) fn end_recovery(&self) {
+        self.recovering.store(false, Relaxed);
+        self.resume();
     }
 
     /// The end of the device: nothing that happens to it later is seen by programs. Does nothing
@@ -194,6 +219,7 @@ impl pci::Driver for Ivshmem {
         let running = Running {
             device: device.clone(),
             vectors,
+            recovering: Atomic::new(false),
         };
 
         let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;

@@ -52,13 +52,21 @@ pub(crate) trait PciDriver: DriverData + Sized {
     /// its interrupts are back, programs are still frozen.
     fn resume(shared: &Self::Shared);
 
-    /// The device is about to be reset, or there was an error on its way: its registers and its
-    /// memory will be out of reach, while programs run. [`PciDriver::reset_done`] follows, or
-    /// [`PciDriver::lost`].
+    /// The device is about to be reset: its registers and its memory will be out of reach, while
+    /// programs run. [`PciDriver::reset_done`] follows.
     fn reset_prepare(shared: &Self::Shared);
 
     /// The device was reset and works again, or has failed to; its configuration is back.
     fn reset_done(shared: &Self::Shared);
+
+    /// There was an error on the way to the device, as at the beginning of a reset.
+    /// [`PciDriver::recovered`] follows, or [`PciDriver::lost`]; until then the PCI core can reset
+    /// the device without another word. The core releases the device's lock in between: all other
+    /// methods can be called before that.
+    fn error(shared: &Self::Shared);
+
+    /// The device works again after [`PciDriver::error`]; its configuration is back.
+    fn recovered(shared: &Self::Shared);
 
     /// The device did not come back after an error, and is given up. It stays bound until somebody
     /// removes it, and can still interrupt, sleep and be reset.
@@ -110,7 +118,7 @@ impl<T: PciDriver> Adapter<T> {
     const ERRORS: &'static bindings::pci_error_handlers = &bindings::pci_error_handlers {
         error_detected: Some(Self::error_detected),
         slot_reset: Some(Self::slot_reset),
-        resume: Some(Self::reset_done),
+        resume: Some(Self::recovered),
         reset_prepare: Some(Self::reset_prepare),
         reset_done: Some(Self::reset_done),
         ..pin_init::zeroed()
@@ -157,8 +165,7 @@ impl<T: PciDriver> Adapter<T> {
     unsafe extern "C" fn reset_done(pdev: *mut bindings::pci_dev) {
         // SAFETY: The device is valid.
         let dev = unsafe { &raw mut (*pdev).dev };
-        // SAFETY: Bound and locked: the PCI core holds the lock over the reset, and takes it where
-        // the recovery from an error is over.
+        // SAFETY: Bound and locked, as our caller promises.
         unsafe { Self::with_shared(dev, T::reset_done) };
     }
 
@@ -172,13 +179,12 @@ impl<T: PciDriver> Adapter<T> {
         // While the core can still reset the device, whatever this driver asks for, it is paused.
         let (callback, vote): (fn(&T::Shared), _) = match state {
             bindings::pci_channel_io_normal => (
-                T::reset_prepare,
+                T::error,
                 bindings::pci_ers_result_PCI_ERS_RESULT_CAN_RECOVER,
             ),
-            bindings::pci_channel_io_frozen => (
-                T::reset_prepare,
-                bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET,
-            ),
+            bindings::pci_channel_io_frozen => {
+                (T::error, bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET)
+            }
             _ => (T::lost, bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT),
         };
         // SAFETY: The device is valid.
@@ -196,5 +202,15 @@ impl<T: PciDriver> Adapter<T> {
         // by `super::pci::enable`; its vectors the core knows.
         unsafe { bindings::pci_restore_state(pdev) };
         bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn recovered(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Bound and locked, as our caller promises.
+        unsafe { Self::with_shared(dev, T::recovered) };
     }
 }
