@@ -10,6 +10,7 @@ use crate::{
     },
     kapi::{
         attributes::RawGroups,
+        pci::Configuration,
         pci_driver::PciDriver, //
     }, //
 };
@@ -31,6 +32,10 @@ impl PciDriver for Ivshmem {
 
     fn error(running: &Running) {
         running.begin_recovery();
+    }
+
+    fn configuration(running: &Running) -> &Configuration {
+        running.configuration()
     }
 
     fn recovered(running: &Running) {

@@ -50,7 +50,8 @@ use crate::{
         driver_data::DriverData,
         pci::{
             enable,
-            msix_vectors, //
+            msix_vectors,
+            Configuration, //
         },
         window::Window, //
     },
@@ -94,6 +95,7 @@ pub(crate) struct Data<'bound> {
 pub(crate) struct Running {
     device: Arc<Device>,
     vectors: Option<Vectors>,
+    configuration: Configuration,
     /// Whether the recovery from an error is under way. Changed under the device's lock.
     recovering: Atomic<bool>,
 }
@@ -102,6 +104,11 @@ impl Running {
     /// The device.
     pub(crate) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What the device is to be configured as after an error.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// The device is about to be reset, and does not work until [`Running::resume`]. Called under
@@ -167,7 +174,7 @@ impl pci::Driver for Ivshmem {
         _info: MatchedInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         memory::check(pdev)?;
-        enable(pdev)?;
+        let configuration = enable(pdev)?;
 
         let window = Window::new(memory::open(pdev)?, Region::Memory.file_offset(0))?;
         let registers = pdev
@@ -219,6 +226,7 @@ impl pci::Driver for Ivshmem {
         let running = Running {
             device: device.clone(),
             vectors,
+            configuration,
             recovering: Atomic::new(false),
         };
 

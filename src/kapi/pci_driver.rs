@@ -37,7 +37,8 @@ use kernel::{
 
 use super::{
     attributes::RawGroups,
-    driver_data::DriverData, //
+    driver_data::DriverData,
+    pci::Configuration, //
 };
 
 /// A PCI driver that is told of sleep and resets, and has attributes.
@@ -64,6 +65,9 @@ pub(crate) trait PciDriver: DriverData + Sized {
     /// the device without another word. The core releases the device's lock in between: all other
     /// methods can be called before that.
     fn error(shared: &Self::Shared);
+
+    /// What the device is to be configured as when it was reset after [`PciDriver::error`].
+    fn configuration(shared: &Self::Shared) -> &Configuration;
 
     /// The device works again after [`PciDriver::error`]; its configuration is back.
     fn recovered(shared: &Self::Shared);
@@ -129,13 +133,13 @@ impl<T: PciDriver> Adapter<T> {
     /// # Safety
     ///
     /// `dev` must be bound to a driver that this adapter registered, and its lock be held.
-    unsafe fn with_shared(dev: *mut bindings::device, f: impl FnOnce(&T::Shared)) {
+    unsafe fn with_shared<R>(dev: *mut bindings::device, f: impl FnOnce(&T::Shared) -> R) -> R {
         // SAFETY: The device is valid while its lock is held; `Device` is a transparent wrapper.
         let dev = unsafe { &*dev.cast::<device::Device<CoreInternal<'_>>>() };
         // SAFETY: The device's lock is held, so probing has ended, and stored this type, and
         // unbinding has not begun.
         let data = unsafe { dev.drvdata_borrow::<T::Data<'_>>() };
-        f(T::shared(&data));
+        f(T::shared(&data))
     }
 
     /// # Safety
@@ -198,10 +202,15 @@ impl<T: PciDriver> Adapter<T> {
     ///
     /// As [`Self::reset_prepare`].
     unsafe extern "C" fn slot_reset(pdev: *mut bindings::pci_dev) -> bindings::pci_ers_result_t {
-        // SAFETY: The device is valid, and answers again. What it had when it was enabled was saved
-        // by `super::pci::enable`; its vectors the core knows.
-        unsafe { bindings::pci_restore_state(pdev) };
-        bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Locked, as our caller promises.
+        let restore = |shared: &_| unsafe { T::configuration(shared).restore() };
+        // SAFETY: Bound and locked, as our caller promises.
+        match unsafe { Self::with_shared(dev, restore) } {
+            Ok(()) => bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED,
+            Err(_) => bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT,
+        }
     }
 
     /// # Safety

@@ -38,6 +38,7 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         lab.trial("unplug::doorbell_comes_back", doorbell),
         lab.trial("unplug::plain_comes_and_goes", plain),
         lab.trial("unplug::a_device_comes_back_after_an_error", recovers),
+        lab.trial("unplug::a_device_that_is_reset_comes_back_after_an_error", recovers_in_reset),
         lab.trial("unplug::a_device_that_is_given_up_is_gone", is_lost),
         lab.trial("unplug::a_device_that_is_given_up_stays_gone", stays_lost),
         lab.trial("unplug::a_device_in_use_is_reset", reset),
@@ -177,6 +178,29 @@ fn recovers(fleet: &Fleet) -> Result<(), Failed> {
     let mut user = guest.command(["/test/reset", "--wait-for-error"]).spawn()?;
     user.wait_for_output("ready")?;
     error_of(guest, "port0", FATAL)?;
+    user.wait()?.check()?;
+    unplug(guest)
+}
+
+/// The same while an administrator resets the device: he comes in between the steps of the recovery.
+fn recovers_in_reset(fleet: &Fleet) -> Result<(), Failed> {
+    const RECOVERED: &str = "device recovery successful";
+
+    let guest = &fleet.guests[0];
+    let region = Region::start(SIZE, 8)?;
+    plug(guest, &region.socket(), "port0")?;
+    let before = guest.kernel_log()?.matches(RECOVERED).count();
+    let mut user = guest
+        .command(["/test/reset", "--reset-until-told"])
+        .spawn()?;
+    user.wait_for_output("ready")?;
+    error_of(guest, "port0", FATAL)?;
+    guest
+        .shell(&format!(
+            "until [ $(dmesg | grep -c '{RECOVERED}') -gt {before} ]; do sleep 0.1; done"
+        ))?
+        .check()?;
+    user.signal(Signal::USR1)?;
     user.wait()?.check()?;
     unplug(guest)
 }
