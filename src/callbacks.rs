@@ -10,6 +10,7 @@ use crate::{
     },
     kapi::{
         attributes::RawGroups,
+        pci::Configuration,
         pci_driver::PciDriver, //
     }, //
 };
@@ -18,7 +19,7 @@ impl PciDriver for Ivshmem {
     const GROUPS: RawGroups<Self> = attributes::ALL.as_raw();
 
     fn resume(running: &Running) {
-        running.device().resume();
+        running.resume();
     }
 
     fn reset_prepare(running: &Running) {
@@ -29,7 +30,19 @@ impl PciDriver for Ivshmem {
         running.resume();
     }
 
+    fn error(running: &Running) {
+        running.begin_recovery();
+    }
+
+    fn configuration(running: &Running) -> &Configuration {
+        running.configuration()
+    }
+
+    fn recovered(running: &Running) {
+        running.end_recovery();
+    }
+
     fn lost(running: &Running) {
-        running.device().close();
+        running.end();
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! 1. the device's lock (driver core), `mmap_lock` and the locks of areas
 //! 2. `misc_mtx`
-//! 3. the locks of [`Window`] and [`Exports`]
+//! 3. the locks of [`Window`], [`Exports`] and [`crate::vectors::Vectors`]
 //! 4. `i_mmap_rwsem`, page table locks (kernel)
 //!
 //! The spinlocks of [`Events`], with interrupts off, are taken under none of the above and with
@@ -305,7 +305,12 @@ impl Device {
     /// The machine slept, or the device was reset, and it works again. Nothing has to be written to
     /// it: the PCI core has brought back the vectors, and the interrupt mask means nothing with
     /// MSI-X. The peer ID can be another: a machine that wakes from disk has connected anew.
+    ///
+    /// Does nothing once the device is gone. Called under the device's lock.
     pub(crate) fn resume(&self) {
+        if self.events.is_dead() {
+            return;
+        }
         if let Some(registers) = self.registers.try_access() {
             // What failed to come back reads all ones.
             let position = registers.read32(regs::IV_POSITION);
@@ -342,7 +347,8 @@ impl Device {
     /// The end of the device, called when it is unbound: no interrupt comes any more, no file can
     /// be opened. Wakes everybody, then takes the memory away. May sleep.
     ///
-    /// Called before that, and so twice, if the PCI core gives the device up.
+    /// Called before that, and so twice, if the PCI core gives the device up. Then it can still be
+    /// opened, which fails.
     pub(crate) fn close(&self) {
         self.events.die();
         self.exports.close();

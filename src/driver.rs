@@ -13,7 +13,13 @@ use kernel::{
     pci,
     prelude::*,
     str::CString,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 use crate::{
@@ -44,7 +50,8 @@ use crate::{
         driver_data::DriverData,
         pci::{
             enable,
-            msix_vectors, //
+            msix_vectors,
+            Configuration, //
         },
         window::Window, //
     },
@@ -82,17 +89,26 @@ pub(crate) struct Data<'bound> {
     _bound: PhantomData<&'bound ()>,
 }
 
-/// A device whose vectors count. Dropping it frees the vectors, then closes the device: what says
-/// that the end has come comes after the last event. Also where probing fails.
+/// A device whose vectors count. Its end frees the vectors, then closes the device: what says that
+/// the end has come comes after the last event. It comes when this is dropped, also where probing
+/// fails, or before, if the PCI core gives the device up.
 pub(crate) struct Running {
     device: Arc<Device>,
     vectors: Option<Vectors>,
+    configuration: Configuration,
+    /// Whether the recovery from an error is under way. Changed under the device's lock.
+    recovering: Atomic<bool>,
 }
 
 impl Running {
     /// The device.
     pub(crate) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What the device is to be configured as after an error.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// The device is about to be reset, and does not work until [`Running::resume`]. Called under
@@ -106,19 +122,44 @@ impl Running {
         self.device.pause();
     }
 
-    /// The device works again after [`Running::pause`].
+    /// The device works again after [`Running::pause`], or after the machine slept. Does nothing
+    /// during the recovery from an error, whose end does it: another reset is still to come.
     pub(crate) fn resume(&self) {
+        if self.recovering.load(Relaxed) {
+            return;
+        }
         if let Some(vectors) = &self.vectors {
             vectors.allow_pauses();
         }
         self.device.resume();
     }
+
+    /// There was an error on the way to the device, which does not work until
+    /// [`Running::end_recovery`], or for good. As [`Running::pause`].
+    pub(crate) fn begin_recovery(&self) {
+        self.recovering.store(true, Relaxed);
+        self.pause();
+    }
+
+    /// The device works again after [`Running::begin_recovery`].
+    pub(crate) fn end_recovery(&self) {
+        self.recovering.store(false, Relaxed);
+        self.resume();
+    }
+
+    /// The end of the device: nothing that happens to it later is seen by programs. Does nothing
+    /// the second time. May sleep.
+    pub(crate) fn end(&self) {
+        if let Some(vectors) = &self.vectors {
+            vectors.free();
+        }
+        self.device.close();
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.vectors = None;
-        self.device.close();
+        self.end();
     }
 }
 
@@ -133,7 +174,7 @@ impl pci::Driver for Ivshmem {
         _info: MatchedInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         memory::check(pdev)?;
-        enable(pdev)?;
+        let configuration = enable(pdev)?;
 
         let window = Window::new(memory::open(pdev)?, Region::Memory.file_offset(0))?;
         let registers = pdev
@@ -185,6 +226,8 @@ impl pci::Driver for Ivshmem {
         let running = Running {
             device: device.clone(),
             vectors,
+            configuration,
+            recovering: Atomic::new(false),
         };
 
         let name = CString::try_from_fmt(fmt!("ivshmem{}", index.get()))?;

@@ -28,8 +28,8 @@
 //!   owned vectors and names.
 //! - [`irq_context`], [`spinlock`]: a lock for handlers, and the proof that one runs. Would be
 //!   replaced by a method of `SpinLockIrq`, and what `kernel::irq` hands to handlers.
-//! - [`pci`]: enabling that is undone, MSI-X table size. Would be replaced by methods of
-//!   `kernel::pci::Device`.
+//! - [`pci`]: enabling that is undone, a configuration to go back to, MSI-X table size. Would be
+//!   replaced by methods of `kernel::pci::Device`.
 //! - [`shared_page`]: a page that programs map read-only. Would be replaced by methods of
 //!   `kernel::page::Page`.
 //! - [`trace`]: tracepoints of a module. Would be replaced by `kernel::tracepoint`, in the tree.

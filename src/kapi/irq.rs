@@ -15,6 +15,7 @@ use kernel::{
     device::Bound,
     devres,
     error::to_result,
+    new_mutex,
     pci::Device,
     prelude::*,
     str::CString,
@@ -27,7 +28,8 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
     time::Delta,
     types::Opaque, //
@@ -79,36 +81,48 @@ unsafe impl<H: Handler> Send for Line<H> {}
 // are.
 unsafe impl<H: Handler> Sync for Line<H> {}
 
+/// The vectors of a device that were requested.
+type Lines<H> = KVec<Pin<KBox<Line<H>>>>;
+
 /// # Invariants
 ///
-/// While `armed` is true, vectors of `pdev` are allocated, and each of `lines` was requested with
-/// its address as the cookie.
+/// While `lines` is something, vectors of `pdev` are allocated, and each of the lines was requested
+/// with its address as the cookie.
+#[pin_data(PinnedDrop)]
 struct Armed<H: Handler> {
     pdev: ARef<Device>,
-    lines: KVec<Pin<KBox<Line<H>>>>,
-    armed: Atomic<bool>,
+    #[pin]
+    lines: Mutex<Option<Lines<H>>>,
 }
 
 impl<H: Handler> Armed<H> {
     /// Frees handlers and vectors unless that was done before; waits for handlers that run.
     fn free(&self) {
-        if !self.armed.xchg(false, Full) {
+        let mut lines = self.lines.lock();
+        let Some(requested) = lines.take() else {
             return;
-        }
-        for line in &self.lines {
+        };
+        for line in &requested {
             line.end_pause();
-            // SAFETY: Requested with this cookie by the type invariant, and freed once only, as
-            // `armed` was true.
+            // SAFETY: Requested with this cookie by the type invariant, and freed once only, as it
+            // was taken out.
             unsafe { bindings::free_irq(line.number, line.cookie()) };
         }
         // SAFETY: The vectors are allocated by the type invariant, and no handler uses one any
         // more.
         unsafe { bindings::pci_free_irq_vectors(as_raw(&*self.pdev)) };
     }
+
+    /// Calls `f` with each vector that is requested.
+    fn for_each(&self, f: impl Fn(&Line<H>)) {
+        let lines = self.lines.lock();
+        lines.iter().flatten().for_each(|line| f(line));
+    }
 }
 
-impl<H: Handler> Drop for Armed<H> {
-    fn drop(&mut self) {
+#[pinned_drop]
+impl<H: Handler> PinnedDrop for Armed<H> {
+    fn drop(self: Pin<&mut Self>) {
         self.free();
     }
 }
@@ -124,9 +138,11 @@ impl<H: Handler> Drop for AtUnbind<H> {
 
 /// MSI-X vectors, each with a handler of type `H`.
 ///
-/// Dropping it frees the handlers, waits until none of them runs any more, and frees the vectors.
-/// Should it be forgotten, the same happens when the device is unbound.
-pub(crate) struct Vectors<H: Handler>(Arc<Armed<H>>);
+/// Dropping it frees them. Should it be forgotten, the same happens when the device is unbound.
+pub(crate) struct Vectors<H: Handler> {
+    armed: Arc<Armed<H>>,
+    count: usize,
+}
 
 impl<H: Handler> Vectors<H> {
     /// Allocates 1 to `most` MSI-X vectors and requests each under the name, and with the handler,
@@ -136,28 +152,35 @@ impl<H: Handler> Vectors<H> {
         most: usize,
         line: impl Fn(usize) -> Result<(CString, H)>,
     ) -> Result<Self> {
-        let most = u32::try_from(most)?;
+        // INVARIANT: None is allocated yet.
+        let armed = pin_init!(Armed {
+            pdev: pdev.into(),
+            lines <- new_mutex!(None, "ivshmem_vectors"),
+        });
+        let armed = Arc::pin_init(armed, GFP_KERNEL)?;
+        let lines = KVec::with_capacity(most, GFP_KERNEL)?;
         // SAFETY: The device is valid and bound; there is a driver for its interrupts.
         let count = unsafe {
-            bindings::pci_alloc_irq_vectors(as_raw(pdev), 1, most, bindings::PCI_IRQ_MSIX)
+            bindings::pci_alloc_irq_vectors(
+                as_raw(pdev),
+                1,
+                u32::try_from(most)?,
+                bindings::PCI_IRQ_MSIX,
+            )
         };
         to_result(count)?;
-        // INVARIANT: Allocated just now; no line yet.
-        let mut armed = Armed {
-            pdev: pdev.into(),
-            lines: KVec::new(),
-            armed: Atomic::new(true),
-        };
         let count = usize::try_from(count)?;
-        armed.lines.reserve(count, GFP_KERNEL)?;
+        let mut requested = armed.lines.lock();
+        // INVARIANT: Allocated just now; no line yet.
+        let lines = requested.insert(lines);
         for index in 0..count {
             let line = Self::request(pdev, index, line(index)?)?;
             // INVARIANT: Requested just now. There is room, as was reserved.
-            armed.lines.push(line, GFP_KERNEL)?;
+            lines.push(line, GFP_KERNEL)?;
         }
-        let armed = Arc::new(armed, GFP_KERNEL)?;
+        drop(requested);
         devres::register(pdev.as_ref(), AtUnbind(armed.clone()), GFP_KERNEL)?;
-        Ok(Self(armed))
+        Ok(Self { armed, count })
     }
 
     /// Requests vector `index`, which is allocated.
@@ -186,28 +209,33 @@ impl<H: Handler> Vectors<H> {
         Ok(line)
     }
 
+    /// Frees the handlers, waits until none of them runs any more, and frees the vectors, unless
+    /// that was done before. May sleep.
+    pub(crate) fn free(&self) {
+        self.armed.free();
+    }
+
     /// Ends the time for which any of them is held back, and holds none back until
     /// [`Vectors::allow_pauses`]. May sleep.
     pub(crate) fn end_pauses(&self) {
-        self.0.lines.iter().for_each(|line| line.end_pause());
+        self.armed.for_each(Line::end_pause);
     }
 
-    /// Lets vectors be held back again.
+    /// Lets vectors be held back again. May sleep.
     pub(crate) fn allow_pauses(&self) {
-        for line in &self.0.lines {
-            line.ending.store(false, Relaxed);
-        }
+        self.armed
+            .for_each(|line| line.ending.store(false, Relaxed));
     }
 
-    /// How many there are.
+    /// How many there are, or were before they were freed.
     pub(crate) fn len(&self) -> usize {
-        self.0.lines.len()
+        self.count
     }
 }
 
 impl<H: Handler> Drop for Vectors<H> {
     fn drop(&mut self) {
-        self.0.free();
+        self.free();
     }
 }
 

@@ -4,6 +4,8 @@
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
+use core::ptr::NonNull;
+
 use kernel::{
     bindings,
     device::{
@@ -40,22 +42,73 @@ impl Drop for Enabled {
     }
 }
 
+/// The configuration of a device as it was when it was enabled, to be brought back after an error.
+///
+/// The PCI core keeps one too, but takes that anew at each reset that an administrator asks for,
+/// also while the device has none: between the reset of the link and `slot_reset`.
+///
+/// # Invariants
+///
+/// `saved` is a copy of the configuration of `pdev`, which this object owns.
+pub(crate) struct Configuration {
+    pdev: ARef<Device>,
+    saved: NonNull<bindings::pci_saved_state>,
+}
+
+// SAFETY: It belongs to no thread.
+unsafe impl Send for Configuration {}
+
+// SAFETY: Nothing changes the copy.
+unsafe impl Sync for Configuration {}
+
+impl Configuration {
+    /// Brings the configuration back, and the vectors, which the core knows. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The device's lock is held.
+    pub(super) unsafe fn restore(&self) -> Result {
+        let pdev = as_raw(&*self.pdev);
+        // SAFETY: `pdev` is a valid device, whose own copy is accessed under its lock, which is
+        // held. `saved` was made for it.
+        to_result(unsafe { bindings::pci_load_saved_state(pdev, self.saved.as_ptr()) })?;
+        // SAFETY: `pdev` is a valid device.
+        unsafe { bindings::pci_restore_state(pdev) };
+        Ok(())
+    }
+}
+
+impl Drop for Configuration {
+    fn drop(&mut self) {
+        // SAFETY: The copy was allocated with `kzalloc()`, and is ours.
+        unsafe { bindings::kfree(self.saved.as_ptr().cast()) };
+    }
+}
+
 /// Enables the device until it is unbound; disabling comes after what is managed later than this.
-/// It may write to memory, without which it could not send its MSI-X messages. Its configuration is
-/// saved: after an error it gets this one back.
+/// It may write to memory, without which it could not send its MSI-X messages. Returns the
+/// configuration that it has then.
 ///
 /// `pci::Device::enable_device_mem` has no counterpart that would disable the device again, and
 /// `pcim_enable_device` would also free the interrupt vectors, of which `IrqVectorRegistration`
 /// takes care.
-pub(crate) fn enable(pdev: &Device<Core<'_>>) -> Result {
+pub(crate) fn enable(pdev: &Device<Core<'_>>) -> Result<Configuration> {
     pdev.enable_device_mem()?;
     // INVARIANT: Enabled just now.
     let enabled = Enabled(pdev.into());
     pdev.set_master();
     // SAFETY: `pdev` is a valid device.
     to_result(unsafe { bindings::pci_save_state(as_raw(pdev)) })?;
+    // SAFETY: `pdev` is a valid device, and its configuration saved.
+    let saved = unsafe { bindings::pci_store_saved_state(as_raw(pdev)) };
+    // INVARIANT: A copy that is nobody else's.
+    let configuration = Configuration {
+        pdev: pdev.into(),
+        saved: NonNull::new(saved).ok_or(ENOMEM)?,
+    };
     let pdev: &Device<Bound> = pdev;
-    devres::register(pdev.as_ref(), enabled, GFP_KERNEL)
+    devres::register(pdev.as_ref(), enabled, GFP_KERNEL)?;
+    Ok(configuration)
 }
 
 /// Number of vectors in the MSI-X table, 0 if the device has no MSI-X capability.

@@ -37,7 +37,8 @@ use kernel::{
 
 use super::{
     attributes::RawGroups,
-    driver_data::DriverData, //
+    driver_data::DriverData,
+    pci::Configuration, //
 };
 
 /// A PCI driver that is told of sleep and resets, and has attributes.
@@ -52,16 +53,27 @@ pub(crate) trait PciDriver: DriverData + Sized {
     /// its interrupts are back, programs are still frozen.
     fn resume(shared: &Self::Shared);
 
-    /// The device is about to be reset, or there was an error on its way: its registers and its
-    /// memory will be out of reach, while programs run. [`PciDriver::reset_done`] follows, or
-    /// [`PciDriver::lost`].
+    /// The device is about to be reset: its registers and its memory will be out of reach, while
+    /// programs run. [`PciDriver::reset_done`] follows.
     fn reset_prepare(shared: &Self::Shared);
 
     /// The device was reset and works again, or has failed to; its configuration is back.
     fn reset_done(shared: &Self::Shared);
 
+    /// There was an error on the way to the device, as at the beginning of a reset.
+    /// [`PciDriver::recovered`] follows, or [`PciDriver::lost`]; until then the PCI core can reset
+    /// the device without another word. The core releases the device's lock in between: all other
+    /// methods can be called before that.
+    fn error(shared: &Self::Shared);
+
+    /// What the device is to be configured as when it was reset after [`PciDriver::error`].
+    fn configuration(shared: &Self::Shared) -> &Configuration;
+
+    /// The device works again after [`PciDriver::error`]; its configuration is back.
+    fn recovered(shared: &Self::Shared);
+
     /// The device did not come back after an error, and is given up. It stays bound until somebody
-    /// removes it.
+    /// removes it, and can still interrupt, sleep and be reset.
     fn lost(shared: &Self::Shared);
 }
 
@@ -110,7 +122,7 @@ impl<T: PciDriver> Adapter<T> {
     const ERRORS: &'static bindings::pci_error_handlers = &bindings::pci_error_handlers {
         error_detected: Some(Self::error_detected),
         slot_reset: Some(Self::slot_reset),
-        resume: Some(Self::reset_done),
+        resume: Some(Self::recovered),
         reset_prepare: Some(Self::reset_prepare),
         reset_done: Some(Self::reset_done),
         ..pin_init::zeroed()
@@ -121,13 +133,13 @@ impl<T: PciDriver> Adapter<T> {
     /// # Safety
     ///
     /// `dev` must be bound to a driver that this adapter registered, and its lock be held.
-    unsafe fn with_shared(dev: *mut bindings::device, f: impl FnOnce(&T::Shared)) {
+    unsafe fn with_shared<R>(dev: *mut bindings::device, f: impl FnOnce(&T::Shared) -> R) -> R {
         // SAFETY: The device is valid while its lock is held; `Device` is a transparent wrapper.
         let dev = unsafe { &*dev.cast::<device::Device<CoreInternal<'_>>>() };
         // SAFETY: The device's lock is held, so probing has ended, and stored this type, and
         // unbinding has not begun.
         let data = unsafe { dev.drvdata_borrow::<T::Data<'_>>() };
-        f(T::shared(&data));
+        f(T::shared(&data))
     }
 
     /// # Safety
@@ -157,8 +169,7 @@ impl<T: PciDriver> Adapter<T> {
     unsafe extern "C" fn reset_done(pdev: *mut bindings::pci_dev) {
         // SAFETY: The device is valid.
         let dev = unsafe { &raw mut (*pdev).dev };
-        // SAFETY: Bound and locked: the PCI core holds the lock over the reset, and takes it where
-        // the recovery from an error is over.
+        // SAFETY: Bound and locked, as our caller promises.
         unsafe { Self::with_shared(dev, T::reset_done) };
     }
 
@@ -172,13 +183,12 @@ impl<T: PciDriver> Adapter<T> {
         // While the core can still reset the device, whatever this driver asks for, it is paused.
         let (callback, vote): (fn(&T::Shared), _) = match state {
             bindings::pci_channel_io_normal => (
-                T::reset_prepare,
+                T::error,
                 bindings::pci_ers_result_PCI_ERS_RESULT_CAN_RECOVER,
             ),
-            bindings::pci_channel_io_frozen => (
-                T::reset_prepare,
-                bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET,
-            ),
+            bindings::pci_channel_io_frozen => {
+                (T::error, bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET)
+            }
             _ => (T::lost, bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT),
         };
         // SAFETY: The device is valid.
@@ -192,9 +202,24 @@ impl<T: PciDriver> Adapter<T> {
     ///
     /// As [`Self::reset_prepare`].
     unsafe extern "C" fn slot_reset(pdev: *mut bindings::pci_dev) -> bindings::pci_ers_result_t {
-        // SAFETY: The device is valid, and answers again. What it had when it was enabled was saved
-        // by `super::pci::enable`; its vectors the core knows.
-        unsafe { bindings::pci_restore_state(pdev) };
-        bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Locked, as our caller promises.
+        let restore = |shared: &_| unsafe { T::configuration(shared).restore() };
+        // SAFETY: Bound and locked, as our caller promises.
+        match unsafe { Self::with_shared(dev, restore) } {
+            Ok(()) => bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED,
+            Err(_) => bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn recovered(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The device is valid.
+        let dev = unsafe { &raw mut (*pdev).dev };
+        // SAFETY: Bound and locked, as our caller promises.
+        unsafe { Self::with_shared(dev, T::recovered) };
     }
 }

@@ -8,9 +8,17 @@
  * leaves that to the host: it prints "ready" once the device is in use, and exits 0 if the recovery from the error that
  * follows is seen as a reset.
  *
+ *	reset --reset-until-told
+ *
+ * resets the device again and again, prints "ready" at the beginning, and ends with SIGUSR1, after which all has to work.
+ *
  *	reset --ring-to-the-end
  *
  * rings until the device is gone, and prints "ready" before.
+ *
+ *	reset --look-past-the-end
+ *
+ * prints "ready PEER", "gone" once the device is, and exits after SIGUSR1, with 0 if nothing has happened between the two.
  */
 #include "sleeper.h"
 #include "sysfs.h"
@@ -18,7 +26,9 @@
 #include <sys/eventfd.h>
 
 #define ERROR_OPTION	"--wait-for-error"
+#define UNTIL_OPTION	"--reset-until-told"
 #define END_OPTION	"--ring-to-the-end"
+#define PAST_OPTION	"--look-past-the-end"
 
 #define RESETS	10
 #define WORD	0x11223344
@@ -204,6 +214,61 @@ static void watch_error(void)
 		ring_arrives(vector);
 }
 
+/* To be called before there are threads, for wait_until_told(). */
+static sigset_t block_signal(void)
+{
+	sigset_t set;
+
+	ASSERT_OK(sigemptyset(&set));
+	ASSERT_OK(sigaddset(&set, SIGUSR1));
+	ASSERT_OK(sigprocmask(SIG_BLOCK, &set, NULL));
+	return set;
+}
+
+static void wait_until_told(const sigset_t *set)
+{
+	int signal;
+
+	test_waits_for("SIGUSR1");
+	ASSERT_EQ(0, sigwait(set, &signal));
+}
+
+/* During the recovery from an error it may fail. */
+static void *reset_until_over(void *fd)
+{
+	struct ivshmem_info info = dev_info(*(int *)fd);
+
+	while (!over)
+		device_reset(info.bus_id);
+	return NULL;
+}
+
+static void reset_until_told(void)
+{
+	int fd = dev_open_with(O_RDWR, 1);
+	volatile uint32_t *word = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES,
+					   PROT_READ | PROT_WRITE);
+	sigset_t set = block_signal();
+	pthread_t threads[3];
+	void *wrong;
+
+	*word = WORD;
+	ASSERT_EQ(0, pthread_create(&threads[0], NULL, look, (void *)word));
+	for (int i = 1; i < 3; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, reset_until_over, &fd));
+	puts("ready");
+	fflush(stdout);
+	wait_until_told(&set);
+	over = true;
+	for (int i = 1; i < 3; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+	ASSERT_EQ(0, pthread_join(threads[0], &wrong));
+	EXPECT_EQ(0, (long)wrong);
+	EXPECT_EQ(WORD, *word);
+	for (unsigned int vector = 0; vector < dev_vectors(fd); vector++)
+		ring_arrives(vector);
+}
+
 /* A ring waits for the end of a reset: also for one that the device does not survive. */
 static void ring_to_the_end(void)
 {
@@ -219,11 +284,38 @@ static void ring_to_the_end(void)
 	EXPECT_ERRNO(ENODEV, result);
 }
 
+/* A device that was given up is gone for good, whatever it does. */
+static void look_past_the_end(void)
+{
+	int fd = dev_open_with(O_RDWR | O_NONBLOCK, 1);
+	const volatile struct ivshmem_event_page *page = map_event_page(fd);
+	uint32_t generation = page->generation;
+	uint64_t seq = page->seq[0];
+	struct ivshmem_event event;
+	sigset_t set = block_signal();
+
+	printf("ready %u\n", dev_info(fd).peer_id);
+	fflush(stdout);
+	test_waits_for("the end of the device");
+	while (!page->dead)
+		usleep(1000);
+	puts("gone");
+	fflush(stdout);
+	wait_until_told(&set);
+	EXPECT_EQ(generation, page->generation);
+	EXPECT_EQ(seq, page->seq[0]);
+	EXPECT_ERRNO(ENODEV, read(fd, &event, sizeof(event)));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], ERROR_OPTION))
 		return test_alone(watch_error);
+	if (argc == 2 && !strcmp(argv[1], UNTIL_OPTION))
+		return test_alone(reset_until_told);
 	if (argc == 2 && !strcmp(argv[1], END_OPTION))
 		return test_alone(ring_to_the_end);
+	if (argc == 2 && !strcmp(argv[1], PAST_OPTION))
+		return test_alone(look_past_the_end);
 	return test_main(argv, dev_path());
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use guest_tests::artefacts::Kernel;
 use guest_tests::lab::{Fleet, Lab};
+use ivshmem_peer::Peer;
 use libtest_mimic::{Failed, Trial};
+use rustix::process::Signal;
 use serde_json::json;
 use vmbench::{Guest, Memory, Region};
 
@@ -36,7 +38,9 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         lab.trial("unplug::doorbell_comes_back", doorbell),
         lab.trial("unplug::plain_comes_and_goes", plain),
         lab.trial("unplug::a_device_comes_back_after_an_error", recovers),
+        lab.trial("unplug::a_device_that_is_reset_comes_back_after_an_error", recovers_in_reset),
         lab.trial("unplug::a_device_that_is_given_up_is_gone", is_lost),
+        lab.trial("unplug::a_device_that_is_given_up_stays_gone", stays_lost),
         lab.trial("unplug::a_device_in_use_is_reset", reset),
     ])
 }
@@ -147,13 +151,19 @@ fn plain(fleet: &Fleet) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A fatal error on the way to the device, which QEMU injects into the port `port`.
-fn error_of(guest: &Guest, port: &str) -> Result<(), Failed> {
+/// QEMU's name of an error of the link, after which the kernel resets what is behind the port.
+const FATAL: &str = "DLP";
+
+/// QEMU's name of a request without an answer, after which the kernel resets nothing unasked.
+const NOT_FATAL: &str = "COMP_TIME";
+
+/// An error on the way to the device, which QEMU injects into the port `port`.
+fn error_of(guest: &Guest, port: &str, error: &str) -> Result<(), Failed> {
     let counted = guest.shell("ls /sys/bus/pci/devices/*/aer_dev_fatal")?;
     if !counted.success() {
         return Err("this kernel does not hear of errors: it lacks CONFIG_PCIEAER".into());
     }
-    let command = format!("pcie_aer_inject_error {port} DLP");
+    let command = format!("pcie_aer_inject_error {port} {error}");
     guest
         .qmp()
         .execute("human-monitor-command", json!({"command-line": command}))?;
@@ -167,15 +177,36 @@ fn recovers(fleet: &Fleet) -> Result<(), Failed> {
     plug(guest, &region.socket(), "port0")?;
     let mut user = guest.command(["/test/reset", "--wait-for-error"]).spawn()?;
     user.wait_for_output("ready")?;
-    error_of(guest, "port0")?;
+    error_of(guest, "port0", FATAL)?;
     user.wait()?.check()?;
     unplug(guest)
 }
 
-/// Behind the same port there is a function without a driver, for which the kernel gives up both.
-fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
+/// The same while an administrator resets the device: he comes in between the steps of the recovery.
+fn recovers_in_reset(fleet: &Fleet) -> Result<(), Failed> {
+    const RECOVERED: &str = "device recovery successful";
+
     let guest = &fleet.guests[0];
     let region = Region::start(SIZE, 8)?;
+    plug(guest, &region.socket(), "port0")?;
+    let before = guest.kernel_log()?.matches(RECOVERED).count();
+    let mut user = guest
+        .command(["/test/reset", "--reset-until-told"])
+        .spawn()?;
+    user.wait_for_output("ready")?;
+    error_of(guest, "port0", FATAL)?;
+    guest
+        .shell(&format!(
+            "until [ $(dmesg | grep -c '{RECOVERED}') -gt {before} ]; do sleep 0.1; done"
+        ))?
+        .check()?;
+    user.signal(Signal::USR1)?;
+    user.wait()?.check()?;
+    unplug(guest)
+}
+
+/// Plugs a device with a function beside it that has no driver: after an error the kernel gives up both.
+fn plug_beside_another(guest: &Guest, region: &Region) -> Result<(), Failed> {
     connect(PLUGGED, guest, &region.socket())?;
     guest.qmp().execute(
         "device_add",
@@ -187,16 +218,54 @@ fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
                "multifunction": true, "chardev": chardev_of(PLUGGED)}),
     )?;
     wait_for_node(guest, "/dev/ivshmem0")?;
+    Ok(())
+}
+
+fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    let region = Region::start(SIZE, 8)?;
+    plug_beside_another(guest, &region)?;
     let mut rings = guest
         .command(["/test/reset", "--ring-to-the-end"])
         .spawn()?;
     rings.wait_for_output("ready")?;
-    error_of(guest, "port2")?;
+    error_of(guest, "port2", FATAL)?;
     rings.wait()?.check()?;
     // Who opens the node is told that the device is gone.
     guest
         .shell("until error=$(cat /dev/ivshmem0 2>&1); [ \"${error%No such device}\" != \"$error\" ]; do sleep 0.1; done")?
         .check()?;
+    unplug(guest)?;
+    guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
+    Ok(())
+}
+
+/// The device itself works on: it is rung, and reset.
+fn stays_lost(fleet: &Fleet) -> Result<(), Failed> {
+    let guest = &fleet.guests[0];
+    let region = Region::start(SIZE, 8)?;
+    plug_beside_another(guest, &region)?;
+    // Stays until the device is unplugged: see `reset`.
+    let peer = Peer::join(region.socket())?;
+    let mut user = guest
+        .command(["/test/reset", "--look-past-the-end"])
+        .spawn()?;
+    let said = user.wait_for_output("ready ")?;
+    let id = said.trim_start_matches("ready ").trim().parse()?;
+    error_of(guest, "port2", NOT_FATAL)?;
+    user.wait_for_output("gone")?;
+    if !peer.try_ring(id, 0)? {
+        return Err("the server has told of no device".into());
+    }
+    // With the other function, it could not be reset.
+    guest
+        .shell(
+            "device=$(readlink -f /sys/class/misc/ivshmem0/device) && echo 1 >${device%.0}.1/remove && \
+             echo 1 >$device/reset",
+        )?
+        .check()?;
+    user.signal(Signal::USR1)?;
+    user.wait()?.check()?;
     unplug(guest)?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     Ok(())
