@@ -155,7 +155,7 @@ impl<H: Handler> Vectors<H> {
         // INVARIANT: None is allocated yet.
         let armed = pin_init!(Armed {
             pdev: pdev.into(),
-            lines <- new_mutex!(None, "ivshmem_vectors"),
+            lines <- new_mutex!(None, "msix_vectors"),
         });
         let armed = Arc::pin_init(armed, GFP_KERNEL)?;
         let lines = KVec::with_capacity(most, GFP_KERNEL)?;
