@@ -38,7 +38,10 @@ pub fn cases(kernel: Kernel) -> Result<Vec<Trial>, String> {
         lab.trial("unplug::doorbell_comes_back", doorbell),
         lab.trial("unplug::plain_comes_and_goes", plain),
         lab.trial("unplug::a_device_comes_back_after_an_error", recovers),
-        lab.trial("unplug::a_device_that_is_reset_comes_back_after_an_error", recovers_in_reset),
+        lab.trial(
+            "unplug::a_device_that_is_reset_comes_back_after_an_error",
+            recovers_in_reset,
+        ),
         lab.trial("unplug::a_device_that_is_given_up_is_gone", is_lost),
         lab.trial("unplug::a_device_that_is_given_up_stays_gone", stays_lost),
         lab.trial("unplug::a_device_in_use_is_reset", reset),
