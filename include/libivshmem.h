@@ -92,7 +92,7 @@ static inline void *ivshmem_map(int fd, uint64_t offset, size_t bytes, int prot)
 /* --- Ringing ---------------------------------------------------------------------------------- */
 
 /**
- * ivshmem_ring_peer - interrupt another machine
+ * ivshmem_ring_peer - interrupt another guest
  * @fd: the device, open for writing
  * @peer: its peer ID; one's own is allowed
  * @vector: which of its vectors
@@ -241,9 +241,9 @@ static inline uint32_t ivshmem_load(const void *shared);
  * @page: the event page
  * @vector: less than IVSHMEM_MAX_VECTORS
  *
- * What the ringing machine wrote before the ring is visible after this.
+ * What the ringing guest wrote before the ring is visible after this.
  *
- * Return: the count's lower half, which every machine reads in one piece. Compare it with an earlier
+ * Return: the count's lower half, which every guest reads in one piece. Compare it with an earlier
  * one: different means rung.
  */
 static inline uint32_t ivshmem_interrupts(const struct ivshmem_event_page *page, uint32_t vector)

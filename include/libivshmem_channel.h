@@ -74,7 +74,7 @@
 #define IVSHMEM_CHANNEL_PRESENT 1
 
 /*
- * A program has joined, and has been silent for too long: it crashed, hangs, or its machine stands still.
+ * A program has joined, and has been silent for too long: it crashed, hangs, or its guest is stopped.
  */
 #define IVSHMEM_CHANNEL_LOST 2
 
@@ -474,7 +474,7 @@ void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
  *   vfio-pci, or as root by the files of sysfs; ivshmem_channel_link_way() says which, and what it costs;
  * * the socket of an ivshmem server, on the host: this process becomes one of its peers. A thread of the library, in
  *   which all signals are blocked, listens to the server until all that was made of the link is closed;
- * * a file that is shared memory, on the host of machines with ivshmem-plain, or for processes of one machine.
+ * * a file that is shared memory, on the host of guests with ivshmem-plain, or for processes of one system.
  *
  * Blocks for up to 10 seconds if a server does not answer.
  *
@@ -575,7 +575,7 @@ int ivshmem_channel_publisher_publish(struct ivshmem_channel_publisher *publishe
 void ivshmem_channel_publisher_close(struct ivshmem_channel_publisher *publisher);
 
 /*
- * The ID by which others ring this end, which is a real one also if it is 0. It can become another one when a machine is
+ * The ID by which others ring this end, which is a real one also if it is 0. It can become another one when a guest is
  * resumed. 0 if `link` is null.
  */
 uint32_t ivshmem_channel_link_peer_id(const struct ivshmem_channel_link *link);

@@ -4,8 +4,8 @@
  * vector, bound with the command that they call UIO_IRQ_DATA, and epoll over all. They work with
  * this driver once they open /dev/ivshmemN instead of /dev/uioN; nothing else changes.
  *
- *	acrn_eventfd		rings each of this machine's own vectors, to be tried alone
- *	acrn_eventfd -w		waits for another machine, until it was rung 8 times
+ *	acrn_eventfd		rings each of this guest's own vectors, to be tried alone
+ *	acrn_eventfd -w		waits for another guest, until it was rung 8 times
  *
  * New programs use IVSHMEM_SET_EVENTFD: see wait_eventfd.c.
  */

@@ -3,8 +3,8 @@
  * The event page shows interrupts without any system call: for programs that spin for the lowest
  * latency.
  *
- *	event_page		rings this machine itself first, to be tried alone
- *	event_page -w		waits for another machine to ring vector 0
+ *	event_page		rings this guest itself first, to be tried alone
+ *	event_page -w		waits for another guest to ring vector 0
  *
  * The page is read-only, one counter for each vector since the driver was bound; "dead" is set once
  * the device is gone, and the page stays readable then.

@@ -12,7 +12,7 @@
 #define FRAME_SENDER	0	/* places in the rendezvous */
 #define FRAME_RECEIVER	1
 #define FRAME_VECTOR	0	/* of both: the other one's counter has changed */
-#define FRAME_SECONDS	120	/* how long to wait for the other machine */
+#define FRAME_SECONDS	120	/* how long to wait for the other guest */
 #define FRAME_SILENCE_NS	60000000000ll
 
 #define FRAME_WIDTH	1920
@@ -49,7 +49,7 @@ static inline char *frame_slot_at(char *memory, uint32_t n)
 static inline void frame_sleep(const struct sample *sample, size_t counter_at, uint32_t known)
 {
 	if (ivshmem_wait_word(sample->fd, counter_at, known, FRAME_SILENCE_NS) != 0 && errno != EINTR)
-		sample_fail("no sign of the other machine");
+		sample_fail("no sign of the other guest");
 }
 
 #endif /* FRAME_H */

@@ -2,7 +2,7 @@
 /*
  * Receives the pictures of frame_send and writes each as a PNG file: frame-0.png, frame-1.png, ...
  *
- *	frame_receive [DIRECTORY]	in one machine; the present directory if not given
+ *	frame_receive [DIRECTORY]	in one guest; the present directory if not given
  *	frame_send [FRAMES]		in the other one; the order does not matter
  */
 #include "frame.h"
@@ -10,7 +10,7 @@
 
 #include <limits.h>
 
-/* Whether the header describes a picture that lies in a slot. Another machine wrote it. */
+/* Whether the header describes a picture that lies in a slot. Another guest wrote it. */
 static bool fits(const struct frame_header *header)
 {
 	return header->width >= 1 && header->height >= 1 &&

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * A frame pipe between machines: this one draws test pictures of 1920x1080 pixels into the shared
+ * A frame pipe between guests: this one draws test pictures of 1920x1080 pixels into the shared
  * memory and rings for each. It waits only while both slots are full. Needs 16 MiB of memory.
  *
- *	frame_send [FRAMES]		in one machine; 3 frames if not given
+ *	frame_send [FRAMES]		in one guest; 3 frames if not given
  *	frame_receive [DIRECTORY]	in the other one; the order does not matter
  */
 #include "frame.h"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Says hello to another machine: the program of README.md, without the help of the other samples' headers.
+ * Says hello to another guest: the program of README.md, without the help of the other samples' headers.
  *
  *	hello			waits to be rung, and prints what was written
- *	hello PEER		writes a line, and rings the machine that waits as PEER
+ *	hello PEER		writes a line, and rings the guest that waits as PEER
  */
 #include <err.h>
 #include <fcntl.h>
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 			err(1, "ring");
 		return 0;
 	}
-	printf("waiting: run \"hello %u\" in another machine\n", info.peer_id);
+	printf("waiting: run \"hello %u\" in another guest\n", info.peer_id);
 	fflush(stdout);
 	if (read(fd, &event, sizeof(event)) < 0)		/* sleeps until somebody rings */
 		err(1, "read");

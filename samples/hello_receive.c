@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Two machines greet each other. This one sleeps in poll() until its doorbell is rung, reads the
- * letter in the shared memory, writes an answer, and rings back.
+ * Two guests greet each other. This one sleeps in poll() until its doorbell is rung, reads the
+ * message in the shared memory, writes an answer, and rings back.
  *
- *	hello_receive		in one machine
+ *	hello_receive		in one guest
  *	hello_send [MESSAGE]	in the other one; the order does not matter
  */
 #include "hello.h"
@@ -29,7 +29,7 @@ static void sleep_until_rung(const struct sample *sample)
 int main(int argc, char **argv)
 {
 	struct sample sample = sample_start(argc, argv, 0, "hello_receive [-d DEVICE]");
-	char message[sizeof(((struct letter *)0)->text) + 1], answer[sizeof(message) + 64];
+	char message[sizeof(((struct message *)0)->text) + 1], answer[sizeof(message) + 64];
 	uint32_t session, peers[RENDEZVOUS_SLOTS];
 	void *memory;
 
@@ -40,12 +40,12 @@ int main(int argc, char **argv)
 		errx(1, "nobody ran hello_send within %d s", HELLO_SECONDS);
 
 	/* The doorbell is only a hint: look at the memory before each sleep. */
-	while (!read_letter(letter_from(memory, HELLO_SENDER), session, message))
+	while (!read_message(message_from(memory, HELLO_SENDER), session, message))
 		sleep_until_rung(&sample);
 	printf("from peer %u: %s\n", peers[HELLO_SENDER], message);
 
 	snprintf(answer, sizeof(answer), "Peer %u got: %s", sample.info.peer_id, message);
-	write_letter(letter_from(memory, HELLO_RECEIVER), session, answer);
+	write_message(message_from(memory, HELLO_RECEIVER), session, answer);
 	sample_ring(&sample, peers[HELLO_SENDER], HELLO_VECTOR);
 	printf("to peer %u: %s\n", peers[HELLO_SENDER], answer);
 	return 0;

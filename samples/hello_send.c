@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Two machines greet each other. This one writes a letter into the shared memory, rings the other
+ * Two guests greet each other. This one writes a message into the shared memory, rings the other
  * one's vector 3, and waits for the answer with an eventfd.
  *
- *	hello_send [MESSAGE]	in one machine
+ *	hello_send [MESSAGE]	in one guest
  *	hello_receive		in the other one; the order does not matter
  */
 #include "hello.h"
@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 {
 	struct sample sample = sample_start(argc, argv, 1, "hello_send [-d DEVICE] [MESSAGE]");
 	const char *message = sample.argc ? sample.argv[0] : "Hello, neighbour!";
-	char answer[sizeof(((struct letter *)0)->text) + 1];
+	char answer[sizeof(((struct message *)0)->text) + 1];
 	uint32_t session, peers[RENDEZVOUS_SLOTS];
 	struct pollfd rung = { .events = POLLIN };
 	uint64_t count;
@@ -40,12 +40,12 @@ int main(int argc, char **argv)
 	if (!session)
 		errx(1, "nobody ran hello_receive within %d s", HELLO_SECONDS);
 
-	write_letter(letter_from(memory, HELLO_SENDER), session, message);
+	write_message(message_from(memory, HELLO_SENDER), session, message);
 	sample_ring(&sample, peers[HELLO_RECEIVER], HELLO_VECTOR);
 	printf("to peer %u: %s\n", peers[HELLO_RECEIVER], message);
 
 	/* The doorbell is only a hint: look at the memory before each sleep. */
-	while (!read_letter(letter_from(memory, HELLO_RECEIVER), session, answer)) {
+	while (!read_message(message_from(memory, HELLO_RECEIVER), session, answer)) {
 		if (poll(&rung, 1, HELLO_SECONDS * 1000) == 0)
 			errx(1, "no answer within %d s", HELLO_SECONDS);
 		if (read(rung.fd, &count, sizeof(count)) < 0 && errno != EAGAIN)

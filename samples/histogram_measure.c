@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * A real-time machine measures, another one shows: this one wakes up each millisecond, notes how late
- * it is, and publishes the histogram ten times a second. It never waits for the other machine, which
+ * A real-time guest measures, another one shows: this one wakes up each millisecond, notes how late
+ * it is, and publishes the histogram ten times a second. It never waits for the other guest, which
  * sleeps until its doorbell is rung.
  *
- *	histogram_measure [WAKE-UPS]	in the real-time machine; 10000 wake-ups if not given
+ *	histogram_measure [WAKE-UPS]	in the real-time guest; 10000 wake-ups if not given
  *	histogram_show			in the other one; the order does not matter
  */
 #include "histogram_share.h"

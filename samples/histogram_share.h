@@ -14,7 +14,7 @@
 #define SHARE_MEASURE	0	/* places in the rendezvous */
 #define SHARE_SHOW	1
 #define SHARE_VECTOR	0	/* of the one who shows: there is a new version */
-#define SHARE_SECONDS	120	/* how long to wait for the other machine */
+#define SHARE_SECONDS	120	/* how long to wait for the other guest */
 #define SHARE_VERSION_AT	RENDEZVOUS_BYTES	/* byte offsets in the shared memory */
 #define SHARE_REPORT_AT	(RENDEZVOUS_BYTES + 8)
 #define SHARE_BYTES	4096

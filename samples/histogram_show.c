@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Shows what histogram_measure measures in another machine: a line for each report, and in the end the
+ * Shows what histogram_measure measures in another guest: a line for each report, and in the end the
  * histogram. In between it sleeps in IVSHMEM_WAIT until the version of the report changes.
  *
- *	histogram_show			in this machine
+ *	histogram_show			in this guest
  *	histogram_measure [WAKE-UPS]	in the real-time one; the order does not matter
  */
 #include "histogram_share.h"
 
-/* How long the other machine may be silent, and how often a report may change while it is read. */
+/* How long the other guest may be silent, and how often a report may change while it is read. */
 #define SILENCE_NS	30000000000ll
 #define TRIES		1000
 
@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 	last = 1;	/* odd: no version of a whole report */
 	do {
 		report = next_report(&sample, memory, session, &last);
-		/* Another machine wrote this: check it before believing it. */
+		/* Another guest wrote this: check it before believing it. */
 		if (!histogram_is_sane(&report.histogram))
 			errx(1, "the report contradicts itself");
 		histogram_summary("wake-ups", &report.histogram);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * How long a round trip between two machines takes: write a number, ring, sleep until rung, and the
+ * How long a round trip between two guests takes: write a number, ring, sleep until rung, and the
  * same back.
  *
- *	pingpong 0 [ROUNDS]	in one machine, which measures and prints
+ *	pingpong 0 [ROUNDS]	in one guest, which measures and prints
  *	pingpong 1 [ROUNDS]	in the other one, with the same ROUNDS (1000)
  */
 #include "sample.h"
@@ -14,7 +14,7 @@
 #define LIMIT_NS	30000000000ll	/* for one answer */
 #define LINE_BYTES	64	/* so that the two numbers do not share a cache line */
 
-/* Sleeps until the other machine has written @value. */
+/* Sleeps until the other guest has written @value. */
 static void wait_for(const struct sample *sample, const uint32_t *theirs, uint32_t value)
 {
 	/* The doorbell is only a hint: look at the memory before each sleep. */
@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 	theirs = (uint32_t *)(memory + RENDEZVOUS_BYTES + !me * LINE_BYTES);
 	session = rendezvous(memory, me, 2, sample.info.peer_id, peers, MEET_SECONDS);
 	if (!session)
-		errx(1, "the other machine did not come within %d s", MEET_SECONDS);
+		errx(1, "the other guest did not come within %d s", MEET_SECONDS);
 
 	/* Numbers start at the session's, which nobody has written before. */
 	for (uint32_t round = 0; round < rounds; round++) {

@@ -2,8 +2,8 @@
 /*
  * read() waits for doorbells and tells which vectors were rung.
  *
- *	read_events		rings this machine itself first, to be tried alone
- *	read_events -w		waits for another machine: there, run "ring_doorbell PEER VECTOR"
+ *	read_events		rings this guest itself first, to be tried alone
+ *	read_events -w		waits for another guest: there, run "ring_doorbell PEER VECTOR"
  *
  * A count means "at least one ring since this file looked last": several rings may be one interrupt.
  * Every open file has its own counts, so no program takes another one's events.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * What a program does for itself to be real-time. The machine does the rest: a PREEMPT_RT kernel,
+ * What a program does for itself to be real-time. The guest does the rest: a PREEMPT_RT kernel,
  * isolated CPUs, and the device's interrupts on the CPU of the program (/proc/irq/N/smp_affinity).
  */
 #ifndef REALTIME_H

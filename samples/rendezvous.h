@@ -3,7 +3,7 @@
  * How programs in different virtual machines find each other through the shared memory alone.
  *
  * The memory starts with one slot for each party. What stands there may be stale: left by programs
- * that ran before, or by a machine that crashed. So each party picks a new token when it starts and
+ * that ran before, or by a guest that crashed. So each party picks a new token when it starts and
  * copies the others' tokens into its own slot. A slot that shows my token was written by somebody
  * who runs now, because nobody could know the token before.
  */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Ring another machine's doorbell.
+ * Ring another guest's doorbell.
  *
- *	ring_doorbell PEER [VECTOR]	ring vector VECTOR (0) of the machine with that peer ID
- *	ring_doorbell			ring this machine itself, which is allowed
+ *	ring_doorbell PEER [VECTOR]	ring vector VECTOR (0) of the guest with that peer ID
+ *	ring_doorbell			ring this guest itself, which is allowed
  *
- * A machine's own peer ID is printed; nobody can list the others, they tell it through the shared
+ * A guest's own peer ID is printed; nobody can list the others, they tell it through the shared
  * memory (see rendezvous.h). Ringing somebody who is not there is no error.
  */
 #include "sample.h"

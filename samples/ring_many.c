@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * IVSHMEM_RING_MANY rings many doorbells with one system call: one machine tells something, and all others hear it.
+ * IVSHMEM_RING_MANY rings many doorbells with one system call: one guest tells something, and all others hear it.
  *
  *	ring_many 0 N		tells it, once all N parties are here
  *	ring_many ME N		hears it, as party ME, 1 to N - 1
  *
- * The parties are programs in any machines, each started once; they learn each other's peer IDs by rendezvous.h. What was
+ * The parties are programs in any guests, each started once; they learn each other's peer IDs by rendezvous.h. What was
  * written before the call is visible to everybody who wakes. The driver checks all doorbells before it rings the first.
  */
 #include "sample.h"

@@ -3,8 +3,8 @@
  * How long it takes from a ring to the program that it wakes, for a real-time program: memory locked,
  * SCHED_FIFO. First sleeping in IVSHMEM_WAIT, then spinning on the event page.
  *
- *	rt_latency			rings this machine itself, to be tried alone
- *	rt_latency ROUNDS 0		in one machine, which measures the round trip and prints
+ *	rt_latency			rings this guest itself, to be tried alone
+ *	rt_latency ROUNDS 0		in one guest, which measures the round trip and prints
  *	rt_latency ROUNDS 1		in the other one, which rings back
  */
 #include "sample.h"
@@ -109,7 +109,7 @@ static void measure(struct game *game, uint32_t session, uint32_t rounds, bool b
 	histogram_print(&histogram);
 }
 
-/* Finds the other machine; returns the number that the rounds begin with, which nobody has used. */
+/* Finds the other guest; returns the number that the rounds begin with, which nobody has used. */
 static uint32_t meet(struct game *game, unsigned int me)
 {
 	uint32_t session, peers[RENDEZVOUS_SLOTS];
@@ -117,7 +117,7 @@ static uint32_t meet(struct game *game, unsigned int me)
 
 	session = rendezvous(memory, me, 2, game->peer, peers, MEET_SECONDS);
 	if (!session)
-		errx(1, "the other machine did not come within %d s", MEET_SECONDS);
+		errx(1, "the other guest did not come within %d s", MEET_SECONDS);
 	game->peer = peers[!me];
 	game->mine = (uint32_t *)(memory + RENDEZVOUS_BYTES + me * LINE_BYTES);
 	game->theirs = (uint32_t *)(memory + RENDEZVOUS_BYTES + !me * LINE_BYTES);

@@ -27,7 +27,7 @@
 struct sample {
 	int fd;				/* the open device */
 	struct ivshmem_info info;
-	bool wait;			/* -w: wait for another machine, do not ring myself */
+	bool wait;			/* -w: wait for another guest, do not ring myself */
 	const char *help;
 	int argc;			/* what follows the options */
 	char **argv;
@@ -48,10 +48,10 @@ static inline const char *sample_remedy(int error)
 	case ENODEV:
 		return "the device was removed: start again when it is back";
 	case EOPNOTSUPP:
-		return "the device has no doorbell, or no interrupt vectors (see dmesg): give the machine ivshmem-doorbell "
+		return "the device has no doorbell, or no interrupt vectors (see dmesg): give the guest ivshmem-doorbell "
 		       "instead of ivshmem-plain";
 	case ETIMEDOUT:
-		return "nobody rang: see whether the other machine's program runs, and its peer ID";
+		return "nobody rang: see whether the other guest's program runs, and its peer ID";
 	default:
 		return "see Documentation/userspace-api.rst";
 	}
@@ -72,7 +72,7 @@ __attribute__((noreturn)) static inline void sample_help(const char *help, int s
 	fprintf(status ? stderr : stdout,
 		"usage: %s\n  -d DEVICE  the device; /dev/ivshmem0 if not given\n%s"
 		"  -h         this help\n", help,
-		strstr(help, "[-w]") ? "  -w         wait for another machine to ring\n" : "");
+		strstr(help, "[-w]") ? "  -w         wait for another guest to ring\n" : "");
 	exit(status);
 }
 
@@ -126,7 +126,7 @@ static inline uint32_t sample_number(const struct sample *sample, int n, uint32_
 static inline void sample_need_vectors(const struct sample *sample, unsigned int vectors)
 {
 	if (sample->info.vectors < vectors)
-		errx(SAMPLE_SKIP, "needs %u interrupt vectors, the device has %u: give the machine an "
+		errx(SAMPLE_SKIP, "needs %u interrupt vectors, the device has %u: give the guest an "
 		     "ivshmem-doorbell with vectors=%u or more, and the server as many", vectors,
 		     sample->info.vectors, vectors);
 }

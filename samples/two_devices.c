@@ -2,8 +2,8 @@
 /*
  * Two devices in one event loop: epoll watches both, and says which of them was rung.
  *
- *	two_devices [OTHER]		rings this machine itself on both, to be tried alone
- *	two_devices -w [OTHER]		waits until each was rung by another machine, or is gone
+ *	two_devices [OTHER]		rings this guest itself on both, to be tried alone
+ *	two_devices -w [OTHER]		waits until each was rung by another guest, or is gone
  *
  * OTHER is the second device, /dev/ivshmem1 if not given. Both files are non-blocking: whoever shares one by fork() may
  * have taken its events meanwhile, and the other device is not to wait for that. A device that goes away is always ready,
@@ -15,7 +15,7 @@
 
 #define DEVICES	2
 
-/* How long this machine's own rings may take. */
+/* How long this guest's own rings may take. */
 #define OWN_RING_MS	10000
 
 static void watch(int epoll, int fd, uint32_t number)

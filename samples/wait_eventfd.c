@@ -3,8 +3,8 @@
  * An eventfd for one vector: for event loops and libraries that take any eventfd, and for processes
  * that should learn of one vector without access to the device.
  *
- *	wait_eventfd		rings this machine itself first, to be tried alone
- *	wait_eventfd -w		waits for another machine to ring vector 0
+ *	wait_eventfd		rings this guest itself first, to be tried alone
+ *	wait_eventfd -w		waits for another guest to ring vector 0
  *
  * Each interrupt adds 1. The binding lasts as long as the open file. When the device goes away the
  * eventfd is signalled a last time, so look at the device after a wake-up that brings no data.

@@ -2,8 +2,8 @@
 /*
  * poll() waits for doorbells together with other descriptors, here the standard input.
  *
- *	wait_poll		rings this machine itself first, to be tried alone
- *	wait_poll -w		waits for another machine, or for Enter
+ *	wait_poll		rings this guest itself first, to be tried alone
+ *	wait_poll -w		waits for another guest, or for Enter
  *
  * The file stays readable until read() has taken what is pending. POLLERR and POLLHUP mean that the
  * device is gone, for example because the host unplugged it.
@@ -12,7 +12,7 @@
 
 #include <poll.h>
 
-/* How long this machine's own ring may take. */
+/* How long this guest's own ring may take. */
 #define OWN_RING_MS	10000
 
 int main(int argc, char **argv)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * IVSHMEM_WAIT_WORD sleeps until a word of the shared memory changes, like a futex between machines:
+ * IVSHMEM_WAIT_WORD sleeps until a word of the shared memory changes, like a futex between guests:
  * a change and its doorbell cannot fall between the look at the word and the sleep.
  *
  *	wait_word		a child process makes the change, to be tried alone
- *	wait_word -w		waits for another machine, where you run: wait_word PEER
+ *	wait_word -w		waits for another guest, where you run: wait_word PEER
  *	wait_word PEER		changes the word and rings that peer
  *
  * The one who changes the word writes first and rings afterwards.

@@ -5,7 +5,7 @@
 //	collect LINK collect	prints the lines of all, with their slots, until each of two has said "bye"
 //	collect LINK say	sends the lines of its standard input
 //
-// LINK is a device such as /dev/ivshmem0 in a machine, a server's socket on the host, or a file that is shared memory.
+// LINK is a device such as /dev/ivshmem0 in a guest, a server's socket on the host, or a file that is shared memory.
 #include <array>
 #include <cerrno>
 #include <iostream>

@@ -10,11 +10,11 @@ use ivshmem::{AnyEndpoint, Endpoint, Link, SharedFile};
 use ivshmem_channel::{Channel, Error, Layout};
 use ivshmem_peer::Peer;
 
-/// A way to the shared memory, in a machine or on the host.
+/// A way to the shared memory, in a guest or on the host.
 pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
-/// Opens `path`: a device such as `/dev/ivshmem0` in a machine, the socket of a server on the host, or a file that is shared
-/// memory. Or the PCI address of a device, such as `0000:00:04.0`, in a machine without the driver.
+/// Opens `path`: a device such as `/dev/ivshmem0` in a guest, the socket of a server on the host, or a file that is shared
+/// memory. Or the PCI address of a device, such as `0000:00:04.0`, in a guest without the driver.
 ///
 /// # Errors
 ///

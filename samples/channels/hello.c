@@ -5,7 +5,7 @@
  *	hello LINK 0
  *	hello LINK 1
  *
- * LINK is a device such as /dev/ivshmem0 in a machine, a server's socket on the host, or a file that is shared memory.
+ * LINK is a device such as /dev/ivshmem0 in a guest, a server's socket on the host, or a file that is shared memory.
  */
 #include <stdio.h>
 #include <stdlib.h>

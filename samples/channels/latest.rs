@@ -66,7 +66,7 @@ fn show(link: &AnyLink) -> Result<()> {
             let field = bytes[at..].first_chunk();
             u64::from_le_bytes(*field.expect("there are as many bytes"))
         });
-        // Another machine wrote it, so the product may be too large.
+        // Another guest wrote it, so the product may be too large.
         if measured != n.wrapping_mul(n) {
             bail!("value {n} is torn: {measured}");
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A sensor in a machine of one host, and a viewer in one of another; `ivshmem-bridge` runs on both hosts. The files of
+//! A sensor in a guest of one host, and a viewer in one of another; `ivshmem-bridge` runs on both hosts. The files of
 //! `tools/bin/ivshmem-bridge/samples` say what it carries.
 //!
 //! ```text

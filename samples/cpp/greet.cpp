@@ -3,7 +3,7 @@
 // "hello" in C++17, with handles that close themselves; each understands the other.
 //
 //	greet [-d DEVICE]		waits to be rung, and prints what was written
-//	greet [-d DEVICE] PEER		writes a line, and rings the machine that waits as PEER
+//	greet [-d DEVICE] PEER		writes a line, and rings the guest that waits as PEER
 #include <charconv>
 #include <cstdint>
 #include <exception>
@@ -42,7 +42,7 @@ void greet(const std::string &path, std::optional<std::uint32_t> peer)
 		device.ring(*peer);
 		return;
 	}
-	std::cout << "waiting: run \"greet " << device.info().peer_id << "\" in another machine" << std::endl;
+	std::cout << "waiting: run \"greet " << device.info().peer_id << "\" in another guest" << std::endl;
 	for (const auto &event : device.events())
 		std::cout << "vector " << event.vector << ": " << memory.read(0, LINE).c_str() << '\n';
 }

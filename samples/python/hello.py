@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Says hello to another machine, with nothing but Python's standard library.
+"""Says hello to another guest, with nothing but Python's standard library.
 
     hello.py          waits to be rung, and prints what was written
-    hello.py PEER     writes a line, and rings the machine that waits as PEER
+    hello.py PEER     writes a line, and rings the guest that waits as PEER
 
 The class is free to copy: the calls and structures of include/uapi/linux/ivshmem_rs.h, as far as this needs them.
 """
@@ -47,7 +47,7 @@ class Ivshmem:
         fcntl.ioctl(self.fd, RING_PEER, RING.pack(peer, vector))
 
     def events(self):
-        """Sleeps until this machine is rung; returns pairs of a vector and how many interrupts it had."""
+        """Sleeps until this guest is rung; returns pairs of a vector and how many interrupts it had."""
         data = os.read(self.fd, self.vectors * EVENT.size)
         return [(vector, count) for vector, _, count in EVENT.iter_unpack(data)]
 
@@ -62,9 +62,9 @@ def main():
         device.memory[:64] = line.ljust(64, b"\0")
         device.ring(int(sys.argv[1]))
         return
-    print(f'waiting: run "hello.py {device.peer_id}" in another machine', flush=True)
+    print(f'waiting: run "hello.py {device.peer_id}" in another guest', flush=True)
     for vector, _ in device.events():
-        # A copy: another machine can write at any time.
+        # A copy: another guest can write at any time.
         text = bytes(device.memory[:64]).split(b"\0")[0].decode(errors="replace")
         print(f"vector {vector}: {text}")
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Messages between machines through a channel: each says something to the one that listens.
+//! Messages between guests through a channel: each says something to the one that listens.
 //!
 //! ```text
 //! channel 2              listens for two messages, in slot 0
-//! channel 1 "hello"      in another machine, or as another process: speaks, in slot 1
+//! channel 1 "hello"      in another guest, or as another process: speaks, in slot 1
 //! channel 2 "good day"   in a third one
 //! ```
 //!

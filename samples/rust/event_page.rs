@@ -3,8 +3,8 @@
 //! The event page shows interrupts without any system call: for programs that spin for the lowest latency.
 //!
 //! ```text
-//! event_page      rings this machine itself first, to be tried alone
-//! event_page -w   waits for another machine to ring vector 0
+//! event_page      rings this guest itself first, to be tried alone
+//! event_page -w   waits for another guest to ring vector 0
 //! ```
 //!
 //! It has one counter for each vector since the driver was bound, and says when the device is gone.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! "hello" on the host: a process that joins the machines' server as a peer of its own, and talks with `hello` in a
-//! machine.
+//! "hello" on the host: a process that joins the guests' server as a peer of its own, and talks with `hello` in a
+//! guest.
 //!
 //! ```text
 //! host_peer SOCKET         waits to be rung, and prints what was written
-//! host_peer SOCKET PEER    writes a line, and rings the machine that waits as PEER
+//! host_peer SOCKET PEER    writes a line, and rings the guest that waits as PEER
 //! ```
 //!
 //! It needs no device and no driver, and the right to connect to the server's socket. It has another peer ID each time, unless
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn listen(socket: &str) -> anyhow::Result<()> {
     let peer = Peer::join(socket)?;
-    println!("waiting: run \"hello {}\" in a machine", peer.peer_id());
+    println!("waiting: run \"hello {}\" in a guest", peer.peer_id());
     peer.wait(1 << VECTOR, None)?;
     let mut line = [0; LINE];
     // A copy: others can write at any time.

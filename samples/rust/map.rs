@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Shared memory is memory: map it, write to it in one machine, read it in another.
+//! Shared memory is memory: map it, write to it in one guest, read it in another.
 //!
 //! ```text
-//! map "hello from A"   in machine A
-//! map                  in machine B prints: hello from A
+//! map "hello from A"   in guest A
+//! map                  in guest B prints: hello from A
 //! ```
 //!
 //! The text stands at byte 4096, where it does not disturb the other samples.

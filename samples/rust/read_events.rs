@@ -3,8 +3,8 @@
 //! Reading waits for doorbells and tells which vectors were rung.
 //!
 //! ```text
-//! read_events      rings this machine itself first, to be tried alone
-//! read_events -w   waits for another machine: there, run "ring_doorbell PEER VECTOR"
+//! read_events      rings this guest itself first, to be tried alone
+//! read_events -w   waits for another guest: there, run "ring_doorbell PEER VECTOR"
 //! ```
 //!
 //! A count means "at least one ring since this handle looked last": several rings may be one interrupt. Every

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Ring another machine's doorbell.
+//! Ring another guest's doorbell.
 //!
 //! ```text
-//! ring_doorbell PEER [VECTOR]   ring vector VECTOR (0) of the machine with that peer ID
-//! ring_doorbell                 ring this machine itself, which is allowed
+//! ring_doorbell PEER [VECTOR]   ring vector VECTOR (0) of the guest with that peer ID
+//! ring_doorbell                 ring this guest itself, which is allowed
 //! ```
 //!
 //! Ringing somebody who is not there is no error.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ivshmem::{Device, Error};
 
-/// How long this machine's own ring may take.
+/// How long this guest's own ring may take.
 pub const OWN_RING: Duration = Duration::from_secs(10);
 
 /// Exit status: it cannot be tried here, by kselftest's convention.
@@ -20,7 +20,7 @@ const USAGE: u8 = 2;
 pub struct Sample {
     /// The device.
     pub device: Device,
-    /// `-w`: wait for another machine, do not ring ourselves.
+    /// `-w`: wait for another guest, do not ring ourselves.
     pub wait: bool,
     /// What follows the options.
     pub words: Vec<String>,
@@ -53,7 +53,7 @@ impl Sample {
         }
     }
 
-    /// Says who can be rung if another machine is to do it, else rings vector 0 ourselves.
+    /// Says who can be rung if another guest is to do it, else rings vector 0 ourselves.
     ///
     /// # Errors
     ///

@@ -3,8 +3,8 @@
 //! Doorbells, and words that change, in a program on tokio, next to whatever else it does.
 //!
 //! ```text
-//! wait_async      rings this machine itself, and changes a word, to be tried alone
-//! wait_async -w   waits for another machine to ring
+//! wait_async      rings this guest itself, and changes a word, to be tried alone
+//! wait_async -w   waits for another guest to ring
 //! ```
 
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ async fn wait(sample: Sample) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What another machine would do: write first, ring afterwards.
+/// What another guest would do: write first, ring afterwards.
 async fn change(
     device: Arc<AsyncDevice>,
     memory: Arc<impl Memory>,

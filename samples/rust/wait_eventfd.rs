@@ -4,8 +4,8 @@
 //! learn of one vector without access to the device.
 //!
 //! ```text
-//! wait_eventfd      rings this machine itself first, to be tried alone
-//! wait_eventfd -w   waits for another machine to ring vector 0
+//! wait_eventfd      rings this guest itself first, to be tried alone
+//! wait_eventfd -w   waits for another guest to ring vector 0
 //! ```
 //!
 //! Each interrupt adds 1. The binding lasts as long as the open device. When the device goes away the eventfd is

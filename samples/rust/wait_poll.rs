@@ -3,8 +3,8 @@
 //! poll() waits for doorbells together with other descriptors, here the standard input.
 //!
 //! ```text
-//! wait_poll      rings this machine itself first, to be tried alone
-//! wait_poll -w   waits for another machine, or for Enter
+//! wait_poll      rings this guest itself first, to be tried alone
+//! wait_poll -w   waits for another guest, or for Enter
 //! ```
 //!
 //! The device stays readable until its events were read. POLLERR and POLLHUP mean that it is gone, for example

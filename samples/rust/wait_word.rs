@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Sleep until a word of the shared memory changes, like a futex between machines: a change and its doorbell cannot
+//! Sleep until a word of the shared memory changes, like a futex between guests: a change and its doorbell cannot
 //! fall between the look at the word and the sleep.
 //!
 //! ```text
 //! wait_word        a thread makes the change, to be tried alone
-//! wait_word -w     waits for another machine, where you run: wait_word PEER
+//! wait_word -w     waits for another guest, where you run: wait_word PEER
 //! wait_word PEER   changes the word and rings that peer
 //! ```
 //!

@@ -229,7 +229,7 @@ static inline void member_say(struct member *me)
  * @me: the channel that was found
  * @slot: which; the same one at each call
  * @incarnation: a random number, not 0
- * @peer_id: the ID of this machine's device
+ * @peer_id: the ID of this guest's device
  * @now_ms: the time
  *
  * To be called again and again, once in a heartbeat at least: the slot of a program that crashed is free once that was seen to

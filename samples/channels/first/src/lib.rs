@@ -17,7 +17,7 @@ pub fn layout() -> Layout {
     Layout::new(2).ring(SENDER, RECEIVER, 64 << 10)
 }
 
-/// Opens a device, such as `/dev/ivshmem0` in a machine, or joins by the socket of a server, such as `/tmp/ivshmem.sock` on the
+/// Opens a device, such as `/dev/ivshmem0` in a guest, or joins by the socket of a server, such as `/tmp/ivshmem.sock` on the
 /// host.
 pub fn open(path: &str) -> anyhow::Result<Arc<dyn Link + Send + Sync>> {
     Ok(match path.starts_with("/dev/") {

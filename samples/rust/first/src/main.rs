@@ -11,7 +11,7 @@ use ivshmem_peer::Peer;
 /// Where the word is: programs have to agree on it, and `ivshmemctl chat` and others use the memory's beginning.
 const WORD: u64 = 2 << 20;
 
-/// The vector that is rung. Every machine that can be rung has it.
+/// The vector that is rung. Every guest that can be rung has it.
 const VECTOR: u32 = 0;
 
 /// Opens a device by its node or PCI address, or on the host joins by the socket of a server.
@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
         Some(peer) => {
             let before = link.load32(WORD, Ordering::Acquire)?;
             link.store32(WORD, before.wrapping_add(1), Ordering::Release)?;
-            // No error in a machine if there is no such peer: the device does not tell.
+            // No error in a guest if there is no such peer: the device does not tell.
             link.ring(peer.parse()?, VECTOR)?;
         }
         None => {

@@ -20,7 +20,7 @@ Exit status:
 
 /// Carry topics of channels in shared memory to other hosts, over Zenoh.
 ///
-/// Joins the machines of this host as a peer of their ivshmem-server, publishes values of their topics under keys of Zenoh,
+/// Joins the guests of this host as a peer of their ivshmem-server, publishes values of their topics under keys of Zenoh,
 /// and writes what it hears there into other topics. Logs to the standard error; prints what was carried to the
 /// standard output, on SIGUSR1 and at the end.
 #[derive(Debug, Parser)]

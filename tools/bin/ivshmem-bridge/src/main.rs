@@ -2,7 +2,7 @@
 
 //! Carries topics of ivshmem channels from host to host, over Zenoh.
 //!
-//! A peer of the machines of this host reads topics of their channels and publishes the values under keys of Zenoh, and
+//! A peer of the guests of this host reads topics of their channels and publishes the values under keys of Zenoh, and
 //! writes what it hears there into other topics. `Documentation/bridge.rst` has more.
 
 mod answers;

@@ -15,13 +15,13 @@ use ivshmem_model::flavour::{AcrnDm, AcrnHv, Vmm};
 const EXAMPLES: &str = "  The HV-land example of ACRN's tutorial: prints one QEMU command line for VM0 and one for VM2, and serves them.
       ivshmem-emu --region 'hv:/shm_region_0, 2, 0:2' --vm 2 -s 5,ivshmem,hv:/shm_region_0,2
 
-  Its DM-land example, with the machines started too:
+  Its DM-land example, with the guests started too:
       ivshmem-emu --launch --vm 1 -s 6,ivshmem,dm:/test,2 --vm 2 -s 5,ivshmem,dm:/test,2 -- \\
           -machine q35 -m 512 -nographic -drive file=vm{vm}.img,if=virtio";
 
 const EXIT_STATUS: &str =
-    "  0  ended by SIGTERM, SIGINT, SIGQUIT or SIGHUP; with --launch: all machines ended with 0
-  1  the configuration is wrong, something failed, or a machine ended with another status
+    "  0  ended by SIGTERM, SIGINT, SIGQUIT or SIGHUP; with --launch: all guests ended with 0
+  1  the configuration is wrong, something failed, or a guest ended with another status
   2  wrong usage
 
   SIGINT, SIGQUIT and SIGHUP do nothing if they were ignored at the start, as by nohup.";
@@ -63,7 +63,7 @@ impl Release {
     }
 }
 
-/// Which hypervisor's device each machine has.
+/// Which hypervisor's device each guest has.
 ///
 /// kvmtool's is not among them: its BAR0 asks for as many I/O ports as the memory has bytes, which stops QEMU's
 /// firmware.
@@ -102,7 +102,7 @@ pub struct Options {
     pub flavour: Flavour,
     /// ACRN's release.
     pub release: Release,
-    /// Whether the machines boot with OVMF.
+    /// Whether the guests boot with OVMF.
     pub ovmf: bool,
     /// Where the sockets go.
     pub socket_dir: Option<PathBuf>,
@@ -110,7 +110,7 @@ pub struct Options {
     pub shm_dir: PathBuf,
     /// Where to record what happens.
     pub record: Option<PathBuf>,
-    /// Whether to start the machines.
+    /// Whether to start the guests.
     pub launch: bool,
     /// The command that starts QEMU, in words.
     pub qemu: Vec<String>,
@@ -142,13 +142,13 @@ pub fn command() -> Command {
             "A device, as acrn-dm takes it; others than ivshmem are left out, and only their slots count. Regions dm:/ need no other configuration; regions hv:/ must be configured with the same size",
         ))
         .arg(value("flavour", "FLAVOUR").value_parser(value_parser!(Flavour)).default_value("acrn").help(
-            "Whose devices the machines get: ACRN's, or another hypervisor's over the same memory",
+            "Whose devices the guests get: ACRN's, or another hypervisor's over the same memory",
         ))
         .arg(value("release", "RELEASE").value_parser(value_parser!(Release)).default_value("3.3").help(
             "The release of ACRN whose devices these are",
         ))
         .arg(Arg::new("ovmf").long("ovmf").action(ArgAction::SetTrue).help(
-            "The machines boot with OVMF: acrn-dm then makes the memory of dm-land regions prefetchable",
+            "The guests boot with OVMF: acrn-dm then makes the memory of dm-land regions prefetchable",
         ))
         .arg(path("socket-dir", "DIR").help(
             "Where to put the sockets [default: a new directory, removed at the end]",
@@ -160,7 +160,7 @@ pub fn command() -> Command {
             "Append what guests do to configuration space, registers and doorbells, one line each",
         ))
         .arg(Arg::new("launch").long("launch").action(ArgAction::SetTrue).help(
-            "Start the machines, show what they write, and end when they have ended. Without it, only print how to start them",
+            "Start the guests, show what they write, and end when they have ended. Without it, only print how to start them",
         ))
         .arg(value("qemu", "COMMAND").default_value("qemu-system-x86_64").help(
             "The command that starts QEMU, split at spaces",

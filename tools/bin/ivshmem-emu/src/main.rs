@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // Otherwise a log that cannot be written ends the thread that serves a machine.
+        // Otherwise a log that cannot be written ends the thread that serves a guest.
         .log_internal_errors(false)
         .init();
     match run(&options) {
@@ -59,7 +59,7 @@ fn run(options: &Options) -> Result<bool> {
     let seats = world::serve(&regions, options, &sockets)?;
     let machines = machines::machines(&seats, options);
     if options.launch {
-        // Dropped by whoever comes first: the end of the machines, or a signal, which ends the machines too.
+        // Dropped by whoever comes first: the end of the guests, or a signal, which ends the guests too.
         let world = Arc::new(Mutex::new(Some((seats, guard))));
         let at_signal = Arc::clone(&world);
         thread::spawn(move || {

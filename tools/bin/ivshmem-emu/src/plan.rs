@@ -138,7 +138,7 @@ fn different_size(region: &Region, slot: &Slot) -> String {
     }
 }
 
-/// What QEMU's machines cannot have.
+/// What QEMU's guests cannot have.
 fn check(regions: &[Region]) -> Result<()> {
     let mut used = BTreeMap::<(u16, Bdf), String>::new();
     for region in regions {

@@ -123,7 +123,7 @@ fn refuse_two_ends(matches: &ArgMatches) {
             && command.value_source(id) == Some(ValueSource::CommandLine)
     };
     if is_given("device") && (is_given("join") || is_given("socket")) {
-        let text = "--device names a device of this machine, and --join a server: give one of them";
+        let text = "--device names a device of this system, and --join a server: give one of them";
         program().error(ErrorKind::ArgumentConflict, text).exit();
     }
 }

@@ -66,7 +66,7 @@ pub struct End {
 
 /// What an endpoint is.
 pub enum Opened {
-    /// A device of this machine.
+    /// A device of this system.
     Device(Device),
     /// A peer that has just joined, by this socket.
     Peer(Peer, PathBuf),

@@ -138,7 +138,7 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// As text without what could steer a terminal: it comes from another machine.
+/// As text without what could steer a terminal: it comes from another guest.
 pub fn printable(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
     let steers = |c: char| c.is_control() && c != '\t';

@@ -60,7 +60,7 @@ impl Link {
 ///   vfio-pci, or as root by the files of sysfs; ivshmem_channel_link_way() says which, and what it costs;
 /// * the socket of an ivshmem server, on the host: this process becomes one of its peers. A thread of the library, in
 ///   which all signals are blocked, listens to the server until all that was made of the link is closed;
-/// * a file that is shared memory, on the host of machines with ivshmem-plain, or for processes of one machine.
+/// * a file that is shared memory, on the host of guests with ivshmem-plain, or for processes of one system.
 ///
 /// Blocks for up to 10 seconds if a server does not answer.
 ///

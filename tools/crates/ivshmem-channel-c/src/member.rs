@@ -20,7 +20,7 @@ pub struct Member(pub(crate) ivshmem_channel::Member<AnyLink>);
 pub const IVSHMEM_CHANNEL_ABSENT: u32 = 0;
 /// A program has joined, and shows that it lives.
 pub const IVSHMEM_CHANNEL_PRESENT: u32 = 1;
-/// A program has joined, and has been silent for too long: it crashed, hangs, or its machine stands still.
+/// A program has joined, and has been silent for too long: it crashed, hangs, or its guest is stopped.
 pub const IVSHMEM_CHANNEL_LOST: u32 = 2;
 
 /// Who is in a slot.

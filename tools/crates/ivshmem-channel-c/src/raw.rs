@@ -14,7 +14,7 @@ use crate::boundary::{buffer, bytes, guard, some, timeout};
 use crate::error::Failure;
 use crate::link::Link;
 
-/// The ID by which others ring this end, which is a real one also if it is 0. It can become another one when a machine is
+/// The ID by which others ring this end, which is a real one also if it is 0. It can become another one when a guest is
 /// resumed. 0 if `link` is null.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_link_peer_id(link: Option<&Link>) -> u32 {

@@ -21,7 +21,7 @@ pub enum Presence {
         /// Its peer ID.
         peer_id: u32,
     },
-    /// A program has joined, and has been silent for too long: it crashed, hangs, or its machine stands still.
+    /// A program has joined, and has been silent for too long: it crashed, hangs, or its guest is stopped.
     Lost {
         /// As above.
         incarnation: u32,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A device by whatever way this machine has to it.
+//! A device by whatever way this system has to it.
 
 use std::fmt;
 use std::time::Duration;

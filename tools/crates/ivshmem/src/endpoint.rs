@@ -79,7 +79,7 @@ impl Endpoint {
 }
 
 impl Doorbell for Endpoint {
-    /// The driver's word of now: a machine that was resumed or restored can have another ID.
+    /// The driver's word of now: a guest that was resumed or restored can have another ID.
     fn peer_id(&self) -> u32 {
         let now = self.device.info();
         now.map_or(self.info.peer_id, |info| info.peer_id)

@@ -11,7 +11,7 @@ use crate::{
     POLL_INTERVAL,
 };
 
-/// A file that is shared memory: what QEMU gives to machines as `ivshmem-plain`, or what processes of one machine share.
+/// A file that is shared memory: what QEMU gives to guests as `ivshmem-plain`, or what processes of one system share.
 ///
 /// Nobody can ring anybody: [`Waiter::wait_word`] looks at the word once in a millisecond, unless
 /// [`with_interval`](Self::with_interval) says otherwise, and all else that needs a doorbell gives [`Error::NoDoorbell`].

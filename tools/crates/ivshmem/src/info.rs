@@ -10,7 +10,7 @@ use ivshmem_abi::ioctl;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cache {
-    /// As ordinary memory: fast, and atomic operations work between machines.
+    /// As ordinary memory: fast, and atomic operations work between guests.
     WriteBack,
     /// Writes are combined; reads are slow.
     WriteCombining,

@@ -11,9 +11,9 @@
 //!
 //! # Shared memory
 //!
-//! Another machine can write to the memory at any time, and need not be honest. So no reference into it
+//! Another guest can write to the memory at any time, and need not be honest. So no reference into it
 //! is ever formed. All access is by copies and atomic operations ([`Memory`]), checked against its size.
-//! Copies are as good as relaxed atomic operations: a race with the other machine gives a mixture of old and
+//! Copies are as good as relaxed atomic operations: a race with the other guest gives a mixture of old and
 //! new bytes, and no undefined behaviour. **Read what decides once, into a variable, and check the
 //! variable.**
 //!

@@ -9,7 +9,7 @@ use crate::{Bell, Error, Locking, Memory, Result, POLL_INTERVAL};
 
 /// A way to interrupt other peers.
 pub trait Doorbell {
-    /// The ID by which others ring this end. 0 is a real ID. It can become another one when a machine is resumed.
+    /// The ID by which others ring this end. 0 is a real ID. It can become another one when a guest is resumed.
     fn peer_id(&self) -> u32;
 
     /// Vectors by which this end can be rung; 0 if it cannot be. It may be able to ring all the same.
@@ -25,7 +25,7 @@ pub trait Doorbell {
     /// [`Error::Gone`](crate::Error::Gone).
     fn ring(&self, peer: u32, vector: u32) -> Result<()>;
 
-    /// Locks number `number` of the memory against other programs of this machine. Does not block.
+    /// Locks number `number` of the memory against other programs of this system. Does not block.
     fn lock(&self, _number: u64) -> Locking {
         Locking::Unknown
     }

@@ -52,7 +52,7 @@ fn amount(bytes: u64) -> String {
     }
 }
 
-/// Memory that other machines or processes read and write at the same time.
+/// Memory that other guests or processes read and write at the same time.
 ///
 /// Offsets and lengths are in bytes. Numbers are in the CPU's byte order. Every access is checked; one that
 /// is refused has no effect.
@@ -113,7 +113,7 @@ pub trait Memory {
     /// Replaces an aligned 32-bit word by `new` if it is `current`, in one step that is sequentially
     /// consistent. `Ok(Err(value))` is what was there instead.
     ///
-    /// Between machines this needs memory that is mapped write-back.
+    /// Between guests this needs memory that is mapped write-back.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ pub trait Memory {
     /// Adds to an aligned 32-bit word, wrapping, in one step that is sequentially consistent. Returns what
     /// was there before.
     ///
-    /// Between machines this needs memory that is mapped write-back.
+    /// Between guests this needs memory that is mapped write-back.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ pub trait Memory {
         fence(Ordering::Acquire);
     }
 
-    /// Whether the operations that replace a word work between machines. They do not on memory that is not mapped
+    /// Whether the operations that replace a word work between guests. They do not on memory that is not mapped
     /// write-back, but for x86.
     fn can_exchange(&self) -> bool {
         true

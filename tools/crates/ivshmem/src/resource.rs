@@ -262,7 +262,7 @@ fn errno_of(error: &io::Error) -> Errno {
 }
 
 impl Doorbell for ResourceEndpoint {
-    /// The device's word of now: a machine that was restored can have another ID.
+    /// The device's word of now: a guest that was restored can have another ID.
     fn peer_id(&self) -> u32 {
         let now = self.registers.load(regs::IV_POSITION);
         now.ok()

@@ -38,7 +38,7 @@ impl Function {
     }
 }
 
-/// The kernel's view of the devices of this machine.
+/// The kernel's view of the devices of this system.
 #[derive(Clone, Debug)]
 pub struct Sysfs(PathBuf);
 

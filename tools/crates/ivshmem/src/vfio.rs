@@ -187,7 +187,7 @@ fn counter() -> Result<Arc<OwnedFd>> {
 }
 
 impl Doorbell for VfioEndpoint {
-    /// The device's word of now: a machine that was restored can have another ID.
+    /// The device's word of now: a guest that was restored can have another ID.
     fn peer_id(&self) -> u32 {
         let now = self.device.load(regs::IV_POSITION);
         now.ok()

@@ -19,7 +19,7 @@ use stage::Stage;
 const MEMORY: u64 = 4 << 20;
 const VECTORS: u16 = 8;
 const PROGRAMS: [&str; 3] = ["hello_send", "hello_receive", "pingpong"];
-const MESSAGE: &str = "Hello from the machine next door!";
+const MESSAGE: &str = "Hello from next door!";
 const ROUNDS: &str = "500";
 
 /// What `lspci -n` prints of the driver's devices; the small guests have no `lspci`.
@@ -40,14 +40,14 @@ fn main() -> Result<()> {
     let guests = boot(&stage, &region)?;
     let (a, b) = (&guests[0], &guests[1]);
 
-    stage.act("Each machine's driver has found the device");
+    stage.act("Each guest's driver has found the device");
     for guest in [a, b] {
         show_device(&stage, guest)?;
     }
 
-    stage.act("A writes a letter into the shared memory and rings B's doorbell, vector 3");
+    stage.act("A writes a message into the shared memory and rings B's doorbell, vector 3");
     stage.say("B sleeps in poll(), wakes, reads it, and answers; A waits with an eventfd.");
-    letters(&stage, a, b)?;
+    messages(&stage, a, b)?;
 
     stage.act("Round trips: ring, wake up, look at the memory, ring back");
     round_trips(&stage, a, b)?;
@@ -110,7 +110,7 @@ fn show_device(stage: &Stage, guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-fn letters(stage: &Stage, a: &Guest, b: &Guest) -> Result<()> {
+fn messages(stage: &Stage, a: &Guest, b: &Guest) -> Result<()> {
     let receiver = b.command(["hello_receive"]).spawn()?;
     let sent = a.run(["hello_send", MESSAGE])?.check()?.stdout_text();
     let received = receiver.wait()?.check()?.stdout_text();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! How the story is told: acts, remarks, and what the machines say.
+//! How the story is told: acts, remarks, and what the guests say.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ impl Stage {
         println!("  {REMARK}{text}{REMARK:#}");
     }
 
-    /// A line that a machine said.
+    /// A line that a guest said.
     pub fn line(&self, name: &str, text: &str) {
         let colour = match name {
             "A" => AnsiColor::Cyan,
@@ -52,7 +52,7 @@ impl Stage {
     pub fn end(&self) {
         let style = AnsiColor::Green.on_default().bold();
         println!(
-            "\n{style}Two machines have talked.{style:#} ({:.1} s)",
+            "\n{style}The two guests have talked.{style:#} ({:.1} s)",
             self.begin.elapsed().as_secs_f32()
         );
     }

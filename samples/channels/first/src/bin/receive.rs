@@ -13,7 +13,7 @@ fn main() -> anyhow::Result<()> {
     let me = Channel::create_or_join(link, 0, &layout(), |channel| channel.join(RECEIVER, 0))?;
     let mut from = me.receiver(SENDER)?;
 
-    // Another machine wrote it, so it may be anything: it is shown with quotes and escapes.
+    // Another guest wrote it, so it may be anything: it is shown with quotes and escapes.
     let mut message = Vec::new();
     while from.receive(&mut message, None)? {
         println!("{:?}", String::from_utf8_lossy(&message));

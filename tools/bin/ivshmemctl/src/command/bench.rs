@@ -28,9 +28,9 @@ use timing::processors;
 /// Benchmark the device against plain memory, sockets, pipes and eventfds
 ///
 /// Everything is measured in the same run, and what counts are the ratios: how many times as fast something is as the
-/// first of its group. Right after a boot the machine has other work to do. The other endpoint is a process of this machine,
-/// or with PEER another machine, or the host, where bench --serve runs; sockets, pipes and eventfds always end in a process
-/// of this machine. 512 KiB of the memory are overwritten, without --offset the last ones but 4 KiB; if something else is
+/// first of its group. Right after a boot the system has other work to do. The other endpoint is a process of this system,
+/// or with PEER another guest, or the host, where bench --serve runs; sockets, pipes and eventfds always end in a process
+/// of this system. 512 KiB of the memory are overwritten, without --offset the last ones but 4 KiB; if something else is
 /// there, bench refuses.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -72,7 +72,7 @@ struct Answer {
     cache: String,
     vectors: u32,
     processors: usize,
-    /// The machine at the other endpoint; none if that is a process of this one.
+    /// The guest at the other endpoint; none if that is a process of this one.
     peer_id: Option<u32>,
     rows: Vec<Row>,
 }
@@ -122,7 +122,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
 fn text(answer: &Answer, output: Output) -> String {
     let partner = match answer.peer_id {
         Some(peer) => format!("peer {peer}"),
-        None => "a process of this machine".into(),
+        None => "a process of this system".into(),
     };
     let mut text = format!(
         "{}: {}, {}; vectors: {}; processors: {}\nthe other endpoint is {partner}\n",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl console`: the first serial line of a machine, on this terminal.
+//! `ivshmemctl console`: the first serial line of a guest, on this terminal.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -34,7 +34,7 @@ pub struct Options {
     socket: PathBuf,
 }
 
-/// Carries both ways until the machine ends, the user leaves, or a signal.
+/// Carries both ways until the guest ends, the user leaves, or a signal.
 pub fn run(options: &Options) -> Result<Exit> {
     let console = UnixStream::connect(&options.socket).with_context(|| {
         let socket = options.socket.display();
@@ -84,7 +84,7 @@ fn carry(console: &UnixStream, signals: &UnixStream, on_terminal: bool) -> io::R
     }
 }
 
-/// Returns whether the machine still runs.
+/// Returns whether the guest still runs.
 fn to_user(mut console: &UnixStream) -> io::Result<bool> {
     let mut bytes = [0; 4096];
     let length = match console.read(&mut bytes) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl cp`: a file from one machine to another, through a channel.
+//! `ivshmemctl cp`: a file from one guest to another, through a channel.
 
 mod copied;
 mod note;

@@ -4,9 +4,9 @@
 
 mod device;
 mod finding;
+mod guests;
 mod host;
 mod logind;
-mod machines;
 mod module;
 mod patient;
 mod qemu;
@@ -23,7 +23,7 @@ use patient::Patient;
 ///
 /// In a guest, looks at the PCI devices, the kernel module, the headers it is built with, the driver of each device, the
 /// rights to its node, its interrupts and the cache type of its memory; on a host, which has no device, at QEMU, KVM,
-/// the server, and the memory of machines that run without one. Changes nothing.
+/// the server, and the memory of guests that run without one. Changes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl forward`: TCP connections and UNIX sockets from one machine to another.
+//! `ivshmemctl forward`: TCP connections and UNIX sockets from one guest to another.
 
 mod address;
 mod carrier;
@@ -42,7 +42,7 @@ const LEAST_RING: u64 = 16 << 10;
 
 /// Forward TCP ports and UNIX sockets to other guests, as ssh -L and -R do
 ///
-/// Each machine that takes part, and the host with --join, runs this. One that is only connected to has no -L and -R, and says
+/// Each guest that takes part, and the host with --join, runs this. One that is only connected to has no -L and -R, and says
 /// with --allow what the others may use. Whoever can write to the memory counts as one of them. There can
 /// be up to 1024 connections with each other endpoint; one whose reader is slow holds up no others. A signal ends it; then,
 /// and on SIGUSR1, it tells who is there and what is open.
@@ -78,7 +78,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS")]
     allow_listen: Vec<Allowed>,
 
-    /// The name of this endpoint for -L and -R of others; without this option that of the machine
+    /// The name of this endpoint for -L and -R of others; without this option the host name
     #[arg(long, value_name = "NAME", value_parser = address::name)]
     name: Option<String>,
 }
@@ -96,7 +96,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         remote: options.remote.clone(),
         allow: options.allow.clone(),
         allow_listen: options.allow_listen.clone(),
-        name: options.name.clone().unwrap_or_else(machine),
+        name: options.name.clone().unwrap_or_else(host_name),
     };
     let report = Rc::new(Report::new(output));
     let mut forwarder = Forwarder {
@@ -120,8 +120,8 @@ fn raise_limit() {
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// The machine's name if it can be that of an endpoint.
-fn machine() -> String {
+/// This system's host name, if it can be that of an endpoint.
+fn host_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy();
     address::name(&name).unwrap_or_default()

@@ -16,7 +16,7 @@ use crate::output::{size, subsystem, Output};
 
 /// Show what the driver says about a device, or a server about its memory
 ///
-/// The generation counts how often the machine was resumed and the device reset since the driver was bound: who finds another
+/// The generation counts how often the guest was resumed and the device reset since the driver was bound: who finds another
 /// one than before may have missed rings. The vectors are those that the driver has armed, of those that the device offers.
 #[derive(Args, Debug)]
 #[command(after_help = "\

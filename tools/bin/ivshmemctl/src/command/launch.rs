@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl launch`: machines that share memory, and the server for it.
+//! `ivshmemctl launch`: guests that share memory, and the server for it.
 
-mod machines;
+mod guests;
 
 use std::path::{Path, PathBuf};
 
@@ -95,9 +95,9 @@ pub struct Options {
 struct Plan {
     /// The server's command line; none with `--plain`.
     server: Option<Vec<String>>,
-    /// Each machine's.
-    machines: Vec<Vec<String>>,
-    /// The socket of each machine's console, if they have one.
+    /// Each guest's.
+    guests: Vec<Vec<String>>,
+    /// The socket of each guest's console, if they have one.
     consoles: Vec<PathBuf>,
 }
 
@@ -105,15 +105,15 @@ struct Plan {
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let plan = plan(options);
     if !options.dry_run {
-        machines::expect_program(&options.qemu)?;
+        guests::expect_program(&options.qemu)?;
         let server = plan.server.as_deref();
-        return machines::run(server, &plan.machines, &plan.consoles, output);
+        return guests::run(server, &plan.guests, &plan.consoles, output);
     }
     let mut lines = Vec::new();
     let server = plan.server.iter().map(|words| ("the server".into(), words));
-    let machines = plan.machines.iter().enumerate();
-    let machines = machines.map(|(vm, words)| (format!("vm{vm}"), words));
-    for (name, words) in server.chain(machines) {
+    let guests = plan.guests.iter().enumerate();
+    let guests = guests.map(|(vm, words)| (format!("vm{vm}"), words));
+    for (name, words) in server.chain(guests) {
         lines.push(format!("# {name}"));
         let words = words.iter().map(String::as_str);
         lines.push(shlex::try_join(words).context("a NUL byte in the command line")?);
@@ -134,7 +134,7 @@ fn plan(options: &Options) -> Plan {
     ];
     Plan {
         server: (!options.plain).then(|| server.into()),
-        machines: (0..options.vms).map(|vm| machine(options, vm)).collect(),
+        guests: (0..options.vms).map(|vm| guest(options, vm)).collect(),
         consoles: (0..options.vms)
             .filter_map(|vm| console(options, vm))
             .collect(),
@@ -147,7 +147,7 @@ fn console(options: &Options, vm: u16) -> Option<PathBuf> {
     options.console.then(|| socket.into())
 }
 
-fn machine(options: &Options, vm: u16) -> Vec<String> {
+fn guest(options: &Options, vm: u16) -> Vec<String> {
     let name = format!("vm{vm}");
     let mut words: Vec<String> = vec![options.qemu.clone()];
     words.extend(["-name", &name, "-machine", "q35"].map(String::from));

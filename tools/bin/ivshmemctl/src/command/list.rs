@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl list`: the devices of this machine.
+//! `ivshmemctl list`: the devices of this system.
 
 use anyhow::Result;
 use clap::Args;

@@ -13,7 +13,7 @@ use crate::output::Output;
 
 /// Show what the driver has counted: interrupts, doorbells, wake-ups, open files
 ///
-/// interrupts, of each armed vector; doorbells that this machine rang; wake_ups of threads that slept in the driver;
+/// interrupts, of each armed vector; doorbells that this guest rang; wake_ups of threads that slept in the driver;
 /// held_back, how often a vector was, because peers rang without a pause: all since the driver was bound. opens, mappings
 /// and eventfds are those that there are now. Takes no right to the node.
 #[derive(Args, Debug)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! `ivshmemctl tunnel`: a network between machines.
+//! `ivshmemctl tunnel`: a network between guests.
 
 mod address;
 mod carrier;
@@ -44,7 +44,7 @@ const VECTOR: u32 = 0;
 Examples:
   ivshmemctl tunnel
   ivshmemctl tunnel --join example --address 10.1.0.1/24
-  ivshmemctl tunnel --address 10.1.0.2/24 --address fd00:1::2/64 --name machines")]
+  ivshmemctl tunnel --address 10.1.0.2/24 --address fd00:1::2/64 --name guests")]
 pub struct Options {
     #[command(flatten)]
     area: Area,

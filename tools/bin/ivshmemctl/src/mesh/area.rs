@@ -88,7 +88,7 @@ pub struct Place {
 }
 
 impl Area {
-    /// Opens the memory and takes a slot. Blocks until one of another machine's programs that have crashed is free, for
+    /// Opens the memory and takes a slot. Blocks until one of another guest's programs that have crashed is free, for
     /// six seconds at most.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub struct Neighbour {
     pub incarnation: u32,
     /// Its peer ID.
     pub peer_id: u32,
-    /// What it tells of itself: another machine's bytes.
+    /// What it tells of itself: another guest's bytes.
     pub notice: Vec<u8>,
 }
 

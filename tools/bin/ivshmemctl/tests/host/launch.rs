@@ -89,13 +89,13 @@ fn plain_launch_lines_start_qemu_without_a_server() {
     ];
     let plan: Value = serde_json::from_str(&stdout(&run(&[&launch[..], &QUIET].concat()))).unwrap();
     assert_eq!(plan["server"], Value::Null);
-    assert_eq!(plan["machines"].as_array().map(Vec::len), Some(2));
-    let line: Vec<String> = serde_json::from_value(plan["machines"][0].clone()).unwrap();
+    assert_eq!(plan["guests"].as_array().map(Vec::len), Some(2));
+    let line: Vec<String> = serde_json::from_value(plan["guests"][0].clone()).unwrap();
     start_and_quit(&line);
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 1 << 20);
 }
 
-/// A running `launch`, which is told to end when this is dropped, and ends its machines.
+/// A running `launch`, which is told to end when this is dropped, and ends its guests.
 struct Launched(Child);
 
 impl Drop for Launched {
@@ -121,7 +121,7 @@ fn qemu_in(directory: &Path) -> String {
 }
 
 #[test]
-fn launched_machines_share_memory_until_a_signal_ends_all() {
+fn launched_guests_share_memory_until_a_signal_ends_all() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let qemu = qemu_in(directory.path());
@@ -147,14 +147,14 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
             .filter_map(|o| o["peer_id"].as_u64())
             .collect();
         if others.difference(&looks).count() == 2 {
-            // IDs are given out in order: to each look and to each machine. `launch` itself took none.
+            // IDs are given out in order: to each look and to each guest. `launch` itself took none.
             let ids: Vec<u64> = others.union(&looks).copied().collect();
             assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
             break;
         }
         assert!(launch.0.try_wait().unwrap().is_none(), "it has ended");
     }
-    // As a terminal does at Ctrl-C: to the whole group, and so to the server and machines if they are in it.
+    // As a terminal does at Ctrl-C: to the whole group, and so to the server and guests if they are in it.
     kill_process_group(Pid::from_child(&launch.0), Signal::INT).unwrap();
     assert!(launch.0.wait().unwrap().success());
     assert_eq!(
@@ -165,7 +165,7 @@ fn launched_machines_share_memory_until_a_signal_ends_all() {
 }
 
 #[test]
-fn consoles_show_what_machines_say_until_the_user_leaves() {
+fn consoles_show_what_guests_say_until_the_user_leaves() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let memory = path_in(directory.path(), "memory");
@@ -201,7 +201,7 @@ fn consoles_show_what_machines_say_until_the_user_leaves() {
     let mut said = BufReader::new(looks_on.stdout.take().unwrap());
     let mut line = Vec::new();
     said.read_until(b'\n', &mut line).unwrap();
-    drop(launch); // ends the machines
+    drop(launch); // ends the guests
     assert!(looks_on.wait().unwrap().success());
     let absent = run(&["console", &first]);
     assert_eq!(absent.status.code(), Some(1));
@@ -209,7 +209,7 @@ fn consoles_show_what_machines_say_until_the_user_leaves() {
 }
 
 #[test]
-fn launch_ends_when_a_machine_cannot_start() {
+fn launch_ends_when_a_guest_cannot_start() {
     let directory = tempfile::tempdir().unwrap();
     let file = path_in(directory.path(), "memory");
     let launch = [

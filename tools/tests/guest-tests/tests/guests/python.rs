@@ -88,7 +88,7 @@ pub fn with_python(guest: Builder, root: &Path) -> vmbench::Result<Builder> {
 fn hello(fleet: &Fleet) -> Result<(), Failed> {
     let guest = &fleet.guests[0];
     let mut waiter = guest.command(["python3", "/bin/hello.py"]).spawn()?;
-    let said = waiter.wait_for_output("in another machine")?;
+    let said = waiter.wait_for_output("in another guest")?;
     let id = said
         .trim_start_matches(|c: char| !c.is_ascii_digit())
         .split('"')

@@ -290,7 +290,7 @@ fn word(fleet: &Fleet, language: &Language) -> Result<(), Failed> {
     expect(said.contains("the word was"), "no change", &said)
 }
 
-/// From two senders: in the other machine, and in the listener's own.
+/// From two senders: in the other guest, and in the listener's own.
 fn channel(fleet: &Fleet) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
     let mut listener = b.command(["/rust/channel", "2"]).spawn()?;
@@ -307,7 +307,7 @@ fn channel(fleet: &Fleet) -> Result<(), Failed> {
 fn hello(fleet: &Fleet) -> Result<(), Failed> {
     let (a, b) = (&fleet.guests[0], &fleet.guests[1]);
     let mut waiter = b.command(["hello"]).spawn()?;
-    let said = waiter.wait_for_output("another machine")?;
+    let said = waiter.wait_for_output("another guest")?;
     let command = said.split('"').nth(1).unwrap_or_default();
     expect(command.starts_with("hello "), "no command", &said)?;
     run(a, command)?;

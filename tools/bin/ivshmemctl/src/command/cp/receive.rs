@@ -103,7 +103,7 @@ fn say(to: &mut Sender<Arc<dyn Link>>, note: &Note) -> Result<()> {
 impl Incoming {
     /// Opens what an earlier attempt has left, or nothing.
     fn open(directory: &Path, run: u32, size: u64, sha256: String, name: &str) -> Result<Self> {
-        // The name comes from another machine: it must not lead out of the directory, nor steer the terminal that shows it.
+        // The name comes from another guest: it must not lead out of the directory, nor steer the terminal that shows it.
         let name = match Path::new(name).file_name() {
             Some(file) if file == name && !name.contains(char::is_control) => name,
             _ => {

@@ -27,7 +27,7 @@ pub fn presence(patient: &Patient) -> Finding {
     match functions(patient).len() {
         0 => Finding::problem(
             CHECK,
-            "this machine has no ivshmem device (PCI 1af4:1110)",
+            "this system has no ivshmem device (PCI 1af4:1110)",
             "give it one on the host: `ivshmemctl launch --dry-run` prints QEMU's options",
         ),
         1 => Finding::good(CHECK, "one ivshmem device"),
@@ -135,7 +135,7 @@ fn interrupts(function: &Function) -> String {
     match function.directory.join("iommu_group").exists() {
         true => format!("for interrupts without the driver, as root:\n{bind}"),
         false => format!(
-            "for interrupts without the driver, give the machine an IOMMU (QEMU: -device intel-iommu,intremap=on and \
+            "for interrupts without the driver, give the guest an IOMMU (QEMU: -device intel-iommu,intremap=on and \
              the kernel's intel_iommu=on; on arm64 -machine iommu=smmuv3), then as root:\n{bind}"
         ),
     }
@@ -263,7 +263,7 @@ mod tests {
 
     const AT: &str = "0000:00:04.0";
 
-    /// A machine with one device, whose driver, if any, and whose override are these.
+    /// A guest with one device, whose driver, if any, and whose override are these.
     fn findings_of(driver: &str, chosen: &str) -> Vec<Finding> {
         let root = tempfile::tempdir().unwrap();
         let device = root.path().join("sys/bus/pci/devices").join(AT);
@@ -327,7 +327,7 @@ mod tests {
         }
         let found = findings_of(UIO, UIO);
         let advice = found[0].remedy.as_deref().unwrap();
-        assert!(advice.contains("give the machine an IOMMU"), "{advice}");
+        assert!(advice.contains("give the guest an IOMMU"), "{advice}");
         assert!(advice.contains(&format!(
             "echo {VFIO} >/sys/bus/pci/devices/{AT}/driver_override"
         )));

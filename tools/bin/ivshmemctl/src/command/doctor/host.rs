@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A machine that has no device because it is a host: what it needs to give devices to machines.
+//! A host, which has no device: what it needs to give devices to guests.
 
 use std::fs::File;
 use std::os::unix::fs::FileTypeExt;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::finding::Finding;
-use super::machines;
+use super::guests;
 use super::patient::Patient;
 
 /// The machine emulator that is looked for.
 const QEMU: &str = "qemu-system-x86_64";
 const SERVER: &str = "ivshmem-server";
 
-/// What is found on a host; `None` if this machine shows no sign of being one.
+/// What is found on a host; `None` if this system shows no sign of being one.
 pub fn findings(patient: &Patient, search: &[PathBuf]) -> Option<Vec<Finding>> {
     let (qemu, server) = (find(search, QEMU), find(search, SERVER));
     let runs = patient.root.join("run/ivshmem");
@@ -35,7 +35,7 @@ pub fn findings(patient: &Patient, search: &[PathBuf]) -> Option<Vec<Finding>> {
         server_finding(server.as_deref()),
         sockets(&runs),
     ];
-    findings.extend(machines::findings(patient));
+    findings.extend(guests::findings(patient));
     Some(findings)
 }
 

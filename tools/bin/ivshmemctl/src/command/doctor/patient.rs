@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The machine that is looked at.
+//! The system that is looked at.
 
 use std::path::PathBuf;
 
-/// The machine that is looked at.
+/// The system that is looked at.
 pub struct Patient {
     /// Where its file system begins.
     pub root: PathBuf,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct Memory {
     /// The file.
     pub path: String,
-    /// Whether what the machine writes goes to the file.
+    /// Whether what the guest writes goes to the file.
     pub shared: bool,
     /// Whether QEMU empties the file when it ends.
     pub discarded: bool,

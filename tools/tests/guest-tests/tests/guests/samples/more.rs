@@ -62,7 +62,7 @@ pub fn ring_many(fleet: &Fleet) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The peer ID in a line such as: waiting: run "hello 3" in another machine.
+/// The peer ID in a line such as: waiting: run "hello 3" in another guest.
 fn waits_as(line: &str) -> &str {
     let command = line.split('"').nth(1).unwrap_or_default();
     command.split(' ').nth(1).unwrap_or_default()
@@ -71,7 +71,7 @@ fn waits_as(line: &str) -> &str {
 /// Runs `waits` there, which says by which command it is woken, and runs that here. Returns what it has heard.
 fn wake(there: &Guest, waits: &str, here: &Guest, wakes: &str) -> Result<String, Failed> {
     let mut waiter = there.command([waits]).spawn()?;
-    let said = waiter.wait_for_output("another machine")?;
+    let said = waiter.wait_for_output("another guest")?;
     run(here, &format!("{wakes} {}", waits_as(&said)))?;
     Ok(waiter.wait()?.check()?.stdout_text())
 }
@@ -106,7 +106,7 @@ pub fn host_peer(fleet: &Fleet) -> Result<(), Failed> {
     expect(host.wait()?.success(), "it failed", &heard)?;
 
     let mut waiter = guest.command(["hello"]).spawn()?;
-    let said = waiter.wait_for_output("another machine")?;
+    let said = waiter.wait_for_output("another guest")?;
     let mut greets = Command::new(&program);
     let greets = greets.arg(region.socket()).arg(waits_as(&said));
     expect(greets.status()?.success(), "it does not greet", &said)?;

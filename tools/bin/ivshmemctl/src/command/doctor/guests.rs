@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The QEMUs that run on a host with `ivshmem-plain`: whether others see what their machines write, and for how long.
+//! The QEMUs that run on a host with `ivshmem-plain`: whether others see what their guests write, and for how long.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,39 +11,39 @@ use super::logind;
 use super::patient::Patient;
 use super::qemu::{self, Memory};
 
-const CHECK: &str = "machines";
+const CHECK: &str = "guests";
 
-/// What is found; nothing if no such machine runs, or other users' processes are hidden.
+/// What is found; nothing if no such guest runs, or other users' processes are hidden.
 pub fn findings(patient: &Patient) -> Vec<Finding> {
-    let machines = machines(&patient.root.join("proc"));
-    let mut findings: Vec<_> = machines
+    let guests = guests(&patient.root.join("proc"));
+    let mut findings: Vec<_> = guests
         .iter()
-        .flat_map(|machine| faults(&patient.root, machine))
+        .flat_map(|guest| faults(&patient.root, guest))
         .collect();
-    if findings.is_empty() && !machines.is_empty() {
+    if findings.is_empty() && !guests.is_empty() {
         let found = format!(
             "{} with memory from a file, which all share",
-            count(machines.len())
+            count(guests.len())
         );
         findings.push(Finding::good(CHECK, found));
     }
     findings
 }
 
-fn count(machines: usize) -> String {
-    match machines {
+fn count(guests: usize) -> String {
+    match guests {
         1 => "one guest".into(),
         several => format!("{several} guests"),
     }
 }
 
 /// A process, and the memory of one of its devices.
-struct Machine {
+struct Guest {
     process: u32,
     memory: Memory,
 }
 
-fn machines(proc: &Path) -> Vec<Machine> {
+fn guests(proc: &Path) -> Vec<Guest> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     let mut processes: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -55,13 +55,13 @@ fn machines(proc: &Path) -> Vec<Machine> {
         let memories = qemu::plain_memories(&arguments);
         memories
             .into_iter()
-            .map(move |memory| Machine { process, memory })
+            .map(move |memory| Guest { process, memory })
     };
     processes.into_iter().flat_map(of_process).collect()
 }
 
-fn faults(root: &Path, machine: &Machine) -> Vec<Finding> {
-    let Machine { process, memory } = machine;
+fn faults(root: &Path, guest: &Guest) -> Vec<Finding> {
+    let Guest { process, memory } = guest;
     let path = &memory.path;
     if !memory.shared {
         return vec![Finding::problem(
@@ -83,7 +83,7 @@ fn faults(root: &Path, machine: &Machine) -> Vec<Finding> {
             CHECK,
             format!(
                 "QEMU {process}: {path} belongs to user {user}: systemd-logind removes it when that user logs out, and \
-                 machines that start later share another"
+                 guests that start later share another"
             ),
             format!("as root: loginctl enable-linger {user}, or RemoveIPC=no in /etc/systemd/logind.conf"),
         ));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_shares_is_good_and_none_is_nothing() {
+    fn a_guest_that_shares_is_good_and_none_is_nothing() {
         let good = "one guest with memory from a file, which all share".to_string();
         assert_eq!(found(host("share=on").path()), [(State::Good, good)]);
         assert_eq!(found(tempfile::tempdir().unwrap().path()), []);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_ends_with_a_machine_is_told() {
+    fn memory_that_ends_with_a_guest_is_told() {
         let found = found(host("share=on,discard-data=on").path());
         assert_eq!(found[0].0, State::Note);
         assert!(found[0].1.contains("discard-data=on"), "{found:?}");

@@ -32,11 +32,11 @@ struct Process {
     ended: Option<ExitStatus>,
 }
 
-/// Starts the server and the machines, and returns when all machines or a signal have ended it.
-/// Each is given by its command line; machines may have a console each.
+/// Starts the server and the guests, and returns when all guests or a signal have ended it.
+/// Each is given by its command line; guests may have a console each.
 pub fn run(
     server: Option<&[String]>,
-    machines: &[Vec<String>],
+    guests: &[Vec<String>],
     consoles: &[PathBuf],
     output: Output,
 ) -> Result<Exit> {
@@ -45,26 +45,26 @@ pub fn run(
     let start = |words| start_server(words, &ended);
     let mut server = server.map(start).transpose()?;
     let mut running = Vec::new();
-    for (vm, words) in machines.iter().enumerate() {
+    for (vm, words) in guests.iter().enumerate() {
         if ended.load(Ordering::Relaxed) {
             break;
         }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
-        let mut machine = Process::start(format!("vm{vm}"), &mut command)?;
+        let mut guest = Process::start(format!("vm{vm}"), &mut command)?;
         let console = consoles.get(vm);
         if let Some(socket) = console {
-            wait_for_console(socket, &mut machine, &ended)?;
+            wait_for_console(socket, &mut guest, &ended)?;
         }
-        tell(&machine, vm, console, output)?;
-        running.push(machine);
+        tell(&guest, vm, console, output)?;
+        running.push(guest);
     }
     while !ended.load(Ordering::Relaxed) && !running.is_empty() {
         sleep(LOOK);
-        for machine in &mut running {
-            machine.look()?;
+        for guest in &mut running {
+            guest.look()?;
         }
-        running.retain(|machine| machine.ended.is_none());
+        running.retain(|guest| guest.ended.is_none());
         if let Some(server) = &mut server {
             server.look_on()?;
         }
@@ -73,16 +73,16 @@ pub fn run(
 }
 
 /// Returns when QEMU takes connections there, or a signal came.
-fn wait_for_console(socket: &Path, machine: &mut Process, ended: &AtomicBool) -> Result<()> {
+fn wait_for_console(socket: &Path, guest: &mut Process, ended: &AtomicBool) -> Result<()> {
     while !ended.load(Ordering::Relaxed) && UnixStream::connect(socket).is_err() {
-        machine.look_on()?;
+        guest.look_on()?;
         sleep(LOOK);
     }
     Ok(())
 }
 
-fn tell(machine: &Process, vm: usize, console: Option<&PathBuf>, output: Output) -> Result<()> {
-    let (name, pid) = (&machine.name, machine.child.id());
+fn tell(guest: &Process, vm: usize, console: Option<&PathBuf>, output: Output) -> Result<()> {
+    let (name, pid) = (&guest.name, guest.child.id());
     output.answer(&json!({ "vm": vm, "pid": pid, "console": console }), || {
         let console = console.map(|socket| format!("; ivshmemctl console {}", socket.display()));
         format!("{name}: process {pid}{}", console.unwrap_or_default())
@@ -122,7 +122,7 @@ fn is_installed(name: &str) -> bool {
     }
 }
 
-/// Fails where the machines' program is missing, before the server is started for nothing.
+/// Fails where the guests' program is missing, before the server is started for nothing.
 pub fn expect_program(qemu: &str) -> Result<()> {
     match is_installed(qemu) {
         true => Ok(()),
@@ -145,7 +145,7 @@ fn program(name: &str) -> PathBuf {
 
 impl Process {
     fn start(name: String, command: &mut Command) -> Result<Self> {
-        // Ctrl-C goes to this program's group only, which then ends the others in order: machines first.
+        // Ctrl-C goes to this program's group only, which then ends the others in order: guests first.
         let child = command.process_group(0).spawn().with_context(|| {
             let program = command.get_program().to_string_lossy();
             format!("cannot start {program}: install it, or name it by an option")
@@ -157,7 +157,7 @@ impl Process {
         })
     }
 
-    /// Looks whether it has ended. How a machine ended badly is a failure of all.
+    /// Looks whether it has ended. How a guest ended badly is a failure of all.
     fn look(&mut self) -> Result<()> {
         self.ended = self.child.try_wait()?;
         match self.ended {
