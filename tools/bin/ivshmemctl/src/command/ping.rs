@@ -10,11 +10,12 @@ use anyhow::Result;
 use clap::Args;
 use ivshmem::Link;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::claim::{Place, MARK};
 use crate::end::{ring_back, End};
 use crate::exit::{failure, Exit};
-use crate::output::Output;
+use crate::output::{Output, GOOD};
 use crate::parse;
 use crate::signals;
 
@@ -38,7 +39,7 @@ const VECTOR: u32 = 0;
 /// Measure round trips to another endpoint, which has to answer with --serve
 ///
 /// A round trip is: write a number, ring, the other endpoint wakes, writes it back and rings, this endpoint wakes. It goes on
-/// until Ctrl-C or --count, and then sums up. Both endpoints use 128 bytes of the memory, the last ones without --offset,
+/// until Ctrl-C or --count, and then sums up. The endpoint that answers prints its ID. Both endpoints use 128 bytes of the memory, the last ones without --offset,
 /// and refuse to if something else is there.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -107,8 +108,19 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     let at = options.place.claim(&link, LENGTH, 0, PING)?;
     match options.peer {
         Some(peer) => ask(&*link, at, peer, options, output),
-        None => serve(&*link, at, options.timeout),
+        None => {
+            tell_id(&*link, output);
+            serve(&*link, at, options.timeout)
+        }
     }
+}
+
+/// Tells by which ID this endpoint is asked: on a host, that is a new one each time.
+fn tell_id(link: &dyn Link, output: Output) {
+    let peer_id = link.peer_id();
+    let event = json!({ "event": "serving", "peer_id": peer_id });
+    let text = format!("peer {peer_id} answers: `ivshmemctl ping {peer_id}` asks it");
+    output.notice(&event, &text, GOOD);
 }
 
 fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {

@@ -55,6 +55,31 @@ fn a_peer_that_serves_answers_pings() {
 }
 
 #[test]
+fn who_serves_tells_by_which_id_it_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    // Somebody else has the first ID.
+    let _peer = Peer::join(&socket).unwrap();
+    let mut serve = Server(
+        Command::new(PROGRAM)
+            .args(["ping", "--serve", "--join", &socket])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut line = String::new();
+    let told = serve.0.stderr.as_mut().unwrap();
+    BufReader::new(told).read_line(&mut line).unwrap();
+    let id = line.split(' ').nth(2).expect("* peer ID answers");
+    assert_ne!(id, "0", "{line}");
+    let limit = limit_argument();
+    let ping = ["ping", "--join", &socket, id, "-c", "1", "-t", &limit];
+    let asked = stdout(&run(&ping));
+    assert!(asked.starts_with(&format!("peer {id}: seq=1 ")), "{asked}");
+}
+
+#[test]
 fn ping_prints_as_it_goes_and_sums_up_at_a_signal() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");

@@ -29,7 +29,10 @@ pub fn bar(size: u64) -> ProgressBar {
 
 /// A size as the bar writes it, and in bytes.
 pub fn size(length: u64) -> String {
-    format!("{} ({})", HumanBytes(length), bytes(length))
+    match length < 1024 {
+        true => bytes(length),
+        false => format!("{} ({})", HumanBytes(length), bytes(length)),
+    }
 }
 
 /// The SHA-256 of all that can be read, in hexadecimal.
@@ -41,4 +44,15 @@ pub fn checksum(mut source: impl Read) -> io::Result<String> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_in_bytes_once() {
+        assert_eq!(size(3), "3 bytes");
+        assert_eq!(size(1 << 20), "1.00 MiB (1048576 bytes)");
+    }
 }
