@@ -33,7 +33,10 @@ use crate::{
             guest_is_encrypted,
             DeviceMemory, //
         },
-        pci::holds_msix, //
+        pci::{
+            has_addresses,
+            holds_msix, //
+        }, //
     },
     parameters, //
 };
@@ -83,6 +86,14 @@ pub(crate) fn check(pdev: &pci::Device<Bound>) -> Result {
             "BAR2 holds the MSI-X table, which programs must not write to\n"
         );
         return Err(EINVAL);
+    }
+    // With the upper half of the memory's.
+    if !has_addresses(pdev, &[BAR_REGISTERS, BAR_MEMORY, BAR_MEMORY + 1]) {
+        dev_err!(
+            pdev,
+            "the device was reset, and its addresses were not brought back: remove it, and rescan the bus\n"
+        );
+        return Err(EIO);
     }
     Ok(())
 }

@@ -118,18 +118,33 @@ pub(crate) fn msix_vectors(pdev: &Device<Bound>) -> u32 {
     u32::try_from(count).unwrap_or(0)
 }
 
+/// The 32 bits of the device's configuration at byte `at`; all ones if it does not answer.
+fn read_config(pdev: &Device<Bound>, at: u32) -> u32 {
+    let mut value = 0;
+    // CAST: A small number.
+    let at = at as c_int;
+    // SAFETY: `pdev` is a valid device, `value` can be written to.
+    unsafe { bindings::pci_read_config_dword(as_raw(pdev), at, &raw mut value) };
+    value
+}
+
+/// Whether the device itself has an address in one of `bars`. It has none after a reset, until its
+/// configuration is brought back, whatever addresses the kernel gave it.
+pub(crate) fn has_addresses(pdev: &Device<Bound>, bars: &[u32]) -> bool {
+    const FLAGS: u32 = 0xf;
+
+    bars.iter()
+        .map(|bar| read_config(pdev, bindings::PCI_BASE_ADDRESS_0 + 4 * bar))
+        .any(|register| register & !FLAGS != 0)
+}
+
 /// Whether BAR `bar` holds the MSI-X table or its pending bits. Who can write to the table can have
 /// the device write anything to any address.
 pub(crate) fn holds_msix(pdev: &Device<Bound>, bar: u32) -> bool {
     // SAFETY: `pdev` is a valid device, whose capabilities do not change.
-    let capability: c_int = unsafe { (*as_raw(pdev)).msix_cap }.into();
+    let capability: u32 = unsafe { (*as_raw(pdev)).msix_cap }.into();
     let lies_there = |register: u32| {
-        let mut value = 0;
-        // CAST: A small constant.
-        let at = capability + register as c_int;
-        // SAFETY: `pdev` is a valid device, `value` can be written to. What fails reads all ones.
-        unsafe { bindings::pci_read_config_dword(as_raw(pdev), at, &raw mut value) };
-        value & bindings::PCI_MSIX_TABLE_BIR == bar
+        read_config(pdev, capability + register) & bindings::PCI_MSIX_TABLE_BIR == bar
     };
     capability != 0 && (lies_there(bindings::PCI_MSIX_TABLE) || lies_there(bindings::PCI_MSIX_PBA))
 }

@@ -238,6 +238,19 @@ fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
     guest
         .shell("until error=$(cat /dev/ivshmem0 2>&1); [ \"${error%No such device}\" != \"$error\" ]; do sleep 0.1; done")?
         .check()?;
+    // The kernel has reset it, and brought nothing back.
+    guest
+        .shell(
+            "device=$(basename $(readlink -f /sys/class/misc/ivshmem0/device)) && cd /sys/bus/pci/drivers/ivshmem_rs && \
+             echo $device >unbind && ! echo $device >bind && [ ! -e /dev/ivshmem0 ]",
+        )?
+        .check()?;
+    if !guest
+        .kernel_log()?
+        .contains("its addresses were not brought back")
+    {
+        return Err("the driver does not say why it refuses the device".into());
+    }
     unplug(guest)?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     Ok(())
