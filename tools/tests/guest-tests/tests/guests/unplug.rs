@@ -239,11 +239,16 @@ fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
         .shell("until error=$(cat /dev/ivshmem0 2>&1); [ \"${error%No such device}\" != \"$error\" ]; do sleep 0.1; done")?
         .check()?;
     // The kernel has reset it, and brought nothing back.
+    let device = guest
+        .shell("readlink -f /sys/class/misc/ivshmem0/device")?
+        .check()?
+        .stdout_text();
+    let device = device.trim();
     guest
-        .shell(
-            "device=$(basename $(readlink -f /sys/class/misc/ivshmem0/device)) && cd /sys/bus/pci/drivers/ivshmem_rs && \
-             echo $device >unbind && ! echo $device >bind && [ ! -e /dev/ivshmem0 ]",
-        )?
+        .shell(&format!(
+            "cd /sys/bus/pci/drivers/ivshmem_rs && device=$(basename {device}) && echo $device >unbind && \
+             ! echo $device >bind && [ ! -e /dev/ivshmem0 ]"
+        ))?
         .check()?;
     if !guest
         .kernel_log()?
@@ -251,6 +256,12 @@ fn is_lost(fleet: &Fleet) -> Result<(), Failed> {
     {
         return Err("the driver does not say why it refuses the device".into());
     }
+    guest
+        .shell(&format!(
+            "echo 1 >{device}/remove && echo 1 >/sys/bus/pci/rescan"
+        ))?
+        .check()?;
+    wait_for_node(guest, "/dev/ivshmem0")?;
     unplug(guest)?;
     guest.shell("[ ! -e /dev/ivshmem0 ]")?.check()?;
     Ok(())
