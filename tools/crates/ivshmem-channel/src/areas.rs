@@ -13,6 +13,7 @@ use ivshmem::Memory;
 
 use crate::layout::{Invalid, BASE_ALIGN};
 use crate::random::random;
+use crate::ring::MOST_TRIES;
 use crate::{Error, Result};
 
 /// The lower half of the header: `IVSA`. The upper half is the generation.
@@ -92,15 +93,16 @@ impl<M: Memory> Areas<M> {
     ///
     /// # Errors
     ///
-    /// As [`open_or_create`](Self::open_or_create).
+    /// As [`open_or_create`](Self::open_or_create); [`Error::Reset`] if somebody writes there all the time.
     pub fn create(memory: M, base: u64) -> Result<Self> {
         let this = Self::at(memory, base)?;
-        loop {
+        for _ in 0..MOST_TRIES {
             let found = this.load(0)?;
             if this.replace(0, found, new_header()?)? {
                 return Ok(this);
             }
         }
+        Err(Error::Reset)
     }
 
     fn at(memory: M, base: u64) -> Result<Self> {
@@ -193,7 +195,7 @@ impl<M: Memory> Areas<M> {
         generation: u32,
         claim: Option<(&str, u32)>,
     ) -> Result<Option<u64>> {
-        loop {
+        for _ in 0..MOST_TRIES {
             let word = self.load(place.at())?;
             if word >> KEY_BITS == tag(generation) {
                 return Ok(Some(word));
@@ -208,11 +210,12 @@ impl<M: Memory> Areas<M> {
             }
             self.replace(place.at(), word, key_of(name, generation))?;
         }
+        Err(Error::Reset)
     }
 
     /// How many pages the area of an entry has, which is `wanted` from now on if nobody has said it.
     fn pages(&self, place: &Place, generation: u32, wanted: u32) -> Result<u32> {
-        loop {
+        for _ in 0..MOST_TRIES {
             let word = self.load(place.at() + 8)?;
             if let Some(pages) = size_of_word(word, generation) {
                 return Ok(pages);
@@ -223,6 +226,7 @@ impl<M: Memory> Areas<M> {
             let value = u64::from(generation) << 32 | u64::from(wanted);
             self.replace(place.at() + 8, word, value)?;
         }
+        Err(Error::Reset)
     }
 
     /// The bytes of an area of so many pages.

@@ -253,6 +253,11 @@ impl Owned {
     }
 }
 
+/// How often to try to replace a word that others replace too. Who keeps to the rules does so a few times at most.
+pub(crate) const MOST_TRIES: u32 = 1000;
+/// What is wrong where that is not enough.
+pub(crate) const BUSY: &str = "somebody replaces a word again and again";
+
 /// Takes over the word at `offset` of `memory`, by which an end shows that it is the one. `may` is asked between the
 /// look and the step: whoever takes over by the rules comes after whom it replaces, so that a program that was replaced
 /// meanwhile either is found by it, or fails in the step.
@@ -261,7 +266,7 @@ pub(crate) fn take_over(
     offset: u64,
     may: &mut dyn FnMut() -> Result<(), Fault>,
 ) -> Result<Owned, Fault> {
-    loop {
+    for _ in 0..MOST_TRIES {
         let word = memory.load64(offset, Ordering::Acquire)?;
         may()?;
         let old = Owned::of_word(word);
@@ -274,6 +279,7 @@ pub(crate) fn take_over(
             return Ok(new);
         }
     }
+    Err(Fault::Corrupt(BUSY))
 }
 
 /// Whether the program that takes over is still the one.
@@ -287,7 +293,7 @@ pub(crate) fn replace(
     is_ours: IsOurs<'_>,
     mut new: impl FnMut(u64) -> Option<u64>,
 ) -> Result<(), Fault> {
-    loop {
+    for _ in 0..MOST_TRIES {
         let old = memory.load64(offset, Ordering::Acquire)?;
         is_ours()?;
         let Some(new) = new(old) else {
@@ -297,4 +303,5 @@ pub(crate) fn replace(
             return Ok(());
         }
     }
+    Err(Fault::Corrupt(BUSY))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{shared, Fault, Lane, AWAKE, DOZING};
+use super::{shared, Fault, Lane, AWAKE, DOZING, MOST_TRIES};
 
 /// Says that a lane has messages. Returns whether its receiver has to be rung. Comes after a full barrier after the
 /// message was published.
@@ -14,16 +14,24 @@ use super::{shared, Fault, Lane, AWAKE, DOZING};
 pub(super) fn announce(memory: &impl Memory, lane: Lane) -> Result<bool, Fault> {
     let (at, bit) = (lane.shared + shared::READY, 1u64 << lane.number);
     let mut ready = memory.load64(at, Ordering::Relaxed)?;
-    loop {
-        // Whoever takes the bit looks at the lane after that, and does not sleep before.
-        if ready & bit != 0 {
-            return Ok(false);
+    let mut tries = 0..MOST_TRIES;
+    // Whoever takes the bit looks at the lane after that, and does not sleep before.
+    while ready & bit == 0 {
+        // Another sender does not keep to the rules, and is no reason to stay here.
+        if tries.next().is_none() {
+            return Ok(true);
         }
         match memory.compare_exchange64(at, ready, ready | bit)? {
-            Ok(_) => break,
+            Ok(_) => return wake(memory, lane),
             Err(other) => ready = other,
         }
     }
+    Ok(false)
+}
+
+/// Returns whether the receiver sleeps, and is to be rung by this sender.
+#[inline]
+fn wake(memory: &impl Memory, lane: Lane) -> Result<bool, Fault> {
     // Either the receiver finds the bit before it sleeps, or we find that it does: see `MultiConsumer::arm`.
     memory.fence_after_exchange();
     let doze = lane.shared + shared::DOZE;

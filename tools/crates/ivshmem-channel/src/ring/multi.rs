@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{shared, Consumer, Fault, Place, Record, AWAKE, DOZING};
+use super::{shared, Consumer, Fault, Place, Record, AWAKE, DOZING, MOST_TRIES};
 
 /// A turn lasts for at most this part of a lane's size.
 const TURN_PART: u32 = 4;
@@ -168,7 +168,10 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         let at = self.shared + shared::READY;
         let load = self.memory.load64(at, Ordering::Relaxed);
         let mut ready = load.map_err(MultiFault::access)?;
-        while ready != 0 {
+        for _ in 0..MOST_TRIES {
+            if ready == 0 {
+                return Ok(());
+            }
             let taken = self.memory.compare_exchange64(at, ready, 0);
             match taken.map_err(MultiFault::access)? {
                 Ok(_) => {
@@ -176,11 +179,13 @@ impl<M: Memory + Clone> MultiConsumer<M> {
                     self.memory.fence_after_exchange();
                     let valid = u64::MAX >> (64 - self.lanes.len());
                     self.hot |= ready & valid;
-                    break;
+                    return Ok(());
                 }
                 Err(other) => ready = other,
             }
         }
+        // A sender does not keep to the rules, and is no reason to stay here.
+        self.look_everywhere();
         Ok(())
     }
 

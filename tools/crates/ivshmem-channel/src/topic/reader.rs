@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ivshmem::Memory;
 
 use super::place::{after, back, control, distance, Buffer, Topic};
-use crate::ring::{Fault, Owned};
+use crate::ring::{Fault, Owned, MOST_TRIES};
 
 /// How often to try in a row to copy a value before another one is written over it.
 const TRIES: u32 = 8;
@@ -163,8 +163,8 @@ impl<M: Memory> Reader<M> {
         let at = self.topic.word(control::WAITING);
         let bit = 1u64 << slot;
         let mut waiting = self.memory.load64(at, Ordering::Relaxed)?;
-        // Also if it was set: the writer may have taken it since.
-        loop {
+        // Also if it was set: the writer may have taken it since. Who is kept from it is not rung, and looks by itself.
+        for _ in 0..MOST_TRIES {
             match self.memory.compare_exchange64(at, waiting, waiting | bit)? {
                 Ok(_) => break,
                 Err(other) => waiting = other,

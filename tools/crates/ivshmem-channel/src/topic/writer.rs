@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ivshmem::Memory;
 
 use super::place::{after, control, Buffer, Topic};
-use crate::ring::{replace, take_over, Fault, Handover, Owned};
+use crate::ring::{replace, take_over, Fault, Handover, Owned, BUSY, MOST_TRIES};
 
 /// The end of a topic that publishes.
 #[derive(Debug)]
@@ -208,7 +208,10 @@ impl<M: Memory> Writer<M> {
     fn take_waiting(&self) -> Result<u64, Fault> {
         let at = self.topic.word(control::WAITING);
         let mut waiting = self.memory.load64(at, Ordering::Relaxed)?;
-        while waiting != 0 {
+        for _ in 0..MOST_TRIES {
+            if waiting == 0 {
+                break;
+            }
             match self.memory.compare_exchange64(at, waiting, 0)? {
                 Ok(_) => break,
                 Err(other) => waiting = other,
