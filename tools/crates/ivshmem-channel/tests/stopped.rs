@@ -7,9 +7,10 @@ mod common;
 
 use std::fs::File;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::gate::Gate;
 use common::Polled;
 use ivshmem::{Doorbell, Waiter};
 use ivshmem_channel::{Channel, Error, Layout, Member, Receiver, Sender};
@@ -22,48 +23,6 @@ const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
 fn layout() -> Layout {
     let layout = Layout::duplex(RING);
     layout.heartbeat(Duration::from_millis(10), Duration::from_millis(20))
-}
-
-/// Where a program is stopped.
-#[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Accesses until the stop; `None` before they are counted and after it.
-    left: Option<usize>,
-    stopped: bool,
-    ended: bool,
-}
-
-impl Gate {
-    fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap());
-        self.changed.notify_all();
-    }
-
-    fn wait(&self, wanted: impl Fn(&State) -> bool) -> std::sync::MutexGuard<'_, State> {
-        let state = self.state.lock().unwrap();
-        self.changed.wait_while(state, |s| !wanted(s)).unwrap()
-    }
-
-    /// Before each access.
-    fn pass(&self) {
-        let mut state = self.state.lock().unwrap();
-        match state.left {
-            Some(0) => {
-                state.left = None;
-                state.stopped = true;
-                self.changed.notify_all();
-                let _go_on = self.changed.wait_while(state, |s| s.stopped).unwrap();
-            }
-            Some(left) => state.left = Some(left - 1),
-            None => {}
-        }
-    }
 }
 
 /// A link whose user can be stopped.

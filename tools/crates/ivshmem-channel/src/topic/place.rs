@@ -96,7 +96,7 @@ impl Buffer {
         }
     }
 
-    fn of_word(word: u64) -> Self {
+    pub fn of_word(word: u64) -> Self {
         let value = Owned::of_word(word);
         match value.count {
             0 => Self::Empty,

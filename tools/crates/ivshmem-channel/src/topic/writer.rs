@@ -85,18 +85,12 @@ impl<M: Memory> Writer<M> {
             }
         }
         let mut after = 0;
-        for (index, now) in found {
-            let ended = before == Handover::Ended && now == Buffer::Writing(predecessor);
-            let new = match now {
-                _ if newest.is_some_and(|(at, _)| at == index) => Buffer::Holds(self.newest),
-                Buffer::Out => continue,
-                Buffer::Writing(_) if !ended => {
-                    self.set(index, Buffer::Out)?;
-                    continue;
-                }
-                _ => Buffer::Empty,
+        for (index, seen) in found {
+            let is_newest = newest.is_some_and(|(at, _)| at == index);
+            let ended = (before == Handover::Ended).then_some(predecessor);
+            let Some(new) = self.inherit(index, seen, is_newest, ended)? else {
+                continue;
             };
-            self.set(index, new)?;
             self.buffers.push((index, new));
             if let Buffer::Holds(_) = new {
                 after = self.buffers.len();
@@ -105,6 +99,34 @@ impl<M: Memory> Writer<M> {
         self.check_buffers()?;
         self.next = after % self.buffers.len();
         Ok(())
+    }
+
+    /// Takes over a buffer that was seen so, unless that has changed: whom we replace can have been about to take it, and
+    /// is writing now. Returns what the buffer is from now on, `None` if it is left out. `ended` is the epoch of one who is
+    /// known not to write any more.
+    fn inherit(
+        &self,
+        index: u32,
+        mut seen: Buffer,
+        is_newest: bool,
+        ended: Option<u32>,
+    ) -> Result<Option<Buffer>, Fault> {
+        let at = self.topic.buffer(index);
+        for _ in 0..MOST_TRIES {
+            let new = match seen {
+                Buffer::Out => return Ok(None),
+                Buffer::Writing(epoch) if ended != Some(epoch) => Buffer::Out,
+                Buffer::Holds(_) if is_newest => Buffer::Holds(self.newest),
+                _ => Buffer::Empty,
+            };
+            self.is_ours()?;
+            let (old, word) = (seen.to_word(), new.to_word());
+            match self.memory.compare_exchange64(at, old, word)? {
+                Ok(_) => return Ok((new != Buffer::Out).then_some(new)),
+                Err(other) => seen = Buffer::of_word(other),
+            }
+        }
+        Err(Fault::Corrupt(BUSY))
     }
 
     fn check_buffers(&self) -> Result<(), Fault> {

@@ -4,6 +4,8 @@
 
 #![allow(dead_code)] // No test uses all of it.
 
+pub mod gate;
+
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;

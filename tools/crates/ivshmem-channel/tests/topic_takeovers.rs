@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A publisher is stopped before each of its accesses to the memory; another one comes, and is stopped too, before each of
+//! its own; the first one goes on for a few accesses meanwhile. Whatever it still does, no value of its successor is torn,
+//! and readers find what is there.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::gate::Gate;
+use common::{memory, Polled};
+use ivshmem::Memory;
+use ivshmem_channel::ring::{Fault, Handover};
+use ivshmem_channel::topic::{Reader, Topic, Writer};
+
+const TOPIC: Topic = Topic {
+    offset: 0,
+    buffers: 5,
+    size: 64,
+    generation: 7,
+};
+/// Accesses that the first one makes while the second is stopped.
+const STEPS: std::ops::Range<usize> = 1..4;
+
+fn attach<M: Memory>(memory: M, before: Handover) -> Result<Writer<M>, Fault> {
+    Writer::attach(memory, TOPIC, before, &mut || Ok(()))
+}
+
+fn value(who: u8, number: u8) -> [u8; 64] {
+    let mut value = [who; 64];
+    value[32..].fill(number);
+    value
+}
+
+/// Memory whose user stops at a gate.
+fn gated(file: &std::fs::File, id: u32) -> (Arc<Polled>, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let passes = Arc::clone(&gate);
+    (Polled::while_using(file, id, move || passes.pass()), gate)
+}
+
+/// The newest value, for one who comes now.
+fn newest(memory: &Polled) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let mut reader = Reader::new(memory, TOPIC).unwrap();
+    let found = reader.newest(&mut buffer).unwrap();
+    found.map(|_| buffer).unwrap_or_default()
+}
+
+/// Whether both were stopped where they were to be.
+fn takes_over(first_at: usize, second_at: usize, steps: usize, before: u8) -> (bool, bool) {
+    let file = memory();
+    let ((first, first_gate), (second, second_gate)) = (gated(&file, 0), gated(&file, 1));
+    let watcher = Polled::of(&file, 2);
+    let mut old = attach(first, Handover::Ended).unwrap();
+    for number in 0..before {
+        old.publish(&value(b'o', number)).unwrap();
+    }
+    let at = format!("stops {first_at} and {second_at}, {steps} steps, {before} values");
+    std::thread::scope(|scope| {
+        first_gate.set(|s| s.left = Some(first_at));
+        let goes_on = scope.spawn(|| {
+            let published = old.publish(&value(b'o', 99));
+            first_gate.set(|s| s.ended = true);
+            published
+        });
+        let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
+        second_gate.set(|s| s.left = Some(second_at));
+        let comes = scope.spawn(|| {
+            let new = attach(second, Handover::MayRun);
+            second_gate.set(|s| s.ended = true);
+            new
+        });
+        let second_stopped = second_gate.wait(|s| s.stopped || s.ended).stopped;
+        if first_stopped {
+            first_gate.go_on(Some(steps));
+        }
+        second_gate.set(|s| (s.left, s.stopped) = (None, false));
+        let new = comes.join().unwrap();
+        // Once into each buffer that is left, and once more.
+        let found = new.map(|mut new| {
+            [0, 1, 2, 3, 4, 5].map(|number| {
+                let published = new.publish(&value(b'n', number));
+                published.map(|_| newest(&watcher))
+            })
+        });
+        // Before anything is judged, or it would stand still for ever.
+        first_gate.set(|s| s.stopped = false);
+        let went_on = goes_on.join().unwrap();
+        for (number, found) in (0..).zip(found.unwrap()) {
+            assert_eq!(found.unwrap(), value(b'n', number), "{at}");
+        }
+        assert!(
+            matches!(went_on, Ok(0) | Err(Fault::Replaced)),
+            "{at}: {went_on:?}"
+        );
+        assert_eq!(newest(&watcher), value(b'n', 5), "{at}");
+        (first_stopped, second_stopped)
+    })
+}
+
+#[test]
+fn a_publisher_goes_on_while_its_successor_takes_over() {
+    // In the first round its buffers are empty; later ones hold values.
+    for before in [1, 7] {
+        for steps in STEPS {
+            let firsts = (0..).take_while(|first_at| {
+                let seconds = (0..)
+                    .take_while(|second_at| takes_over(*first_at, *second_at, steps, before).1);
+                assert!(seconds.count() > 10);
+                takes_over(*first_at, usize::MAX, steps, before).0
+            });
+            assert!(firsts.count() > 8);
+        }
+    }
+}
