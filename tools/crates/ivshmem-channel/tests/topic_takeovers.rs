@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use common::gate::Gate;
@@ -113,5 +114,35 @@ fn a_publisher_goes_on_while_its_successor_takes_over() {
             });
             assert!(firsts.count() > 8);
         }
+    }
+}
+
+/// A reader looks while somebody takes over, who has not found the newest value yet, and may end before that.
+#[test]
+fn a_reader_finds_the_newest_value_also_if_it_looked_while_somebody_came() {
+    const NEWEST: u64 = 8;
+    const BUFFER: u64 = 128;
+    for ends in [false, true] {
+        let file = memory();
+        let watcher = Polled::of(&file, 2);
+        let mut first = attach(Polled::of(&file, 0), Handover::Ended).unwrap();
+        first.publish(&value(b'o', 0)).unwrap();
+        let mut reader = Reader::new(&*watcher, TOPIC).unwrap();
+        assert!(reader.has_news().unwrap());
+        // By the second one's first step the topic is its own.
+        let newest = watcher.load64(NEWEST, Ordering::Relaxed).unwrap() + (1 << 32);
+        watcher.store64(NEWEST, newest, Ordering::Relaxed).unwrap();
+        let mut buffer = Vec::new();
+        assert_eq!(reader.newest(&mut buffer), Ok(None));
+        assert!(!reader.has_news().unwrap(), "there is nothing to read");
+        match ends {
+            false => watcher.store64(BUFFER, newest, Ordering::Relaxed).unwrap(),
+            // The third one publishes nothing.
+            true => drop(attach(Polled::of(&file, 1), Handover::MayRun).unwrap()),
+        }
+        assert!(reader.has_news().unwrap());
+        assert!(reader.newest(&mut buffer).unwrap().is_some());
+        assert_eq!(buffer, value(b'o', 0));
+        assert!(!reader.has_news().unwrap());
     }
 }

@@ -77,9 +77,22 @@ impl<M: Memory> Reader<M> {
     ///
     /// As [`newest`](Self::newest).
     pub fn has_news(&mut self) -> Result<bool, Fault> {
-        let news = self.look()?;
-        // One that is not there need not be looked for before it is followed by another.
-        Ok(news.is_some_and(|newest| newest.count != self.absent))
+        let Some(newest) = self.look()? else {
+            return Ok(false);
+        };
+        // One that was not there is by now if whoever took over the topic has found it.
+        Ok(newest.count != self.absent || self.is_there(newest)?)
+    }
+
+    /// Whether a value can be read.
+    fn is_there(&self, value: Owned) -> Result<bool, Fault> {
+        for index in 0..self.topic.buffers {
+            if self.topic.load(&self.memory, index)? == Buffer::Holds(value) {
+                let length = self.topic.length(index);
+                return Ok(self.memory.load32(length, Ordering::Relaxed)? <= self.topic.size);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes the oldest of the `most` newest values.
