@@ -117,6 +117,9 @@ impl Patience {
                     false => seat.sleep(word, left)?,
                 };
                 self.slept(asleep.elapsed());
+            } else {
+                // Others can write without end what is no message.
+                seat.attend()?;
             }
         }
     }

@@ -297,8 +297,9 @@ struct LeavesOut {
     memory: Arc<Polled>,
     /// Up to where it has written.
     count: AtomicU32,
-    /// How often it could have.
+    /// How often it could have, and how often at most.
     turns: AtomicU32,
+    most: AtomicU32,
 }
 
 impl LeavesOut {
@@ -307,7 +308,8 @@ impl LeavesOut {
 
     fn go_on(&self) {
         const HEAD: u64 = 136;
-        if self.turns.fetch_add(1, Ordering::Relaxed) >= Self::MOST {
+        let most = self.most.load(Ordering::Relaxed);
+        if self.turns.fetch_add(1, Ordering::Relaxed) >= most {
             return;
         }
         let load = |at| self.memory.load32(at, Ordering::Relaxed).unwrap();
@@ -336,6 +338,7 @@ fn kept_busy() -> (Arc<LeavesOut>, End, File) {
         memory: Polled::of(&file, 0),
         count: AtomicU32::new(0),
         turns: AtomicU32::new(0),
+        most: AtomicU32::new(LeavesOut::MOST),
     });
     let link = {
         let hostile = Arc::clone(&hostile);
@@ -358,6 +361,22 @@ fn who_is_kept_busy_with_nothing_can_be_cancelled() {
     let ended = receiver.next(None).map(drop);
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
     assert!(hostile.turns.load(Ordering::Relaxed) < LeavesOut::MOST);
+}
+
+#[test]
+fn who_is_kept_busy_with_nothing_shows_that_it_lives() {
+    const HEARTBEAT: u64 = 256 + 128 + 12;
+    let (hostile, member, file) = kept_busy();
+    let mut receiver = member.receiver(0).unwrap();
+    let watcher = Polled::of(&file, 2);
+    let heartbeat = || watcher.load32(HEARTBEAT, Ordering::Relaxed).unwrap();
+    // This one ends by itself.
+    hostile.most.store(u32::MAX, Ordering::Relaxed);
+    let before = heartbeat();
+    // Ten heartbeats.
+    let found = receiver.next(Some(Duration::from_millis(100)));
+    assert!(found.unwrap().is_none());
+    assert!(heartbeat() > before + 2, "{} {before}", heartbeat());
 }
 
 #[test]
