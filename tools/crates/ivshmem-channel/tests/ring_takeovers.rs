@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A sender is stopped before each of its accesses to the memory; another one comes, and is stopped too, before each of its
+//! own; the first goes on for a few accesses meanwhile, or a third one comes. Whatever the others still do, each message of
+//! the last one arrives, whole, once and in its order.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use common::gate::Gate;
+use common::{memory, Polled};
+use ivshmem::Memory;
+use ivshmem_channel::ring::{Consumer, Fault, Handover, Place, Producer};
+
+const PLACE: Place = Place {
+    offset: 0,
+    size: 1024,
+    generation: 7,
+    lane: None,
+};
+/// Messages of the last one: several times round the ring.
+const MESSAGES: u8 = 60;
+
+fn ours() -> Result<(), Fault> {
+    Ok(())
+}
+
+fn attach<M: Memory>(memory: M, before: Handover) -> Result<Producer<M>, Fault> {
+    Producer::attach(memory, PLACE, before, &mut ours)
+}
+
+fn message(who: u8, number: u8) -> Vec<u8> {
+    let mut bytes = vec![who; 9 + usize::from(number) * 7 % 80];
+    bytes[1..].fill(number);
+    bytes
+}
+
+/// Two messages, which are published together; `false` if there is no room for them.
+fn send<M: Memory>(to: &mut Producer<M>, who: u8, numbers: [u8; 2]) -> Result<bool, Fault> {
+    for number in numbers {
+        let bytes = message(who, number);
+        let Some(space) = to.reserve(bytes.len())? else {
+            to.publish()?;
+            return Ok(false);
+        };
+        space.bytes.write(to.memory(), 0, &bytes)?;
+        to.commit(space, bytes.len())?;
+    }
+    to.publish()?;
+    Ok(true)
+}
+
+/// Takes all that has arrived.
+fn drain(from: &mut Consumer<&Polled>, into: &mut Vec<Vec<u8>>) -> Result<(), Fault> {
+    while let Some(record) = from.peek()? {
+        let mut bytes = Vec::new();
+        let len = record.len;
+        record.bytes.append(from.memory(), len, &mut bytes)?;
+        from.confirm()?;
+        from.advance(record);
+        into.push(bytes);
+    }
+    from.release().map(drop)
+}
+
+/// Memory whose user stops at a gate.
+fn gated(file: &std::fs::File, id: u32) -> (Arc<Polled>, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let passes = Arc::clone(&gate);
+    (Polled::while_using(file, id, move || passes.pass()), gate)
+}
+
+/// What happens while the second is stopped.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    /// The first goes on for so many accesses.
+    First(usize),
+    /// Another one takes the second's place.
+    Third,
+}
+
+/// Sends all of the last one's messages, and takes what arrives.
+fn last_one<M: Memory>(
+    new: &mut Producer<M>,
+    from: &mut Consumer<&Polled>,
+    into: &mut Vec<Vec<u8>>,
+    numbers: std::ops::Range<u8>,
+) -> Result<(), Fault> {
+    for number in numbers.step_by(2) {
+        assert!(send(new, b'n', [number, number + 1])?, "there is room");
+        drain(from, into)?;
+    }
+    Ok(())
+}
+
+/// Whether both were stopped where they were to be.
+fn takes_over(first_at: usize, second_at: usize, meanwhile: Meanwhile, before: u8) -> (bool, bool) {
+    let file = memory();
+    let ((first, first_gate), (second, second_gate)) = (gated(&file, 0), gated(&file, 1));
+    let (third, watcher) = (Polled::of(&file, 2), Polled::of(&file, 3));
+    let mut received = Vec::new();
+    let mut from = Consumer::attach(&*watcher, PLACE, &mut ours).unwrap();
+    let mut old = attach(first, Handover::Ended).unwrap();
+    for _ in 0..before {
+        assert_eq!(send(&mut old, b'b', [0, 1]), Ok(true));
+        drain(&mut from, &mut received).unwrap();
+    }
+    received.clear();
+    let has_slot = AtomicBool::new(true);
+    let at = format!("stops {first_at} and {second_at}, {meanwhile:?}, {before} before");
+    std::thread::scope(|scope| {
+        first_gate.set(|s| s.left = Some(first_at));
+        let goes_on = scope.spawn(|| {
+            let sent = [[0, 1], [2, 3]].map(|numbers| send(&mut old, b'o', numbers));
+            first_gate.set(|s| s.ended = true);
+            sent
+        });
+        let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
+        second_gate.set(|s| s.left = Some(second_at));
+        let comes = scope.spawn(|| {
+            let mut may = || match has_slot.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err(Fault::Replaced),
+            };
+            let new = Producer::attach(second, PLACE, Handover::MayRun, &mut may);
+            second_gate.set(|s| s.ended = true);
+            new
+        });
+        let second_stopped = second_gate.wait(|s| s.stopped || s.ended).stopped;
+        let mut result = Ok(());
+        let mut replaces = None;
+        match meanwhile {
+            Meanwhile::First(steps) if first_stopped => drop(first_gate.go_on(Some(steps))),
+            Meanwhile::First(_) => {}
+            Meanwhile::Third => {
+                has_slot.store(false, Ordering::SeqCst);
+                let mut new = attach(third, Handover::MayRun);
+                result = new
+                    .as_mut()
+                    .map_err(|fault| *fault)
+                    .and_then(|new| last_one(new, &mut from, &mut received, 0..MESSAGES / 2));
+                replaces = new.ok();
+            }
+        }
+        second_gate.set(|s| (s.left, s.stopped) = (None, false));
+        let came = comes.join().unwrap();
+        let replaced = came.as_ref().err().copied();
+        let second_sent = came.and_then(|mut new| match &mut replaces {
+            Some(third) => {
+                result = result.and_then(|()| {
+                    last_one(third, &mut from, &mut received, MESSAGES / 2..MESSAGES)
+                });
+                send(&mut new, b's', [0, 1]).map(drop)
+            }
+            None => {
+                result = last_one(&mut new, &mut from, &mut received, 0..MESSAGES / 2);
+                // Before anything is judged, or it would stand still for ever.
+                first_gate.set(|s| s.stopped = false);
+                drop(first_gate.wait(|s| s.ended));
+                result = result.and_then(|()| {
+                    last_one(&mut new, &mut from, &mut received, MESSAGES / 2..MESSAGES)
+                });
+                Ok(())
+            }
+        });
+        first_gate.set(|s| s.stopped = false);
+        let went_on = goes_on.join().unwrap();
+        if let (Some(third), Some(_)) = (&mut replaces, replaced) {
+            result = result
+                .and_then(|()| last_one(third, &mut from, &mut received, MESSAGES / 2..MESSAGES));
+        }
+        // Who comes later knows all places that are left out.
+        let result = result.and_then(|()| {
+            let mut late = attach(&*watcher, Handover::Ended)?;
+            let numbers = MESSAGES..2 * MESSAGES;
+            last_one(&mut late, &mut from, &mut received, numbers)
+        });
+        assert_eq!(result, Ok(()), "{at}: {second_sent:?}, {went_on:?}");
+        // What a successor does looks wrong to who was replaced.
+        let second = matches!(
+            second_sent,
+            Ok(()) | Err(Fault::Replaced | Fault::Corrupt(_))
+        );
+        assert!(second, "{at}: {second_sent:?}");
+        let of = |who| received.iter().filter(move |m| m[0] == who).cloned();
+        let all: Vec<_> = (0..2 * MESSAGES)
+            .map(|number| message(b'n', number))
+            .collect();
+        assert_eq!(of(b'n').collect::<Vec<_>>(), all, "{at}");
+        for who in [b'o', b's'] {
+            for (number, found) in (0..).zip(of(who)) {
+                assert_eq!(found, message(who, number), "{at}");
+            }
+        }
+        let sent = went_on.iter().filter(|sent| **sent == Ok(true)).count();
+        assert_eq!(of(b'o').count(), 2 * sent, "{at}: {went_on:?}");
+        (first_stopped, second_stopped)
+    })
+}
+
+fn each(meanwhile: Meanwhile, before: u8) {
+    let firsts = (0..).take_while(|first_at| {
+        let seconds =
+            (0..).take_while(|second_at| takes_over(*first_at, *second_at, meanwhile, before).1);
+        assert!(seconds.count() > 8);
+        takes_over(*first_at, usize::MAX, meanwhile, before).0
+    });
+    assert!(firsts.count() > 10);
+}
+
+#[test]
+fn a_sender_goes_on_while_its_successor_takes_over() {
+    for before in [0, 20] {
+        for steps in 1..4 {
+            each(Meanwhile::First(steps), before);
+        }
+    }
+}
+
+#[test]
+fn a_successor_is_replaced_while_it_takes_over() {
+    for before in [0, 20] {
+        each(Meanwhile::Third, before);
+    }
+}
