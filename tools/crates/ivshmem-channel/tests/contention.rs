@@ -162,3 +162,31 @@ fn areas_are_given_up() {
         assert!(matches!(ended, Err(Error::Reset)), "{at}: {ended:?}");
     }
 }
+
+/// Who receives from several senders comes while one of them writes to the words of its lane.
+#[test]
+fn a_sender_does_not_keep_a_receiver_from_coming() {
+    let step = 256 + u64::from(place(None).size);
+    let lanes = [0, 1].map(|number| Place {
+        offset: RING + u64::from(number) * step,
+        ..place(Some(Lane {
+            shared: SHARED,
+            number,
+        }))
+    });
+    // Count and epoch, and the generation, which is replaced after them.
+    for at in [HEAD, HEAD - 8] {
+        let attacked = Attacked::new(at, 0);
+        let memory = || Arc::clone(&attacked.memory);
+        let mut other = Producer::attach(memory(), lanes[1], Handover::Ended, &mut ours).unwrap();
+        let space = other.reserve(8).unwrap().unwrap();
+        other.commit(space, 8).unwrap();
+        other.publish().unwrap();
+        let receiver =
+            attacked.during(|| MultiConsumer::attach(memory(), lanes, SHARED, &mut ours));
+        let mut receiver = receiver.unwrap_or_else(|fault| panic!("{at}: {fault:?}"));
+        let spoilt = receiver.peek().unwrap_err();
+        assert_eq!(spoilt.lane, Some(0), "{at}: {spoilt:?}");
+        assert!(matches!(receiver.peek(), Ok(Some((1, _)))), "{at}");
+    }
+}

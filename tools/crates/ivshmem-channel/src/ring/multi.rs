@@ -72,9 +72,17 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         shared: u64,
         may: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<Self, Fault> {
-        let attach = |place| match Consumer::attach(memory.clone(), place, may) {
-            Err(fault @ Fault::Corrupt(_)) => Ok(Consumer::broken(memory.clone(), place, fault)),
-            attached => attached,
+        let attach = |place| {
+            let broken = |fault| Ok(Consumer::broken(memory.clone(), place, fault));
+            match Consumer::attach(memory.clone(), place, may) {
+                Err(fault @ Fault::Corrupt(_)) => broken(fault),
+                Err(Fault::Replaced) => {
+                    // Whoever takes this end over by the rules has our slot first. If not, it is the lane's sender.
+                    may()?;
+                    broken(Fault::Corrupt("somebody acts as if it were the receiver"))
+                }
+                attached => attached,
+            }
         };
         let lanes = lanes
             .into_iter()
