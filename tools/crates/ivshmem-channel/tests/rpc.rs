@@ -5,10 +5,12 @@
 mod common;
 mod peers;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{memory, Polled};
+use ivshmem::Memory;
 use ivshmem_channel::{rpc, Cancel, Channel, Error, Layout, Sender};
 use ivshmem_peer::Peer;
 use peers::peers;
@@ -303,4 +305,28 @@ fn a_server_that_floods_a_client_does_not_keep_it_longer_than_it_wants_to_wait()
     let ended = client.call(b"anything", None);
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
     assert!(!flood.is_over());
+}
+
+/// A client has spoilt the ring buffer of its answers before the server comes again.
+#[test]
+fn a_client_that_gets_no_answers_does_not_keep_the_server_from_coming() {
+    let file = memory();
+    let layout = rpc::layout(2, RING, RING).heartbeat(BEAT, LOST);
+    let channels = [0, 1, 2].map(|id| Polled::of(&file, id));
+    Channel::create(Arc::clone(&channels[0]), 0, &layout).unwrap();
+    let [server, one, two] = channels.map(|link| Channel::open(link, 0).unwrap());
+    let mut clients = [one, two].map(|channel| rpc::Client::join(&channel, 0).unwrap());
+    drop(rpc::Server::join(&server, 0).unwrap());
+    // What the first one has taken, behind header, slots and the lanes of the requests.
+    let head = 256 + 3 * 128 + 128 + 2 * (256 + u64::from(RING)) + 136;
+    let memory = Polled::of(&file, 1);
+    memory.store32(head, 4, Ordering::Relaxed).unwrap();
+    let mut server = rpc::Server::join(&server, 0).unwrap();
+    for (number, client) in (0..).zip(&mut clients) {
+        client.ask(b"hello", Some(limit())).unwrap();
+        let request = server.next(Some(limit())).unwrap().unwrap();
+        assert_eq!(server.reply(&request, b"answer").unwrap(), number == 1);
+    }
+    let answer = clients[1].answer(Some(limit())).unwrap();
+    assert_eq!(answer, b"answer");
 }

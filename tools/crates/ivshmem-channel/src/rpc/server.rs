@@ -33,8 +33,8 @@ const MOST: u32 = 64;
 pub struct Server<L: Link + Clone> {
     member: Member<L>,
     requests: MultiReceiver<L>,
-    /// To each client, from slot 1 on.
-    replies: Vec<Sender<L>>,
+    /// To each client, from slot 1 on; `None` if its ring buffer is corrupt.
+    replies: Vec<Option<Sender<L>>>,
 }
 
 impl<L: Link + Clone> Server<L> {
@@ -42,14 +42,18 @@ impl<L: Link + Clone> Server<L> {
     ///
     /// # Errors
     ///
-    /// As [`Channel::join`], [`Member::sender`] and [`Member::multi_receiver`].
+    /// As [`Channel::join`], [`Member::sender`] and [`Member::multi_receiver`]. A ring buffer for answers that is corrupt is
+    /// none: its client gets no answers.
     pub fn join(channel: &Channel<L>, vector: u32) -> Result<Self> {
         let member = channel.join(SERVER, vector)?;
         let clients = SERVER + 1..channel.plan().layout().slots();
         Ok(Self {
             requests: member.multi_receiver()?,
             replies: clients
-                .map(|slot| member.sender(slot))
+                .map(|slot| match member.sender(slot) {
+                    Err(Error::Corrupt(_)) => Ok(None),
+                    sender => sender.map(Some),
+                })
                 .collect::<Result<_>>()?,
             member,
         })
@@ -114,9 +118,11 @@ impl<L: Link + Clone> Server<L> {
         if !self.is_there(to.from, to.envelope.client)? {
             return Ok(false);
         }
-        let sender = &mut self.replies[(to.from - SERVER - 1) as usize];
+        // A client that spoils its own ring buffer gets no answers, and is no reason not to serve the others.
+        let Some(sender) = &mut self.replies[(to.from - SERVER - 1) as usize] else {
+            return Ok(false);
+        };
         match to.envelope.send(sender, answer, Some(Duration::ZERO)) {
-            // A client that spoils its own ring buffer gets no answers, and is no reason not to serve the others.
             Err(Error::TimedOut | Error::Corrupt(_)) => Ok(false),
             other => other.map(|()| true),
         }
