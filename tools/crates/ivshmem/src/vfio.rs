@@ -155,28 +155,38 @@ impl VfioEndpoint {
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Asks `done` before each sleep; `None` if the time is over.
+    /// Asks `done` before each sleep, which ends once one of `mask` is rung; `None` if the time is over.
     fn until<T>(
         &self,
         mask: u64,
         timeout: Option<Duration>,
-        mut done: impl FnMut() -> Result<Option<T>>,
+        done: impl FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let longest = match self.rung.is_empty() {
             true => self.interval,
             false => LONGEST_SLEEP,
         };
-        let begin = Instant::now();
-        loop {
-            if let Some(found) = done()? {
-                return Ok(Some(found));
-            }
-            let left = timeout.map_or(longest, |limit| limit.saturating_sub(begin.elapsed()));
-            if left.is_zero() {
-                return Ok(None);
-            }
-            self.sleep(mask, left.min(longest))?;
+        until(timeout, longest, done, |limit| self.sleep(mask, limit))
+    }
+}
+
+/// Asks `done` before each `sleep`, which is for `longest` at the most; `None` if the time is over.
+fn until<T>(
+    timeout: Option<Duration>,
+    longest: Duration,
+    mut done: impl FnMut() -> Result<Option<T>>,
+    sleep: impl Fn(Duration) -> Result<()>,
+) -> Result<Option<T>> {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = done()? {
+            return Ok(Some(found));
         }
+        let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+        sleep(left.map_or(longest, |left| left.min(longest)))?;
     }
 }
 
@@ -267,3 +277,32 @@ impl Waiter for VfioEndpoint {
 }
 
 forward_memory!({} VfioEndpoint, VfioEndpoint::mapping);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it is looked until the third time, and what is found.
+    fn looks(timeout: Option<Duration>, longest: Duration) -> (u32, Option<()>) {
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            Ok((looks == 3).then_some(()))
+        };
+        let found = until(timeout, longest, look, |limit| {
+            assert!(limit <= longest);
+            Ok(())
+        });
+        (looks, found.unwrap())
+    }
+
+    #[test]
+    fn a_pause_of_zero_is_no_end() {
+        let (ever, hour) = (None, Some(Duration::from_secs(3600)));
+        for longest in [Duration::ZERO, LONGEST_SLEEP, Duration::MAX] {
+            assert_eq!(looks(ever, longest), (3, Some(())), "{longest:?}");
+            assert_eq!(looks(hour, longest), (3, Some(())), "{longest:?}");
+            assert_eq!(looks(Some(Duration::ZERO), longest), (1, None));
+        }
+    }
+}
