@@ -60,6 +60,12 @@ impl<L: Link + Clone> Member<L> {
         self.0.presence(slot)
     }
 
+    /// Whether slot `slot` belongs to the program with this number: also while the words are not its own that are there, by
+    /// which it shows that it lives.
+    pub(crate) fn is_owner(&self, slot: u32, incarnation: u32) -> Result<bool> {
+        self.0.is_owner(slot, incarnation)
+    }
+
     /// Who comes and goes, as events.
     pub fn changes(&self) -> Changes<L> {
         Changes::new(&self.0)

@@ -196,6 +196,13 @@ impl<L: Link> Seat<L> {
         Ok(presence(&self.link, &self.plan, place, pulse)?)
     }
 
+    /// Whether slot `slot` belongs to the program with this number.
+    pub fn is_owner(&self, slot: u32, incarnation: u32) -> Result<bool> {
+        self.check_generation()?;
+        let owner = place_of(&self.plan, self.base, slot)?.owner(&self.link)?;
+        Ok(owner.is_of(self.plan.generation()) && owner.incarnation == incarnation)
+    }
+
     /// Rings whoever is in slot `slot`; nobody is no error.
     pub fn ring(&self, slot: u32) -> Result<()> {
         let place = place_of(&self.plan, self.base, slot)?;

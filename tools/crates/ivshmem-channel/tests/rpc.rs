@@ -330,3 +330,24 @@ fn a_client_that_gets_no_answers_does_not_keep_the_server_from_coming() {
     let answer = clients[1].answer(Some(limit())).unwrap();
     assert_eq!(answer, b"answer");
 }
+
+/// A program that had a client's slot before was stopped while it showed that it lives, and goes on.
+#[test]
+fn a_request_is_taken_also_while_others_words_are_in_the_clients_slot() {
+    let file = memory();
+    let layout = rpc::layout(2, RING, RING).heartbeat(BEAT, LOST);
+    let channels = [0, 1].map(|id| Polled::of(&file, id));
+    Channel::create(Arc::clone(&channels[0]), 0, &layout).unwrap();
+    let [server, client] = channels.map(|link| Channel::open(link, 0).unwrap());
+    let mut server = rpc::Server::join(&server, 0).unwrap();
+    let mut client = rpc::Client::join(&client, 0).unwrap();
+    client.ask(b"hello", Some(limit())).unwrap();
+    // The incarnation of who wrote the words of slot 1.
+    let joined = 256 + 128 + 8;
+    let before = client.member().incarnation() ^ 1;
+    let memory = Polled::of(&file, 2);
+    memory.store32(joined, before, Ordering::Relaxed).unwrap();
+    let request = server.next(Some(Duration::ZERO)).unwrap().unwrap();
+    assert!(server.reply(&request, b"answer").unwrap());
+    assert_eq!(client.answer(Some(limit())).unwrap(), b"answer");
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ivshmem::Link;
 
 use super::envelope::{Envelope, SERVER};
-use crate::{Cancel, Channel, Error, Member, MultiReceiver, Presence, Result, Sender};
+use crate::{Cancel, Channel, Error, Member, MultiReceiver, Result, Sender};
 
 /// A request. It need not be answered before others are taken.
 #[derive(Clone, Debug)]
@@ -136,14 +136,8 @@ impl<L: Link + Clone> Server<L> {
         &mut self.requests
     }
 
-    /// Whether that client is the one in slot `from`.
+    /// Whether slot `from` is still that client's. One that is silent may only be slow.
     fn is_there(&self, from: u32, client: u32) -> Result<bool> {
-        Ok(match self.member.presence(from)? {
-            Presence::Absent => false,
-            // One that is silent may only be slow.
-            Presence::Present { incarnation, .. } | Presence::Lost { incarnation } => {
-                incarnation == client
-            }
-        })
+        self.member.is_owner(from, client)
     }
 }
