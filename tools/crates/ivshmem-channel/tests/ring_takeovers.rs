@@ -2,7 +2,7 @@
 
 //! A sender is stopped before each of its accesses to the memory; another one comes, and is stopped too, before each of its
 //! own; the first goes on for a few accesses meanwhile, or a third one comes. Whatever the others still do, each message of
-//! the last one arrives, whole, once and in its order.
+//! the last one arrives, whole, once and in its order. And receivers in the same way.
 
 mod common;
 
@@ -37,10 +37,10 @@ fn message(who: u8, number: u8) -> Vec<u8> {
     bytes
 }
 
-/// Two messages, which are published together; `false` if there is no room for them.
-fn send<M: Memory>(to: &mut Producer<M>, who: u8, numbers: [u8; 2]) -> Result<bool, Fault> {
+/// Sends messages, which are published together; `false` if there is no room for all of them.
+fn send<M: Memory>(to: &mut Producer<M>, who: u8, numbers: &[u8]) -> Result<bool, Fault> {
     for number in numbers {
-        let bytes = message(who, number);
+        let bytes = message(who, *number);
         let Some(space) = to.reserve(bytes.len())? else {
             to.publish()?;
             return Ok(false);
@@ -81,43 +81,87 @@ enum Meanwhile {
     Third,
 }
 
-/// Sends all of the last one's messages, and takes what arrives.
+/// Sends messages of the last one, and takes what has arrived when there is no room: the ring is full at the end.
 fn last_one<M: Memory>(
     new: &mut Producer<M>,
     from: &mut Consumer<&Polled>,
     into: &mut Vec<Vec<u8>>,
     numbers: std::ops::Range<u8>,
 ) -> Result<(), Fault> {
-    for number in numbers.step_by(2) {
-        assert!(send(new, b'n', [number, number + 1])?, "there is room");
-        drain(from, into)?;
+    for number in numbers {
+        while !send(new, b'n', &[number])? {
+            let before = into.len();
+            drain(from, into)?;
+            if into.len() == before {
+                return Err(Fault::Corrupt("there is no room"));
+            }
+        }
     }
     Ok(())
 }
 
-/// Whether both were stopped where they were to be.
-fn takes_over(first_at: usize, second_at: usize, meanwhile: Meanwhile, before: u8) -> (bool, bool) {
+/// The memory as an earlier making of the channel left it, in which a sender was replaced.
+fn used() -> std::fs::File {
     let file = memory();
+    let end = Polled::of(&file, 0);
+    let place = Place {
+        generation: 6,
+        ..PLACE
+    };
+    let mut from = Consumer::attach(&*end, place, &mut ours).unwrap();
+    let mut received = Vec::new();
+    for _ in 0..3 {
+        let mut to = Producer::attach(&*end, place, Handover::MayRun, &mut ours).unwrap();
+        for _ in 0..7 {
+            assert_eq!(send(&mut to, b'u', &[0, 1]), Ok(true));
+            drain(&mut from, &mut received).unwrap();
+        }
+    }
+    file
+}
+
+/// Whether both were stopped where they were to be. The first has sent so many messages before, or is stopped from its coming
+/// on.
+fn takes_over(
+    first_at: usize,
+    second_at: usize,
+    meanwhile: Meanwhile,
+    before: Option<u8>,
+) -> (bool, bool) {
+    let file = used();
     let ((first, first_gate), (second, second_gate)) = (gated(&file, 0), gated(&file, 1));
     let (third, watcher) = (Polled::of(&file, 2), Polled::of(&file, 3));
     let mut received = Vec::new();
     let mut from = Consumer::attach(&*watcher, PLACE, &mut ours).unwrap();
-    let mut old = attach(first, Handover::Ended).unwrap();
-    for _ in 0..before {
-        assert_eq!(send(&mut old, b'b', [0, 1]), Ok(true));
+    let mut old = before.map(|_| attach(Arc::clone(&first), Handover::Ended).unwrap());
+    for _ in 0..before.unwrap_or(0) {
+        assert_eq!(send(old.as_mut().unwrap(), b'b', &[0, 1]), Ok(true));
         drain(&mut from, &mut received).unwrap();
     }
     received.clear();
-    let has_slot = AtomicBool::new(true);
-    let at = format!("stops {first_at} and {second_at}, {meanwhile:?}, {before} before");
+    let [first_has_slot, has_slot] = [(); 2].map(|()| AtomicBool::new(true));
+    let at = format!("stops {first_at} and {second_at}, {meanwhile:?}, {before:?} before");
     std::thread::scope(|scope| {
         first_gate.set(|s| s.left = Some(first_at));
         let goes_on = scope.spawn(|| {
-            let sent = [[0, 1], [2, 3]].map(|numbers| send(&mut old, b'o', numbers));
+            let mut may = || match first_has_slot.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err(Fault::Replaced),
+            };
+            let old = old.map_or_else(
+                || Producer::attach(first, PLACE, Handover::Ended, &mut may),
+                Ok,
+            );
+            let sent = old.map_or(vec![], |mut old| {
+                [[0, 1], [2, 3]]
+                    .map(|numbers| send(&mut old, b'o', &numbers))
+                    .to_vec()
+            });
             first_gate.set(|s| s.ended = true);
             sent
         });
         let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
+        first_has_slot.store(false, Ordering::SeqCst);
         second_gate.set(|s| s.left = Some(second_at));
         let comes = scope.spawn(|| {
             let mut may = || match has_slot.load(Ordering::SeqCst) {
@@ -152,7 +196,7 @@ fn takes_over(first_at: usize, second_at: usize, meanwhile: Meanwhile, before: u
                 result = result.and_then(|()| {
                     last_one(third, &mut from, &mut received, MESSAGES / 2..MESSAGES)
                 });
-                send(&mut new, b's', [0, 1]).map(drop)
+                send(&mut new, b's', &[0, 1]).map(drop)
             }
             None => {
                 result = last_one(&mut new, &mut from, &mut received, 0..MESSAGES / 2);
@@ -175,7 +219,8 @@ fn takes_over(first_at: usize, second_at: usize, meanwhile: Meanwhile, before: u
         let result = result.and_then(|()| {
             let mut late = attach(&*watcher, Handover::Ended)?;
             let numbers = MESSAGES..2 * MESSAGES;
-            last_one(&mut late, &mut from, &mut received, numbers)
+            last_one(&mut late, &mut from, &mut received, numbers)?;
+            drain(&mut from, &mut received)
         });
         assert_eq!(result, Ok(()), "{at}: {second_sent:?}, {went_on:?}");
         // What a successor does looks wrong to who was replaced.
@@ -200,7 +245,7 @@ fn takes_over(first_at: usize, second_at: usize, meanwhile: Meanwhile, before: u
     })
 }
 
-fn each(meanwhile: Meanwhile, before: u8) {
+fn each(meanwhile: Meanwhile, before: Option<u8>) {
     let firsts = (0..).take_while(|first_at| {
         let seconds =
             (0..).take_while(|second_at| takes_over(*first_at, *second_at, meanwhile, before).1);
@@ -212,7 +257,7 @@ fn each(meanwhile: Meanwhile, before: u8) {
 
 #[test]
 fn a_sender_goes_on_while_its_successor_takes_over() {
-    for before in [0, 20] {
+    for before in [None, Some(0), Some(20)] {
         for steps in 1..4 {
             each(Meanwhile::First(steps), before);
         }
@@ -221,7 +266,109 @@ fn a_sender_goes_on_while_its_successor_takes_over() {
 
 #[test]
 fn a_successor_is_replaced_while_it_takes_over() {
-    for before in [0, 20] {
+    for before in [None, Some(0), Some(20)] {
         each(Meanwhile::Third, before);
+    }
+}
+
+/// Takes one message after the other, and releases each, until there is none; says what it took whole.
+fn take_all<M: Memory>(from: &mut Consumer<M>) -> (Vec<Vec<u8>>, Result<(), Fault>) {
+    let mut taken = Vec::new();
+    let mut run = || {
+        while let Some(record) = from.peek()? {
+            let mut bytes = Vec::new();
+            let len = record.len;
+            record.bytes.append(from.memory(), len, &mut bytes)?;
+            from.confirm()?;
+            taken.push(bytes);
+            from.advance(record);
+            from.release()?;
+        }
+        Ok(())
+    };
+    let result = run();
+    (taken, result)
+}
+
+/// As [`takes_over`], of receivers, while the sender keeps the ring full.
+fn receives_after(first_at: usize, second_at: usize, steps: usize) -> (bool, bool) {
+    const FIRST: u8 = 8;
+    let file = used();
+    let ((first, first_gate), (second, second_gate)) = (gated(&file, 0), gated(&file, 1));
+    let sender = Polled::of(&file, 2);
+    let mut to = attach(&*sender, Handover::Ended).unwrap();
+    let mut old = Consumer::attach(first, PLACE, &mut ours).unwrap();
+    for number in 0..FIRST {
+        assert_eq!(send(&mut to, b'n', &[number]), Ok(true));
+    }
+    let at = format!("stops {first_at} and {second_at}, {steps} steps");
+    std::thread::scope(|scope| {
+        first_gate.set(|s| s.left = Some(first_at));
+        let goes_on = scope.spawn(|| {
+            let taken = take_all(&mut old);
+            first_gate.set(|s| s.ended = true);
+            taken
+        });
+        let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
+        second_gate.set(|s| s.left = Some(second_at));
+        let comes = scope.spawn(|| {
+            let new = Consumer::attach(second, PLACE, &mut ours);
+            second_gate.set(|s| s.ended = true);
+            new
+        });
+        let second_stopped = second_gate.wait(|s| s.stopped || s.ended).stopped;
+        if first_stopped {
+            first_gate.go_on(Some(steps));
+        }
+        second_gate.set(|s| (s.left, s.stopped) = (None, false));
+        let mut received = Vec::new();
+        let mut result = comes.join().unwrap().and_then(|mut new| {
+            for number in FIRST..100 {
+                while !send(&mut to, b'n', &[number])? {
+                    let (taken, ended) = take_all(&mut new);
+                    ended?;
+                    if taken.is_empty() {
+                        return Err(Fault::Corrupt("there is no room"));
+                    }
+                    received.extend(taken);
+                }
+            }
+            Ok(new)
+        });
+        first_gate.set(|s| s.stopped = false);
+        let (before, ended) = goes_on.join().unwrap();
+        let result = result.as_mut().map_err(|fault| *fault).and_then(|new| {
+            let (taken, ended) = take_all(new);
+            received.extend(taken);
+            ended
+        });
+        assert_eq!(result, Ok(()), "{at}");
+        // What a successor does looks wrong to who was replaced.
+        let replaced = matches!(ended, Err(Fault::Replaced | Fault::Corrupt(_)));
+        assert!(replaced || ended == Ok(()), "{at}: {ended:?}");
+        let messages = |numbers: std::ops::Range<u8>| {
+            numbers
+                .map(|number| message(b'n', number))
+                .collect::<Vec<_>>()
+        };
+        let count = before.len() as u8;
+        assert_eq!(before, messages(0..count), "{at}");
+        let first = 100 - received.len() as u8;
+        assert!(first <= count, "{at}: {first} {count}");
+        assert_eq!(received, messages(first..100), "{at}");
+        (first_stopped, second_stopped)
+    })
+}
+
+#[test]
+fn a_receiver_goes_on_while_its_successor_takes_over() {
+    for steps in 1..4 {
+        let firsts = (0..).take_while(|first_at| {
+            let seconds =
+                (0..).take_while(|second_at| receives_after(*first_at, *second_at, steps).1);
+            assert!(seconds.count() > 2);
+            receives_after(*first_at, usize::MAX, steps).0
+        });
+        assert!(firsts.count() > 20);
     }
 }

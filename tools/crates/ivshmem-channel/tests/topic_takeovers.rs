@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use common::gate::Gate;
@@ -49,24 +49,44 @@ fn newest(memory: &Polled) -> Vec<u8> {
     found.map(|_| buffer).unwrap_or_default()
 }
 
-/// Whether both were stopped where they were to be.
-fn takes_over(first_at: usize, second_at: usize, steps: usize, before: u8) -> (bool, bool) {
+/// Whether both were stopped where they were to be. The first has published so many values before, or is stopped from its
+/// coming on, in memory that was used before.
+fn takes_over(first_at: usize, second_at: usize, steps: usize, before: Option<u8>) -> (bool, bool) {
     let file = memory();
+    let used = Topic {
+        generation: 6,
+        ..TOPIC
+    };
+    let earlier = Polled::of(&file, 3);
+    let mut earlier = Writer::attach(&*earlier, used, Handover::Ended, &mut || Ok(())).unwrap();
+    for number in 0..8 {
+        earlier.publish(&value(b'u', number)).unwrap();
+    }
     let ((first, first_gate), (second, second_gate)) = (gated(&file, 0), gated(&file, 1));
     let watcher = Polled::of(&file, 2);
-    let mut old = attach(first, Handover::Ended).unwrap();
-    for number in 0..before {
-        old.publish(&value(b'o', number)).unwrap();
+    let mut old = before.map(|_| attach(Arc::clone(&first), Handover::Ended).unwrap());
+    for number in 0..before.unwrap_or(0) {
+        old.as_mut().unwrap().publish(&value(b'o', number)).unwrap();
     }
-    let at = format!("stops {first_at} and {second_at}, {steps} steps, {before} values");
+    let has_slot = AtomicBool::new(true);
+    let at = format!("stops {first_at} and {second_at}, {steps} steps, {before:?} values");
     std::thread::scope(|scope| {
         first_gate.set(|s| s.left = Some(first_at));
         let goes_on = scope.spawn(|| {
-            let published = old.publish(&value(b'o', 99));
+            let mut may = || match has_slot.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err(Fault::Replaced),
+            };
+            let old = old.map_or_else(
+                || Writer::attach(first, TOPIC, Handover::Ended, &mut may),
+                Ok,
+            );
+            let published = old.and_then(|mut old| old.publish(&value(b'o', 99)));
             first_gate.set(|s| s.ended = true);
             published
         });
         let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
+        has_slot.store(false, Ordering::SeqCst);
         second_gate.set(|s| s.left = Some(second_at));
         let comes = scope.spawn(|| {
             let new = attach(second, Handover::MayRun);
@@ -103,8 +123,8 @@ fn takes_over(first_at: usize, second_at: usize, steps: usize, before: u8) -> (b
 
 #[test]
 fn a_publisher_goes_on_while_its_successor_takes_over() {
-    // In the first round its buffers are empty; later ones hold values.
-    for before in [1, 7] {
+    // From its coming on; in the first round, in which its buffers are empty; later, when they hold values.
+    for before in [None, Some(1), Some(7)] {
         for steps in STEPS {
             let firsts = (0..).take_while(|first_at| {
                 let seconds = (0..)
