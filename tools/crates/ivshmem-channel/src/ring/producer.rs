@@ -137,7 +137,8 @@ impl<M: Memory> Producer<M> {
             }
             skip += ahead + out;
             at = (self.next.at + skip) % self.place.size;
-            if skip >= self.place.size {
+            // Behind what leaves something out has to be an empty header, and one for a successor.
+            if skip > self.place.size - 2 * RECORD {
                 return Err(self.too_long(len));
             }
         }
