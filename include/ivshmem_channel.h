@@ -23,6 +23,9 @@ extern "C" {
 #define IVSHMEM_CHANNEL_CONTROL		256u	/* bytes of control words before a ring buffer's data */
 #define IVSHMEM_CHANNEL_QUARANTINES	8u	/* places of a ring buffer that are left out */
 
+/* How often to try to replace a word that others replace too: who keeps to the rules does so a few times at most. */
+#define IVSHMEM_CHANNEL_TRIES		1000u
+
 /* Byte offsets in a ring buffer's block. */
 #define IVSHMEM_CHANNEL_ORIGIN		0u
 #define IVSHMEM_CHANNEL_REACH		8u
@@ -238,6 +241,17 @@ struct ivshmem_channel_slot {
 	uint32_t incarnation;
 };
 
+/* Whether the slot is this program's; always if there is none. */
+static inline bool ivshmem_channel_has_slot(const struct ivshmem_channel_slot *slot, uint32_t generation)
+{
+	uint64_t mine;
+
+	if (!slot)
+		return true;
+	mine = ivshmem_channel_pair(generation, slot->incarnation);
+	return ivshmem_channel_load64((const unsigned char *)slot->owner) == mine;
+}
+
 /*
  * Takes an end over; whoever had it before fails from now on. Sets its count. The slot is looked at between the look at the
  * word and the step: who was replaced meanwhile does not take over what its successor has.
@@ -245,12 +259,14 @@ struct ivshmem_channel_slot {
 static inline int ivshmem_channel_take_over(struct ivshmem_channel_end *end, uint32_t word,
 					    const struct ivshmem_channel_slot *slot, uint32_t *count)
 {
-	uint64_t old, mine;
+	uint32_t tries = 0;
+	uint64_t old;
 
 	do {
+		if (tries++ == IVSHMEM_CHANNEL_TRIES)
+			return IVSHMEM_CHANNEL_CORRUPT;
 		old = ivshmem_channel_load64(end->block + word);
-		mine = slot ? ivshmem_channel_pair(end->generation, slot->incarnation) : 0;
-		if (slot && ivshmem_channel_load64((const unsigned char *)slot->owner) != mine)
+		if (!ivshmem_channel_has_slot(slot, end->generation))
 			return IVSHMEM_CHANNEL_REPLACED;
 		end->epoch = (uint32_t)(old >> 32) + 1;
 	} while (!ivshmem_channel_swap64(end->block + word, old, ivshmem_channel_pair((uint32_t)old, end->epoch)));
@@ -299,11 +315,12 @@ static inline bool ivshmem_channel_is_ours(const struct ivshmem_channel_end *end
 /* Sets a word that a successor may be setting too: only if this end was not taken over. */
 static inline bool ivshmem_channel_set(struct ivshmem_channel_end *end, unsigned char *at, uint64_t value)
 {
+	uint32_t tries = 0;
 	uint64_t old;
 
 	do {
 		old = ivshmem_channel_load64(at);
-		if (!ivshmem_channel_is_ours(end))
+		if (!ivshmem_channel_is_ours(end) || tries++ == IVSHMEM_CHANNEL_TRIES)
 			return false;
 	} while (!ivshmem_channel_swap64(at, old, value));
 	return true;
@@ -664,11 +681,15 @@ static inline int ivshmem_channel_announce(const struct ivshmem_channel_end *end
 {
 	unsigned char *at = end->shared + IVSHMEM_CHANNEL_READY;
 	uint64_t bit = (uint64_t)1 << end->lane, ready;
+	uint32_t tries = 0;
 
 	do {
 		ready = ivshmem_channel_load64(at);
 		if (ready & bit)
 			return 0;
+		/* Another sender does not keep to the rules, and is no reason to stay here. */
+		if (tries++ == IVSHMEM_CHANNEL_TRIES)
+			return 1;
 	} while (!ivshmem_channel_swap64(at, ready, ready | bit));
 	ivshmem_channel_fence();
 	at = end->shared + IVSHMEM_CHANNEL_DOZE;
@@ -1012,10 +1033,11 @@ static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *m
 	at += IVSHMEM_CHANNEL_SHARED;
 	for (i = 0; i < count; i++, at += IVSHMEM_CHANNEL_CONTROL + (size_t)size) {
 		error = ivshmem_channel_receiver(&lanes[i], at, size, generation, slot);
-		if (error == IVSHMEM_CHANNEL_CORRUPT)
-			multi->untold |= (uint64_t)1 << i;
-		else if (error)
+		/* Whoever takes this end over by the rules has the slot first. If not, it is the lane's sender. */
+		if (error == IVSHMEM_CHANNEL_REPLACED && !ivshmem_channel_has_slot(slot, generation))
 			return error;
+		lanes[i].failed = error;
+		multi->untold |= (uint64_t)(error != 0) << i;
 	}
 	multi->since = lanes[0].next;
 	ivshmem_channel_multi_look(multi);
@@ -1050,8 +1072,8 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 {
 	unsigned char *at = multi->shared + IVSHMEM_CHANNEL_READY;
 	struct ivshmem_channel_end *end = &multi->lanes[multi->turn];
+	uint32_t tries = 0, i;
 	uint64_t ready;
-	uint32_t i;
 	int32_t len;
 
 	*lane = multi->turn;
@@ -1062,8 +1084,9 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 			return len;
 	}
 	do {
-		ready = ivshmem_channel_load64(at);
-	} while (ready && !ivshmem_channel_swap64(at, ready, 0));
+		/* As for a sender: look at all lanes then. */
+		ready = tries++ < IVSHMEM_CHANNEL_TRIES ? ivshmem_channel_load64(at) : UINT64_MAX;
+	} while (tries <= IVSHMEM_CHANNEL_TRIES && ready && !ivshmem_channel_swap64(at, ready, 0));
 	if (ready)
 		ivshmem_channel_fence();
 	multi->hot |= ready & (((uint64_t)1 << multi->count) - 1);

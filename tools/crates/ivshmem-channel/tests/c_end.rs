@@ -104,9 +104,11 @@ fn the_header_keeps_its_promises_in_either_byte_order() {
     ] {
         for order in [&[][..], &OTHER_ORDER] {
             let words = [words, &CHECKED, order].concat();
-            let program = compile_by(compiler, directory.path(), "rings", &words);
-            let status = Command::new(program).status().unwrap();
-            assert!(status.success(), "{compiler} {words:?}: {status}");
+            for name in ["rings", "contention"] {
+                let program = compile_by(compiler, directory.path(), name, &words);
+                let status = Command::new(program).status().unwrap();
+                assert!(status.success(), "{compiler} {name} {words:?}: {status}");
+            }
         }
     }
 }
