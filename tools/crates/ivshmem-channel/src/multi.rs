@@ -57,6 +57,8 @@ pub struct MultiReceiver<L: Link + Clone> {
     pub(crate) patience: Patience,
     /// An error that was found, and not told yet.
     kept: Option<Error>,
+    /// The heartbeat after which it was looked at all lanes, whatever their senders said.
+    looked: u64,
 }
 
 impl<L: Link + Clone> MultiReceiver<L> {
@@ -70,6 +72,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
             ring: ring.map_err(|fault| seat.explain(fault))?,
             patience: Patience::default(),
             kept: None,
+            looked: 0,
             senders,
             end,
         })
@@ -101,7 +104,13 @@ impl<L: Link + Clone> MultiReceiver<L> {
         let (seat, senders) = (&self.end.seat, &self.senders);
         seat.attend()?;
         let explain = |fault| explain(seat, senders, fault);
-        let look = |ring: &mut MultiConsumer<L>| {
+        let looked = &mut self.looked;
+        let mut look = |ring: &mut MultiConsumer<L>| {
+            // Also where nobody sleeps: a sender that dies after it has published has not said it.
+            if *looked != seat.last_beat() {
+                *looked = seat.last_beat();
+                ring.look_everywhere();
+            }
             if ring.is_broken() {
                 return Err(Error::Corrupt("no sender is left that is not"));
             }

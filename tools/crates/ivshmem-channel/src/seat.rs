@@ -162,6 +162,12 @@ impl<L: Link> Seat<L> {
         }
     }
 
+    /// Another number after each heartbeat.
+    #[inline]
+    pub fn last_beat(&self) -> u64 {
+        self.due_ms.load(Ordering::Relaxed)
+    }
+
     #[cold]
     fn beat_now(&self, now: u64) -> Result<()> {
         self.check()?;

@@ -5,10 +5,12 @@
 mod common;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use common::{members, memory, End, Polled, GATHERS, RING, SOON};
 use ivshmem::Memory;
-use ivshmem_channel::{Error, MultiReceiver};
+use ivshmem_channel::{Error, MultiReceiver, Spin};
+use test_limit::limit;
 
 /// The next message: who sent it, and its number.
 fn next<L: ivshmem::Link + Clone>(receiver: &mut MultiReceiver<L>) -> Option<(u32, u32)> {
@@ -236,4 +238,36 @@ fn who_may_send_and_receive_is_in_the_layout() {
     let sender = two.sender(GATHERS).unwrap();
     assert!(matches!(two.sender(GATHERS), Err(Error::InUse)));
     drop(sender);
+}
+
+/// A sender dies after it has published, and before it has said so. Who sleeps looks at all lanes after a heartbeat, and who
+/// never sleeps as often.
+#[test]
+fn what_a_sender_has_not_announced_is_found_by_those_who_never_sleep() {
+    const READY: u64 = 256 + 3 * 128 + 2 * (256 + RING as u64) + 8;
+    let file = memory();
+    let [one, _, gathers] = members(&file);
+    let words = Polled::of(&file, 9);
+    let mut receiver = gathers.multi_receiver().unwrap();
+    assert_eq!(next(&mut receiver), None);
+    let mut buffer = Vec::new();
+    for number in 0..2 {
+        send(&one, [number]);
+        words.store64(READY, 0, Ordering::Relaxed).unwrap();
+        let from = match number {
+            0 => {
+                let mut from = None;
+                test_limit::wait_until("the message is found", || {
+                    from = receiver.receive(&mut buffer, Some(Duration::ZERO)).unwrap();
+                    from.is_some()
+                });
+                from
+            }
+            _ => {
+                receiver.set_spin(Spin::Always);
+                receiver.receive(&mut buffer, Some(limit())).unwrap()
+            }
+        };
+        assert_eq!((from, &buffer[..]), (Some(0), &number.to_le_bytes()[..]));
+    }
 }
