@@ -9,7 +9,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use common::gate::Gate;
+use common::gate::gated;
 use common::{memory, Polled};
 use ivshmem::Memory;
 use ivshmem_channel::ring::{Consumer, Fault, Handover, Place, Producer};
@@ -65,11 +65,12 @@ fn drain(from: &mut Consumer<&Polled>, into: &mut Vec<Vec<u8>>) -> Result<(), Fa
     from.release().map(drop)
 }
 
-/// Memory whose user stops at a gate.
-fn gated(file: &std::fs::File, id: u32) -> (Arc<Polled>, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let passes = Arc::clone(&gate);
-    (Polled::while_using(file, id, move || passes.pass()), gate)
+/// What a program asks that has the slot as long as that is said.
+fn has(slot: &AtomicBool) -> impl FnMut() -> Result<(), Fault> + '_ {
+    || match slot.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err(Fault::Replaced),
+    }
 }
 
 /// What happens while the second is stopped.
@@ -142,37 +143,23 @@ fn takes_over(
     let [first_has_slot, has_slot] = [(); 2].map(|()| AtomicBool::new(true));
     let at = format!("stops {first_at} and {second_at}, {meanwhile:?}, {before:?} before");
     std::thread::scope(|scope| {
-        first_gate.set(|s| s.left = Some(first_at));
-        let goes_on = scope.spawn(|| {
-            let mut may = || match first_has_slot.load(Ordering::SeqCst) {
-                true => Ok(()),
-                false => Err(Fault::Replaced),
-            };
+        let (goes_on, first_stopped) = first_gate.start(scope, first_at, || {
+            let mut may = has(&first_has_slot);
             let old = old.map_or_else(
                 || Producer::attach(first, PLACE, Handover::Ended, &mut may),
                 Ok,
             );
-            let sent = old.map_or(vec![], |mut old| {
+            old.map_or(vec![], |mut old| {
                 [[0, 1], [2, 3]]
                     .map(|numbers| send(&mut old, b'o', &numbers))
                     .to_vec()
-            });
-            first_gate.set(|s| s.ended = true);
-            sent
+            })
         });
-        let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
         first_has_slot.store(false, Ordering::SeqCst);
-        second_gate.set(|s| s.left = Some(second_at));
-        let comes = scope.spawn(|| {
-            let mut may = || match has_slot.load(Ordering::SeqCst) {
-                true => Ok(()),
-                false => Err(Fault::Replaced),
-            };
-            let new = Producer::attach(second, PLACE, Handover::MayRun, &mut may);
-            second_gate.set(|s| s.ended = true);
-            new
+        let (comes, second_stopped) = second_gate.start(scope, second_at, || {
+            let mut may = has(&has_slot);
+            Producer::attach(second, PLACE, Handover::MayRun, &mut may)
         });
-        let second_stopped = second_gate.wait(|s| s.stopped || s.ended).stopped;
         let mut result = Ok(());
         let mut replaces = None;
         match meanwhile {
@@ -188,7 +175,7 @@ fn takes_over(
                 replaces = new.ok();
             }
         }
-        second_gate.set(|s| (s.left, s.stopped) = (None, false));
+        second_gate.set(|s| s.stopped = false);
         let came = comes.join().unwrap();
         let replaced = came.as_ref().err().copied();
         let second_sent = came.and_then(|mut new| match &mut replaces {
@@ -303,24 +290,14 @@ fn receives_after(first_at: usize, second_at: usize, steps: usize) -> (bool, boo
     }
     let at = format!("stops {first_at} and {second_at}, {steps} steps");
     std::thread::scope(|scope| {
-        first_gate.set(|s| s.left = Some(first_at));
-        let goes_on = scope.spawn(|| {
-            let taken = take_all(&mut old);
-            first_gate.set(|s| s.ended = true);
-            taken
+        let (goes_on, first_stopped) = first_gate.start(scope, first_at, || take_all(&mut old));
+        let (comes, second_stopped) = second_gate.start(scope, second_at, || {
+            Consumer::attach(second, PLACE, &mut ours)
         });
-        let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
-        second_gate.set(|s| s.left = Some(second_at));
-        let comes = scope.spawn(|| {
-            let new = Consumer::attach(second, PLACE, &mut ours);
-            second_gate.set(|s| s.ended = true);
-            new
-        });
-        let second_stopped = second_gate.wait(|s| s.stopped || s.ended).stopped;
         if first_stopped {
             first_gate.go_on(Some(steps));
         }
-        second_gate.set(|s| (s.left, s.stopped) = (None, false));
+        second_gate.set(|s| s.stopped = false);
         let mut received = Vec::new();
         let mut result = comes.join().unwrap().and_then(|mut new| {
             for number in FIRST..100 {

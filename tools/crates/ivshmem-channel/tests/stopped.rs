@@ -92,6 +92,13 @@ fn channel<L: ivshmem::Link + Clone>(link: L) -> Channel<L> {
     Channel::open(link, 0).unwrap()
 }
 
+/// Takes a slot whose program is silent, however long this one has to wait for its turn.
+fn join(file: &File, slot: u32) -> Member<Arc<Polled>> {
+    let channel = channel(Polled::of(file, 2));
+    let member = channel.joining().timeout(LIMIT.unwrap()).join(slot, 0);
+    member.unwrap()
+}
+
 fn receive<L: ivshmem::Link + Clone>(from: &mut Receiver<L>, into: &mut Vec<(u8, u32)>) -> bool {
     let mut bytes = Vec::new();
     let some = from.receive(&mut bytes, SOON).unwrap();
@@ -171,7 +178,7 @@ fn stopped_sender(stop: usize, more: u32) -> bool {
     let mut received = Vec::new();
     let victim = Victim::of(&file, 0);
     let meanwhile = || {
-        let member = channel(Polled::of(&file, 2)).join(0, 0).unwrap();
+        let member = join(&file, 0);
         let mut to = member.sender(1).unwrap();
         for number in 0..more {
             // As much as has room stays in the ring.
@@ -249,7 +256,7 @@ fn stopped_receiver(stop: usize) -> bool {
     let mut received = Vec::new();
     let victim = Victim::of(&file, 0);
     let meanwhile = || {
-        let member = channel(Polled::of(&file, 2)).join(1, 0).unwrap();
+        let member = join(&file, 1);
         let mut from = member.receiver(0).unwrap();
         for number in 7..40 {
             while receive(&mut from, &mut received) {}

@@ -9,7 +9,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use common::gate::Gate;
+use common::gate::gated;
 use common::{memory, Polled};
 use ivshmem::Memory;
 use ivshmem_channel::ring::{Fault, Handover};
@@ -34,11 +34,12 @@ fn value(who: u8, number: u8) -> [u8; 64] {
     value
 }
 
-/// Memory whose user stops at a gate.
-fn gated(file: &std::fs::File, id: u32) -> (Arc<Polled>, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let passes = Arc::clone(&gate);
-    (Polled::while_using(file, id, move || passes.pass()), gate)
+/// What a program asks that has the slot as long as that is said.
+fn has(slot: &AtomicBool) -> impl FnMut() -> Result<(), Fault> + '_ {
+    || match slot.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err(Fault::Replaced),
+    }
 }
 
 /// The newest value, for one who comes now.
@@ -71,33 +72,21 @@ fn takes_over(first_at: usize, second_at: usize, steps: usize, before: Option<u8
     let has_slot = AtomicBool::new(true);
     let at = format!("stops {first_at} and {second_at}, {steps} steps, {before:?} values");
     std::thread::scope(|scope| {
-        first_gate.set(|s| s.left = Some(first_at));
-        let goes_on = scope.spawn(|| {
-            let mut may = || match has_slot.load(Ordering::SeqCst) {
-                true => Ok(()),
-                false => Err(Fault::Replaced),
-            };
+        let (goes_on, first_stopped) = first_gate.start(scope, first_at, || {
+            let mut may = has(&has_slot);
             let old = old.map_or_else(
                 || Writer::attach(first, TOPIC, Handover::Ended, &mut may),
                 Ok,
             );
-            let published = old.and_then(|mut old| old.publish(&value(b'o', 99)));
-            first_gate.set(|s| s.ended = true);
-            published
+            old.and_then(|mut old| old.publish(&value(b'o', 99)))
         });
-        let first_stopped = first_gate.wait(|s| s.stopped || s.ended).stopped;
         has_slot.store(false, Ordering::SeqCst);
-        second_gate.set(|s| s.left = Some(second_at));
-        let comes = scope.spawn(|| {
-            let new = attach(second, Handover::MayRun);
-            second_gate.set(|s| s.ended = true);
-            new
-        });
-        let second_stopped = second_gate.wait(|s| s.stopped || s.ended).stopped;
+        let (comes, second_stopped) =
+            second_gate.start(scope, second_at, || attach(second, Handover::MayRun));
         if first_stopped {
             first_gate.go_on(Some(steps));
         }
-        second_gate.set(|s| (s.left, s.stopped) = (None, false));
+        second_gate.set(|s| s.stopped = false);
         let new = comes.join().unwrap();
         // Once into each buffer that is left, and once more.
         let found = new.map(|mut new| {

@@ -2,7 +2,18 @@
 
 //! Stops a program before one of its accesses to the memory, as a paused machine is.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::fs::File;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use super::Polled;
+
+/// Memory in `file` whose user stops at a gate.
+pub fn gated(file: &File, id: u32) -> (Arc<Polled>, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let passes = Arc::clone(&gate);
+    (Polled::while_using(file, id, move || passes.pass()), gate)
+}
 
 /// Where a program is stopped.
 #[derive(Debug, Default)]
@@ -45,10 +56,34 @@ impl Gate {
         }
     }
 
+    /// Runs `work`, which stops before access number `at`. Returns whether it has stopped: it has ended if not.
+    pub fn start<'scope, T: Send + 'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        at: usize,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> (ScopedJoinHandle<'scope, T>, bool) {
+        self.set(|s| s.left = Some(at));
+        let runs = scope.spawn(move || {
+            let _ended = Ended(self);
+            work()
+        });
+        (runs, self.wait(|s| s.stopped || s.ended).stopped)
+    }
+
     /// Lets the program make so many accesses; `None`: all it makes. Waits until it stops or has ended; returns whether
     /// it has stopped.
     pub fn go_on(&self, accesses: Option<usize>) -> bool {
         self.set(|s| (s.left, s.stopped) = (accesses, false));
         self.wait(|s| s.stopped || s.ended).stopped
+    }
+}
+
+/// Says that a program has ended, also if it panics.
+struct Ended<'a>(&'a Gate);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.set(|s| (s.left, s.ended) = (None, true));
     }
 }
