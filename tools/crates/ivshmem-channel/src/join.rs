@@ -11,7 +11,7 @@ use crate::presence::{Look, Pulse};
 use crate::random::random;
 use crate::ring::{Fault, Handover, Producer};
 use crate::seat::{check_generation, place_of, Claim, Seat, NO_VECTOR};
-use crate::slot::{Owner, Slot};
+use crate::slot::{bound, Owner, Slot};
 use crate::topic::Writer;
 use crate::{Error, Member, Plan, Result};
 
@@ -180,9 +180,10 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         // Not so while somebody joins: the words are still those of who was there before.
         let joined = words.joined == before.incarnation;
         let lock = held(locking);
-        let domain = lock.as_ref().map_or(0, Lock::domain);
+        let domain = lock.as_ref().map(Lock::domain);
+        let domain = domain.map(|domain| bound(domain, before.incarnation));
         // It would have the lock that we got.
-        let ended = joined && domain != 0 && domain == words.domain;
+        let ended = joined && words.domain != 0 && domain == Some(words.domain);
         let machine = lock.as_ref().map_or(0, Lock::machine);
         // Another start of the same machine: it has this peer ID now. Without vectors it is nobody's number: on
         // `ivshmem-plain` all have the same.

@@ -13,7 +13,7 @@ use rustix::time::{clock_gettime, ClockId};
 use crate::layout::header;
 use crate::presence::{presence, Pulse};
 use crate::ring::Fault;
-use crate::slot::{Owner, Slot, Words};
+use crate::slot::{bound, Owner, Slot, Words};
 use crate::{Error, Plan, Presence, Result};
 
 /// Instead of a vector: do not ring, the owner cannot be rung and looks by itself.
@@ -182,12 +182,13 @@ impl<L: Link> Seat<L> {
     /// Says in our slot who we are. All of it at each heartbeat: who lost the slot to us can have been stopped
     /// while it did the same, and so write over it later.
     fn say(&self, heartbeat: u32) -> Result<()> {
+        let domain = |lock: &Lock| bound(lock.domain(), self.owner.incarnation);
         let words = Words {
             joined: self.owner.incarnation,
             heartbeat,
             peer_id: self.link.peer_id(),
             vector: self.vector,
-            domain: self.lock.as_ref().map_or(0, Lock::domain),
+            domain: self.lock.as_ref().map_or(0, domain),
             machine: self.lock.as_ref().map_or(0, Lock::machine),
         };
         Ok(self.ours.say(&self.link, &words)?)

@@ -51,10 +51,16 @@ pub(crate) struct Words {
     pub heartbeat: u32,
     pub peer_id: u32,
     pub vector: u32,
-    /// Whom its lock is against; 0: it has none.
+    /// Whom its lock is against, by [`bound`]; 0: it has none.
     pub domain: u32,
     /// Where it runs; 0: that is not known.
     pub machine: u32,
+}
+
+/// A lock domain as the program with this incarnation tells it. Who lost the slot to it can have been stopped while it did
+/// the same, and write its own over that later: it is of no domain then.
+pub(crate) fn bound(domain: u32, incarnation: u32) -> u32 {
+    domain ^ incarnation
 }
 
 /// A slot in the memory, by the offset of its first byte.
