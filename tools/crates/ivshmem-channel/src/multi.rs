@@ -95,7 +95,7 @@ impl<L: Link + Clone> MultiReceiver<L> {
     ///
     /// # Errors
     ///
-    /// [`Error::CorruptLane`], once for each sender; call again for the others' messages. [`Error::Corrupt`] when
+    /// [`Error::CorruptLane`], once or twice for each sender; call again for the others' messages. [`Error::Corrupt`] when
     /// all are. [`Error::Reset`], [`Error::Replaced`], [`Error::Link`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message<'_, L>>> {
         if let Some(error) = self.kept.take() {

@@ -88,7 +88,7 @@ fn watching(error: std::io::Error) -> Error {
 ///
 /// It ends after an error, except [`Error::CorruptLane`], after which the others' messages come. It shows that the
 /// program lives whenever it is polled, and wakes the task for that. It may be dropped at any time: no message is lost
-/// by that.
+/// by that. That is also how to end it: a [`Cancel`](crate::Cancel) of the receiver ends no stream.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
