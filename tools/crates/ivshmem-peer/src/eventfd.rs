@@ -32,6 +32,11 @@ impl Eventfd {
         Ok(Self(Arc::new(fd)))
     }
 
+    /// The descriptor, which is open for as long as a clone.
+    pub fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
+    }
+
     /// Adds 1, so that the owner is woken. A counter that is full says that the owner was rung and has not
     /// looked, which is as good.
     pub fn ring(&self) -> Result<(), Errno> {

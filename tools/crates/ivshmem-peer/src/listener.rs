@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The thread that reads what the server says, and hears our own doorbells where there are bells.
+//! The thread that reads what the server says.
 //!
 //! Some servers drop clients that do not read, so somebody has to, also while the program does other things.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use ivshmem_protocol::Event;
@@ -15,92 +14,34 @@ use rustix::io::Errno;
 use crate::board::Board;
 use crate::connection::{Connection, Failure};
 use crate::eventfd::Eventfd;
-use crate::state::{take_ready, Doorbell, Server, State, Taken};
+use crate::state::{Server, State};
 
-/// How the listener is told what to do.
-#[derive(Debug)]
-pub(crate) struct Orders {
-    stop: AtomicBool,
-    /// Makes it look.
-    call: Eventfd,
-}
-
-impl Orders {
-    pub fn new() -> Result<Self, Errno> {
-        Ok(Self {
-            stop: AtomicBool::new(false),
-            call: Eventfd::new()?,
-        })
-    }
-
-    /// There are more bells.
-    pub fn look_again(&self) {
-        let rung = self.call.ring();
-        debug_assert_eq!(rung, Ok(()));
-    }
-
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.look_again();
-    }
-}
-
-/// Reads until it is told to stop.
-pub(crate) fn run(mut connection: Connection, board: &Arc<Board>, orders: &Orders) {
+/// Reads until `stop` is rung.
+pub(crate) fn run(mut connection: Connection, board: &Arc<Board>, stop: &Eventfd) {
     let mut connected = true;
     loop {
-        let heard = board.look(State::with_bell);
-        let ready = match wait(&connection, connected, &heard, orders) {
-            Ok(ready) => ready,
+        match is_stopped(&connection, connected, stop) {
+            Ok(true) => return,
+            Ok(false) => {}
             Err(Errno::INTR) => continue,
             Err(error) => return board.update(|state| state.lose(&error)),
-        };
-        if orders.stop.load(Ordering::Acquire) {
-            return;
         }
-        if !ready.rung.is_empty() {
-            board.update(|state| state.count(ready.rung));
-        }
-        if ready.server {
-            if let Err(failure) = drain(&mut connection, board) {
-                connected = false;
-                board.update(|state| state.lose(&failure));
-            }
+        if let Err(failure) = drain(&mut connection, board) {
+            connected = false;
+            board.update(|state| state.lose(&failure));
         }
     }
 }
 
-/// What there is to do.
-struct Ready {
-    server: bool,
-    rung: Vec<Taken>,
-}
-
-/// Sleeps until a descriptor is ready, and takes what has rung.
-fn wait(
-    connection: &Connection,
-    connected: bool,
-    heard: &[Doorbell],
-    orders: &Orders,
-) -> Result<Ready, Errno> {
+/// Sleeps until the server has said something, or `stop` was rung, which it returns.
+fn is_stopped(connection: &Connection, connected: bool, stop: &Eventfd) -> Result<bool, Errno> {
+    let mut fds = vec![PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)];
     // One that is closed at the other end is always ready, and nothing is asked of it.
-    let server = if connected {
-        connection.as_fd()
-    } else {
-        orders.call.as_fd()
-    };
-    let mut fds = vec![
-        PollFd::from_borrowed_fd(orders.call.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(server, PollFlags::IN),
-    ];
-    let bells = heard.iter().map(|heard| &heard.eventfd);
-    fds.extend(bells.map(|eventfd| PollFd::new(eventfd, PollFlags::IN)));
+    if connected {
+        fds.push(PollFd::from_borrowed_fd(connection.as_fd(), PollFlags::IN));
+    }
     poll(&mut fds, None)?;
-    orders.call.take()?;
-    Ok(Ready {
-        server: connected && !fds[1].revents().is_empty(),
-        rung: take_ready(heard, &fds[2..]),
-    })
+    Ok(!fds[0].revents().is_empty())
 }
 
 /// Reads all that the server has said. Nothing here depends on when.

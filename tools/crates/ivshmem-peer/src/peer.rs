@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use crate::board::{timespec, Board};
 use crate::connection::{connect, Connection, Failure};
 use crate::eventfd::Eventfd;
-use crate::listener::{self, Orders};
+use crate::listener;
 use crate::state::{Members, Server, State};
 use crate::JoinError;
 
@@ -160,7 +160,7 @@ fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting
 
 /// A host process's end: memory and doorbells, as an [`Endpoint`](ivshmem::Endpoint) is in a guest.
 ///
-/// A thread of its own reads what the server says, and hears our rings for bells. A ring wakes one of the threads that wait
+/// A thread of its own reads what the server says. A ring wakes each [`Bell`], and one of the threads that wait
 /// for rings, which wakes the others; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals, and
 /// that thread has all of them blocked. Dropping it leaves, but for the copy of a child that was forked, which is of no other use.
 #[derive(Debug)]
@@ -172,8 +172,9 @@ pub struct Peer {
     memory: OwnedFd,
     sealed: bool,
     board: Arc<Board>,
-    orders: Arc<Orders>,
     listener: Option<JoinHandle<()>>,
+    /// Ends the listener.
+    stop: Eventfd,
     /// That of the listener.
     process: Process,
 }
@@ -192,14 +193,14 @@ impl Peer {
         let access = access_of(&memory)?;
         let mapping = map(&memory, access)?;
         let no_eventfd = "cannot make an eventfd";
-        let orders = Arc::new(Orders::new().map_err(JoinError::io(no_eventfd))?);
+        let stop = Eventfd::new().map_err(JoinError::io(no_eventfd))?;
         let board = Arc::new(Board::new().map_err(JoinError::io(no_eventfd))?);
         let listener = {
-            let (board, orders) = (Arc::clone(&board), Arc::clone(&orders));
+            let (board, stop) = (Arc::clone(&board), stop.clone());
             without_signals(|| {
                 std::thread::Builder::new()
                     .name("ivshmem-peer".into())
-                    .spawn(move || listener::run(connection, &board, &orders))
+                    .spawn(move || listener::run(connection, &board, &stop))
             })
             .map_err(JoinError::io("cannot start a thread"))?
         };
@@ -211,8 +212,8 @@ impl Peer {
             sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
             memory,
             board,
-            orders,
             listener: Some(listener),
+            stop,
             process: Process::this(),
         })
     }
@@ -310,7 +311,8 @@ impl Drop for Peer {
             std::mem::forget(self.listener.take());
             return;
         }
-        self.orders.stop();
+        let rung = self.stop.ring();
+        debug_assert_eq!(rung, Ok(()));
         if let Some(listener) = self.listener.take() {
             // It does not panic; if it did, there is nobody to tell.
             let _ = listener.join();
@@ -372,23 +374,28 @@ fn cannot_wait(error: Errno) -> Error {
     Error::io(error, "cannot wait for doorbells")
 }
 
-/// What is added to at each ring of our vector `vector`.
-fn adds_to(state: &mut State, vector: u32) -> Result<Arc<OwnedFd>> {
+/// The number of our vector `vector`, its doorbell, and what is added to when that was taken from.
+fn heard_by_bells(state: &mut State, vector: u32) -> Result<(usize, Arc<OwnedFd>, Arc<OwnedFd>)> {
     let vectors = state.own.len();
     if vectors == 0 {
         return Err(Error::NoDoorbell);
     }
-    let own = usize::try_from(vector).ok();
-    let own = own.and_then(|at| state.own.get_mut(at)).ok_or_else(|| {
+    let at = usize::try_from(vector).ok().filter(|at| *at < vectors);
+    let at = at.ok_or_else(|| {
         let text = format!("there is no vector {vector}: take one below {vectors}");
         Error::Argument(text)
     })?;
-    if let Some(rung) = &own.bell {
-        return Ok(Arc::clone(rung));
-    }
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let new = eventfd(0, flags).map_err(|error| Error::io(error, "cannot make an eventfd"))?;
-    Ok(Arc::clone(own.bell.insert(Arc::new(new))))
+    let own = &mut state.own[at];
+    let taken = match &own.taken {
+        Some(taken) => Arc::clone(taken),
+        None => {
+            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+            let new =
+                eventfd(0, flags).map_err(|error| Error::io(error, "cannot make an eventfd"))?;
+            Arc::clone(own.taken.insert(Arc::new(new)))
+        }
+    };
+    Ok((at, own.eventfd.descriptor(), taken))
 }
 
 impl Waiter for Peer {
@@ -420,9 +427,9 @@ impl Waiter for Peer {
     }
 
     fn bell(&self, vector: u32) -> Result<Bell> {
-        let rung = self.board.update(|state| adds_to(state, vector))?;
-        // The listener hears this doorbell from now on.
-        self.orders.look_again();
-        Bell::of(rung)
+        let heard = self.board.update(|state| heard_by_bells(state, vector));
+        let (at, doorbell, taken) = heard?;
+        let board = Arc::clone(&self.board);
+        Bell::of_shared(doorbell, taken, move || board.take(at))
     }
 }

@@ -38,8 +38,8 @@ pub(crate) struct Own {
     pub rings: u64,
     /// How many of them a wait has taken.
     pub seen: u64,
-    /// What is added to at each ring, if there are bells.
-    pub bell: Option<Arc<OwnedFd>>,
+    /// What is added to whenever rings were taken, if there are bells.
+    pub taken: Option<Arc<OwnedFd>>,
     /// Whether the server sent something else than an eventfd, which is not heard any more.
     is_broken: bool,
 }
@@ -50,17 +50,17 @@ impl Own {
             eventfd,
             rings: 0,
             seen: 0,
-            bell: None,
+            taken: None,
             is_broken: false,
         }
     }
 
-    /// Counts rings, and tells of them.
+    /// Counts rings, and tells those bells of them that have not heard the doorbell before it was taken from.
     fn rung(&mut self, count: u64) {
         self.rings = self.rings.wrapping_add(count);
-        if let (Some(bell), 1..) = (&self.bell, count) {
+        if let (Some(taken), 1..) = (&self.taken, count) {
             // Fails only if the counter is full, which has told.
-            let _ = rustix::io::write(&**bell, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(&**taken, &1u64.to_ne_bytes());
         }
     }
 }
@@ -109,39 +109,32 @@ impl State {
     /// One more vector of our own.
     pub fn add_own(&mut self, eventfd: Eventfd) {
         self.own.push(Own::new(eventfd));
-        self.doorbells = self.doorbells(|_| true).into();
+        self.doorbells = self.doorbells().into();
     }
 
-    /// The doorbells that have to be heard even if nobody waits.
-    pub fn with_bell(&self) -> Vec<Doorbell> {
-        self.doorbells(|own| own.bell.is_some())
-    }
-
-    fn doorbells(&self, which: impl Fn(&Own) -> bool) -> Vec<Doorbell> {
+    fn doorbells(&self) -> Vec<Doorbell> {
         let all = self.own.iter().enumerate();
-        let some = all.filter(|(_, own)| !own.is_broken && which(own));
-        some.map(|(vector, own)| Doorbell {
-            vector,
-            eventfd: own.eventfd.clone(),
-        })
-        .collect()
+        let sound = all.filter(|(_, own)| !own.is_broken);
+        sound
+            .map(|(vector, own)| Doorbell {
+                vector,
+                eventfd: own.eventfd.clone(),
+            })
+            .collect()
     }
 
-    /// Counts what was taken; returns whether there was anything.
-    pub fn count(&mut self, taken: impl IntoIterator<Item = Taken>) -> bool {
-        let mut any = false;
+    /// Counts what was taken.
+    pub fn count(&mut self, taken: impl IntoIterator<Item = Taken>) {
         for (vector, rings) in taken {
             match rings {
                 Ok(rings) => self.own[vector].rung(rings),
                 // It would be ready for ever, and keep us busy.
                 Err(_) => {
                     self.own[vector].is_broken = true;
-                    self.doorbells = self.doorbells(|_| true).into();
+                    self.doorbells = self.doorbells().into();
                 }
             }
-            any |= rings != Ok(0);
         }
-        any
     }
 
     pub fn members(&self) -> Members {

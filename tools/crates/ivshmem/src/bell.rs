@@ -2,6 +2,7 @@
 
 //! A descriptor that tells of rings.
 
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -14,12 +15,15 @@ use crate::{Error, Result};
 /// Ready for reading once this end was rung: for event loops, and to sleep on more than one thing.
 ///
 /// Each bell hears all rings of its vector, also those that another bell or a wait has heard.
-#[derive(Debug)]
 pub struct Bell {
     epoll: OwnedFd,
     /// What is rung, and what else is heard. Closed, they would leave the epoll instance.
     eventfds: Vec<Arc<OwnedFd>>,
+    /// Takes from what is rung, where somebody has to.
+    drain: Option<Drain>,
 }
+
+type Drain = Box<dyn Fn() + Send + Sync>;
 
 impl Bell {
     /// One that hears each addition to `eventfd`, from which nobody reads.
@@ -29,9 +33,31 @@ impl Bell {
     /// [`Error::Io`] if there can be no more open files.
     pub fn of(eventfd: Arc<OwnedFd>) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
-        let eventfds = Vec::new();
-        let bell = Self { epoll, eventfds }.or(eventfd)?;
+        let bell = Self {
+            epoll,
+            eventfds: Vec::new(),
+            drain: None,
+        };
+        let bell = bell.or(eventfd)?;
         // What was rung before.
+        bell.take()?;
+        Ok(bell)
+    }
+
+    /// One that hears each addition to `eventfd` itself, so that no thread has to pass rings on, though others read from it:
+    /// who takes what was added adds to `taken` after that. So does `drain`, which must not block; it is called whenever
+    /// rings are forgotten, so that the counter does not fill up. A ring that others take can be heard twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn of_shared(
+        eventfd: Arc<OwnedFd>,
+        taken: Arc<OwnedFd>,
+        drain: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let mut bell = Self::of(eventfd)?.or(taken)?;
+        bell.drain = Some(Box::new(drain));
         bell.take()?;
         Ok(bell)
     }
@@ -52,6 +78,10 @@ impl Bell {
     ///
     /// [`Error::Io`], which a descriptor that is open does not give.
     pub fn take(&self) -> Result<bool> {
+        // First, so that what this adds to `taken` is forgotten too.
+        if let Some(drain) = &self.drain {
+            drain();
+        }
         let mut events = Vec::with_capacity(self.eventfds.len());
         let none = Timespec::default();
         loop {
@@ -66,6 +96,12 @@ impl Bell {
 
 fn failed(error: Errno) -> Error {
     Error::io(error, "cannot watch an eventfd")
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bell").field(&self.epoll).finish()
+    }
 }
 
 impl AsFd for Bell {
@@ -107,6 +143,39 @@ mod tests {
         assert!(bell.take().unwrap());
         let late = Bell::of(rung).unwrap().or(end).unwrap();
         assert!(is_ready(&late));
+    }
+
+    #[test]
+    fn rings_that_others_take_are_heard() {
+        let new = || {
+            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+            Arc::new(eventfd(0, flags).unwrap())
+        };
+        let (rung, taken) = (new(), new());
+        let add = |fd: &OwnedFd| rustix::io::write(fd, &1u64.to_ne_bytes()).unwrap();
+        let take = {
+            let (rung, taken) = (Arc::clone(&rung), Arc::clone(&taken));
+            move || match rustix::io::read(&*rung, &mut [0; 8]) {
+                Ok(_) => drop(add(&taken)),
+                Err(error) => assert_eq!(error, Errno::AGAIN),
+            }
+        };
+        add(&rung);
+        let bells = [(); 2].map(|()| {
+            let take = take.clone();
+            Bell::of_shared(Arc::clone(&rung), Arc::clone(&taken), take).unwrap()
+        });
+        assert_eq!(bells.each_ref().map(is_ready), [false; 2], "it was before");
+        for others_take in [true, false] {
+            add(&rung);
+            if others_take {
+                take();
+            }
+            for bell in &bells {
+                assert!(is_ready(bell) && bell.take().unwrap());
+                assert!(!is_ready(bell) && !bell.take().unwrap());
+            }
+        }
     }
 
     #[test]

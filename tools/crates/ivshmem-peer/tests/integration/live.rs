@@ -165,6 +165,24 @@ fn counting_rings_and_bells_take_none_from_those_who_wait() {
     });
 }
 
+/// No thread has to run in between, which would be one more to wake.
+#[test]
+fn a_bell_is_ready_once_its_doorbell_was_rung() {
+    let region = region();
+    let (a, b) = pair(&region);
+    let bell = a.bell(1).unwrap();
+    for _ in 0..100 {
+        b.ring(a.peer_id(), 1).unwrap();
+        let mut fds = [PollFd::new(&bell, PollFlags::IN)];
+        assert_eq!(
+            poll(&mut fds, Some(&Duration::ZERO.try_into().unwrap())),
+            Ok(1)
+        );
+        assert!(bell.take().unwrap());
+    }
+    assert_eq!(a.rings(1), Some(100));
+}
+
 #[test]
 fn bells_hear_what_waits_hear() {
     let region = region();
