@@ -18,16 +18,18 @@ use ivshmem::{
 use ivshmem_peer::{JoinError, Peer, Server};
 use ivshmem_protocol::DecodeError;
 use rustix::fs::{major, minor};
+use serde_json::json;
 
 use crate::completion;
 use crate::exit::{exit_of, failure, Exit};
+use crate::output::{Output, GOOD};
 use crate::socket;
 
 /// An endpoint's memory, doorbell and events, for any thread.
 pub type AnyLink = Arc<dyn Link + Send + Sync>;
 
 /// Rings a vector of a peer.
-pub type Bell = Box<dyn Fn(u32, u32) -> ivshmem::Result<Rang>>;
+pub type Ringer = Box<dyn Fn(u32, u32) -> ivshmem::Result<Rang>>;
 
 /// What became of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,7 +303,7 @@ impl End {
 
     /// What rings a vector of a peer. It says whether there is one, as far as that can be known: a device does not
     /// tell.
-    pub fn bell(&self) -> Result<Bell> {
+    pub fn bell(&self) -> Result<Ringer> {
         if let Some(socket) = self.socket() {
             let peer = join(&socket)?;
             return Ok(Box::new(move |id, vector| {
@@ -340,6 +342,14 @@ pub fn ring_back(link: &(impl Doorbell + ?Sized), peer: u32, vector: u32) -> ivs
         true => link.ring(peer, vector),
         false => Ok(()),
     }
+}
+
+/// Tells how this endpoint, which answers `command`, is asked: on a host its ID is a new one each time.
+pub fn tell_served(link: &(impl Doorbell + ?Sized), command: &str, output: Output) {
+    let peer_id = link.peer_id();
+    let event = json!({ "event": "serving", "peer_id": peer_id });
+    let text = format!("peer {peer_id} answers: `ivshmemctl {command} {peer_id}` asks it");
+    output.notice(&event, &text, GOOD);
 }
 
 /// Connects to a server.

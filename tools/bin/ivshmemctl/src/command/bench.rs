@@ -17,7 +17,7 @@ use ivshmem::{Doorbell, Memory};
 use serde::Serialize;
 
 use crate::claim::Place;
-use crate::end::End;
+use crate::end::{tell_served, End};
 use crate::exit::Exit;
 use crate::output::{size, Output};
 use crate::parse;
@@ -84,6 +84,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     }
     let party = Party::open(&options.end, &options.place, options.serve)?;
     if options.serve {
+        tell_served(&party.link, "bench", output);
         return rounds::serve(&party);
     }
     let mut report = Report::new();

@@ -10,12 +10,11 @@ use anyhow::Result;
 use clap::Args;
 use ivshmem::Link;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::claim::{Place, MARK};
-use crate::end::{ring_back, End};
+use crate::end::{ring_back, tell_served, End};
 use crate::exit::{failure, Exit};
-use crate::output::{Output, GOOD};
+use crate::output::Output;
 use crate::parse;
 use crate::signals;
 
@@ -109,18 +108,10 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
     match options.peer {
         Some(peer) => ask(&*link, at, peer, options, output),
         None => {
-            tell_id(&*link, output);
+            tell_served(&*link, "ping", output);
             serve(&*link, at, options.timeout)
         }
     }
-}
-
-/// Tells by which ID this endpoint is asked: on a host, that is a new one each time.
-fn tell_id(link: &dyn Link, output: Output) {
-    let peer_id = link.peer_id();
-    let event = json!({ "event": "serving", "peer_id": peer_id });
-    let text = format!("peer {peer_id} answers: `ivshmemctl ping {peer_id}` asks it");
-    output.notice(&event, &text, GOOD);
 }
 
 fn serve(link: &dyn Link, at: u64, timeout: Option<Duration>) -> Result<Exit> {

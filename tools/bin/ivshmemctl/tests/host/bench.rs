@@ -2,7 +2,10 @@
 
 //! `bench` between two processes of the host.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use crate::server::{path_in, server, Server};
 use crate::{answer_of, first_other, run, stderr, PROGRAM};
@@ -13,11 +16,18 @@ fn a_host_measures_all_but_what_takes_a_device() {
     let socket = path_in(directory.path(), "socket");
     let _server = server(&["-S", &socket, "--size=1M", "--vectors=2"]);
     let serve = Command::new(PROGRAM)
-        .args(["bench", "--serve", "--join", &socket])
+        .args(["--json", "bench", "--serve", "--join", &socket])
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let _serve = Server(serve);
+    let mut serve = Server(serve);
+    let mut told = String::new();
+    let told_by = serve.0.stdout.as_mut().unwrap();
+    BufReader::new(told_by).read_line(&mut told).unwrap();
     let other = first_other(&socket, 2);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["event"], "serving");
+    assert_eq!(told["peer_id"].to_string(), other);
     let answer = answer_of(&run(&[
         "--json", "bench", "--join", &socket, &other, "--time", "1ms",
     ]));
