@@ -646,14 +646,16 @@ check-header: sandbox-ready
 	@cd tools && cargo test --quiet --package ivshmem-channel-c --test header
 
 scripts := .ci/run dist/dkms.conf samples/ktap \
-	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter kdir-check kdir-check.test rust-kdir) \
+	$(addprefix tools/scripts/,check-circles.test check-crates docs/enter extract.test kdir-check kdir-check.test rust-kdir) \
 	tools/crates/ivshmem-protocol/fuzz/run tools/bin/ivshmem-server/tests/qemu-versions tools/tests/planted/run tools/tests/coverage/qemu \
 	$(addprefix samples/acrn/,dm-land hv-land init machine.sh) \
 	$(addprefix dist/packages/,boot.sh build check guest-check) $(addprefix dist/in-tree/,build copy) dist/patches/check dist/patches/style \
-	$(addprefix $(SANDBOX)/,apparmor compilers cross debian debian-hook debug-kernel enter extend fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
+	$(addprefix $(SANDBOX)/,apparmor compilers cross debian debian-hook debug-kernel enter extend extract.sh fetched.sh info iperf3 kdir lib.sh packages prepare stock-kernel versions)
 check-scripts: sandbox-ready
 	@echo "CHECK   shellcheck"
 	@$(ENTER) shellcheck --external-sources --source-path=SCRIPTDIR --source-path=tools/scripts $(scripts)
+	@echo "CHECK   archives are read to their end"
+	@log=$$(tools/scripts/extract.test) || { echo "$$log"; exit 1; }
 
 check-cargo:
 	@echo "CHECK   cargo fmt and clippy"

@@ -6,6 +6,7 @@
 shopt -s inherit_errexit
 checkout=$(CDPATH='' cd -- "$here/../.." && pwd)
 . "$checkout/tools/scripts/sandbox/versions"
+. "$checkout/tools/scripts/sandbox/extract.sh"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ivshmem-rs-packages
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
@@ -38,7 +39,7 @@ tree() {
 		echo "Making a Debian tree in $dir" >&2
 		mmdebstrap --quiet --variant=minbase --aptopt='APT::Install-Recommends "false"' --include="$1" "$suite" - \
 			"deb $mirror $suite main" "deb $mirror $suite-backports main" |
-			tar -C "$dir.partial" -x --exclude='./dev/*'
+			extract "$dir.partial" --exclude='./dev/*'
 		mv "$dir.partial" "$dir"
 	fi
 	echo "$dir"

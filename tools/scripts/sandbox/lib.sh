@@ -3,6 +3,7 @@
 # shellcheck shell=sh disable=SC2154
 
 . "$here/versions"
+. "$here/extract.sh"
 
 die() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
