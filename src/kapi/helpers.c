@@ -4,6 +4,8 @@
  * counterpart of the kernel's rust/helpers/. src/kapi/helpers.rs declares it for Rust.
  */
 #include <linux/cc_platform.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/pgtable.h>
@@ -236,16 +238,23 @@ void ivshmem_set_state(u32 *state, u32 value)
  * Waits while *@state is @value, without the locks of the fault if it may be tried again, so that
  * other threads of the program can map and unmap. Ends at a fatal signal. Not freezable: whoever
  * copies from or to the memory may hold locks, and a frozen thread would keep them.
+ *
+ * Without the locks the area can go, and with it the last reference to its file, which keeps the
+ * module loaded that this code is in. So there is one of our own. A thread of a program gives the
+ * file up when it returns to that (fput()).
  */
 vm_fault_t ivshmem_wait_while_state(struct vm_fault *vmf, u32 *state, u32 value)
 {
 	bool again = vmf->flags & FAULT_FLAG_ALLOW_RETRY;
+	struct file *file;
 
 	if (again && (vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
 		return VM_FAULT_RETRY;
+	file = get_file(vmf->vma->vm_file);
 	if (again)
 		release_fault_lock(vmf);
 	wait_var_event_killable(state, READ_ONCE(*state) != value);
+	fput(file);
 	if (again)
 		return VM_FAULT_RETRY;
 	return fatal_signal_pending(current) ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;

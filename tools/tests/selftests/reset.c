@@ -188,6 +188,63 @@ TEST(a_word_that_is_waited_for_is_not_seen_wrong)
 	EXPECT_EQ(0, sleeper.result);
 }
 
+/* How many open files and mappings keep the module loaded. */
+static unsigned long module_uses(void)
+{
+	int fd = open("/sys/module/ivshmem_rs/refcnt", O_RDONLY | O_CLOEXEC);
+	char text[32];
+	ssize_t bytes;
+
+	if (fd < 0)
+		SKIP("the driver is no module: %s", strerror(errno));
+	bytes = ASSERT_OK(read(fd, text, sizeof(text) - 1));
+	close(fd);
+	text[bytes] = '\0';
+	return strtoul(text, NULL, 10);
+}
+
+static long look_until_over(struct sleeper *self)
+{
+	return (long)look(self->argument);
+}
+
+static void *reset_once(void *bus_id)
+{
+	ASSERT_OK(device_reset(bus_id));
+	over = true;
+	return NULL;
+}
+
+/*
+ * A page fault that waits for the end of a reset runs code of the module, which has to stay: also
+ * when the mapping goes meanwhile, and the last open file.
+ */
+TEST(a_page_fault_that_waits_keeps_the_module)
+{
+	unsigned long before = module_uses();
+	int fd = resettable();
+	struct ivshmem_info info = dev_info(fd);
+	void *page = must_map(fd, IVSHMEM_REGION_MEMORY, 0, PAGE_BYTES, PROT_READ | PROT_WRITE);
+	struct sleeper sleeper = { .call = look_until_over, .argument = page };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&sleeper.thread, NULL, sleeper_main, &sleeper));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reset_once, info.bus_id));
+	/* What is no system call has this number in /proc. */
+	sleeper_wait_asleep(&sleeper, -1);
+	ASSERT_TRUE(mmap(page, PAGE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			 -1, 0) == page);
+	close(fd);
+	EXPECT_EQ(before + 1, module_uses());
+	/* That was while it waited. */
+	ASSERT_TRUE(sleeper_sleeps(&sleeper, -1));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	sleeper_join(&sleeper);
+	test_waits_for("the module to be unused");
+	while (module_uses() != before)
+		usleep(1000);
+}
+
 static void watch_error(void)
 {
 	int fd = dev_open_with(O_RDWR, 1);
