@@ -29,7 +29,10 @@ use kernel::{
         VmaNew, //
     },
     new_mutex,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*,
     revocable::Revocable,
     sync::{
@@ -380,9 +383,30 @@ extern "C" {
     ) -> c_int;
 }
 
+/// As `generic_access_phys`, to the end of the page at the most, which is what callers expect to
+/// happen: some kernels, 7.2 among them, look at the first page only, and go on to what lies behind
+/// it in the machine, at the end of the memory another device.
+///
+/// # Safety
+///
+/// As for `access` of `struct vm_operations_struct`.
+#[cfg(CONFIG_HAVE_IOREMAP_PROT)]
+unsafe extern "C" fn access_page(
+    vma: *mut bindings::vm_area_struct,
+    address: c_ulong,
+    buffer: *mut c_void,
+    len: c_int,
+    write: c_int,
+) -> c_int {
+    // CAST: At most a page.
+    let rest = (PAGE_SIZE - address % PAGE_SIZE) as c_int;
+    // SAFETY: As our caller promises, of fewer bytes.
+    unsafe { generic_access_phys(vma, address, buffer, len.min(rest), write) }
+}
+
 impl Pager for Window {
     #[cfg(CONFIG_HAVE_IOREMAP_PROT)]
-    const ACCESS: Option<Access> = Some(generic_access_phys);
+    const ACCESS: Option<Access> = Some(access_page);
 
     const COPIES_ARE_EMPTY: bool = true;
 

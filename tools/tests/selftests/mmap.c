@@ -230,6 +230,27 @@ TEST(a_mapping_outlives_its_descriptor)
 	EXPECT_EQ(0xa11ce, words[0]);
 }
 
+/*
+ * Some kernels, such as 7.2, would go on to what lies behind a page in the machine: at the end,
+ * another device.
+ */
+TEST(a_debugger_gets_no_further_than_the_mapping)
+{
+	int memory = (int)ASSERT_OK(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+	int fd = dev_open(O_RDWR);
+	size_t half = PAGE_BYTES / 2, last = dev_info(fd).shm_size - PAGE_BYTES;
+	volatile char *room = must_map(fd, MEMORY, 0, 2 * PAGE_BYTES, READ_WRITE), *page;
+	char bytes[PAGE_BYTES];
+
+	page = mmap((void *)room, PAGE_BYTES, READ_WRITE, MAP_SHARED | MAP_FIXED, fd, last);
+	ASSERT_TRUE(page == room);
+	/* Nothing else of the program lies behind it. */
+	ASSERT_OK(munmap((void *)(page + PAGE_BYTES), PAGE_BYTES));
+	page[PAGE_BYTES - 1] = 1;
+	EXPECT_EQ(half, pread(memory, bytes, PAGE_BYTES, (uintptr_t)page + half));
+	EXPECT_EQ(1, bytes[half - 1]);
+}
+
 TEST(memory_is_not_in_core_dumps_and_does_not_expand)
 {
 	void *at = must_map(dev_open(O_RDWR), MEMORY, 0, PAGE_BYTES, READ_WRITE);
