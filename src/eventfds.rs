@@ -125,7 +125,7 @@ impl EventFds {
 }
 
 /// Whether count `a` is later than `b`; counts may wrap.
-fn is_after(a: u64, b: u64) -> bool {
+pub(crate) fn is_after(a: u64, b: u64) -> bool {
     a.wrapping_sub(b).wrapping_sub(1) < u64::MAX / 2
 }
 

@@ -38,6 +38,7 @@ use crate::{
         pci::MAX_VECTORS, //
     },
     eventfds::{
+        is_after,
         Binding,
         EventFds,
         FileId, //
@@ -214,8 +215,8 @@ impl Events {
     }
 
     /// Binds `eventfd` to `vector` for the file `owner`, replacing what that file had bound there.
-    /// Each interrupt from that moment on signals the eventfd. If the vector's count is another
-    /// than `seen` at that moment, it is signalled at once. May sleep.
+    /// Each interrupt from that moment on signals the eventfd. If the vector's count is past `seen`
+    /// at that moment, it is signalled at once. May sleep.
     ///
     /// `ENODEV` once the device is gone, `EINVAL` for a vector that cannot exist, `ENOMEM`.
     pub(crate) fn bind(
@@ -245,7 +246,8 @@ impl Events {
             None => now,
         };
         binding.since = since;
-        if seen.is_some_and(|seen| seen != since) {
+        // What the file has seen beyond that is not pending, and is still to be signalled.
+        if seen.is_some_and(|seen| is_after(since, seen)) {
             binding.eventfd.signal();
         }
         eventfds.insert(binding);

@@ -35,6 +35,8 @@ enum Fault {
     CountReadTooEarly,
     /// The handler signals whatever is bound.
     NoSince,
+    /// Who replaces an eventfd takes what was seen, and is still to be signalled, for pending.
+    SeenIsNotSignalled,
     /// A file that is closed does not take the lock of a queue whose bit is clear.
     NoLockWhenClosing,
 }
@@ -317,65 +319,106 @@ fn a_file_is_closed(fault: Fault) {
     });
 }
 
-/// A vector with the binding of one file.
+/// What is bound to a vector, under its lock.
+struct Bindings {
+    /// Which eventfd, and its `since`, if there is one.
+    binding: Option<(usize, u64)>,
+    /// The count that was signalled last.
+    signalled: u64,
+}
+
+/// A vector with the binding of one file, and two eventfds for it.
 struct Bound {
     fault: Fault,
     seq: AtomicU64,
     count: AtomicU64,
-    /// `since` of the binding, if there is one.
-    binding: Mutex<Option<u64>>,
-    eventfd: AtomicU64,
+    bindings: Mutex<Bindings>,
+    eventfds: [AtomicU64; 2],
 }
 
 impl Bound {
+    fn new(fault: Fault) -> Arc<Self> {
+        Arc::new(Self {
+            fault,
+            seq: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            bindings: Mutex::new(Bindings {
+                binding: None,
+                signalled: 0,
+            }),
+            eventfds: [AtomicU64::new(0), AtomicU64::new(0)],
+        })
+    }
+
     /// `Events::count` and `Events::notify`, without waiters.
     fn interrupt(&self) {
         let seq = full(|| self.seq.fetch_add(1, AcqRel)) + 1;
         if self.count.load(Relaxed) != 0 {
-            let binding = self.binding.lock().unwrap();
-            let concerned = |since: &u64| seq > *since || self.fault == Fault::NoSince;
-            if binding.as_ref().is_some_and(concerned) {
-                self.eventfd.fetch_add(1, Relaxed);
+            let mut bindings = self.bindings.lock().unwrap();
+            match bindings.binding {
+                Some((eventfd, since)) if seq > since || self.fault == Fault::NoSince => {
+                    self.eventfds[eventfd].fetch_add(1, Relaxed);
+                }
+                _ => {}
             }
+            bindings.signalled = bindings.signalled.max(seq);
         }
     }
 
-    /// `Events::bind`; returns the count at that moment.
-    fn bind(&self, seen: u64) -> u64 {
-        let mut binding = self.binding.lock().unwrap();
+    /// `Events::bind`; returns the count since which the eventfd is signalled.
+    fn bind(&self, eventfd: usize, seen: u64) -> u64 {
+        let mut bindings = self.bindings.lock().unwrap();
         let early = self.seq.load(Acquire);
+        let replaced = bindings.binding.take();
         self.count.store(1, Relaxed);
         fence(SeqCst);
-        let seq = match self.fault {
+        let now = match self.fault {
             Fault::CountReadTooEarly => early,
             _ => self.seq.load(Acquire),
         };
-        if seq != seen {
-            self.eventfd.fetch_add(1, Relaxed);
+        let since = replaced.map_or(now, |(_, since)| since.max(bindings.signalled));
+        if since > seen || (self.fault == Fault::SeenIsNotSignalled && since != seen) {
+            self.eventfds[eventfd].fetch_add(1, Relaxed);
         }
-        *binding = Some(seq);
-        seq
+        bindings.binding = Some((eventfd, since));
+        since
+    }
+
+    fn signalled(&self, eventfd: usize) -> u64 {
+        self.eventfds[eventfd].load(Relaxed)
     }
 }
 
 /// Interrupts come while an eventfd is bound: it counts those after the binding, and 1 for those before.
 fn binding(fault: Fault) {
     check(move || {
-        let bound = Arc::new(Bound {
-            fault,
-            seq: AtomicU64::new(0),
-            count: AtomicU64::new(0),
-            binding: Mutex::new(None),
-            eventfd: AtomicU64::new(0),
-        });
+        let bound = Bound::new(fault);
         let interrupted = bound.clone();
         let handler = thread::spawn(move || {
             interrupted.interrupt();
             interrupted.interrupt();
         });
-        let at = bound.bind(0);
+        let at = bound.bind(0, 0);
         handler.join().unwrap();
-        assert_eq!(bound.eventfd.load(Relaxed), (2 - at) + u64::from(at != 0));
+        assert_eq!(bound.signalled(0), (2 - at) + u64::from(at != 0));
+    });
+}
+
+/// An interrupt comes, and perhaps the file has seen it, while an eventfd is replaced: one of the two counts it. The new
+/// one does at any rate if the file has not seen it.
+fn replacing(fault: Fault) {
+    check(move || {
+        let bound = Bound::new(fault);
+        bound.bind(0, 0);
+        let interrupted = bound.clone();
+        let handler = thread::spawn(move || interrupted.interrupt());
+        let seen = bound.seq.load(Acquire);
+        bound.bind(1, seen);
+        handler.join().unwrap();
+        match seen {
+            0 => assert_eq!(bound.signalled(1), 1),
+            _ => assert_eq!(bound.signalled(0) + bound.signalled(1), 1),
+        }
     });
 }
 
@@ -467,4 +510,15 @@ fn not_if_the_count_is_read_too_early() {
 #[should_panic]
 fn not_if_it_does_not_matter_when_it_was_bound() {
     binding(Fault::NoSince);
+}
+
+#[test]
+fn an_eventfd_that_is_replaced_counts_no_interrupt_twice() {
+    replacing(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_if_what_was_seen_is_taken_for_pending() {
+    replacing(Fault::SeenIsNotSignalled);
 }
