@@ -25,7 +25,8 @@ use kernel::{
         atomic::{
             Atomic,
             Full,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc, //
     },
@@ -110,7 +111,7 @@ struct Shared {
     /// Mask of the sources whose wake-ups are passed on.
     selected: Atomic<u64>,
     /// Mask of the sources in whose queue the entry is. A bit changes under the lock of that
-    /// source's queue only, together with the list.
+    /// source's queue only, together with the list: it is set after the entry was put there.
     joined: Atomic<u64>,
     /// Mask of the sources in whose queue the entry ever was. Bits are only set.
     entered: Atomic<u64>,
@@ -219,9 +220,17 @@ impl FanIn {
     pub(crate) fn join(&self) {
         let shared = &self.shared;
         let missing = read_once(&shared.selected) & !read_once(&shared.joined);
-        if missing == 0 {
-            return;
+        if missing != 0 {
+            self.enter(missing);
         }
+        // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active`
+        // asks. Also where another thread has entered them.
+        smp_full_barrier();
+    }
+
+    /// Puts the entries into the queues of the sources of `missing`.
+    fn enter(&self, missing: u64) {
+        let shared = &self.shared;
         let mut entered = shared.entered.load(Relaxed);
         while let Err(now) = shared.entered.cmpxchg(entered, entered | missing, Relaxed) {
             entered = now;
@@ -230,9 +239,6 @@ impl FanIn {
             // SAFETY: The entry is that of the source, by the type invariant.
             unsafe { shared.enter(queue, entry) };
         });
-        // Between entering the sources' queues and the caller's look, as `WaitQueue::is_active`
-        // asks.
-        smp_full_barrier();
     }
 
     /// Calls `f` with the queue of each source of `mask` and the entry for it.
@@ -264,10 +270,11 @@ impl Shared {
             if read_once(&self.joined) & bit != 0 {
                 return;
             }
-            // The bit is clear and nobody else changes it: adding sets it.
-            self.joined.fetch_add(bit, Relaxed);
             // SAFETY: The lock is held, and the entry is in no list, as its bit was clear.
             unsafe { list_add_tail(&raw mut (*wait_entry(entry)).entry, list) };
+            // The bit is clear and nobody else changes it: adding sets it. After the list, for who
+            // finds it set in `join`, without the lock, relies on wake-ups.
+            self.joined.fetch_add(bit, Release);
         });
     }
 

@@ -5,7 +5,7 @@
 //!
 //! A sleeper that nobody wakes is a thread that waits for ever, which loom reports as a deadlock.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{fence, AtomicU64, AtomicUsize};
@@ -27,6 +27,10 @@ enum Fault {
     NoOrderWhenLeaving,
     /// Nothing orders entering the vector's queue before the look at the condition.
     NoBarrierAfterJoining,
+    /// Nothing orders the look at who has joined before the look at the condition where somebody else has.
+    NoBarrierWhereJoined,
+    /// The bit says that the entry is in the vector's queue before it is.
+    BitBeforeEntry,
     /// The new vectors are not joined by who changes the subscription.
     SubscriberDoesNotJoin,
     /// Nothing orders changing the subscription before the look which vectors are joined.
@@ -73,6 +77,12 @@ impl<T: Clone + PartialEq> Queue<T> {
         let result = f(&mut list);
         self.len.store(list.len(), Relaxed);
         result
+    }
+
+    /// Adds to the list, which is locked.
+    fn add(&self, list: &mut Vec<T>, entry: T) {
+        list.push(entry);
+        self.len.store(list.len(), Relaxed);
     }
 }
 
@@ -164,13 +174,23 @@ impl World {
         let missing = self.selected.load(Relaxed) & !self.joined.load(Relaxed);
         for vector in (0..2).filter(|vector| missing & (1 << vector) != 0) {
             self.sources[vector].locked(|list| {
-                if self.joined.load(Relaxed) & (1 << vector) == 0 {
+                if self.joined.load(Relaxed) & (1 << vector) != 0 {
+                    return;
+                }
+                if self.fault == Fault::BitBeforeEntry {
                     self.joined.fetch_add(1 << vector, Relaxed);
-                    list.push(());
+                    self.sources[vector].add(list, ());
+                } else {
+                    self.sources[vector].add(list, ());
+                    self.joined.fetch_add(1 << vector, Release);
                 }
             });
         }
-        if missing != 0 && self.fault != Fault::NoBarrierAfterJoining {
+        let left_out = match missing {
+            0 => Fault::NoBarrierWhereJoined,
+            _ => Fault::NoBarrierAfterJoining,
+        };
+        if self.fault != left_out {
             fence(SeqCst);
         }
     }
@@ -251,6 +271,22 @@ fn one_interrupt(fault: Fault) {
         let handler = thread::spawn(move || interrupted.interrupt(0));
         world.sleep();
         handler.join().unwrap();
+    });
+}
+
+/// A thread begins to sleep while an interrupt comes, and another one, which waits for something else, too.
+fn two_sleepers(fault: Fault) {
+    check(move || {
+        let world = World::new(fault, 1);
+        let (interrupted, other) = (world.clone(), world.clone());
+        let handler = thread::spawn(move || interrupted.interrupt(0));
+        let second = thread::spawn(move || {
+            other.enter();
+            other.join();
+        });
+        world.sleep();
+        handler.join().unwrap();
+        second.join().unwrap();
     });
 }
 
@@ -443,6 +479,23 @@ fn not_without_the_sleeper_s_barrier() {
 #[should_panic]
 fn not_without_the_barrier_after_joining() {
     one_interrupt(Fault::NoBarrierAfterJoining);
+}
+
+#[test]
+fn two_who_begin_to_sleep_hear_of_the_interrupt() {
+    two_sleepers(Fault::None);
+}
+
+#[test]
+#[should_panic]
+fn not_if_the_bit_comes_before_the_entry() {
+    two_sleepers(Fault::BitBeforeEntry);
+}
+
+#[test]
+#[should_panic]
+fn not_without_the_barrier_where_another_has_joined() {
+    two_sleepers(Fault::NoBarrierWhereJoined);
 }
 
 #[test]
