@@ -244,8 +244,8 @@ extern "C" {
  * nobody from it. Names are told apart by 48 bits that are computed from them.
  *
  * Returns 0; -EEXIST if the area has another size; -ENOSPC if there is no room for it or for its entry; -EOPNOTSUPP if the
- * memory is not mapped write-back and this machine needs that; -EINVAL if a pointer is null, `base` cannot be, or the name
- * is not UTF-8; -ENODEV.
+ * memory is not mapped write-back and this machine needs that; -ESTALE if somebody recreates the directory at the same time;
+ * -EINVAL if a pointer is null, `base` cannot be, or the name is not UTF-8; -ENODEV.
  */
 int ivshmem_channel_area_claim(const struct ivshmem_channel_link *link,
                                uint64_t base,
@@ -254,8 +254,8 @@ int ivshmem_channel_area_claim(const struct ivshmem_channel_link *link,
                                uint64_t *start);
 
 /*
- * Finds the area `name` as ivshmem_channel_area_claim() does, and does not make it. Sets `start` to the byte of the memory
- * where it begins, and `size` to its bytes, a multiple of 4096; each may be null.
+ * Finds the area `name` as ivshmem_channel_area_claim() does, and makes neither it nor the directory. Sets `start` to the byte
+ * of the memory where it begins, and `size` to its bytes, a multiple of 4096; each may be null.
  *
  * Returns 0; -ENOENT if nobody has claimed it; else as ivshmem_channel_area_claim().
  */

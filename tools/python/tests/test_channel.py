@@ -603,6 +603,9 @@ class Areas(Case):
     def test_are_found_by_name(self):
         directory = 262144
         self.assertIsNone(self.link.find_area("one", directory))
+        # Looking writes nothing: the channel that is there stays one.
+        self.assertIsNone(self.link.find_area("one"))
+        ic.Channel.open(self.link)
         start = self.link.claim_area("one", 5000, directory)
         self.assertEqual(self.link.claim_area("one", 5000, directory), start)
         self.assertEqual(self.link.find_area("one", directory), range(start, start + 8192))

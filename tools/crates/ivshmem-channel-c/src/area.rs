@@ -9,7 +9,7 @@ use ivshmem_channel::{Areas, Error};
 
 use crate::boundary::{guard, some, tell, text};
 use crate::error::Failure;
-use crate::link::{link as of_link, AnyLink, Link};
+use crate::link::{link as of_link, Link};
 
 /// Finds the area `name` by the directory at byte `base` of the memory, a multiple of 4096, or makes it, with at least `size`
 /// bytes. The directory takes 4096 bytes and is made if it is not there; areas follow it. All programs have to ask for the
@@ -18,8 +18,8 @@ use crate::link::{link as of_link, AnyLink, Link};
 /// nobody from it. Names are told apart by 48 bits that are computed from them.
 ///
 /// Returns 0; -EEXIST if the area has another size; -ENOSPC if there is no room for it or for its entry; -EOPNOTSUPP if the
-/// memory is not mapped write-back and this machine needs that; -EINVAL if a pointer is null, `base` cannot be, or the name
-/// is not UTF-8; -ENODEV.
+/// memory is not mapped write-back and this machine needs that; -ESTALE if somebody recreates the directory at the same time;
+/// -EINVAL if a pointer is null, `base` cannot be, or the name is not UTF-8; -ENODEV.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_area_claim(
     link: Option<&Link>,
@@ -32,14 +32,14 @@ pub unsafe extern "C" fn ivshmem_channel_area_claim(
         // SAFETY: The caller promises what `text` asks.
         let name = unsafe { name_of(name)? };
         let start = some(start, "the start")?;
-        let area = areas(link, base)?.claim(name, size).map_err(no_room)?;
-        start.write(area.start);
+        let areas = Areas::open_or_create(of_link(link)?, base)?;
+        start.write(areas.claim(name, size).map_err(no_room)?.start);
         Ok(0)
     })
 }
 
-/// Finds the area `name` as ivshmem_channel_area_claim() does, and does not make it. Sets `start` to the byte of the memory
-/// where it begins, and `size` to its bytes, a multiple of 4096; each may be null.
+/// Finds the area `name` as ivshmem_channel_area_claim() does, and makes neither it nor the directory. Sets `start` to the byte
+/// of the memory where it begins, and `size` to its bytes, a multiple of 4096; each may be null.
 ///
 /// Returns 0; -ENOENT if nobody has claimed it; else as ivshmem_channel_area_claim().
 #[unsafe(no_mangle)]
@@ -53,16 +53,13 @@ pub unsafe extern "C" fn ivshmem_channel_area_find(
     guard(|| {
         // SAFETY: The caller promises what `text` asks.
         let name = unsafe { name_of(name)? };
-        let area = areas(link, base)?.find(name).map_err(no_room)?;
+        let areas = Areas::open(of_link(link)?, base)?.ok_or(Failure::NoArea)?;
+        let area = areas.find(name).map_err(no_room)?;
         let area = area.ok_or(Failure::NoArea)?;
         tell(start, area.start);
         tell(size, area.end - area.start);
         Ok(0)
     })
-}
-
-fn areas(link: Option<&Link>, base: u64) -> Result<Areas<AnyLink>, Failure> {
-    Ok(Areas::open_or_create(of_link(link)?, base)?)
 }
 
 /// # Safety

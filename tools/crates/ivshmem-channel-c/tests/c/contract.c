@@ -166,6 +166,7 @@ static void null_pointers(struct pair *pair)
 static void areas(struct pair *pair)
 {
 	const uint64_t base = 256 * 1024;
+	struct ivshmem_channel *channel;
 	uint64_t one = 0, two = 0, start = 0, size = 0;
 
 	CHECK(ivshmem_channel_area_claim(NULL, base, "one", 1, &one) == -EINVAL);
@@ -174,6 +175,10 @@ static void areas(struct pair *pair)
 	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 1, NULL) == -EINVAL);
 	CHECK(ivshmem_channel_area_claim(pair->link, 1, "one", 1, &one) == -EINVAL);
 	CHECK(ivshmem_channel_area_find(pair->link, base, "one", &start, &size) == -ENOENT);
+	/* Looking writes nothing: a channel that is there is not made a directory. */
+	CHECK(ivshmem_channel_area_find(pair->link, 0, "one", &start, &size) == -ENOENT);
+	CHECK(ivshmem_channel_open(pair->link, 0, &channel) == 0);
+	ivshmem_channel_close(channel);
 	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 5000, &one) == 0 && one == base + 4096);
 	CHECK(ivshmem_channel_area_claim(pair->link, base, "two", 1, &two) == 0 && two == one + 8192);
 	CHECK(ivshmem_channel_area_claim(pair->link, base, "one", 5000, &start) == 0 && start == one);
