@@ -479,8 +479,8 @@ void ivshmem_channel_layout_free(struct ivshmem_channel_layout *layout);
  * Blocks for up to 10 seconds if a server does not answer.
  *
  * Returns 0; -ENOENT, -EACCES, -ENODEV, -ECONNREFUSED or another number of open(2) or connect(2); -ENOTTY for a file
- * of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
- * is null or a file is empty.
+ * of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO
+ * from a server; -EINVAL if a pointer is null or a file is empty.
  */
 int ivshmem_channel_link_open(const char *path,
                               struct ivshmem_channel_link **link);

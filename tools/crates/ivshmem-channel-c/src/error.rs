@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     NoArea,
     #[error("there is no room for the area: {0}")]
     NoRoom(Invalid),
+    #[error("{0} is no device, no server's socket and no file")]
+    Kind(String),
     #[error("cannot open {path}")]
     Open {
         path: String,
@@ -78,6 +80,7 @@ impl Failure {
             Self::Panic => Errno::NOTRECOVERABLE,
             Self::NoArea => Errno::NOENT,
             Self::NoRoom(_) => Errno::NOSPC,
+            Self::Kind(_) => Errno::NOTTY,
             Self::Open { source, .. } => of_io(source),
             Self::Join(error) => of_join(error),
             Self::Channel(error) => of_channel(error),

@@ -65,8 +65,8 @@ impl Link {
 /// Blocks for up to 10 seconds if a server does not answer.
 ///
 /// Returns 0; -ENOENT, -EACCES, -ENODEV, -ECONNREFUSED or another number of open(2) or connect(2); -ENOTTY for a file
-/// of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO from a server; -EINVAL if a pointer
-/// is null or a file is empty.
+/// of another kind; -EBUSY if a driver or another program has the device; -ENXIO if it has no memory; -ETIMEDOUT, -EPROTO
+/// from a server; -EINVAL if a pointer is null or a file is empty.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_link_open(
     path: *const c_char,
@@ -152,11 +152,13 @@ fn open(path: &OsStr, interval: Duration) -> Result<Link, Failure> {
     } else if kind.is_char_device() {
         let end = Endpoint::open(path)?.with_interval(interval);
         Link::new(Arc::new(end), Way::Driver)
-    } else {
+    } else if kind.is_file() {
         let end = SharedFile::open(path)?.with_interval(interval);
         Link::new(
             Arc::new(end),
             "a file: nobody can ring anybody, and waiting looks at the memory again and again",
         )
+    } else {
+        return Err(Failure::Kind(name.into_owned()));
     })
 }

@@ -205,6 +205,7 @@ static void wrong_arguments(struct pair *pair)
 	CHECK(strstr(ivshmem_channel_error(), "/nonexistent/ivshmem0") != NULL);
 	CHECK(ivshmem_channel_link_open("ffff:ff:1f.7", &link) == -ENOENT);
 	CHECK(ivshmem_channel_link_open("/dev/null", &link) == -ENOTTY);
+	CHECK(ivshmem_channel_link_open("/", &link) == -ENOTTY && link == NULL);
 	CHECK(ivshmem_channel_create(pair->link, 1, layout, &channel) == -EINVAL);
 	CHECK(ivshmem_channel_create(pair->link, 65536, layout, &channel) == -EINVAL && channel == NULL);
 	ivshmem_channel_layout_free(layout);
