@@ -364,8 +364,8 @@ int ivshmem_channel_reset(const struct ivshmem_channel *channel, struct ivshmem_
  * how long to wait for programs that live; give more than the layout's silence, unless slots are only to be looked at.
  *
  * Returns 0; -EBUSY if all of them belong to programs that live; -ENXIO if there is no such slot; -ECANCELED; -ESTALE;
- * -EOPNOTSUPP if the memory is not mapped write-back and this machine needs that; -EUCLEAN; -EINVAL if another pointer is
- * null, `count` is 0, or there is no such vector; -ENODEV.
+ * -ECONNABORTED; -EOPNOTSUPP if the memory is not mapped write-back and this machine needs that; -EUCLEAN; -EINVAL if
+ * another pointer is null, `count` is 0, or there is no such vector; -ENODEV.
  */
 int ivshmem_channel_join(const struct ivshmem_channel *channel,
                          const uint32_t *slots,
@@ -689,8 +689,8 @@ int ivshmem_channel_receiver_open(const struct ivshmem_channel_member *member,
  *
  * Returns the message's length in bytes, which can be 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if
  * the time is over; -EMSGSIZE if it does not fit: it is still the next one, and ivshmem_channel_receiver_peek() tells its
- * length; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each of several senders, whose other messages
- * are lost: call again for those of the others; -EINVAL if another pointer is null; -ENODEV.
+ * length; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG, once or twice for each of several senders, whose other
+ * messages are lost: call again for those of the others; -EINVAL if another pointer is null; -ENODEV.
  */
 int64_t ivshmem_channel_receiver_receive(struct ivshmem_channel_receiver *receiver,
                                          void *buffer,
@@ -740,14 +740,16 @@ int64_t ivshmem_channel_receiver_borrow(struct ivshmem_channel_receiver *receive
  * Goes on after the message that was borrowed. Does not block.
  *
  * Returns 0; -ECONNABORTED if another program has taken this one's slot meanwhile: then what was read may be of other messages;
- * -ESTALE; -EUCLEAN; -EBADMSG; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
+ * -EUCLEAN, or -EBADMSG of one of several senders, also if another message is there by now, which is still the next one then;
+ * -ESTALE; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
  */
 int ivshmem_channel_receiver_done(struct ivshmem_channel_receiver *receiver);
 
 /*
  * Gives the senders the room of all messages that were received, and rings those that wait for room. Does not block.
  *
- * Returns 0; -ESTALE; -ECONNABORTED; -EINVAL if `receiver` is null; -ENODEV.
+ * Returns 0; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG of one of several senders: call again for the others; -EINVAL if
+ * `receiver` is null; -ENODEV.
  */
 int ivshmem_channel_receiver_release(struct ivshmem_channel_receiver *receiver);
 
@@ -773,8 +775,8 @@ int ivshmem_channel_receiver_fd(struct ivshmem_channel_receiver *receiver);
 /*
  * Has the descriptor become ready once there is a message, or a heartbeat is due. Does not block.
  *
- * Returns 1 if it is armed; 0 if there is a message, or an error, by now: receive it; -ECANCELED; -EMFILE or -ENFILE;
- * -EINVAL if `receiver` is null; -ENODEV.
+ * Returns 1 if it is armed; 0 if there is a message, or an error, by now: receive it; -ECANCELED; -ESTALE; -ECONNABORTED;
+ * -EMFILE or -ENFILE; -EINVAL if `receiver` is null; -ENODEV.
  */
 int ivshmem_channel_receiver_arm(struct ivshmem_channel_receiver *receiver);
 
@@ -806,8 +808,8 @@ int ivshmem_channel_rpc_server_join(const struct ivshmem_channel *channel,
  * ivshmem_channel_rpc_request_free().
  *
  * Returns 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over; -ECANCELED; -ESTALE;
- * -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring buffer: call again for the others; -EINVAL if a
- * pointer is null; -ENODEV.
+ * -ECONNABORTED; -EUCLEAN; -EBADMSG, once or twice for each client that spoils its ring buffer: call again for the others;
+ * -EINVAL if a pointer is null; -ENODEV.
  */
 int ivshmem_channel_rpc_server_next(struct ivshmem_channel_rpc_server *server,
                                     struct ivshmem_channel_rpc_request **request,
@@ -1014,8 +1016,8 @@ int ivshmem_channel_sender_fd(struct ivshmem_channel_sender *sender);
 /*
  * Has the descriptor become ready once there is room for a message of `len` bytes, or a heartbeat is due. Does not block.
  *
- * Returns 1 if it is armed; 0 if there is room, or an error, by now: try to send; -ECANCELED; -EMFILE or -ENFILE; -EINVAL
- * if `sender` is null; -ENODEV.
+ * Returns 1 if it is armed; 0 if there is room, or an error, by now: try to send; -ECANCELED; -ESTALE; -ECONNABORTED;
+ * -EMFILE or -ENFILE; -EINVAL if `sender` is null; -ENODEV.
  */
 int ivshmem_channel_sender_arm(struct ivshmem_channel_sender *sender,
                                size_t len);

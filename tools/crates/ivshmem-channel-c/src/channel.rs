@@ -103,8 +103,8 @@ pub extern "C" fn ivshmem_channel_reset(
 /// how long to wait for programs that live; give more than the layout's silence, unless slots are only to be looked at.
 ///
 /// Returns 0; -EBUSY if all of them belong to programs that live; -ENXIO if there is no such slot; -ECANCELED; -ESTALE;
-/// -EOPNOTSUPP if the memory is not mapped write-back and this machine needs that; -EUCLEAN; -EINVAL if another pointer is
-/// null, `count` is 0, or there is no such vector; -ENODEV.
+/// -ECONNABORTED; -EOPNOTSUPP if the memory is not mapped write-back and this machine needs that; -EUCLEAN; -EINVAL if
+/// another pointer is null, `count` is 0, or there is no such vector; -ENODEV.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_join(
     channel: Option<&Channel>,

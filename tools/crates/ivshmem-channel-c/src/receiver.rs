@@ -4,6 +4,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::time::Duration;
 
 use ivshmem_channel::{Error, MultiReceiver};
@@ -32,8 +33,8 @@ const ALIGN: usize = 8;
 pub struct Receiver {
     end: End,
     link: AnyLink,
-    /// Whether the next message is borrowed.
-    borrowed: bool,
+    /// The message that is borrowed: its sender, and where it is.
+    borrowed: Option<(u32, [Range<u64>; 2])>,
     events: EventLoop,
     /// What was found after a message, for the next call.
     kept: Option<Failure>,
@@ -66,11 +67,25 @@ pub struct Message {
 }
 
 impl Receiver {
-    /// Tells what was kept, and else makes sure that the memory may be touched.
+    /// Makes sure that the memory may be touched.
     fn awake(&mut self) -> Result<(), Failure> {
+        with_end!(&self.end, end => self.events.awake(end))
+    }
+
+    /// Comes before each look for a message: tells what was kept.
+    fn begin(&mut self) -> Result<(), Failure> {
         match self.kept.take() {
             Some(kept) => Err(kept),
-            None => with_end!(&self.end, end => self.events.awake(end)),
+            None => self.awake(),
+        }
+    }
+
+    /// What it means that the message of slot `from` that was borrowed is the next one no more.
+    fn changed(&self, from: u32) -> Error {
+        let what = "a message was changed while it was read";
+        match self.end {
+            End::One(_) => Error::Corrupt(what),
+            End::Many(_) => Error::CorruptLane { from, what },
         }
     }
 
@@ -80,7 +95,7 @@ impl Receiver {
         buffer: &mut [u8],
         timeout: Option<Duration>,
     ) -> Result<Option<(usize, u32)>, Failure> {
-        self.borrowed = false;
+        self.borrowed = None;
         let found = with_end!(&mut self.end, end => end.next(timeout))?;
         let Some(message) = found else {
             return Ok(None);
@@ -144,7 +159,7 @@ pub extern "C" fn ivshmem_channel_receiver_open(
             Ok(Receiver {
                 end,
                 link: member.link().clone(),
-                borrowed: false,
+                borrowed: None,
                 events: EventLoop::default(),
                 kept: None,
             })
@@ -157,8 +172,8 @@ pub extern "C" fn ivshmem_channel_receiver_open(
 ///
 /// Returns the message's length in bytes, which can be 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if
 /// the time is over; -EMSGSIZE if it does not fit: it is still the next one, and ivshmem_channel_receiver_peek() tells its
-/// length; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each of several senders, whose other messages
-/// are lost: call again for those of the others; -EINVAL if another pointer is null; -ENODEV.
+/// length; -ECANCELED; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG, once or twice for each of several senders, whose other
+/// messages are lost: call again for those of the others; -EINVAL if another pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ivshmem_channel_receiver_receive(
     receiver: Option<&mut Receiver>,
@@ -171,7 +186,7 @@ pub unsafe extern "C" fn ivshmem_channel_receiver_receive(
         // SAFETY: The caller promises what `buffer` asks.
         let buffer = unsafe { of_buffer(buffer, size)? };
         let receiver = some(receiver, "the receiver")?;
-        receiver.awake()?;
+        receiver.begin()?;
         let found = receiver.receive(buffer, timeout(timeout_ns))?;
         let (len, sender) = found.ok_or_else(|| Failure::none_within(timeout_ns))?;
         tell(from, sender);
@@ -203,7 +218,7 @@ pub unsafe extern "C" fn ivshmem_channel_receiver_receive_many(
             return Err(Failure::Argument("there is room for no message"));
         }
         let receiver = some(receiver, "the receiver")?;
-        receiver.awake()?;
+        receiver.begin()?;
         match receiver.receive_many(messages, buffer, timeout(timeout_ns))? {
             0 => Err(Failure::none_within(timeout_ns)),
             found => Ok(length(found)),
@@ -222,7 +237,7 @@ pub extern "C" fn ivshmem_channel_receiver_peek(
 ) -> i64 {
     guard(|| {
         let receiver = some(receiver, "the receiver")?;
-        receiver.awake()?;
+        receiver.begin()?;
         let limit = timeout(timeout_ns);
         let found = with_end!(&mut receiver.end, end => end.next(limit))?;
         let message = found.ok_or_else(|| Failure::none_within(timeout_ns))?;
@@ -249,15 +264,15 @@ pub unsafe extern "C" fn ivshmem_channel_receiver_borrow(
 ) -> i64 {
     guard(|| {
         let receiver = some(receiver, "the receiver")?;
-        receiver.borrowed = false;
-        receiver.awake()?;
+        receiver.borrowed = None;
+        receiver.begin()?;
         let limit = timeout(timeout_ns);
         let found = with_end!(&mut receiver.end, end => end.next(limit))?;
         let message = found.ok_or_else(|| Failure::none_within(timeout_ns))?;
         // SAFETY: The caller promises what `parts` asks.
         unsafe { tell_parts(parts, &receiver.link, message.ranges())? };
         tell(from, message.from());
-        receiver.borrowed = true;
+        receiver.borrowed = Some((message.from(), message.ranges()));
         Ok(length(message.len()))
     })
 }
@@ -265,17 +280,20 @@ pub unsafe extern "C" fn ivshmem_channel_receiver_borrow(
 /// Goes on after the message that was borrowed. Does not block.
 ///
 /// Returns 0; -ECONNABORTED if another program has taken this one's slot meanwhile: then what was read may be of other messages;
-/// -ESTALE; -EUCLEAN; -EBADMSG; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
+/// -EUCLEAN, or -EBADMSG of one of several senders, also if another message is there by now, which is still the next one then;
+/// -ESTALE; -EINVAL if no message is borrowed, or `receiver` is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_receiver_done(receiver: Option<&mut Receiver>) -> c_int {
     guard(|| {
         let receiver = some(receiver, "the receiver")?;
-        if !std::mem::take(&mut receiver.borrowed) {
-            return Err(Failure::Argument("no message is borrowed"));
-        }
+        let borrowed = receiver.borrowed.take();
+        let borrowed = borrowed.ok_or(Failure::Argument("no message is borrowed"))?;
         receiver.awake()?;
+        let changed = receiver.changed(borrowed.0);
         let found = with_end!(&mut receiver.end, end => end.next(Some(Duration::ZERO)))?;
-        let message = found.ok_or(Failure::Nothing)?;
+        // Another one was read by nobody: its sender may be another one too.
+        let message = found.filter(|found| (found.from(), found.ranges()) == borrowed);
+        let message = message.ok_or(changed)?;
         message.confirm()?;
         message.done()?;
         Ok(0)
@@ -284,7 +302,8 @@ pub extern "C" fn ivshmem_channel_receiver_done(receiver: Option<&mut Receiver>)
 
 /// Gives the senders the room of all messages that were received, and rings those that wait for room. Does not block.
 ///
-/// Returns 0; -ESTALE; -ECONNABORTED; -EINVAL if `receiver` is null; -ENODEV.
+/// Returns 0; -ESTALE; -ECONNABORTED; -EUCLEAN; -EBADMSG of one of several senders: call again for the others; -EINVAL if
+/// `receiver` is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_receiver_release(receiver: Option<&mut Receiver>) -> c_int {
     guard(|| {
@@ -324,8 +343,8 @@ pub extern "C" fn ivshmem_channel_receiver_fd(receiver: Option<&mut Receiver>) -
 
 /// Has the descriptor become ready once there is a message, or a heartbeat is due. Does not block.
 ///
-/// Returns 1 if it is armed; 0 if there is a message, or an error, by now: receive it; -ECANCELED; -EMFILE or -ENFILE;
-/// -EINVAL if `receiver` is null; -ENODEV.
+/// Returns 1 if it is armed; 0 if there is a message, or an error, by now: receive it; -ECANCELED; -ESTALE; -ECONNABORTED;
+/// -EMFILE or -ENFILE; -EINVAL if `receiver` is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_receiver_arm(receiver: Option<&mut Receiver>) -> c_int {
     guard(|| {

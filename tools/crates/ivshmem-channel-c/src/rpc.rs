@@ -54,8 +54,8 @@ pub extern "C" fn ivshmem_channel_rpc_server_join(
 /// ivshmem_channel_rpc_request_free().
 ///
 /// Returns 0; -EAGAIN if there is none and `timeout_ns` is 0, -ETIMEDOUT if the time is over; -ECANCELED; -ESTALE;
-/// -ECONNABORTED; -EUCLEAN; -EBADMSG, once for each client that spoils its ring buffer: call again for the others; -EINVAL if a
-/// pointer is null; -ENODEV.
+/// -ECONNABORTED; -EUCLEAN; -EBADMSG, once or twice for each client that spoils its ring buffer: call again for the others;
+/// -EINVAL if a pointer is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_rpc_server_next(
     server: Option<&mut RpcServer>,

@@ -189,8 +189,8 @@ pub extern "C" fn ivshmem_channel_sender_fd(sender: Option<&mut Sender>) -> c_in
 
 /// Has the descriptor become ready once there is room for a message of `len` bytes, or a heartbeat is due. Does not block.
 ///
-/// Returns 1 if it is armed; 0 if there is room, or an error, by now: try to send; -ECANCELED; -EMFILE or -ENFILE; -EINVAL
-/// if `sender` is null; -ENODEV.
+/// Returns 1 if it is armed; 0 if there is room, or an error, by now: try to send; -ECANCELED; -ESTALE; -ECONNABORTED;
+/// -EMFILE or -ENFILE; -EINVAL if `sender` is null; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_sender_arm(sender: Option<&mut Sender>, len: usize) -> c_int {
     guard(|| {

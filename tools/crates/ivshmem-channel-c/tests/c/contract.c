@@ -482,6 +482,61 @@ static void topics(struct pair *pair)
 	ivshmem_channel_publisher_close(publisher);
 }
 
+/* What the sender of one message does to it meanwhile is of no concern to the others'. */
+static void senders_that_break_rules(struct pair *pair)
+{
+	struct ivshmem_channel_sender *first, *second;
+	struct ivshmem_channel_receiver *receiver;
+	struct ivshmem_channel_message found[2];
+	struct ivshmem_channel_member *three;
+	struct ivshmem_channel_part in[2];
+	volatile uint64_t *header;
+	char buffer[RING];
+	uint32_t slot = 2, from;
+	uint64_t before;
+
+	CHECK(ivshmem_channel_join(pair->channel, &slot, 1, 0, FOREVER, NULL, &three) == 0);
+	CHECK(ivshmem_channel_receiver_open(three, IVSHMEM_CHANNEL_ALL, &receiver) == 0);
+	CHECK(ivshmem_channel_sender_open(pair->one, 2, &first) == 0);
+	CHECK(ivshmem_channel_sender_open(pair->two, 2, &second) == 0);
+
+	/* One that takes its message back while it is read. */
+	CHECK(ivshmem_channel_sender_send(first, "one", 3, 0) == 0);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, &from, FOREVER) == 3 && from == 0);
+	CHECK(ivshmem_channel_sender_send(second, "two", 3, 0) == 0);
+	header = (volatile uint64_t *)((char *)in[0].at - 8);
+	before = *header;
+	*header = 0;
+	CHECK(ivshmem_channel_receiver_done(receiver) == -EBADMSG);
+	CHECK(ivshmem_channel_receiver_done(receiver) == -EINVAL);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), &from, 0) == 3 && from == 1);
+	CHECK(memcmp(buffer, "two", 3) == 0);
+	*header = before;
+	CHECK(ivshmem_channel_sender_send(first, "more", 4, 0) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), &from, FOREVER) == 3 && from == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), &from, FOREVER) == 4 && from == 0);
+
+	/* What is found behind a message is told by the next call that receives, and keeps no room from the others. */
+	CHECK(ivshmem_channel_sender_send(second, "two", 3, 0) == 0);
+	CHECK(ivshmem_channel_receiver_borrow(receiver, in, &from, FOREVER) == 3 && from == 1);
+	CHECK(ivshmem_channel_receiver_done(receiver) == 0);
+	header = (volatile uint64_t *)((char *)in[0].at + 8);
+	CHECK(ivshmem_channel_sender_send(first, "one", 3, 0) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), &from, FOREVER) == 3 && from == 0);
+	CHECK(ivshmem_channel_sender_send(second, "two", 3, 0) == 0);
+	*header = 3;
+	CHECK(ivshmem_channel_sender_send(first, "more", 4, 0) == 0);
+	CHECK(ivshmem_channel_receiver_receive_many(receiver, found, 2, buffer, sizeof(buffer), FOREVER) == 1);
+	CHECK(found[0].from == 0 && ivshmem_channel_receiver_arm(receiver) == 0);
+	CHECK(ivshmem_channel_receiver_release(receiver) == 0);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), &from, 0) == -EBADMSG);
+	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), &from, 0) == -EAGAIN);
+	ivshmem_channel_sender_close(first);
+	ivshmem_channel_sender_close(second);
+	ivshmem_channel_receiver_close(receiver);
+	ivshmem_channel_member_close(three);
+}
+
 static void next_of(struct ivshmem_channel_changes *changes, uint32_t slot, struct ivshmem_channel_change *change)
 {
 	do {
@@ -534,7 +589,9 @@ static void presence_and_reset(struct pair *pair)
 	CHECK(presence.incarnation == ivshmem_channel_member_incarnation(pair->two));
 
 	CHECK(ivshmem_channel_receiver_open(pair->two, 0, &receiver) == 0);
+	CHECK(ivshmem_channel_receiver_arm(receiver) == 1);
 	CHECK(ivshmem_channel_reset(pair->channel, &fresh) == 0);
+	CHECK(ivshmem_channel_receiver_arm(receiver) == -ESTALE);
 	CHECK(ivshmem_channel_receiver_receive(receiver, buffer, sizeof(buffer), NULL, FOREVER) == -ESTALE);
 	CHECK(strstr(ivshmem_channel_error(), "recreated") != NULL);
 	CHECK(ivshmem_channel_member_beat(pair->one) == -ESTALE);
@@ -650,6 +707,7 @@ int main(int argc, char **argv)
 	descriptors(&pair);
 	cancels(&pair);
 	topics(&pair);
+	senders_that_break_rules(&pair);
 	presence_and_reset(&pair);
 	tear_down(&pair);
 	return 0;
