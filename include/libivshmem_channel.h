@@ -16,7 +16,8 @@
  * caller's.
  *
  * Times are in nanoseconds, on CLOCK_MONOTONIC: `timeout_ns` of 0 does not block, a negative one waits for ever. Signals
- * do not end waits: ivshmem_channel_cancel_use() does, also in a signal handler.
+ * do not end waits: ivshmem_channel_cancel_use() does, also in a signal handler, where a handle was given by a function that
+ * ends with _set_cancel, or with the call.
  *
  * Errors are negative numbers of errno.h; errno itself is not set. ivshmem_channel_error() has the text. Beside those that
  * the functions list, each may return another one of the system. What they mean:
@@ -634,7 +635,8 @@ int ivshmem_channel_link_ring(const struct ivshmem_channel_link *link,
 /*
  * Sleeps until one of some vectors is rung: bit n of `vectors` is vector n, and 0 stands for all. Sets `rung`, which may be
  * null, to those that were, and forgets their rings. Other waits by the same link, also those of channels, take rings from
- * it; ivshmem_channel_link_fd() hears all.
+ * it; ivshmem_channel_link_fd() hears all. It cannot be cancelled: whoever has to end it rings one of the vectors, or waits
+ * for that descriptor instead.
  *
  * Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
  * link is null, or there is no such vector; -ENODEV.
@@ -647,7 +649,7 @@ int ivshmem_channel_link_wait(const struct ivshmem_channel_link *link,
 /*
  * Sleeps while the word at byte `offset` of the memory, a multiple of 4, is `value`. Whoever changes it has to ring this
  * end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks again and again instead. Load the word again before
- * using what it guards.
+ * using what it guards. It cannot be cancelled: whoever has to end it changes the word, or gives a time limit.
  *
  * Returns 0; -EAGAIN or -ETIMEDOUT; -EINVAL if the link is null, or there is no such word; -ENODEV.
  */

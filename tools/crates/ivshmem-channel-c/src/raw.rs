@@ -112,7 +112,8 @@ pub extern "C" fn ivshmem_channel_link_ring(link: Option<&Link>, peer: u32, vect
 
 /// Sleeps until one of some vectors is rung: bit n of `vectors` is vector n, and 0 stands for all. Sets `rung`, which may be
 /// null, to those that were, and forgets their rings. Other waits by the same link, also those of channels, take rings from
-/// it; ivshmem_channel_link_fd() hears all.
+/// it; ivshmem_channel_link_fd() hears all. It cannot be cancelled: whoever has to end it rings one of the vectors, or waits
+/// for that descriptor instead.
 ///
 /// Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
 /// link is null, or there is no such vector; -ENODEV.
@@ -137,7 +138,7 @@ pub extern "C" fn ivshmem_channel_link_wait(
 
 /// Sleeps while the word at byte `offset` of the memory, a multiple of 4, is `value`. Whoever changes it has to ring this
 /// end, on any vector; if ivshmem_channel_link_vectors() is 0, this looks again and again instead. Load the word again before
-/// using what it guards.
+/// using what it guards. It cannot be cancelled: whoever has to end it changes the word, or gives a time limit.
 ///
 /// Returns 0; -EAGAIN or -ETIMEDOUT; -EINVAL if the link is null, or there is no such word; -ENODEV.
 #[unsafe(no_mangle)]
