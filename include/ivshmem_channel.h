@@ -326,6 +326,12 @@ static inline bool ivshmem_channel_set(struct ivshmem_channel_end *end, unsigned
 	return true;
 }
 
+/* Why a word could not be set: this end was taken over, or somebody replaces the word again and again. */
+static inline int ivshmem_channel_unset(const struct ivshmem_channel_end *end)
+{
+	return ivshmem_channel_is_ours(end) ? IVSHMEM_CHANNEL_CORRUPT : IVSHMEM_CHANNEL_REPLACED;
+}
+
 static inline bool ivshmem_channel_raise_to(struct ivshmem_channel_end *end, uint32_t reach)
 {
 	if (!ivshmem_channel_swap64(end->block + IVSHMEM_CHANNEL_REACH, ivshmem_channel_own(end, true),
@@ -435,7 +441,7 @@ static inline int ivshmem_channel_leave_out(struct ivshmem_channel_end *end, uin
 	if (word == IVSHMEM_CHANNEL_QUARANTINES)
 		return IVSHMEM_CHANNEL_CORRUPT;
 	if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * word, ivshmem_channel_pair(at, len)))
-		return IVSHMEM_CHANNEL_REPLACED;
+		return ivshmem_channel_unset(end);
 	end->places[word].at = at;
 	end->places[word].len = len;
 	return 0;
@@ -444,7 +450,7 @@ static inline int ivshmem_channel_leave_out(struct ivshmem_channel_end *end, uin
 /* Finds the end of what was published, and a place after it that nobody else writes to. */
 static inline int ivshmem_channel_go_on(struct ivshmem_channel_end *end, bool may_run)
 {
-	uint32_t count, bytes, i;
+	uint32_t count, bytes, i, tries = 0;
 	uint64_t header;
 	bool message;
 	int error;
@@ -483,10 +489,13 @@ again:
 	if (error)
 		return error;
 	if (!ivshmem_channel_set(end, ivshmem_channel_at(end, end->reach), 0))
-		return IVSHMEM_CHANNEL_REPLACED;
+		return ivshmem_channel_unset(end);
 	if (!ivshmem_channel_swap64(ivshmem_channel_at(end, count), 0,
-				    ivshmem_channel_header(end, count, bytes << 2 | 2)))
+				    ivshmem_channel_header(end, count, bytes << 2 | 2))) {
+		if (tries++ == IVSHMEM_CHANNEL_TRIES)
+			return IVSHMEM_CHANNEL_CORRUPT;
 		goto again;
+	}
 	end->first = end->next = end->reach;
 	ivshmem_channel_limit(end);
 	return 0;
@@ -525,9 +534,9 @@ static inline int ivshmem_channel_sender(struct ivshmem_channel_end *end, void *
 		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
 	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++)
 		if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i, 0))
-			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+			return ivshmem_channel_fail(end, ivshmem_channel_unset(end));
 	if (!ivshmem_channel_set(end, ivshmem_channel_at(end, 0), 0))
-		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
+		return ivshmem_channel_fail(end, ivshmem_channel_unset(end));
 	ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_SPACE_WAKE, UINT32_MAX);
 	if (!ivshmem_channel_swap32(end->block + IVSHMEM_CHANNEL_ORIGIN, before, generation) &&
 	    ivshmem_channel_load32(end->block + IVSHMEM_CHANNEL_ORIGIN) != generation)
@@ -824,6 +833,8 @@ static inline int32_t ivshmem_channel_peek(struct ivshmem_channel_end *end)
 			return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_CORRUPT);
 		if (message)
 			return (int32_t)((uint32_t)header >> 2);
+		/* A message that was borrowed is not there any more. */
+		end->held = 0;
 		end->next = ivshmem_channel_add(end, end->next, bytes);
 	}
 	return IVSHMEM_CHANNEL_EMPTY;
@@ -987,19 +998,26 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
  * @since: count at which that began
  * @hot: a bit for each lane that may have messages
  * @untold: a bit for each lane that was found to be corrupt when this became the receiver, and was not reported yet
+ * @told: a bit for each lane that was found to be corrupt, and was reported
  * @owed: a bit for each lane without messages whose sender is owed the room of a place that it had to leave out
  */
 struct ivshmem_channel_multi {
 	struct ivshmem_channel_end *lanes;
 	unsigned char *shared;
 	uint32_t count, turn, since;
-	uint64_t hot, untold, owed;
+	uint64_t hot, untold, told, owed;
 };
+
+/* A bit for each lane. */
+static inline uint64_t ivshmem_channel_multi_all(const struct ivshmem_channel_multi *multi)
+{
+	return ((uint64_t)1 << multi->count) - 1;
+}
 
 /* Looks at all lanes once more: a sender that dies after it has published has not said that it did. */
 static inline void ivshmem_channel_multi_look(struct ivshmem_channel_multi *multi)
 {
-	multi->hot = ((uint64_t)1 << multi->count) - 1;
+	multi->hot = ivshmem_channel_multi_all(multi);
 }
 
 /**
@@ -1053,6 +1071,8 @@ static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi
 	int32_t len = end->failed && !(multi->untold & bit) ? IVSHMEM_CHANNEL_EMPTY : ivshmem_channel_peek(end);
 
 	multi->untold &= ~bit;
+	if (end->failed)
+		multi->told |= bit;
 	if (len < 0)
 		multi->hot &= ~bit;
 	if (len == IVSHMEM_CHANNEL_EMPTY && !end->failed && end->first != end->next)
@@ -1066,7 +1086,8 @@ static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi
  * @lane: set to the lane that has it
  *
  * Returns its length: take it by ivshmem_channel_take() from @multi->lanes[*@lane]. IVSHMEM_CHANNEL_EMPTY if none has
- * arrived. IVSHMEM_CHANNEL_CORRUPT or _REPLACED, once for each lane, which is left out then: call again for the others.
+ * arrived. IVSHMEM_CHANNEL_CORRUPT or _REPLACED, once for each lane, which is left out then: call again for the others. Once
+ * all lanes are, always what the lane failed with whose turn it was.
  */
 static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *multi, uint32_t *lane)
 {
@@ -1077,6 +1098,8 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 	int32_t len;
 
 	*lane = multi->turn;
+	if (multi->told == ivshmem_channel_multi_all(multi))
+		return end->failed;
 	/* A turn ends when a quarter of the lane was received. */
 	if (multi->hot >> multi->turn & 1 && ivshmem_channel_distance(end, multi->since, end->next) < end->size / 4) {
 		len = ivshmem_channel_multi_peek_at(multi, multi->turn);
@@ -1089,7 +1112,7 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 	} while (tries <= IVSHMEM_CHANNEL_TRIES && ready && !ivshmem_channel_swap64(at, ready, 0));
 	if (ready)
 		ivshmem_channel_fence();
-	multi->hot |= ready & (((uint64_t)1 << multi->count) - 1);
+	multi->hot |= ready & ivshmem_channel_multi_all(multi);
 	for (i = 1; i <= multi->count; i++) {
 		*lane = (multi->turn + i) % multi->count;
 		if (!(multi->hot >> *lane & 1))

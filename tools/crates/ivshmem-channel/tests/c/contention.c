@@ -8,27 +8,30 @@
 
 /* Writes of the peer, so that this ends if it fails. */
 #define MOST	100000u
+/* Bits that are clear: the word is 0 whenever it is looked at, and another number whenever it is to be replaced. */
+#define ALL	UINT64_MAX
 
 static unsigned char *attacked;
 static uint64_t constant;
 static unsigned writes = MOST;
 
-static void before_access(void)
+static void before_access(uint64_t clear)
 {
 	uint64_t word;
 
 	if (writes == MOST)
 		return;
 	writes++;
-	word = ((uint64_t)writes << 33 | writes << 3 | 4) & ~constant;
+	word = ((uint64_t)writes << 33 | writes << 3 | 4) & ~clear;
 	memcpy(attacked, &word, sizeof(word));
 }
 
 /* All accesses of the header, which has no others. */
-#define __atomic_load_n(at, order) (before_access(), __atomic_load_n(at, order))
-#define __atomic_store_n(at, value, order) (before_access(), __atomic_store_n(at, value, order))
+#define __atomic_load_n(at, order) (before_access(constant), __atomic_load_n(at, order))
+#define __atomic_store_n(at, value, order) (before_access(constant), __atomic_store_n(at, value, order))
 #define __atomic_compare_exchange_n(at, old, value, weak, order, other) \
-	(before_access(), __atomic_compare_exchange_n(at, old, value, weak, order, other))
+	(before_access(constant == ALL ? 0 : constant), \
+	 __atomic_compare_exchange_n(at, old, value, weak, order, other))
 #include <ivshmem_channel.h>
 
 #define SIZE		1024u
@@ -100,6 +103,8 @@ static int in_use(void)
 	memset(memory, 0, sizeof(memory));
 	attack(lane(1) + IVSHMEM_CHANNEL_REACH, 0);
 	CHECK(sends(&sender, 1) == IVSHMEM_CHANNEL_CORRUPT && was_in_time());
+	attack(lane(1) + IVSHMEM_CHANNEL_QUARANTINE, 0);
+	CHECK(sends(&sender, 1) == IVSHMEM_CHANNEL_CORRUPT && was_in_time());
 	CHECK(!sends(&sender, 0));
 	CHECK(!ivshmem_channel_multi_receiver(&multi, lanes, 2, memory, SIZE, GENERATION, NULL));
 	CHECK(ivshmem_channel_multi_peek(&multi, &from) == IVSHMEM_CHANNEL_EMPTY);
@@ -110,10 +115,25 @@ static int in_use(void)
 	return 0;
 }
 
+/* Takes over from a program that may go on, and looks again whether that has published something. */
+static int succession(void)
+{
+	struct ivshmem_channel_end sender;
+
+	memset(memory, 0, sizeof(memory));
+	CHECK(!sends(&sender, 0) && !ivshmem_channel_queue(&sender, "hello", 5));
+	attack(lane(0) + IVSHMEM_CHANNEL_CONTROL, ALL);
+	CHECK(ivshmem_channel_sender(&sender, lane(0), SIZE, GENERATION, NULL, true) == IVSHMEM_CHANNEL_CORRUPT);
+	CHECK(was_in_time());
+	return 0;
+}
+
 int main(void)
 {
 	int line = in_use();
 
+	if (!line)
+		line = succession();
 	if (!line)
 		line = coming(IVSHMEM_CHANNEL_HEAD);
 	if (!line)

@@ -267,6 +267,44 @@ static void messages_are_written_and_read_in_place(void)
 	CHECK(ivshmem_channel_flush(&to) == 0 && ivshmem_channel_take(&from, got, sizeof(got)) == 3);
 }
 
+/* A sender that puts something else in the place of a message while that is read. */
+static void what_is_borrowed_is_not_passed_over_twice(void)
+{
+	struct ivshmem_channel_end to, from;
+	struct ivshmem_channel_span in[2];
+	unsigned char *header = memory + IVSHMEM_CHANNEL_CONTROL;
+
+	pair(&to, &from);
+	CHECK(ivshmem_channel_send(&to, message, 400) == 0 && ivshmem_channel_borrow(&from, in) == 400);
+	ivshmem_channel_store64(header, ivshmem_channel_header(&to, 0, 600 << 2 | 2));
+	ivshmem_channel_store64(header + 600, 0);
+	CHECK(ivshmem_channel_peek(&from) == IVSHMEM_CHANNEL_EMPTY);
+	CHECK(ivshmem_channel_done(&from) == IVSHMEM_CHANNEL_EMPTY);
+	CHECK(ivshmem_channel_distance(&from, from.first, from.next) == 600);
+}
+
+/* Lanes that are all corrupt are not waited for. */
+static void that_every_lane_is_corrupt_is_told(void)
+{
+	struct ivshmem_channel_end to, lanes[LANES];
+	struct ivshmem_channel_multi multi;
+	uint32_t lane, n;
+	bool ring;
+
+	begin();
+	for (n = 0; n < LANES; n++) {
+		unsigned char *block = memory + IVSHMEM_CHANNEL_SHARED + n * BLOCK;
+
+		CHECK(ivshmem_channel_sender(&to, block, RING, NOW, NULL, false) == 0);
+		ivshmem_channel_store64(block + IVSHMEM_CHANNEL_CONTROL, 3);
+	}
+	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW, NULL) == 0);
+	for (n = 0; n < LANES + 2; n++) {
+		CHECK(ivshmem_channel_multi_receive(&multi, got, sizeof(got), &lane, &ring) == IVSHMEM_CHANNEL_CORRUPT);
+		CHECK(lane < LANES && !ring);
+	}
+}
+
 static void who_was_replaced_has_read_nothing(void)
 {
 	struct ivshmem_channel_end to, from, successor;
@@ -310,6 +348,8 @@ int main(void)
 	words_to_sleep_on_are_told_as_they_are();
 	a_lane_s_room_is_given_back_without_a_message();
 	messages_are_written_and_read_in_place();
+	what_is_borrowed_is_not_passed_over_twice();
+	that_every_lane_is_corrupt_is_told();
 	who_was_replaced_has_read_nothing();
 	return 0;
 }
