@@ -42,7 +42,11 @@ impl Eventfd {
     pub fn ring(&self) -> Result<(), Errno> {
         // Not left to O_NONBLOCK alone, which others can clear.
         let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
-        poll(&mut fds, Some(&Timespec::default()))?;
+        // A signal ends this look only where there is no room.
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(0) | Err(Errno::INTR) => return Ok(()),
+            other => other?,
+        };
         if !fds[0].revents().contains(PollFlags::OUT) {
             return Ok(());
         }
@@ -74,6 +78,12 @@ impl AsFd for Eventfd {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+    use nix::sys::signal::Signal;
+    use signal_hook::consts::SIGUSR2;
+
     use super::*;
 
     fn shared() -> (Eventfd, OwnedFd) {
@@ -114,5 +124,33 @@ mod tests {
         rustix::io::write(&theirs, &full).unwrap();
         ours.ring().unwrap();
         assert_eq!(ours.take(), Ok(u64::MAX - 1));
+    }
+
+    #[test]
+    fn ringing_a_full_counter_is_no_error_for_a_thread_that_gets_a_signal() {
+        let (ours, theirs) = shared();
+        let full = (u64::MAX - 1).to_ne_bytes();
+        rustix::io::write(&theirs, &full).unwrap();
+        let handled = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGUSR2, handled).unwrap();
+        let ringer = pthread_self();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    pthread_kill(ringer, Signal::SIGUSR2).unwrap();
+                }
+            });
+            // Each look of ours could as well have been one of a ring's.
+            let (mut interrupted, mut failed) = (0, 0);
+            while interrupted < 20 {
+                let mut fds = [PollFd::new(&ours.0, PollFlags::OUT)];
+                let look = poll(&mut fds, Some(&Timespec::default()));
+                interrupted += u32::from(look == Err(Errno::INTR));
+                failed += u32::from(ours.ring().is_err());
+            }
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(failed, 0);
+        });
     }
 }

@@ -149,7 +149,11 @@ fn prepare(event: &File) -> io::Result<()> {
 fn signal(event: &File) -> Result<(), Errno> {
     // Not left to O_NONBLOCK alone, which QEMU shares and can clear.
     let mut fds = [PollFd::new(event, PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec::default()))?;
+    // A signal ends this look only where there is no room.
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(0) | Err(Errno::INTR) => return Ok(()),
+        other => other?,
+    };
     if !fds[0].revents().contains(PollFlags::OUT) {
         return Ok(());
     }
