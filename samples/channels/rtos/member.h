@@ -221,6 +221,7 @@ static inline void member_say(struct member *me)
 	ivshmem_channel_store32(slot + 20, UINT32_MAX);
 	ivshmem_channel_store32(slot + 24, 0);
 	ivshmem_channel_store32(slot + 28, 0);
+	ivshmem_channel_store32(slot + 32, me->peer_id ^ me->incarnation);
 	ivshmem_channel_store32(slot + 8, me->incarnation);
 }
 

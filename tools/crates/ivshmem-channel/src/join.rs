@@ -192,7 +192,8 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
             && words.peer_id == self.link.peer_id()
             && machine != 0
             && words.machine != 0
-            && machine != words.machine;
+            && machine != words.machine
+            && self.ours.is_proven(self.link, &words)?;
         let look = Look {
             seen: (before.incarnation, words.heartbeat),
             began,

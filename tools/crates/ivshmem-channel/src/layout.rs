@@ -89,6 +89,7 @@ pub(crate) mod slot {
     pub const VECTOR: u64 = 20;
     pub const DOMAIN: u64 = 24;
     pub const MACHINE: u64 = 28;
+    pub const PROOF: u64 = 32;
 }
 
 /// Smallest and largest size of a ring buffer's data in bytes, and what it is a multiple of.

@@ -57,6 +57,14 @@ pub(crate) struct Words {
     pub machine: u32,
 }
 
+impl Words {
+    /// What a program says beside its peer ID and its machine, by which it is known that one program has said both: whoever
+    /// lost the slot may write over one of them later.
+    pub fn proof(&self) -> u32 {
+        self.joined ^ self.peer_id ^ self.machine
+    }
+}
+
 /// A lock domain as the program with this incarnation tells it. Who lost the slot to it can have been stopped while it did
 /// the same, and write its own over that later: it is of no domain then.
 pub(crate) fn bound(domain: u32, incarnation: u32) -> u32 {
@@ -106,6 +114,12 @@ impl Slot {
         })
     }
 
+    /// Whether one program has said both the peer ID and the machine of these words.
+    pub fn is_proven(self, memory: &impl Memory, words: &Words) -> Result<bool, AccessError> {
+        let proof = memory.load32(self.0 + slot::PROOF, Ordering::Relaxed)?;
+        Ok(proof == words.proof())
+    }
+
     /// What its owner says of itself; `None` if nobody of this generation has joined.
     pub fn claim(
         self,
@@ -127,6 +141,7 @@ impl Slot {
         store(slot::VECTOR, words.vector, Ordering::Relaxed)?;
         store(slot::DOMAIN, words.domain, Ordering::Relaxed)?;
         store(slot::MACHINE, words.machine, Ordering::Relaxed)?;
+        store(slot::PROOF, words.proof(), Ordering::Relaxed)?;
         store(slot::JOINED, words.joined, Ordering::Release)
     }
 }

@@ -382,11 +382,44 @@ fn whatever_ran_before_a_machine_was_started_again_has_ended() {
     let longest = sender.longest();
     sender.reserve(100, SOON).unwrap();
     // Another start of the machine, whose kernel has another number for the file too.
-    let words = [5u32, 6].map(u32::to_le_bytes).concat();
+    let words = [5, 6, 6 ^ 7 ^ before.incarnation()].map(u32::to_le_bytes);
+    let words = words.concat();
     file.write_all_at(&words, slot_at(0) + 24).unwrap();
     let after = Channel::open(Host::of(&file, 7), 0).unwrap().join(0, 0);
     let sender = after.unwrap().sender(1).unwrap();
     assert_eq!(sender.longest(), longest, "nothing need be left out");
+}
+
+/// A paused program, over whose peer ID or machine somebody else has written who lost the slot to it, and ended then.
+#[test]
+fn a_paused_program_is_not_taken_for_an_earlier_start_of_this_machine() {
+    const OTHER_MACHINE: u32 = 5;
+    // The paused one's peer ID, whether it runs on another machine, and which word is the other one's.
+    for (peer_id, elsewhere, at, word) in [(3, true, 16, 7), (7, false, 28, OTHER_MACHINE)] {
+        let file = memory();
+        let link = Arc::new(Host {
+            id: peer_id,
+            ..Arc::into_inner(container(&file)).unwrap()
+        });
+        let paused = Channel::create(link, 0, &layout()).unwrap();
+        let paused = paused.join(0, 0).unwrap();
+        let put = |at: u64, word: u32| file.write_all_at(&word.to_le_bytes(), slot_at(0) + at);
+        let mut sender = paused.sender(1).unwrap();
+        let longest = sender.longest();
+        let mut writing = sender.reserve(100, SOON).unwrap();
+        if elsewhere {
+            put(28, OTHER_MACHINE).unwrap();
+            put(32, OTHER_MACHINE ^ peer_id ^ paused.incarnation()).unwrap();
+        }
+        put(at, word).unwrap();
+        let successor = Channel::open(Host::of(&file, 7), 0).unwrap();
+        let successor = successor.join(0, 0).unwrap();
+        let left = successor.sender(1).unwrap().longest();
+        assert!(left < longest, "the place is left out: {at}");
+        writing.write(0, &[0; 100]).unwrap();
+        writing.commit(100).unwrap();
+        assert!(matches!(sender.flush(), Err(Error::Replaced)));
+    }
 }
 
 /// A ring whose sender was replaced while it wrote, and that goes on behind what it may still write.
