@@ -210,19 +210,18 @@ static inline int member_become_sender(const struct member *me, uint32_t to, str
 	return error;
 }
 
-/* Says in our slot who we are. The incarnation comes last, and says that the rest is ours. */
+/* Says in our slot who we are. Incarnation and heartbeat come last, as one word, and say that the rest is ours. */
 static inline void member_say(struct member *me)
 {
 	unsigned char *slot = member_slot(me, me->slot);
 
-	ivshmem_channel_store32(slot + 12, me->beats);
 	ivshmem_channel_store32(slot + 16, me->peer_id);
 	/* Nobody rings us: we look by ourselves. We have no lock. */
 	ivshmem_channel_store32(slot + 20, UINT32_MAX);
 	ivshmem_channel_store32(slot + 24, 0);
 	ivshmem_channel_store32(slot + 28, 0);
 	ivshmem_channel_store32(slot + 32, me->peer_id ^ me->incarnation);
-	ivshmem_channel_store32(slot + 8, me->incarnation);
+	ivshmem_channel_store64(slot + 8, ivshmem_channel_pair(me->incarnation, me->beats));
 }
 
 /**

@@ -196,6 +196,7 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
             && self.ours.is_proven(self.link, &words)?;
         let look = Look {
             seen: (before.incarnation, words.heartbeat),
+            peer_id: words.peer_id,
             began,
             ended: Instant::now(),
         };

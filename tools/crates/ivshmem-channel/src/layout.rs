@@ -83,8 +83,8 @@ impl Stage {
 pub(crate) mod slot {
     /// Generation and incarnation, replaced as one word of 64 bits.
     pub const OWNER: u64 = 0;
+    /// Incarnation and heartbeat, written and read as one word of 64 bits.
     pub const JOINED: u64 = 8;
-    pub const HEARTBEAT: u64 = 12;
     pub const PEER_ID: u64 = 16;
     pub const VECTOR: u64 = 20;
     pub const DOMAIN: u64 = 24;

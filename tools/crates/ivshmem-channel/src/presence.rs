@@ -36,12 +36,21 @@ pub(crate) fn presence(
     pulse: &mut Option<Pulse>,
 ) -> Result<Presence, AccessError> {
     let began = Instant::now();
-    let Some(claim) = slot.claim(memory, plan.generation())? else {
+    let owner = slot.owner(memory)?;
+    if !owner.is_of(plan.generation()) {
         return Ok(Presence::Absent);
+    }
+    let incarnation = owner.incarnation;
+    let words = slot.words(memory)?;
+    let (heartbeat, peer_id) = match pulse.map(|pulse| pulse.last) {
+        _ if words.joined == incarnation => (words.heartbeat, words.peer_id),
+        // It has joined, and somebody who lost the slot to it has written over what it said: that is no sign of its life.
+        Some(Look { seen, peer_id, .. }) if seen.0 == incarnation => (seen.1, peer_id),
+        _ => return Ok(Presence::Absent),
     };
-    let incarnation = claim.joined;
     let look = Look {
-        seen: (incarnation, claim.heartbeat),
+        seen: (incarnation, heartbeat),
+        peer_id,
         began,
         ended: Instant::now(),
     };
@@ -51,7 +60,7 @@ pub(crate) fn presence(
     }
     Ok(Presence::Present {
         incarnation,
-        peer_id: claim.peer_id,
+        peer_id,
     })
 }
 
@@ -60,6 +69,8 @@ pub(crate) fn presence(
 pub(crate) struct Look {
     /// Its incarnation and its heartbeat.
     pub seen: (u32, u32),
+    /// Its peer ID.
+    pub peer_id: u32,
     /// Before the look, and after it.
     pub began: Instant,
     pub ended: Instant,
@@ -119,6 +130,7 @@ mod tests {
             self.now = began + within;
             let look = Look {
                 seen: (7, heartbeat),
+                peer_id: 0,
                 began,
                 ended: self.now,
             };

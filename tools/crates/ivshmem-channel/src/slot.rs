@@ -46,7 +46,7 @@ impl Owner {
 /// What a slot's owner says of itself. Nothing of it can be relied on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
-    /// Incarnation of who wrote the others.
+    /// Incarnation of who wrote the others, in one word with its heartbeat.
     pub joined: u32,
     pub heartbeat: u32,
     pub peer_id: u32,
@@ -103,14 +103,16 @@ impl Slot {
     }
 
     pub fn words(self, memory: &impl Memory) -> Result<Words, AccessError> {
-        let load = |field, order| memory.load32(self.0 + field, order);
+        let joined = memory.load64(self.0 + slot::JOINED, Ordering::Acquire)?;
+        let load = |field| memory.load32(self.0 + field, Ordering::Relaxed);
         Ok(Words {
-            joined: load(slot::JOINED, Ordering::Acquire)?,
-            heartbeat: load(slot::HEARTBEAT, Ordering::Relaxed)?,
-            peer_id: load(slot::PEER_ID, Ordering::Relaxed)?,
-            vector: load(slot::VECTOR, Ordering::Relaxed)?,
-            domain: load(slot::DOMAIN, Ordering::Relaxed)?,
-            machine: load(slot::MACHINE, Ordering::Relaxed)?,
+            // CAST: The two halves.
+            joined: joined as u32,
+            heartbeat: (joined >> 32) as u32,
+            peer_id: load(slot::PEER_ID)?,
+            vector: load(slot::VECTOR)?,
+            domain: load(slot::DOMAIN)?,
+            machine: load(slot::MACHINE)?,
         })
     }
 
@@ -135,13 +137,13 @@ impl Slot {
     }
 
     pub fn say(self, memory: &impl Memory, words: &Words) -> Result<(), AccessError> {
-        let store = |field, value, order| memory.store32(self.0 + field, value, order);
-        store(slot::HEARTBEAT, words.heartbeat, Ordering::Relaxed)?;
-        store(slot::PEER_ID, words.peer_id, Ordering::Relaxed)?;
-        store(slot::VECTOR, words.vector, Ordering::Relaxed)?;
-        store(slot::DOMAIN, words.domain, Ordering::Relaxed)?;
-        store(slot::MACHINE, words.machine, Ordering::Relaxed)?;
-        store(slot::PROOF, words.proof(), Ordering::Relaxed)?;
-        store(slot::JOINED, words.joined, Ordering::Release)
+        let store = |field, value| memory.store32(self.0 + field, value, Ordering::Relaxed);
+        store(slot::PEER_ID, words.peer_id)?;
+        store(slot::VECTOR, words.vector)?;
+        store(slot::DOMAIN, words.domain)?;
+        store(slot::MACHINE, words.machine)?;
+        store(slot::PROOF, words.proof())?;
+        let joined = u64::from(words.joined) | u64::from(words.heartbeat) << 32;
+        memory.store64(self.0 + slot::JOINED, joined, Ordering::Release)
     }
 }
