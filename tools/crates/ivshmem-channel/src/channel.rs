@@ -32,7 +32,8 @@ pub struct Channel<L> {
 
 impl<L: Link + Clone> Channel<L> {
     /// Makes a channel at byte `base` of the memory, a multiple of 4096, whatever was there before. Programs
-    /// that use what was there get [`Error::Reset`].
+    /// that use what was there get [`Error::Reset`]. Waits for another program that is making one; for one that stands still
+    /// meanwhile, or has died, for two seconds.
     ///
     /// # Errors
     ///
@@ -40,10 +41,13 @@ impl<L: Link + Clone> Channel<L> {
     /// time.
     pub fn create(link: L, base: u64, layout: &Layout) -> Result<Self> {
         let begin = Instant::now();
+        let mut maker = Maker::default();
         loop {
             let seen = making::stage(&link, base)?;
-            if let Some(plan) = making::make(&link, base, layout, seen, Making::Anew)? {
-                return Ok(Self { link, base, plan });
+            if !maker.is_at_work(seen) {
+                if let Some(plan) = making::make(&link, base, layout, seen, Making::Anew)? {
+                    return Ok(Self { link, base, plan });
+                }
             }
             pause(begin, Invalid::Unfinished.into())?;
         }
@@ -69,7 +73,7 @@ impl<L: Link + Clone> Channel<L> {
     /// [`Error::NotAChannel`] if somebody else writes there all the time.
     pub fn open_or_create(link: L, base: u64, layout: &Layout) -> Result<Self> {
         let begin = Instant::now();
-        let mut maker: Option<(Stage, Instant)> = None;
+        let mut maker = Maker::default();
         loop {
             let seen = making::stage(&link, base)?;
             let why = match Self::open(link.clone(), base) {
@@ -78,12 +82,7 @@ impl<L: Link + Clone> Channel<L> {
                 Err(why @ Error::NotAChannel(_)) => why,
                 Err(other) => return Err(other),
             };
-            // Somebody makes it, or has died meanwhile.
-            let since = match maker {
-                Some((stage, since)) if stage == seen => since,
-                _ => maker.insert((seen, Instant::now())).1,
-            };
-            if !seen.is_marked() || since.elapsed() >= CONTENTION {
+            if !maker.is_at_work(seen) {
                 let making = Making::IfThereIsNone;
                 if let Some(plan) = making::make(&link, base, layout, seen, making)? {
                     return Ok(Self { link, base, plan });
@@ -128,11 +127,11 @@ impl<L: Link + Clone> Channel<L> {
     }
 
     /// Recreates the channel, with the same layout: all messages are gone, and all who use it get
-    /// [`Error::Reset`] and have to join again. What to do after [`Error::Corrupt`].
+    /// [`Error::Reset`] and have to join again. What to do after [`Error::Corrupt`]. Waits as [`create`](Self::create) does.
     ///
     /// # Errors
     ///
-    /// [`Error::Link`].
+    /// As [`create`](Self::create).
     pub fn reset(&self) -> Result<Self> {
         Self::create(self.link.clone(), self.base, self.plan.layout())
     }
@@ -181,6 +180,21 @@ impl<L: Link + Clone> Channel<L> {
     /// Joins with a time limit of one's own, or so that it can be cancelled.
     pub fn joining(&self) -> Joining<'_, L> {
         Joining::new(&self.link, self.base, &self.plan)
+    }
+}
+
+/// Another program that makes a channel: the mark that was seen of it, and since when.
+#[derive(Default)]
+struct Maker(Option<(Stage, Instant)>);
+
+impl Maker {
+    /// Whether it may go on: one that has stood still for long may have died.
+    fn is_at_work(&mut self, seen: Stage) -> bool {
+        let since = match self.0 {
+            Some((stage, since)) if stage == seen => since,
+            _ => self.0.insert((seen, Instant::now())).1,
+        };
+        seen.is_marked() && since.elapsed() < CONTENTION
     }
 }
 

@@ -5,12 +5,16 @@
 mod common;
 
 use std::sync::atomic::Ordering;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use common::gate::gated;
 use common::{layout, memory, Polled};
 use ivshmem::Memory;
 use ivshmem_channel::{Channel, Error, Layout};
+
+/// How a channel begins while it is made.
+const MARK: u32 = u32::from_le_bytes(*b"IVSM");
 
 /// What was there before: nothing, a channel that is corrupt, garbage.
 const BEFORE: [&[u8]; 3] = [&[0; 4096], b"IVSHCHAN and what is not", &[0xff; 4096]];
@@ -55,6 +59,46 @@ fn one_that_died_while_it_made_the_channel_is_not_waited_for_for_ever() {
         begin.elapsed() >= Duration::from_secs(1),
         "it may have been slow only"
     );
+}
+
+/// Two make it anew at the same time, of whom one is slow.
+#[test]
+fn one_that_makes_it_anew_waits_for_another_that_is_at_it() {
+    const SLOW: Duration = Duration::from_millis(50);
+    let generation =
+        |channel: Result<Channel<Arc<Polled>>, Error>| channel.unwrap().plan().generation();
+    let mut waits = 0;
+    for stop in 0.. {
+        let file = memory();
+        let (first, gate) = gated(&file, 0);
+        let second = Polled::of(&file, 1);
+        let gate = &gate;
+        let stopped = std::thread::scope(|scope| {
+            let (first, stopped) = gate.start(scope, stop, move || {
+                generation(Channel::create(first, 0, &layout()))
+            });
+            let is_at_it = second.load32(0, Ordering::Acquire) == Ok(MARK);
+            let begin = Instant::now();
+            let again = Arc::clone(&second);
+            let second = scope.spawn(move || generation(Channel::create(again, 0, &layout())));
+            std::thread::sleep(SLOW);
+            gate.set(|s| s.stopped = false);
+            first.join().unwrap();
+            let in_time = begin.elapsed() < Duration::from_secs(1);
+            let last = second.join().unwrap();
+            // On a machine that is busy it may have been slower than that.
+            if is_at_it && in_time {
+                waits += 1;
+                let found = Channel::open(Polled::of(&file, 2), 0);
+                assert_eq!(generation(found), last, "stop {stop}");
+            }
+            stopped
+        });
+        if !stopped {
+            break;
+        }
+    }
+    assert!(waits > 0);
 }
 
 #[test]
