@@ -415,6 +415,20 @@ static inline void ivshmem_channel_limit(struct ivshmem_channel_end *end)
 		end->longest = run / 2 > 24 ? run / 2 - 24 : 0;
 }
 
+/*
+ * The word of @len bytes from place @at of the data, which are left out; 0 bytes: none. Words are of one generation: one that
+ * stood there in an earlier one does not come again, so that who still replaces it is too late.
+ */
+static inline uint64_t ivshmem_channel_place(const struct ivshmem_channel_end *end, uint32_t at, uint32_t len)
+{
+	return ivshmem_channel_pair(at ^ end->generation, len ^ end->generation);
+}
+
+static inline unsigned char *ivshmem_channel_place_at(const struct ivshmem_channel_end *end, uint32_t i)
+{
+	return end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i;
+}
+
 /* Leaves out what a predecessor may still write to, from @count up to the reach. */
 static inline int ivshmem_channel_leave_out(struct ivshmem_channel_end *end, uint32_t count)
 {
@@ -440,7 +454,7 @@ static inline int ivshmem_channel_leave_out(struct ivshmem_channel_end *end, uin
 	}
 	if (word == IVSHMEM_CHANNEL_QUARANTINES)
 		return IVSHMEM_CHANNEL_CORRUPT;
-	if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * word, ivshmem_channel_pair(at, len)))
+	if (!ivshmem_channel_set(end, ivshmem_channel_place_at(end, word), ivshmem_channel_place(end, at, len)))
 		return ivshmem_channel_unset(end);
 	end->places[word].at = at;
 	end->places[word].len = len;
@@ -456,9 +470,9 @@ static inline int ivshmem_channel_go_on(struct ivshmem_channel_end *end, bool ma
 	int error;
 
 	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
-		header = ivshmem_channel_load64(end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i);
-		end->places[i].at = (uint32_t)header;
-		end->places[i].len = (uint32_t)(header >> 32);
+		header = ivshmem_channel_load64(ivshmem_channel_place_at(end, i));
+		end->places[i].at = (uint32_t)header ^ end->generation;
+		end->places[i].len = (uint32_t)(header >> 32) ^ end->generation;
 		if (end->places[i].len && (end->places[i].at >= end->size || end->places[i].len >= end->size ||
 					   (end->places[i].at | end->places[i].len) % 8))
 			return IVSHMEM_CHANNEL_CORRUPT;
@@ -501,6 +515,30 @@ again:
 	return 0;
 }
 
+/*
+ * Forgets the places of another generation. Whom we replace may have come as far, and clear the first header at any time if
+ * that is as it was seen. So a record begins there each time, whose header is not like any of before: what is left out is in
+ * front of it.
+ */
+static inline bool ivshmem_channel_begin(struct ivshmem_channel_end *end, bool may_run)
+{
+	uint64_t last = ivshmem_channel_load64(ivshmem_channel_place_at(end, IVSHMEM_CHANNEL_QUARANTINES - 1)), word;
+	uint32_t i;
+
+	if (may_run && last == ivshmem_channel_place(end, 0, 0)) {
+		end->places[0].at = end->size - 8;
+		end->places[0].len = 8;
+		ivshmem_channel_limit(end);
+	}
+	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++) {
+		word = ivshmem_channel_place(end, end->places[i].at, end->places[i].len);
+		if (ivshmem_channel_load64(ivshmem_channel_place_at(end, i)) != word &&
+		    !ivshmem_channel_set(end, ivshmem_channel_place_at(end, i), word))
+			return false;
+	}
+	return true;
+}
+
 /**
  * ivshmem_channel_sender - becomes the sender: goes on where the last one was, or begins
  * @end: filled
@@ -518,7 +556,7 @@ again:
 static inline int ivshmem_channel_sender(struct ivshmem_channel_end *end, void *block, uint32_t size,
 					 uint32_t generation, const struct ivshmem_channel_slot *slot, bool may_run)
 {
-	uint32_t before, i;
+	uint32_t before;
 	int error;
 
 	ivshmem_channel_init(end, block, size, generation);
@@ -532,10 +570,7 @@ static inline int ivshmem_channel_sender(struct ivshmem_channel_end *end, void *
 	}
 	if (!ivshmem_channel_raise_to(end, 0))
 		return ivshmem_channel_fail(end, IVSHMEM_CHANNEL_REPLACED);
-	for (i = 0; i < IVSHMEM_CHANNEL_QUARANTINES; i++)
-		if (!ivshmem_channel_set(end, end->block + IVSHMEM_CHANNEL_QUARANTINE + 8 * i, 0))
-			return ivshmem_channel_fail(end, ivshmem_channel_unset(end));
-	if (!ivshmem_channel_set(end, ivshmem_channel_at(end, 0), 0))
+	if (!ivshmem_channel_begin(end, may_run) || !ivshmem_channel_set(end, ivshmem_channel_at(end, 0), 0))
 		return ivshmem_channel_fail(end, ivshmem_channel_unset(end));
 	ivshmem_channel_store32(end->block + IVSHMEM_CHANNEL_SPACE_WAKE, UINT32_MAX);
 	if (!ivshmem_channel_swap32(end->block + IVSHMEM_CHANNEL_ORIGIN, before, generation) &&

@@ -306,8 +306,9 @@ fn a_c_sender_refuses_places_that_cannot_be_left_out() {
         let (file, mapping) = memory();
         let order = std::sync::atomic::Ordering::SeqCst;
         mapping.store32(second(), GENERATION, order).unwrap();
+        let generation = u64::from(GENERATION) << 32 | u64::from(GENERATION);
         mapping
-            .store64(second() + 64, at | len << 32, order)
+            .store64(second() + 64, (at | len << 32) ^ generation, order)
             .unwrap();
         // So that it ends if it does not refuse.
         assert!(try_send(&mut producer(&mapping, place(0)), &[]));

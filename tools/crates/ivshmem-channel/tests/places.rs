@@ -42,8 +42,8 @@ fn scribble(memory: &Polled, size: u32, random: &mut Random) {
     put(136, head);
     for index in 0..8 {
         let longest = [8, 32, size][random.below(3) as usize];
-        put(64 + index * 8, random.at(size));
-        put(68 + index * 8, random.at(longest));
+        put(64 + index * 8, random.at(size) ^ GENERATION);
+        put(68 + index * 8, random.at(longest) ^ GENERATION);
     }
     for at in (0..size).step_by(8) {
         memory

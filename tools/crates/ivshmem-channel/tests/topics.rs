@@ -211,9 +211,8 @@ fn buffers_that_were_left_out_stay_so_and_the_last_two_are_kept() {
         drop(writer);
         // Not by one that ended: by one that may go on.
         drop(attach(&end, 4, Handover::MayRun));
-        let out = (0..4).filter(|index| {
-            end.load64(128 + index * 128, Ordering::Relaxed) == Ok(u64::from(u32::MAX - 1))
-        });
+        let out = (0..4)
+            .filter(|index| end.load32(128 + index * 128, Ordering::Relaxed) == Ok(u32::MAX - 1));
         assert_eq!(out.count() as u64, lost + 1);
     }
     let mut writer = attach(&end, 4, Handover::Ended);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ivshmem::Memory;
 
 use super::count::Counts;
-use super::{control, replace, Fault, IsOurs, Place, RECORD};
+use super::{control, replace, Fault, Handover, IsOurs, Place, RECORD};
 
 /// Words for places in a ring's block.
 const PLACES: usize = 8;
@@ -23,13 +23,20 @@ struct Span {
     len: u32,
 }
 
+/// The word of no place. Words are of one generation: one that stood there in an earlier one does not come again, so that
+/// who still replaces it is too late.
+fn none(place: &Place) -> u64 {
+    u64::from(place.generation) | u64::from(place.generation) << 32
+}
+
 impl Span {
-    fn to_word(self) -> u64 {
-        u64::from(self.at) | u64::from(self.len) << 32
+    fn to_word(self, place: &Place) -> u64 {
+        (u64::from(self.at) | u64::from(self.len) << 32) ^ none(place)
     }
 
     /// `None` if the word holds none.
     fn of_word(word: u64, place: &Place) -> Result<Option<Self>, Fault> {
+        let word = word ^ none(place);
         // CAST: Each takes its half.
         let (at, len) = (word as u32, (word >> 32) as u32);
         let good = at < place.size && len < place.size && (at | len) % RECORD == 0;
@@ -51,9 +58,28 @@ fn word(place: &Place, index: usize) -> u64 {
 }
 
 impl Quarantine {
-    /// Forgets the places of another generation.
-    pub fn clear(memory: &impl Memory, place: &Place, is_ours: IsOurs<'_>) -> Result<(), Fault> {
-        (0..PLACES).try_for_each(|index| replace(memory, word(place, index), is_ours, |_| Some(0)))
+    /// Forgets the places of another generation. `before` is that of [`Producer::attach`](super::Producer::attach).
+    pub fn begin(
+        memory: &impl Memory,
+        place: &Place,
+        before: Handover,
+        is_ours: IsOurs<'_>,
+    ) -> Result<Self, Fault> {
+        let last = memory.load64(word(place, PLACES - 1), Ordering::Acquire)?;
+        // Whom we replace may have come as far, and clear the first header at any time if that is as it was seen. So a record
+        // begins there each time, whose header is not like any of before: what is left out is in front of it.
+        let late = before == Handover::MayRun && last == none(place);
+        let front = late.then_some(Span {
+            at: place.size - RECORD,
+            len: RECORD,
+        });
+        for index in 0..PLACES {
+            let span = front.filter(|_| index == 0);
+            let new = span.map_or(none(place), |span| span.to_word(place));
+            let change = |old| (old != new).then_some(new);
+            replace(memory, word(place, index), is_ours, change)?;
+        }
+        Ok(Self(Vec::from_iter(front)))
     }
 
     /// Finds the places that there are.
@@ -82,12 +108,12 @@ impl Quarantine {
         // What it covers is one place with it.
         let covered = |old: &Span| new.contains(counts, *old);
         let old = self.0.iter().find(|old| covered(old)).copied();
-        let wanted = old.map_or(0, Span::to_word);
+        let wanted = old.map_or(none(place), |old| old.to_word(place));
         for index in 0..PLACES {
             let mut taken = false;
             replace(memory, word(place, index), is_ours, |value| {
                 taken = value == wanted;
-                taken.then_some(new.to_word())
+                taken.then_some(new.to_word(place))
             })?;
             if taken {
                 self.0.retain(|old| !covered(old));

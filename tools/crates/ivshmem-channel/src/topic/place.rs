@@ -81,8 +81,9 @@ pub(super) enum Buffer {
     Holds(Owned),
     /// The writer of this epoch is writing, or was when it ended.
     Writing(u32),
-    /// Somebody may still write to it who was replaced.
-    Out,
+    /// The writer of this epoch has left it out: somebody may still write to it who was replaced. With the epoch, so that it
+    /// is not as in an earlier generation for one who still replaces that.
+    Out(u32),
 }
 
 impl Buffer {
@@ -92,7 +93,7 @@ impl Buffer {
             Self::Empty => 0,
             Self::Holds(value) => value.to_word(),
             Self::Writing(epoch) => owned(WRITING, epoch),
-            Self::Out => owned(OUT, 0),
+            Self::Out(epoch) => owned(OUT, epoch),
         }
     }
 
@@ -101,7 +102,7 @@ impl Buffer {
         match value.count {
             0 => Self::Empty,
             WRITING => Self::Writing(value.epoch),
-            OUT => Self::Out,
+            OUT => Self::Out(value.epoch),
             _ => Self::Holds(value),
         }
     }
@@ -140,7 +141,7 @@ mod tests {
         let holds = |count, epoch| Buffer::Holds(Owned { count, epoch });
         for buffer in [
             Buffer::Empty,
-            Buffer::Out,
+            Buffer::Out(1),
             Buffer::Writing(0),
             Buffer::Writing(u32::MAX),
             holds(1, 0),

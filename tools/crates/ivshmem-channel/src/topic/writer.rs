@@ -114,15 +114,15 @@ impl<M: Memory> Writer<M> {
         let at = self.topic.buffer(index);
         for _ in 0..MOST_TRIES {
             let new = match seen {
-                Buffer::Out => return Ok(None),
-                Buffer::Writing(epoch) if ended != Some(epoch) => Buffer::Out,
+                Buffer::Out(_) => return Ok(None),
+                Buffer::Writing(epoch) if ended != Some(epoch) => Buffer::Out(self.newest.epoch),
                 Buffer::Holds(_) if is_newest => Buffer::Holds(self.newest),
                 _ => Buffer::Empty,
             };
             self.is_ours()?;
             let (old, word) = (seen.to_word(), new.to_word());
             match self.memory.compare_exchange64(at, old, word)? {
-                Ok(_) => return Ok((new != Buffer::Out).then_some(new)),
+                Ok(_) => return Ok((!matches!(new, Buffer::Out(_))).then_some(new)),
                 Err(other) => seen = Buffer::of_word(other),
             }
         }
@@ -193,7 +193,7 @@ impl<M: Memory> Writer<M> {
             }
             // Whom we replaced was about to take it, and does so now.
             let (index, _) = self.buffers[self.next];
-            self.set(index, Buffer::Out)?;
+            self.set(index, Buffer::Out(self.newest.epoch))?;
             self.buffers.remove(self.next);
             self.check_buffers()?;
             self.next %= self.buffers.len();

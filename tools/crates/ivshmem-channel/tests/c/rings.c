@@ -153,6 +153,33 @@ static void a_place_that_covers_another_is_one_with_it(void)
 	exchange(&third, &from, 8, 200);
 }
 
+/* It may clear the first header at any time, if that is as it was: so a record begins there each time. */
+static void who_was_stopped_while_it_came_is_left_alone(void)
+{
+	struct ivshmem_channel_end stopped, to, from;
+	int wraps = 0;
+
+	begin();
+	CHECK(ivshmem_channel_sender(&stopped, memory, RING, NOW, NULL, true) == 0);
+	CHECK(stopped.longest == RING - 24);
+	/* All but its last step. */
+	ivshmem_channel_store32(memory + IVSHMEM_CHANNEL_ORIGIN, NOW + 1);
+	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, NULL, true) == 0);
+	CHECK(ivshmem_channel_receiver(&from, memory, RING, NOW, NULL) == 0);
+	while (wraps < 20) {
+		uint32_t before = to.next % RING;
+
+		exchange(&to, &from, 100, 1);
+		if (to.next % RING < before) {
+			CHECK(to.next % RING == ivshmem_channel_record(100));
+			wraps++;
+		}
+	}
+	/* So do those who come later. */
+	CHECK(ivshmem_channel_sender(&to, memory, RING, NOW, NULL, false) == 0);
+	CHECK(to.places[0].at == RING - 8 && to.places[0].len == 8);
+}
+
 static uint32_t as_it_is(const void *word)
 {
 	return __atomic_load_n((const ivshmem_channel_word *)word, __ATOMIC_ACQUIRE);
@@ -345,6 +372,7 @@ int main(void)
 	what_is_left_out_is_got_around();
 	what_was_passed_over_is_given_back();
 	a_place_that_covers_another_is_one_with_it();
+	who_was_stopped_while_it_came_is_left_alone();
 	words_to_sleep_on_are_told_as_they_are();
 	a_lane_s_room_is_given_back_without_a_message();
 	messages_are_written_and_read_in_place();

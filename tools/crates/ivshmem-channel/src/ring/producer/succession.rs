@@ -55,22 +55,22 @@ impl<M: Memory> Producer<M> {
         };
         match generation == place.generation {
             true => this.go_on(before)?,
-            false => this.begin(generation)?,
+            false => this.begin(generation, before)?,
         }
         Ok(this)
     }
 
     /// For the first producer of a generation.
-    fn begin(&mut self, before: u32) -> Result<(), Fault> {
+    fn begin(&mut self, generation: u32, before: Handover) -> Result<(), Fault> {
         self.set_reach(0)?;
         let (memory, place) = (&self.memory, &self.place);
-        Quarantine::clear(memory, place, &|| self.is_ours())?;
+        self.quarantine = Quarantine::begin(memory, place, before, &|| self.is_ours())?;
         self.clear_header(self.first)?;
         let wake = self.place.word(control::SPACE_WAKE);
         self.memory.store32(wake, NEVER, Ordering::Relaxed)?;
         let origin = self.place.word(control::ORIGIN);
         let new = self.place.generation;
-        match self.memory.compare_exchange32(origin, before, new)? {
+        match self.memory.compare_exchange32(origin, generation, new)? {
             // Whom we replaced can have come as far as this, and no further.
             Err(other) if other != new => Err(Fault::Replaced),
             _ => Ok(()),
