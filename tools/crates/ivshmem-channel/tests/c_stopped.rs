@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use compiled::compile_by;
 use ivshmem::{Access, Mapping, Memory};
-use ivshmem_channel::ring::{Consumer, Handover, Place, Producer};
+use ivshmem_channel::ring::{Consumer, Handover, Lane, Place, Producer};
 use rustix::process::{kill_process, waitpid, Pid, Signal, WaitOptions};
 use test_limit::limit;
 
@@ -27,6 +27,14 @@ const PLACE: Place = Place {
     size: 4096 - 64,
     generation: GENERATION,
     lane: None,
+};
+/// As a lane, which `stopped.c` knows.
+const LANE: Place = Place {
+    lane: Some(Lane {
+        shared: SIZE - 192,
+        number: 2,
+    }),
+    ..PLACE
 };
 
 /// As in `stopped.c`.
@@ -118,9 +126,9 @@ struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    fn attach(mapping: &'a Mapping, before: Handover) -> Self {
+    fn attach(mapping: &'a Mapping, place: Place, before: Handover) -> Self {
         Self {
-            ring: Producer::attach(mapping, PLACE, before, &mut || Ok(())).unwrap(),
+            ring: Producer::attach(mapping, place, before, &mut || Ok(())).unwrap(),
             number: 0,
         }
     }
@@ -168,21 +176,21 @@ fn until(what: &str, mut step: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-fn a_c_sender_that_was_replaced_sends_nothing_more() {
+/// In one of the ways that `stopped.c` has to send.
+fn sends_nothing_more(way: &str, place: Place) {
     let directory = tempfile::tempdir().unwrap();
     let program = compile_by("cc", directory.path(), "stopped", &["-std=gnu11"]);
     for stop in 0..STOPS {
         let (file, mapping) = memory();
         let mut from = consumer(&mapping);
         let mut got = Vec::new();
-        let mut victim = Victim::start(&program, "send", &file, stop);
+        let mut victim = Victim::start(&program, way, &file, stop);
         until("it stops", || {
             drain(&mut from, &mut got);
             victim.has_stopped()
         });
         own(&mapping, 2);
-        let mut to = Sending::attach(&mapping, Handover::MayRun);
+        let mut to = Sending::attach(&mapping, place, Handover::MayRun);
         // It goes on at once, or when half is sent; at once, before anything that it may spoil is received.
         let mut continued = stop % 2 == 0;
         if continued {
@@ -208,9 +216,24 @@ fn a_c_sender_that_was_replaced_sends_nothing_more() {
         let ours = (0..60).map(|number| (b'r', number));
         assert!(
             got.iter().copied().eq(theirs.chain(ours)),
-            "{stop}: {got:?}"
+            "{way}, {stop}: {got:?}"
         );
     }
+}
+
+#[test]
+fn a_c_sender_that_was_replaced_sends_nothing_more() {
+    sends_nothing_more("send", PLACE);
+}
+
+#[test]
+fn a_c_sender_that_was_replaced_while_it_wrote_in_place_sends_nothing_more() {
+    sends_nothing_more("place", PLACE);
+}
+
+#[test]
+fn a_c_sender_in_a_lane_that_was_replaced_sends_nothing_more() {
+    sends_nothing_more("lane", LANE);
 }
 
 #[test]
@@ -219,7 +242,7 @@ fn a_c_receiver_that_was_replaced_takes_no_torn_message_and_gives_nothing_back()
     let program = compile_by("cc", directory.path(), "stopped", &["-std=gnu11"]);
     for stop in 0..STOPS {
         let (file, mapping) = memory();
-        let mut to = Sending::attach(&mapping, Handover::Ended);
+        let mut to = Sending::attach(&mapping, PLACE, Handover::Ended);
         let mut victim = Victim::start(&program, "receive", &file, stop);
         until("it stops", || {
             to.send();

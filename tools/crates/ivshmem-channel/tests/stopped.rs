@@ -6,22 +6,44 @@
 mod common;
 
 use std::fs::File;
+use std::io::Write;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::gate::Gate;
 use common::Polled;
-use ivshmem::{Doorbell, Waiter};
-use ivshmem_channel::{Channel, Error, Layout, Member, Receiver, Sender};
+use ivshmem::{Doorbell, Memory, Waiter};
+use ivshmem_channel::{
+    ByteWriter, Channel, Error, Layout, Member, MultiReceiver, Receiver, Sender,
+};
 
 const RING: u32 = 1024;
 const SOON: Option<Duration> = Some(Duration::from_millis(1));
 /// Nothing takes this long.
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
 
-fn layout() -> Layout {
-    let layout = Layout::duplex(RING);
+/// Each way to send a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// One by one.
+    Single,
+    /// Several at a time.
+    Batch,
+    /// In place, by code that has the address of the memory.
+    InPlace,
+    /// As bytes of a stream.
+    Stream,
+    /// Into a lane of a ring buffer with several senders.
+    Lane,
+}
+
+/// Slot 0 sends to slot 1.
+fn layout(way: Way) -> Layout {
+    let layout = match way {
+        Way::Lane => Layout::new(3).multi_ring(1, RING),
+        _ => Layout::duplex(RING),
+    };
     layout.heartbeat(Duration::from_millis(10), Duration::from_millis(20))
 }
 
@@ -99,13 +121,32 @@ fn join(file: &File, slot: u32) -> Member<Arc<Polled>> {
     member.unwrap()
 }
 
-fn receive<L: ivshmem::Link + Clone>(from: &mut Receiver<L>, into: &mut Vec<(u8, u32)>) -> bool {
-    let mut bytes = Vec::new();
-    let some = from.receive(&mut bytes, SOON).unwrap();
-    if some {
-        into.push(identify(&bytes));
+/// The receiving end of slot 1.
+enum Inbox<L: ivshmem::Link + Clone> {
+    One(Receiver<L>),
+    Several(MultiReceiver<L>),
+}
+
+impl<L: ivshmem::Link + Clone> Inbox<L> {
+    fn of(member: &Member<L>, way: Way) -> Self {
+        match way {
+            Way::Lane => Self::Several(member.multi_receiver().unwrap()),
+            _ => Self::One(member.receiver(0).unwrap()),
+        }
     }
-    some
+
+    /// Takes a message, if there is one soon.
+    fn receive(&mut self, into: &mut Vec<(u8, u32)>) -> bool {
+        let mut bytes = Vec::new();
+        let some = match self {
+            Self::One(from) => from.receive(&mut bytes, SOON).unwrap(),
+            Self::Several(from) => from.receive(&mut bytes, SOON).unwrap().is_some(),
+        };
+        if some {
+            into.push(identify(&bytes));
+        }
+        some
+    }
 }
 
 /// Runs `work` as the program that is stopped before access number `stop`; then `meanwhile`; lets it go on; waits for
@@ -135,16 +176,59 @@ fn stop_at<T: Send, L>(
     })
 }
 
+/// Writes a message where it will be, in two steps.
+fn write_in_place(
+    sender: &mut Sender<Arc<Victim>>,
+    memory: &Victim,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let reservation = sender.reserve(bytes.len(), SOON)?;
+    let mut rest = bytes;
+    for range in reservation.ranges() {
+        let (part, others) = rest.split_at((range.end - range.start) as usize);
+        let (first, last) = part.split_at(part.len() / 2);
+        memory.write(range.start, first)?;
+        memory.write(range.start + first.len() as u64, last)?;
+        rest = others;
+    }
+    reservation.commit(bytes.len())
+}
+
+/// What ended a stream.
+fn ended(error: std::io::Error) -> Error {
+    let error = error.into_inner().expect("an error of the channel");
+    *error.downcast().unwrap()
+}
+
 /// Sends until somebody else has the slot; returns how many messages were sent for sure.
-fn send_all<L: ivshmem::Link + Clone>(member: &Member<L>, tag: u8) -> u32 {
+fn send_all(member: &Member<Arc<Victim>>, tag: u8, way: Way) -> u32 {
     let mut sure = 0;
-    let mut run = || -> Result<(), Error> {
+    let messages = (0..12).map(|number| (number, message(tag, number)));
+    // One, two or three at a time.
+    let is_last = |number| number % 3 != 0;
+    let run = || -> Result<(), Error> {
         let mut sender = member.sender(1)?;
-        for number in 0..12 {
-            sender.queue(&message(tag, number), SOON)?;
-            // One, two or three at a time.
-            if number % 3 != 0 {
+        if way == Way::Stream {
+            let mut stream = ByteWriter::new(sender, SOON);
+            for (number, bytes) in messages {
+                stream.write_all(&bytes).map_err(ended)?;
+                if is_last(number) {
+                    stream.flush().map_err(ended)?;
+                    sure = number + 1;
+                }
+            }
+            return Ok(());
+        }
+        for (number, bytes) in messages {
+            match way {
+                Way::Single => sender.send(&bytes, SOON)?,
+                Way::InPlace => write_in_place(&mut sender, member.link(), &bytes)?,
+                _ => sender.queue(&bytes, SOON)?,
+            }
+            if is_last(number) {
                 sender.flush()?;
+            }
+            if is_last(number) || way == Way::Single {
                 sure = number + 1;
             }
         }
@@ -170,11 +254,11 @@ fn of(received: &[(u8, u32)], tag: u8) -> Vec<u32> {
 }
 
 /// `more`: how many messages the successor sends through the ring before the stopped one goes on.
-fn stopped_sender(stop: usize, more: u32) -> bool {
+fn stopped_sender(stop: usize, more: u32, way: Way) -> bool {
     let file = common::memory();
-    Channel::create(Polled::of(&file, 9), 0, &layout()).unwrap();
+    Channel::create(Polled::of(&file, 9), 0, &layout(way)).unwrap();
     let reader = channel(Polled::of(&file, 1)).join(1, 0).unwrap();
-    let mut from = reader.receiver(0).unwrap();
+    let mut from = Inbox::of(&reader, way);
     let mut received = Vec::new();
     let victim = Victim::of(&file, 0);
     let meanwhile = || {
@@ -184,19 +268,19 @@ fn stopped_sender(stop: usize, more: u32) -> bool {
             // As much as has room stays in the ring.
             while let Err(error) = to.send(&message(b's', number), Some(Duration::ZERO)) {
                 assert!(matches!(error, Error::TimedOut), "stop {stop}: {error:?}");
-                assert!(receive(&mut from, &mut received), "stop {stop}");
+                assert!(from.receive(&mut received), "stop {stop}");
             }
         }
         (member, to)
     };
-    let work = |member| send_all(&member, b'v');
+    let work = |member| send_all(&member, b'v', way);
     let Some((sure, (_member, mut to))) = stop_at(&victim, stop, work, 0, meanwhile) else {
         return false;
     };
-    while receive(&mut from, &mut received) {}
+    while from.receive(&mut received) {}
     for number in more..more + 3 {
         send(&mut to, number..number + 1);
-        while receive(&mut from, &mut received) {}
+        while from.receive(&mut received) {}
     }
     let successor = of(&received, b's');
     assert_eq!(successor, Vec::from_iter(0..more + 3), "stop {stop}");
@@ -213,20 +297,34 @@ fn stopped_sender(stop: usize, more: u32) -> bool {
     true
 }
 
-fn each_stop(run: impl Fn(usize) -> bool) {
-    let stops = (0..).take_while(|stop| run(*stop)).count();
-    println!("{stops} stops");
-    assert!(stops > 100, "{stops}");
+/// Each stop, in each of these ways.
+fn each_stop(more: u32, ways: &[Way]) {
+    for way in ways {
+        let stops = (0..).take_while(|stop| stopped_sender(*stop, more, *way));
+        let stops = stops.count();
+        println!("{way:?}: {stops} stops");
+        assert!(stops > 100, "{stops}");
+    }
 }
 
 #[test]
 fn a_sender_goes_on_while_its_successors_messages_are_in_the_ring() {
-    each_stop(|stop| stopped_sender(stop, 3));
+    each_stop(3, &[Way::Batch, Way::Lane]);
 }
 
 #[test]
 fn a_sender_goes_on_when_its_successor_has_gone_round_the_ring() {
-    each_stop(|stop| stopped_sender(stop, 60));
+    each_stop(60, &[Way::Batch, Way::Lane]);
+}
+
+#[test]
+fn in_whichever_way_a_sender_sends_it_sends_nothing_more() {
+    each_stop(3, &[Way::Single, Way::InPlace, Way::Stream]);
+}
+
+#[test]
+fn in_whichever_way_a_sender_sends_it_spoils_nothing_when_its_successor_has_gone_round() {
+    each_stop(60, &[Way::Single, Way::InPlace, Way::Stream]);
 }
 
 /// Receives until somebody else has the slot.
@@ -249,7 +347,7 @@ fn receive_all<L: ivshmem::Link + Clone>(member: &Member<L>) -> Vec<(u8, u32)> {
 
 fn stopped_receiver(stop: usize) -> bool {
     let file = common::memory();
-    Channel::create(Polled::of(&file, 9), 0, &layout()).unwrap();
+    Channel::create(Polled::of(&file, 9), 0, &layout(Way::Single)).unwrap();
     let writer = channel(Polled::of(&file, 1)).join(0, 0).unwrap();
     let mut to = writer.sender(1).unwrap();
     send(&mut to, 0..7);
@@ -257,9 +355,9 @@ fn stopped_receiver(stop: usize) -> bool {
     let victim = Victim::of(&file, 0);
     let meanwhile = || {
         let member = join(&file, 1);
-        let mut from = member.receiver(0).unwrap();
+        let mut from = Inbox::of(&member, Way::Single);
         for number in 7..40 {
-            while receive(&mut from, &mut received) {}
+            while from.receive(&mut received) {}
             send(&mut to, number..number + 1);
         }
         (member, from)
@@ -269,9 +367,9 @@ fn stopped_receiver(stop: usize) -> bool {
         return false;
     };
     send(&mut to, 40..45);
-    while receive(&mut from, &mut received) {}
+    while from.receive(&mut received) {}
     send(&mut to, 45..48);
-    while receive(&mut from, &mut received) {}
+    while from.receive(&mut received) {}
     let (before, after) = (of(&before, b's'), of(&received, b's'));
     assert_eq!(
         before,

@@ -5,6 +5,9 @@
  *
  *	stopped send BYTES GENERATION AT SIZE STOP	with the byte offset of the ring's block, its size, and the number
  *							of the access, from 0 on
+ *	stopped place BYTES GENERATION AT SIZE STOP	the same, but writes messages where they will be
+ *	stopped lane BYTES GENERATION AT SIZE STOP	the same as send, in lane 2, whose shared words are 192 bytes before
+ *							the memory's end
  *	stopped receive BYTES GENERATION AT SIZE STOP
  *
  * The last 8 bytes of the memory say whose the slot is; this program's incarnation is 1.
@@ -67,7 +70,23 @@ static int replaced(int32_t status)
 	return status == IVSHMEM_CHANNEL_REPLACED || status == IVSHMEM_CHANNEL_CORRUPT;
 }
 
-static int32_t send_all(struct ivshmem_channel_end *end)
+/* As ivshmem_channel_queue(), but in place. */
+static int queue_in_place(struct ivshmem_channel_end *end, const unsigned char *message, uint32_t len)
+{
+	struct ivshmem_channel_span spans[2];
+	/* More than is needed, as by who does not know the length yet. */
+	int status = ivshmem_channel_reserve(end, LONGEST, spans);
+	uint32_t first = len < spans[0].len ? len : spans[0].len;
+
+	if (status)
+		return status;
+	copy_in_halves(spans[0].at, message, first);
+	if (len > first)
+		copy_in_halves(spans[1].at, message + first, len - first);
+	return ivshmem_channel_commit(end, len);
+}
+
+static int32_t send_all(struct ivshmem_channel_end *end, bool in_place)
 {
 	unsigned char message[LONGEST];
 	uint32_t number, len;
@@ -75,7 +94,10 @@ static int32_t send_all(struct ivshmem_channel_end *end)
 
 	for (number = 0;; number++) {
 		len = message_of('c', number, message);
-		while ((status = ivshmem_channel_queue(end, message, len)) == IVSHMEM_CHANNEL_EMPTY) {
+		for (;;) {
+			status = in_place ? queue_in_place(end, message, len) : ivshmem_channel_queue(end, message, len);
+			if (status != IVSHMEM_CHANNEL_EMPTY)
+				break;
 			status = ivshmem_channel_flush(end);
 			if (status < 0)
 				break;
@@ -121,24 +143,29 @@ int main(int argc, char **argv)
 	struct ivshmem_channel_end end;
 	uint32_t generation, size;
 	int32_t status;
-	char *block;
+	char *block, *shared;
 	int sends;
 
 	if (argc != 7)
-		errx(2, "usage: stopped send|receive BYTES GENERATION AT SIZE STOP");
-	sends = strcmp(argv[1], "send") == 0;
+		errx(2, "usage: stopped send|place|lane|receive BYTES GENERATION AT SIZE STOP");
+	sends = strcmp(argv[1], "receive") != 0;
 	block = mmap(NULL, strtoul(argv[2], NULL, 10), PROT_READ | PROT_WRITE, MAP_SHARED, STDIN_FILENO, 0);
 	if (block == MAP_FAILED)
 		err(1, "mmap");
 	slot.owner = block + strtoul(argv[2], NULL, 10) - 8;
+	shared = block + strtoul(argv[2], NULL, 10) - 192;
 	block += strtoul(argv[4], NULL, 10);
 	generation = strtoul(argv[3], NULL, 10);
 	size = strtoul(argv[5], NULL, 10);
 	accesses_left = strtol(argv[6], NULL, 10);
 	status = sends ? ivshmem_channel_sender(&end, block, size, generation, &slot, false) :
 			 ivshmem_channel_receiver(&end, block, size, generation, &slot);
+	if (strcmp(argv[1], "lane") == 0) {
+		end.shared = (unsigned char *)shared;
+		end.lane = 2;
+	}
 	if (status == 0)
-		status = sends ? send_all(&end) : receive_all(&end);
+		status = sends ? send_all(&end, strcmp(argv[1], "place") == 0) : receive_all(&end);
 	if (!replaced(status))
 		errx(3, "%s ended with %d", argv[1], (int)status);
 	return 0;
