@@ -256,7 +256,46 @@ impl Owned {
 /// How often to try to replace a word that others replace too. Who keeps to the rules does so a few times at most.
 pub(crate) const MOST_TRIES: u32 = 1000;
 /// What is wrong where that is not enough.
-pub(crate) const BUSY: &str = "somebody replaces a word again and again";
+const BUSY: Fault = Fault::Corrupt("somebody replaces a word again and again");
+
+/// What a word was that others replace too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Was {
+    /// This, and was replaced.
+    Replaced(u64),
+    /// This, and is to stay so.
+    Kept(u64),
+    /// This at last: others replaced it again and again.
+    Busy(u64),
+}
+
+impl Was {
+    pub fn word(self) -> u64 {
+        let (Self::Replaced(word) | Self::Kept(word) | Self::Busy(word)) = self;
+        word
+    }
+}
+
+/// Replaces the word at `offset` by what `new` makes of it, which is asked between each look and the step; `None`: the word
+/// stays.
+#[inline]
+pub(crate) fn update(
+    memory: &impl Memory,
+    offset: u64,
+    mut new: impl FnMut(u64) -> Result<Option<u64>, Fault>,
+) -> Result<Was, Fault> {
+    let mut old = memory.load64(offset, Ordering::Acquire)?;
+    for _ in 0..MOST_TRIES {
+        let Some(new) = new(old)? else {
+            return Ok(Was::Kept(old));
+        };
+        match memory.compare_exchange64(offset, old, new)? {
+            Ok(_) => return Ok(Was::Replaced(old)),
+            Err(other) => old = other,
+        }
+    }
+    Ok(Was::Busy(old))
+}
 
 /// Takes over the word at `offset` of `memory`, by which an end shows that it is the one. `may` is asked between the
 /// look and the step: whoever takes over by the rules comes after whom it replaces, so that a program that was replaced
@@ -266,20 +305,21 @@ pub(crate) fn take_over(
     offset: u64,
     may: &mut dyn FnMut() -> Result<(), Fault>,
 ) -> Result<Owned, Fault> {
-    for _ in 0..MOST_TRIES {
-        let word = memory.load64(offset, Ordering::Acquire)?;
-        may()?;
+    let next = |word| {
         let old = Owned::of_word(word);
-        let new = Owned {
+        Owned {
             epoch: old.epoch.wrapping_add(1),
             ..old
-        };
-        let taken = memory.compare_exchange64(offset, word, new.to_word())?;
-        if taken.is_ok() {
-            return Ok(new);
         }
+    };
+    let was = update(memory, offset, |word| {
+        may()?;
+        Ok(Some(next(word).to_word()))
+    });
+    match was? {
+        Was::Replaced(word) => Ok(next(word)),
+        _ => Err(BUSY),
     }
-    Err(Fault::Corrupt(BUSY))
 }
 
 /// Whether the program that takes over is still the one.
@@ -293,15 +333,12 @@ pub(crate) fn replace(
     is_ours: IsOurs<'_>,
     mut new: impl FnMut(u64) -> Option<u64>,
 ) -> Result<(), Fault> {
-    for _ in 0..MOST_TRIES {
-        let old = memory.load64(offset, Ordering::Acquire)?;
+    let was = update(memory, offset, |old| {
         is_ours()?;
-        let Some(new) = new(old) else {
-            return Ok(());
-        };
-        if memory.compare_exchange64(offset, old, new)?.is_ok() {
-            return Ok(());
-        }
+        Ok(new(old))
+    });
+    match was? {
+        Was::Busy(_) => Err(BUSY),
+        _ => Ok(()),
     }
-    Err(Fault::Corrupt(BUSY))
 }

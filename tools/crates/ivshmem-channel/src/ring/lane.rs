@@ -6,27 +6,23 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{shared, Fault, Lane, AWAKE, DOZING, MOST_TRIES};
+use super::{shared, update, Fault, Lane, Was, AWAKE, DOZING};
 
 /// Says that a lane has messages. Returns whether its receiver has to be rung. Comes after a full barrier after the
 /// message was published.
 #[inline]
 pub(super) fn announce(memory: &impl Memory, lane: Lane) -> Result<bool, Fault> {
     let (at, bit) = (lane.shared + shared::READY, 1u64 << lane.number);
-    let mut ready = memory.load64(at, Ordering::Relaxed)?;
-    let mut tries = 0..MOST_TRIES;
-    // Whoever takes the bit looks at the lane after that, and does not sleep before.
-    while ready & bit == 0 {
+    let was = update(memory, at, |ready| {
+        Ok((ready & bit == 0).then_some(ready | bit))
+    });
+    match was? {
+        Was::Replaced(_) => wake(memory, lane),
+        // Whoever takes the bit looks at the lane after that, and does not sleep before.
+        Was::Kept(_) => Ok(false),
         // Another sender does not keep to the rules, and is no reason to stay here.
-        if tries.next().is_none() {
-            return Ok(true);
-        }
-        match memory.compare_exchange64(at, ready, ready | bit)? {
-            Ok(_) => return wake(memory, lane),
-            Err(other) => ready = other,
-        }
+        Was::Busy(_) => Ok(true),
     }
-    Ok(false)
 }
 
 /// Returns whether the receiver sleeps, and is to be rung by this sender.

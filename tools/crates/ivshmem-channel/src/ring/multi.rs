@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ivshmem::Memory;
 
-use super::{shared, Consumer, Fault, Place, Record, AWAKE, DOZING, MOST_TRIES};
+use super::{shared, update, Consumer, Fault, Place, Record, Was, AWAKE, DOZING};
 
 /// A turn lasts for at most this part of a lane's size.
 const TURN_PART: u32 = 4;
@@ -28,10 +28,10 @@ impl MultiFault {
         }
     }
 
-    fn access(error: ivshmem::AccessError) -> Self {
+    fn shared(fault: impl Into<Fault>) -> Self {
         Self {
             lane: None,
-            fault: error.into(),
+            fault: fault.into(),
         }
     }
 }
@@ -174,26 +174,18 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     #[inline]
     fn take_ready(&mut self) -> Result<(), MultiFault> {
         let at = self.shared + shared::READY;
-        let load = self.memory.load64(at, Ordering::Relaxed);
-        let mut ready = load.map_err(MultiFault::access)?;
-        for _ in 0..MOST_TRIES {
-            if ready == 0 {
-                return Ok(());
+        let was = update(&self.memory, at, |ready| Ok((ready != 0).then_some(0)));
+        match was.map_err(MultiFault::shared)? {
+            Was::Kept(_) => {}
+            Was::Replaced(ready) => {
+                // The looks come after it, so that a sender that found its bit set is not missed.
+                self.memory.fence_after_exchange();
+                let valid = u64::MAX >> (64 - self.lanes.len());
+                self.hot |= ready & valid;
             }
-            let taken = self.memory.compare_exchange64(at, ready, 0);
-            match taken.map_err(MultiFault::access)? {
-                Ok(_) => {
-                    // The looks come after it, so that a sender that found its bit set is not missed.
-                    self.memory.fence_after_exchange();
-                    let valid = u64::MAX >> (64 - self.lanes.len());
-                    self.hot |= ready & valid;
-                    return Ok(());
-                }
-                Err(other) => ready = other,
-            }
+            // A sender does not keep to the rules, and is no reason to stay here.
+            Was::Busy(_) => self.look_everywhere(),
         }
-        // A sender does not keep to the rules, and is no reason to stay here.
-        self.look_everywhere();
         Ok(())
     }
 
@@ -220,7 +212,7 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     fn doze(&self, value: u32) -> Result<(), MultiFault> {
         let doze = self.shared + shared::DOZE;
         let store = self.memory.store32(doze, value, Ordering::Relaxed);
-        store.map_err(MultiFault::access)
+        store.map_err(MultiFault::shared)
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ivshmem::Memory;
 
 use super::place::{after, back, control, distance, Buffer, Topic};
-use crate::ring::{Fault, Owned, MOST_TRIES};
+use crate::ring::{update, Fault, Owned};
 
 /// How often to try in a row to copy a value before another one is written over it.
 const TRIES: u32 = 8;
@@ -81,18 +81,19 @@ impl<M: Memory> Reader<M> {
             return Ok(false);
         };
         // One that was not there is by now if whoever took over the topic has found it.
-        Ok(newest.count != self.absent || self.is_there(newest)?)
+        Ok(newest.count != self.absent || self.buffer(newest)?.is_some())
     }
 
-    /// Whether a value can be read.
-    fn is_there(&self, value: Owned) -> Result<bool, Fault> {
+    /// The buffer that holds a value, and the length of that; `None` if it cannot be read.
+    fn buffer(&self, value: Owned) -> Result<Option<(u32, u32)>, Fault> {
         for index in 0..self.topic.buffers {
             if self.topic.load(&self.memory, index)? == Buffer::Holds(value) {
                 let length = self.topic.length(index);
-                return Ok(self.memory.load32(length, Ordering::Relaxed)? <= self.topic.size);
+                let len = self.memory.load32(length, Ordering::Relaxed)?;
+                return Ok((len <= self.topic.size).then_some((index, len)));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Takes the oldest of the `most` newest values.
@@ -140,30 +141,21 @@ impl<M: Memory> Reader<M> {
 
     /// Copies a value, if it is there and stays there meanwhile.
     fn take(&mut self, value: Owned, into: &mut Vec<u8>) -> Result<Option<Found>, Fault> {
-        let wanted = Buffer::Holds(value);
-        for index in 0..self.topic.buffers {
-            if self.topic.load(&self.memory, index)? != wanted {
-                continue;
-            }
-            let length = self.topic.length(index);
-            let len = self.memory.load32(length, Ordering::Relaxed)?;
-            if len > self.topic.size {
-                return Ok(None);
-            }
-            into.clear();
-            // CAST: Not above the longest value.
-            self.memory
-                .append(self.topic.bytes(index), len as usize, into)?;
-            // What was read before comes before the look.
-            self.memory.fence_loads();
-            if self.topic.load(&self.memory, index)? != wanted {
-                return Ok(None);
-            }
-            let missed = distance(self.seen, value.count).saturating_sub(1);
-            (self.seen, self.absent) = (value.count, 0);
-            return Ok(Some(Found { missed }));
+        let Some((index, len)) = self.buffer(value)? else {
+            return Ok(None);
+        };
+        into.clear();
+        // CAST: Not above the longest value.
+        self.memory
+            .append(self.topic.bytes(index), len as usize, into)?;
+        // What was read before comes before the look.
+        self.memory.fence_loads();
+        if self.topic.load(&self.memory, index)? != Buffer::Holds(value) {
+            return Ok(None);
         }
-        Ok(None)
+        let missed = distance(self.seen, value.count).saturating_sub(1);
+        (self.seen, self.absent) = (value.count, 0);
+        Ok(Some(Found { missed }))
     }
 
     /// Asks the writer to ring slot `slot`, which is below 64. Returns the word to sleep on, by its byte offset, and its
@@ -175,14 +167,9 @@ impl<M: Memory> Reader<M> {
     pub fn arm(&mut self, slot: u32) -> Result<Option<(u64, u32)>, Fault> {
         let at = self.topic.word(control::WAITING);
         let bit = 1u64 << slot;
-        let mut waiting = self.memory.load64(at, Ordering::Relaxed)?;
         // Also if it was set: the writer may have taken it since. Who is kept from it is not rung, and looks by itself.
-        for _ in 0..MOST_TRIES {
-            match self.memory.compare_exchange64(at, waiting, waiting | bit)? {
-                Ok(_) => break,
-                Err(other) => waiting = other,
-            }
-        }
+        let set = |waiting| Ok(Some(waiting | bit));
+        let waiting = update(&self.memory, at, set)?.word();
         self.memory.fence();
         if self.has_news()? {
             return Ok(None);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ivshmem::Memory;
 
 use super::place::{after, control, Buffer, Topic};
-use crate::ring::{replace, take_over, Fault, Handover, Owned, BUSY, MOST_TRIES};
+use crate::ring::{replace, take_over, update, Fault, Handover, Owned, Was};
 
 /// The end of a topic that publishes.
 #[derive(Debug)]
@@ -72,11 +72,8 @@ impl<M: Memory> Writer<M> {
         // The number of the newest value may be in a buffer of one who was replaced before it could announce it, too: it
         // has an older epoch.
         let mut newest: Option<(u32, u32)> = None;
-        let mut found = Vec::new();
         for index in 0..self.topic.buffers {
-            let now = self.topic.load(&self.memory, index)?;
-            found.push((index, now));
-            if let Buffer::Holds(value) = now {
+            if let Buffer::Holds(value) = self.topic.load(&self.memory, index)? {
                 let age = self.newest.epoch.wrapping_sub(value.epoch);
                 let youngest = newest.is_none_or(|(_, least)| age < least);
                 if value.count == self.newest.count && youngest {
@@ -85,10 +82,10 @@ impl<M: Memory> Writer<M> {
             }
         }
         let mut after = 0;
-        for (index, seen) in found {
+        for index in 0..self.topic.buffers {
             let is_newest = newest.is_some_and(|(at, _)| at == index);
             let ended = (before == Handover::Ended).then_some(predecessor);
-            let Some(new) = self.inherit(index, seen, is_newest, ended)? else {
+            let Some(new) = self.inherit(index, is_newest, ended)? else {
                 continue;
             };
             self.buffers.push((index, new));
@@ -101,32 +98,28 @@ impl<M: Memory> Writer<M> {
         Ok(())
     }
 
-    /// Takes over a buffer that was seen so, unless that has changed: whom we replace can have been about to take it, and
-    /// is writing now. Returns what the buffer is from now on, `None` if it is left out. `ended` is the epoch of one who is
-    /// known not to write any more.
+    /// Takes over a buffer, which can change until then: whom we replace can have been about to take it, and is writing now.
+    /// Returns what the buffer is from now on, `None` if it is left out. `ended` is the epoch of one who is known not to write
+    /// any more.
     fn inherit(
         &self,
         index: u32,
-        mut seen: Buffer,
         is_newest: bool,
         ended: Option<u32>,
     ) -> Result<Option<Buffer>, Fault> {
-        let at = self.topic.buffer(index);
-        for _ in 0..MOST_TRIES {
-            let new = match seen {
-                Buffer::Out(_) => return Ok(None),
+        let mut new = Buffer::Empty;
+        let judge = |word| {
+            new = match Buffer::of_word(word) {
+                out @ Buffer::Out(_) => out,
                 Buffer::Writing(epoch) if ended != Some(epoch) => Buffer::Out(self.newest.epoch),
                 Buffer::Holds(_) if is_newest => Buffer::Holds(self.newest),
                 _ => Buffer::Empty,
             };
-            self.is_ours()?;
-            let (old, word) = (seen.to_word(), new.to_word());
-            match self.memory.compare_exchange64(at, old, word)? {
-                Ok(_) => return Ok((!matches!(new, Buffer::Out(_))).then_some(new)),
-                Err(other) => seen = Buffer::of_word(other),
-            }
-        }
-        Err(Fault::Corrupt(BUSY))
+            Some(new.to_word())
+        };
+        let at = self.topic.buffer(index);
+        replace(&self.memory, at, &|| self.is_ours(), judge)?;
+        Ok((!matches!(new, Buffer::Out(_))).then_some(new))
     }
 
     fn check_buffers(&self) -> Result<(), Fault> {
@@ -229,16 +222,7 @@ impl<M: Memory> Writer<M> {
 
     fn take_waiting(&self) -> Result<u64, Fault> {
         let at = self.topic.word(control::WAITING);
-        let mut waiting = self.memory.load64(at, Ordering::Relaxed)?;
-        for _ in 0..MOST_TRIES {
-            if waiting == 0 {
-                break;
-            }
-            match self.memory.compare_exchange64(at, waiting, 0)? {
-                Ok(_) => break,
-                Err(other) => waiting = other,
-            }
-        }
-        Ok(waiting)
+        let take = |waiting| Ok((waiting != 0).then_some(0));
+        update(&self.memory, at, take).map(Was::word)
     }
 }
