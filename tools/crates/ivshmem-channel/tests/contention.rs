@@ -102,6 +102,34 @@ fn an_end_that_is_not_left_alone_is_corrupt() {
     assert!(matches!(writer, Err(Fault::Corrupt(_))), "{writer:?}");
 }
 
+/// A sender takes over from one that may go on, and looks again where that seems to have published something meanwhile.
+#[test]
+fn a_sender_that_comes_does_not_look_for_ever() {
+    const HEADER: u64 = RING + 256;
+    // One in so many of its accesses finds something, in any order of these.
+    for (period, phase) in (2..8).flat_map(|period| (0..period).map(move |phase| (period, phase))) {
+        let file = memory();
+        let peer = Polled::of(&file, 1);
+        let before = Producer::attach(&*peer, place(None), Handover::Ended, &mut ours);
+        before.unwrap().reserve(8).unwrap().unwrap();
+        let writes = Arc::new(AtomicU64::new(0));
+        let attack = {
+            let writes = Arc::clone(&writes);
+            move || {
+                let number = writes.fetch_add(1, Ordering::Relaxed);
+                if number < MOST {
+                    let word = u64::from(number % period == phase) * 4;
+                    peer.store64(HEADER, word, Ordering::Relaxed).unwrap();
+                }
+            }
+        };
+        let memory = Polled::while_using(&file, 0, attack);
+        let sender = Producer::attach(memory, place(None), Handover::MayRun, &mut ours);
+        let writes = writes.load(Ordering::Relaxed);
+        assert!(writes < MOST, "{period} {phase}: {sender:?}");
+    }
+}
+
 /// The lanes share a word, which each of the senders can write to.
 #[test]
 fn a_sender_does_not_keep_the_others_and_the_receiver_from_going_on() {

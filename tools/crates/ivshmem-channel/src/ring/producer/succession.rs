@@ -10,7 +10,9 @@ use super::Producer;
 use crate::ring::count::Cursor;
 use crate::ring::quarantine::Quarantine;
 use crate::ring::record::Header;
-use crate::ring::{control, replace, take_over, Fault, Owned, Place, NEVER, RECORD};
+use crate::ring::{
+    control, replace, take_over, Fault, Owned, Place, BUSY, MOST_TRIES, NEVER, RECORD,
+};
 
 /// What is known of the program that had this end before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,7 @@ impl<M: Memory> Producer<M> {
         let head = counts.cursor(self.load_head()?).ok_or(impossible)?;
         (self.head, self.told) = (head.count, head.count);
         let mut end = head;
+        let mut tries = 0..MOST_TRIES;
         loop {
             let at = self.place.data(end);
             match self.memory.load64(at, Ordering::Acquire)? {
@@ -105,6 +108,10 @@ impl<M: Memory> Producer<M> {
             if self.skip_to(end, start)? {
                 (self.first, self.next) = (start, start);
                 return Ok(());
+            }
+            // Whom we replace cannot raise its reach any more: by the rules it publishes a few times at most.
+            if tries.next().is_none() {
+                return Err(BUSY);
             }
         }
     }
