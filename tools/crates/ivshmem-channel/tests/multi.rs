@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::{members, memory, End, Polled, GATHERS, RING, SOON};
-use ivshmem::Memory;
+use ivshmem::{Access, Mapping, Memory};
+use ivshmem_channel::ring::{Handover, Lane, MultiConsumer, Place, Producer};
 use ivshmem_channel::{Error, MultiReceiver, Spin};
 use test_limit::limit;
 
@@ -270,4 +271,38 @@ fn what_a_sender_has_not_announced_is_found_by_those_who_never_sleep() {
         };
         assert_eq!((from, &buffer[..]), (Some(0), &number.to_le_bytes()[..]));
     }
+}
+
+/// A place that is left out counts as received, and so can end a turn in the middle of looking.
+#[test]
+fn a_message_behind_a_place_that_is_left_out_is_the_same_until_it_is_taken() {
+    const SIZE: u32 = 1024;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(8192).unwrap();
+    let mapping = Mapping::of(&file, 0, 8192, Access::ReadWrite).unwrap();
+    let lanes = [0, 1].map(|number| Place {
+        offset: 128 + u64::from(number) * (256 + u64::from(SIZE)),
+        size: SIZE,
+        generation: 7,
+        lane: Some(Lane { shared: 0, number }),
+    });
+    let attach = |lane: usize, before| {
+        Producer::attach(&mapping, lanes[lane], before, &mut || Ok(())).unwrap()
+    };
+    let send = |producer: &mut Producer<&Mapping>| {
+        let space = producer.reserve(4).unwrap().unwrap();
+        producer.commit(space, 4).unwrap();
+        producer.publish().unwrap();
+    };
+    let mut stopped = attach(0, Handover::Ended);
+    stopped.reserve(SIZE as usize / 4).unwrap().unwrap();
+    let mut first = attach(0, Handover::MayRun);
+    let mut second = attach(1, Handover::Ended);
+    let mut from = MultiConsumer::attach(&mapping, lanes, 0, &mut || Ok(())).unwrap();
+    send(&mut first);
+    send(&mut second);
+    let found = from.peek().unwrap().unwrap();
+    assert_eq!(from.peek().unwrap(), Some(found));
+    from.lane(found.0).advance(found.1);
+    assert_eq!(from.peek().unwrap().map(|(lane, _)| lane), Some(1));
 }

@@ -54,6 +54,8 @@ pub struct MultiConsumer<M> {
     /// Index of the lane whose turn it is, and the count at which that began.
     turn: usize,
     since: u32,
+    /// The count at which a message was found last in that lane.
+    found: u32,
 }
 
 impl<M: Memory + Clone> MultiConsumer<M> {
@@ -91,6 +93,7 @@ impl<M: Memory + Clone> MultiConsumer<M> {
         let mut this = Self {
             turn: 0,
             since: lanes[0].position(),
+            found: lanes[0].position(),
             hot: 0,
             told: 0,
             lanes,
@@ -138,6 +141,7 @@ impl<M: Memory + Clone> MultiConsumer<M> {
     pub fn peek(&mut self) -> Result<Option<(usize, Record)>, MultiFault> {
         if self.is_hot(self.turn) && !self.turn_is_over() {
             if let Some(record) = self.peek_at(self.turn)? {
+                self.found = self.lanes[self.turn].position();
                 return Ok(Some((self.turn, record)));
             }
         }
@@ -146,6 +150,7 @@ impl<M: Memory + Clone> MultiConsumer<M> {
             if let Some(record) = self.peek_at(lane)? {
                 self.turn = lane;
                 self.since = self.lanes[lane].position();
+                self.found = self.since;
                 return Ok(Some((lane, record)));
             }
         }
@@ -158,7 +163,8 @@ impl<M: Memory + Clone> MultiConsumer<M> {
 
     fn turn_is_over(&self) -> bool {
         let lane = &self.lanes[self.turn];
-        lane.received_since(self.since) >= lane.size() / TURN_PART
+        // A message that was found is not taken yet, also where a place that is left out came before it.
+        lane.position() != self.found && lane.received_since(self.since) >= lane.size() / TURN_PART
     }
 
     /// The lane after the one whose turn it was that may have messages.
