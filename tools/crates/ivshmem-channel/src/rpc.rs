@@ -4,7 +4,7 @@
 //!
 //! A request is carried out at least once if its client gets an answer, and perhaps, also later, if it does not: make
 //! requests such that twice does no harm. Neither side waits for one that is gone: a client is told by
-//! [`Error::PeerLost`](crate::Error::PeerLost), and the server leaves out what programs asked for that have ended since.
+//! [`Error::PeerLost`], and the server leaves out what programs asked for that have ended since.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -34,7 +34,7 @@ mod server;
 pub use client::Client;
 pub use server::{Request, Server};
 
-use crate::{Layout, MAX_SLOTS};
+use crate::{Error, Layout, Plan, Result, MAX_SLOTS};
 use envelope::SERVER;
 
 /// The layout for a server, in slot 0, and clients in the slots from 1 on. `requests` and `replies` are the bytes of the
@@ -46,4 +46,21 @@ pub fn layout(clients: u32, requests: u32, replies: u32) -> Layout {
     (1..=clients).fold(layout, |layout, client| {
         layout.ring(SERVER, client, replies)
     })
+}
+
+/// Whether a channel has what client and server need. To be asked before a slot is taken, which may be that of a program that
+/// is only silent.
+fn check(plan: &Plan) -> Result<()> {
+    let from = |slot| plan.find(0, slot, SERVER).is_some();
+    let to = |slot| {
+        plan.find(0, SERVER, slot)
+            .is_some_and(|(_, place)| place.lane.is_none())
+    };
+    let mut clients = SERVER + 1..plan.layout().slots();
+    match plan.find_multi(SERVER).is_some() && clients.all(|slot| from(slot) && to(slot)) {
+        true => Ok(()),
+        false => Err(Error::NoSuch(
+            "ring buffers for requests and replies".into(),
+        )),
+    }
 }

@@ -351,3 +351,23 @@ fn a_request_is_taken_also_while_others_words_are_in_the_clients_slot() {
     assert!(server.reply(&request, b"answer").unwrap());
     assert_eq!(client.answer(Some(limit())).unwrap(), b"answer");
 }
+
+#[test]
+fn a_channel_of_another_layout_is_left_alone() {
+    let file = memory();
+    let layout =
+        Layout::duplex(RING).heartbeat(Duration::from_millis(10), Duration::from_millis(30));
+    let channel = Channel::create(Polled::of(&file, 0), 0, &layout).unwrap();
+    // They are silent from here on, so that whoever wants a slot gets it.
+    let members = [0, 1].map(|slot| channel.join(slot, 0).unwrap());
+    let refused = [
+        rpc::Client::join(&channel, 0).err(),
+        rpc::Server::join(&channel, 0).err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, Some(Error::NoSuch(_))), "{error:?}");
+    }
+    for member in members {
+        member.beat().unwrap();
+    }
+}

@@ -54,8 +54,10 @@ impl<L: Link + Clone> Client<L> {
     ///
     /// # Errors
     ///
-    /// As [`Channel::join_any`], [`Member::sender`] and [`Member::receiver`].
+    /// As [`Channel::join_any`], [`Member::sender`] and [`Member::receiver`]; [`Error::NoSuch`] if the channel has another layout,
+    /// of which no slot is taken then.
     pub fn join(channel: &Channel<L>, vector: u32) -> Result<Self> {
+        super::check(channel.plan())?;
         let layout = channel.plan().layout();
         let slots: Vec<_> = (SERVER + 1..layout.slots()).collect();
         let member = channel.join_any(&slots, vector)?;

@@ -42,9 +42,10 @@ impl<L: Link + Clone> Server<L> {
     ///
     /// # Errors
     ///
-    /// As [`Channel::join`], [`Member::sender`] and [`Member::multi_receiver`]. A ring buffer for answers that is corrupt is
-    /// none: its client gets no answers.
+    /// As [`Channel::join`], [`Member::sender`] and [`Member::multi_receiver`]; [`Error::NoSuch`] if the channel has another
+    /// layout, of which no slot is taken then. A ring buffer for answers that is corrupt is none: its client gets no answers.
     pub fn join(channel: &Channel<L>, vector: u32) -> Result<Self> {
+        super::check(channel.plan())?;
         let member = channel.join(SERVER, vector)?;
         let clients = SERVER + 1..channel.plan().layout().slots();
         Ok(Self {
