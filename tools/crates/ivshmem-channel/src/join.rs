@@ -251,20 +251,24 @@ impl<'a, L: Link + Clone> Candidate<'a, L> {
         };
         for place in self.plan.lanes_of(self.base, self.slot) {
             let taken = Producer::attach(self.link, place, Handover::MayRun, &mut may);
-            taken.map_err(taking)?;
+            taken.map_err(|fault| self.explain(fault))?;
         }
         for topic in self.plan.topics_of(self.base, self.slot) {
             let taken = Writer::attach(self.link, topic, Handover::MayRun, &mut may);
-            taken.map_err(taking)?;
+            taken.map_err(|fault| self.explain(fault))?;
         }
         Ok(())
     }
-}
 
-fn taking(fault: Fault) -> Error {
-    match fault {
-        Fault::Replaced => Error::Replaced,
-        other => other.into(),
+    /// What a fault means of a ring buffer or topic that was to be taken over.
+    fn explain(&self, fault: Fault) -> Error {
+        let same = check_generation(self.link, self.base, self.plan);
+        match (fault, same) {
+            // What is there is another channel's.
+            (Fault::Replaced | Fault::Corrupt(_), Err(error)) => error,
+            (Fault::Replaced, Ok(())) => Error::Replaced,
+            (other, _) => other.into(),
+        }
     }
 }
 

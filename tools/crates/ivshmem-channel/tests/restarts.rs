@@ -7,7 +7,7 @@ mod common;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -273,6 +273,38 @@ fn a_channel_that_is_made_anew_again_and_again_keeps_nobody_for_ever() {
     });
     assert!(matches!(joined, Err(Error::Reset)), "{joined:?}");
     assert!(tries > 10, "programs that start together recreate it");
+}
+
+/// By a program that may still run, so that its ring buffers are taken over before anybody believes that it has joined.
+#[test]
+fn a_channel_that_is_recreated_while_a_slot_is_taken_is_to_be_joined_again() {
+    /// Where the owner of slot 0 is in a channel of that layout.
+    const OWNER: u64 = 256;
+    let layout = layout().heartbeat(Duration::from_millis(10), Duration::from_millis(20));
+    let mut resets = 0;
+    loop {
+        let file = memory();
+        let maker = Polled::of(&file, 1);
+        let channel = Channel::create(Arc::clone(&maker), 0, &layout).unwrap();
+        let _silent = channel.join(0, 0).unwrap();
+        let before = maker.load64(OWNER, Ordering::Acquire).unwrap();
+        // The channel is recreated at another access each time, from where the slot has its new owner on.
+        let (left, layout) = (AtomicUsize::new(resets), layout.clone());
+        let link = Polled::while_using(&file, 2, move || {
+            let taken = maker.load64(OWNER, Ordering::Acquire).unwrap() != before;
+            if taken && left.fetch_sub(1, Ordering::Relaxed) == 0 {
+                Channel::create(Arc::clone(&maker), 0, &layout).unwrap();
+            }
+        });
+        match Channel::open(link, 0).unwrap().join(0, 0) {
+            Err(Error::Reset) => resets += 1,
+            joined => {
+                joined.unwrap();
+                break;
+            }
+        }
+    }
+    assert!(resets > 10, "there are ring buffers to be taken");
 }
 
 #[test]
