@@ -25,6 +25,10 @@ impl Alarm {
         self.cancel = Some(cancel.clone());
     }
 
+    pub(crate) fn cancel(&self) -> Option<&Cancel> {
+        self.cancel.as_ref()
+    }
+
     /// Whether sleeping on a word is not enough.
     pub(crate) fn is_set(&self) -> bool {
         self.cancel.is_some()

@@ -72,6 +72,11 @@ impl Cancel {
         self.0.used.load(Ordering::Acquire)
     }
 
+    /// Whether it is a clone of `other`.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// [`Error::Cancelled`] if it was used.
     pub(crate) fn check(&self) -> Result<()> {
         match self.is_cancelled() {

@@ -3,6 +3,7 @@
 //! A descriptor for event loops.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{epoll, Timespec};
@@ -11,7 +12,7 @@ use rustix::time::{
     timerfd_create, timerfd_settime, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags,
 };
 
-use crate::{Result, Selectable};
+use crate::{Cancel, Result, Selectable};
 
 const NEVER: Timespec = Timespec {
     tv_sec: 0,
@@ -48,6 +49,8 @@ pub struct Watch {
     /// Has the timer, and while it is armed the bell.
     epoll: OwnedFd,
     timer: OwnedFd,
+    /// What is in there and ends a wait: the receiver may be given another one.
+    cancel: Mutex<Option<Cancel>>,
 }
 
 impl Watch {
@@ -61,7 +64,11 @@ impl Watch {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(watching)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(watching)?;
         add(&epoll, timer.as_fd())?;
-        Ok(Self { epoll, timer })
+        Ok(Self {
+            epoll,
+            timer,
+            cancel: Mutex::default(),
+        })
     }
 
     /// Asks for the descriptor to become ready once there is something. Returns `false` if there is by now, also an
@@ -80,6 +87,7 @@ impl Watch {
         for fd in receiver.alarm().fds() {
             add(&self.epoll, fd)?;
         }
+        self.keep(receiver.alarm().cancel())?;
         self.set(receiver.sleep_limit())?;
         Ok(true)
     }
@@ -103,12 +111,31 @@ impl Watch {
     /// [`Error::Link`](crate::Error::Link), which a descriptor that is open does not give.
     pub fn disarm(&self, receiver: &impl Selectable) -> Result<()> {
         for fd in receiver.alarm().fds() {
-            match epoll::delete(&self.epoll, fd) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(watching(error)),
-            }
+            self.remove(fd)?;
         }
+        self.keep(None)?;
         self.set(Duration::ZERO)
+    }
+
+    /// Hears this of all that ended the receiver's waits.
+    fn keep(&self, cancel: Option<&Cancel>) -> Result<()> {
+        // Each change leaves it whole.
+        let mut kept = self.cancel.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *kept, cancel.cloned());
+        match before {
+            Some(before) if !cancel.is_some_and(|cancel| cancel.is(&before)) => {
+                self.remove(before.as_fd())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a descriptor that need not be there.
+    fn remove(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        match epoll::delete(&self.epoll, fd) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(watching(error)),
+        }
     }
 
     /// Sets the timer; zero stops it.

@@ -251,6 +251,28 @@ fn what_ends_a_wait_ends_an_event_loop() {
 }
 
 #[test]
+fn what_ended_waits_before_makes_no_descriptor_ready() {
+    let file = memory();
+    let link = SharedFile::of(file).unwrap().with_interval(MINUTE);
+    let layout = layout().heartbeat(MINUTE, 2 * MINUTE);
+    let channel = Channel::create(Arc::new(link), 0, &layout).unwrap();
+    let member = channel.join(1, 0).unwrap();
+    let mut receiver = member.receiver(0).unwrap();
+    let [before, now] = [(); 2].map(|()| Cancel::new().unwrap());
+    let watch = Watch::new().unwrap();
+    receiver.set_cancel(&before);
+    assert!(watch.arm(&mut receiver).unwrap());
+    receiver.set_cancel(&now);
+    before.cancel();
+    assert!(watch.arm(&mut receiver).unwrap());
+    assert!(!is_ready(&watch, Duration::from_millis(100)));
+    now.cancel();
+    assert!(is_ready(&watch, Duration::ZERO));
+    watch.disarm(&receiver).unwrap();
+    assert!(!is_ready(&watch, Duration::ZERO));
+}
+
+#[test]
 fn an_error_is_no_reason_to_wait() {
     let Members { members, _region } = members();
     let mut receiver = members[1].receiver(0).unwrap();
