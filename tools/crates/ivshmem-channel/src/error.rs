@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// There is no channel that this library can use.
     #[error("no usable channel is there: {0}; wait for the other side to make it, or make one")]
-    NotAChannel(#[from] Invalid),
+    NotAChannel(Invalid),
     /// There is a channel, of another shape than was asked for.
     #[error("the channel that is there has another layout than was asked for: use the same on all sides, or recreate it")]
     OtherLayout,
@@ -104,6 +104,13 @@ pub enum Error {
     /// The device or the server.
     #[error(transparent)]
     Link(#[from] ivshmem::Error),
+}
+
+/// Not as its cause: the text has it already.
+impl From<Invalid> for Error {
+    fn from(why: Invalid) -> Self {
+        Self::NotAChannel(why)
+    }
 }
 
 impl From<AccessError> for Error {

@@ -200,6 +200,7 @@ static void wrong_arguments(struct pair *pair)
 	struct ivshmem_channel *channel;
 	struct ivshmem_channel_link *link;
 	uint32_t slot = 3;
+	const char *why;
 
 	CHECK(ivshmem_channel_link_open("/nonexistent/ivshmem0", &link) == -ENOENT);
 	CHECK(strstr(ivshmem_channel_error(), "/nonexistent/ivshmem0") != NULL);
@@ -214,6 +215,9 @@ static void wrong_arguments(struct pair *pair)
 	CHECK(ivshmem_channel_open_or_create(pair->link, 0, layout, &channel) == -EEXIST);
 	ivshmem_channel_layout_free(layout);
 	CHECK(ivshmem_channel_open(pair->link, 65536, &channel) == -ENODATA);
+	/* It says why, and once. */
+	why = strstr(ivshmem_channel_error(), "does not begin as a channel does");
+	CHECK(why != NULL && strstr(why + 1, "does not begin as a channel does") == NULL);
 	CHECK(ivshmem_channel_join(pair->channel, &slot, 1, 0, 0, NULL, &member) == -ENXIO);
 	slot = 0;
 	CHECK(ivshmem_channel_join(pair->channel, &slot, 1, 0, 0, NULL, &member) == -EBUSY && member == NULL);
