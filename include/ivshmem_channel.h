@@ -1031,6 +1031,7 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
  * @count: number of lanes, 1 to 63
  * @turn: index of the lane whose turn it is
  * @since: count at which that began
+ * @found: count at which a message was found last in that lane
  * @hot: a bit for each lane that may have messages
  * @untold: a bit for each lane that was found to be corrupt when this became the receiver, and was not reported yet
  * @told: a bit for each lane that was found to be corrupt, and was reported
@@ -1039,7 +1040,7 @@ static inline int ivshmem_channel_arm(struct ivshmem_channel_end *end, const voi
 struct ivshmem_channel_multi {
 	struct ivshmem_channel_end *lanes;
 	unsigned char *shared;
-	uint32_t count, turn, since;
+	uint32_t count, turn, since, found;
 	uint64_t hot, untold, told, owed;
 };
 
@@ -1092,7 +1093,7 @@ static inline int ivshmem_channel_multi_receiver(struct ivshmem_channel_multi *m
 		lanes[i].failed = error;
 		multi->untold |= (uint64_t)(error != 0) << i;
 	}
-	multi->since = lanes[0].next;
+	multi->since = multi->found = lanes[0].next;
 	ivshmem_channel_multi_look(multi);
 	return 0;
 }
@@ -1120,9 +1121,9 @@ static inline int32_t ivshmem_channel_multi_peek_at(struct ivshmem_channel_multi
  * @multi: the receiver
  * @lane: set to the lane that has it
  *
- * Returns its length: take it by ivshmem_channel_take() from @multi->lanes[*@lane]. IVSHMEM_CHANNEL_EMPTY if none has
- * arrived. IVSHMEM_CHANNEL_CORRUPT or _REPLACED, once for each lane, which is left out then: call again for the others. Once
- * all lanes are, always what the lane failed with whose turn it was.
+ * Returns its length: take it by ivshmem_channel_take() from @multi->lanes[*@lane]; it is the same until then.
+ * IVSHMEM_CHANNEL_EMPTY if none has arrived. IVSHMEM_CHANNEL_CORRUPT or _REPLACED, once for each lane, which is left out then:
+ * call again for the others. Once all lanes are, always what the lane failed with whose turn it was.
  */
 static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *multi, uint32_t *lane)
 {
@@ -1135,9 +1136,13 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 	*lane = multi->turn;
 	if (multi->told == ivshmem_channel_multi_all(multi))
 		return end->failed;
-	/* A turn ends when a quarter of the lane was received. */
-	if (multi->hot >> multi->turn & 1 && ivshmem_channel_distance(end, multi->since, end->next) < end->size / 4) {
+	/* A turn ends when a quarter of the lane was received, but not before a message that was found is taken. */
+	if (multi->hot >> multi->turn & 1 &&
+	    (end->next == multi->found ||
+	     ivshmem_channel_distance(end, multi->since, end->next) < end->size / 4)) {
 		len = ivshmem_channel_multi_peek_at(multi, multi->turn);
+		if (len >= 0)
+			multi->found = end->next;
 		if (len != IVSHMEM_CHANNEL_EMPTY)
 			return len;
 	}
@@ -1157,7 +1162,7 @@ static inline int32_t ivshmem_channel_multi_peek(struct ivshmem_channel_multi *m
 			continue;
 		if (len >= 0) {
 			multi->turn = *lane;
-			multi->since = multi->lanes[*lane].next;
+			multi->since = multi->found = multi->lanes[*lane].next;
 		}
 		return len;
 	}

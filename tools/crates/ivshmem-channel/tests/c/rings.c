@@ -310,6 +310,30 @@ static void what_is_borrowed_is_not_passed_over_twice(void)
 	CHECK(ivshmem_channel_distance(&from, from.first, from.next) == 600);
 }
 
+/* What is left out counts as received, and does not end a turn before the message behind it is taken. */
+static void the_next_message_of_several_senders_is_the_same_until_it_is_taken(void)
+{
+	struct ivshmem_channel_end to[2], lanes[LANES];
+	struct ivshmem_channel_multi multi;
+	uint32_t lane, n;
+
+	begin();
+	for (n = 0; n < 2; n++) {
+		unsigned char *block = memory + IVSHMEM_CHANNEL_SHARED + n * BLOCK;
+
+		CHECK(ivshmem_channel_sender(&to[n], block, RING, NOW, NULL, false) == 0);
+		to[n].shared = memory;
+		to[n].lane = n;
+	}
+	CHECK(leave_out(&to[0], 600) >= 0);
+	CHECK(ivshmem_channel_send(&to[0], message, 8) >= 0 && ivshmem_channel_send(&to[1], message, 16) >= 0);
+	CHECK(ivshmem_channel_multi_receiver(&multi, lanes, LANES, memory, RING, NOW, NULL) == 0);
+	for (n = 0; n < 3; n++)
+		CHECK(ivshmem_channel_multi_peek(&multi, &lane) == 8 && lane == 0);
+	CHECK(ivshmem_channel_take(&lanes[0], got, sizeof(got)) == 8);
+	CHECK(ivshmem_channel_multi_peek(&multi, &lane) == 16 && lane == 1);
+}
+
 /* Lanes that are all corrupt are not waited for. */
 static void that_every_lane_is_corrupt_is_told(void)
 {
@@ -377,6 +401,7 @@ int main(void)
 	a_lane_s_room_is_given_back_without_a_message();
 	messages_are_written_and_read_in_place();
 	what_is_borrowed_is_not_passed_over_twice();
+	the_next_message_of_several_senders_is_the_same_until_it_is_taken();
 	that_every_lane_is_corrupt_is_told();
 	who_was_replaced_has_read_nothing();
 	return 0;
