@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ivshmem::Memory;
 
 use super::count::Counts;
-use super::{control, replace, Fault, Handover, IsOurs, Place, RECORD};
+use super::{control, replace, Fault, IsOurs, Place, RECORD};
 
 /// Words for places in a ring's block.
 const PLACES: usize = 8;
@@ -58,17 +58,17 @@ fn word(place: &Place, index: usize) -> u64 {
 }
 
 impl Quarantine {
-    /// Forgets the places of another generation. `before` is that of [`Producer::attach`](super::Producer::attach).
+    /// Forgets the places of another generation. `may_run` says whether a program that had the sending end may still go on.
     pub fn begin(
         memory: &impl Memory,
         place: &Place,
-        before: Handover,
+        may_run: bool,
         is_ours: IsOurs<'_>,
     ) -> Result<Self, Fault> {
         let last = memory.load64(word(place, PLACES - 1), Ordering::Acquire)?;
         // Whom we replace may have come as far, and clear the first header at any time if that is as it was seen. So a record
         // begins there each time, whose header is not like any of before: what is left out is in front of it.
-        let late = before == Handover::MayRun && last == none(place);
+        let late = may_run && last == none(place);
         let front = late.then_some(Span {
             at: place.size - RECORD,
             len: RECORD,

@@ -66,7 +66,8 @@ impl<M: Memory> Producer<M> {
     fn begin(&mut self, generation: u32, before: Handover) -> Result<(), Fault> {
         self.set_reach(0)?;
         let (memory, place) = (&self.memory, &self.place);
-        self.quarantine = Quarantine::begin(memory, place, before, &|| self.is_ours())?;
+        let may_run = before == Handover::MayRun;
+        self.quarantine = Quarantine::begin(memory, place, may_run, &|| self.is_ours())?;
         self.clear_header(self.first)?;
         let wake = self.place.word(control::SPACE_WAKE);
         self.memory.store32(wake, NEVER, Ordering::Relaxed)?;
