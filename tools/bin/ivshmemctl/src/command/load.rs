@@ -68,6 +68,10 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
         memory.write(options.offset + done, &chunk[..some])?;
         done += some as u64;
     }
+    if done == 0 {
+        let text = format!("{} is empty: nothing was written", path.display());
+        return Err(failure(Exit::Failure, text));
+    }
     let answer = json!({ "offset": options.offset, "length": done });
     output.answer(&answer, || {
         format!("{} at offset {:#x}", size(done), options.offset)

@@ -260,6 +260,21 @@ fn ring_to_nobody_says_so() {
 }
 
 #[test]
+fn loading_nothing_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M"]);
+    // As `head -c 1M | ivshmemctl load -` does where `head` refuses the number.
+    let output = run(&["load", "--join", &socket, "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("/dev/null is empty: nothing was written"),
+        "{text}"
+    );
+}
+
+#[test]
 fn peer_that_may_only_read_does_that() {
     let directory = tempfile::tempdir().unwrap();
     let [socket, viewer, config] =

@@ -84,7 +84,10 @@ fn kvm_finding(path: &Path) -> Finding {
         );
     }
     match File::options().read(true).write(true).open(path) {
-        Ok(_) => Finding::good(CHECK, "you may use /dev/kvm"),
+        Ok(_) => Finding::good(
+            CHECK,
+            "you may open /dev/kvm; whether it works shows when a guest starts",
+        ),
         // QEMU emulates then, and all works.
         Err(error) => Finding::note(
             CHECK,
@@ -136,9 +139,9 @@ fn sockets(runs: &Path) -> Finding {
 fn no_socket() -> Finding {
     Finding::note(
         "sockets",
-        "no server has its socket in /run/ivshmem",
+        "no server has its socket in /run/ivshmem, where packaged ones have it",
         format!(
-            "start one: sudo systemctl start ivshmem-server@NAME.socket with /etc/ivshmem/NAME.toml, or by hand \
+            "if one runs with another socket, ivshmemctl info --join SOCKET asks it; else start one: sudo systemctl start ivshmem-server@NAME.socket with /etc/ivshmem/NAME.toml, or by hand \
              {SERVER} --socket-path /tmp/ivshmem.sock"
         ),
     )
