@@ -4,6 +4,9 @@
 import re
 from pathlib import Path
 
+from docutils import nodes
+from sphinx import addnodes
+
 project = "ivshmem-rs"
 copyright = "the authors of ivshmem-rs"
 author = "the authors of ivshmem-rs"
@@ -33,3 +36,25 @@ man_pages = [
     ("libivshmem", "libivshmem", "/dev/ivshmemN for C and C++", author, 3),
     ("libivshmem_channel", "libivshmem_channel", "channels between virtual machines for C and C++", author, 3),
 ]
+
+# What else there are manual pages of; the programs make theirs themselves.
+programs = ["ivshmemctl(1)", "ivshmem-server(8)"]
+
+
+def refer_as_manual_pages_do(app, doctree):
+    """Manual pages refer to each other by name and section, also at their end, and to other pages of the manual by title."""
+    pages = {source: f"{name}({section})" for source, name, _, _, section in man_pages}
+    if app.builder.name != "man" or app.env.docname not in pages:
+        return
+    for reference in list(doctree.findall(addnodes.pending_xref)):
+        if reference["reftype"] != "doc" or reference["refexplicit"]:
+            continue
+        page = pages.get(reference["reftarget"])
+        reference.replace_self(nodes.strong(text=page) if page else nodes.emphasis("", "", reference.deepcopy()))
+    others = [page for source, page in pages.items() if source != app.env.docname]
+    end = nodes.section("", nodes.title(text="See also"), nodes.paragraph(text=", ".join(others + programs)), ids=["see-also"])
+    next(doctree.findall(nodes.section)).append(end)
+
+
+def setup(app):
+    app.connect("doctree-read", refer_as_manual_pages_do)
