@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tokio::select;
+use tokio::task::JoinSet;
 
 use crate::exit::Exit;
 use crate::mesh::{serve, Area, Mesh, Program, Purpose};
@@ -152,8 +153,13 @@ impl Program for Forwarder {
         for (number, listener) in self.listeners.iter().enumerate() {
             session.accept(listener.clone(), number);
         }
+        // In a task of its own, which has its turn when all that it has caused have had theirs: what others say does not
+        // come faster than it is dealt with.
+        let mut hearing = JoinSet::new();
+        let hearer = session.clone();
+        hearing.spawn_local(async move { hearer.hear_all(incoming).await });
         select! {
-            done = session.hear_all(incoming) => done,
+            Some(done) = hearing.join_next() => done?,
             done = session.watch() => done,
         }
     }

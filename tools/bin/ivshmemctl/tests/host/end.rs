@@ -101,6 +101,20 @@ impl End {
         std::fs::read_dir(tasks).unwrap().count()
     }
 
+    /// Bytes of memory that it has in use.
+    pub fn memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: u64 = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        kib << 10
+    }
+
     /// Closes what it writes to.
     pub fn stop_listening(&mut self) {
         let nothing = OwnedFd::from(File::open("/dev/null").unwrap());

@@ -91,6 +91,8 @@ impl Carrier {
 
     /// Does this in a task.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+        // Others can have many begin and end between two looks.
+        self.reap();
         self.tasks.borrow_mut().spawn_local(task)
     }
 
@@ -100,7 +102,7 @@ impl Carrier {
             return;
         };
         self.spawn(async move {
-            sleep(pause).await;
+            other.while_there(sleep(pause)).await;
             let body = match &answer {
                 Answer::Reset(reason) => Body::Reset(reason),
                 Answer::Listen(address) => Body::Listen(address),
@@ -189,8 +191,10 @@ impl Carrier {
         let counted = self.report.count();
         let carry = async {
             let stream = tokio::select! {
-                stream = stream => Rc::new(stream.map_err(Broken::Untold)?),
+                // Of one who has left, this one says so.
+                biased;
                 broken = connection.over() => return Err(broken),
+                stream = stream => Rc::new(stream.map_err(Broken::Untold)?),
             };
             connection
                 .carry(stream.clone(), &other, key, self.piece)

@@ -167,6 +167,6 @@ fn failed(error: io::Error) -> Broken {
 }
 
 /// What the failure of sending means: nobody is there to be told.
-fn gone(_: ivshmem_channel::Error) -> Broken {
+fn gone(_: anyhow::Error) -> Broken {
     Broken::Told(Over::Gone)
 }

@@ -14,7 +14,7 @@ use super::address::Peer;
 use super::connection::Connection;
 use super::flow::Over;
 use super::frame::{Body, Key};
-use super::lane::{Correspondent, Lane};
+use super::lane::{Attendance, Correspondent, Lane};
 use crate::mesh::Neighbour;
 
 /// The most connections with one other endpoint.
@@ -23,8 +23,9 @@ const MOST_CONNECTIONS: usize = 1024;
 const MOST_LISTENERS: usize = 64;
 /// Names that are looked up for one other endpoint at a time. Each takes a thread, also when the connection is over meanwhile.
 const MOST_LOOKUPS: usize = 4;
-/// The most answers that wait until one other endpoint takes them: those to what is refused, mostly.
-const MOST_ANSWERS: usize = 128;
+/// The most answers that wait until one other endpoint takes them: those to what is refused, mostly. To whatever one may ask
+/// for at a time that keeps to the rules there is one.
+const MOST_ANSWERS: usize = MOST_CONNECTIONS + MOST_LISTENERS;
 
 /// All that are there.
 pub struct Others {
@@ -50,13 +51,13 @@ pub enum Arrival {
 struct Other {
     neighbour: Neighbour,
     correspondent: Correspondent,
+    /// What waits to be told to it ends with this.
+    _attendance: Attendance,
     connections: HashMap<Key, Rc<Connection>>,
     /// The number of the connection that was opened here last.
     last: u32,
     /// What listens here for it, by its number.
     listening: HashMap<u32, AbortHandle>,
-    /// Tells it that it was taken for gone.
-    telling: Option<AbortHandle>,
     /// Each answer that waits has one of these.
     turn: Rc<()>,
 }
@@ -84,13 +85,15 @@ impl Others {
         // Of one that comes again, what is said of connections from before is still on its way.
         let last = before
             .and_then(|(incarnation, last)| (incarnation == neighbour.incarnation).then_some(last));
+        let (correspondent, attendance) =
+            Correspondent::new(lane.clone(), neighbour.incarnation, self.own);
         let other = Other {
-            correspondent: Correspondent::new(lane.clone(), neighbour.incarnation, self.own),
+            correspondent,
+            _attendance: attendance,
             neighbour,
             connections: HashMap::new(),
             last: last.unwrap_or(0),
             listening: HashMap::new(),
-            telling: None,
             turn: Rc::new(()),
         };
         self.by_slot
@@ -108,7 +111,6 @@ impl Others {
             return false;
         };
         other.end_all(&Over::Gone);
-        other.telling.iter().for_each(AbortHandle::abort);
         let known = (other.neighbour.incarnation, other.last);
         self.before.borrow_mut().insert(slot, known);
         true
@@ -199,14 +201,6 @@ impl Others {
         if self.is_known(slot, incarnation) {
             let mut others = self.by_slot.borrow_mut();
             others.get_mut(&slot).map(|o| o.connections.remove(&key));
-        }
-    }
-
-    /// The one in a slot is being told that it was taken for gone.
-    pub fn tell(&self, slot: u32, telling: AbortHandle) {
-        let mut others = self.by_slot.borrow_mut();
-        if let Some(other) = others.get_mut(&slot) {
-            other.telling = Some(telling);
         }
     }
 

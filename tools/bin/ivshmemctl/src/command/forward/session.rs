@@ -140,11 +140,10 @@ impl Session {
                 ours: true,
                 number: 0,
             };
-            let telling = self.carrier.spawn(async move {
+            self.carrier.spawn(async move {
                 // If it cannot be told, it is gone.
                 let _ = other.send(key, Body::ResetAll).await;
             });
-            self.carrier.others.tell(slot, telling);
         }
         self.ask_for_all(slot);
     }

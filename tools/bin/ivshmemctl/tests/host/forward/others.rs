@@ -9,7 +9,7 @@ use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 use ivshmem::Memory;
-use ivshmem_channel::{Channel, Presence, Sender};
+use ivshmem_channel::{Channel, Member, Presence, Sender};
 use ivshmem_peer::Peer;
 use rustix::fs::{mkfifoat, Mode, CWD};
 use rustix::process::Signal;
@@ -134,6 +134,98 @@ fn names_that_take_long_to_look_up_take_few_threads() {
 struct Victim {
     sender: Sender<Arc<Peer>>,
     incarnation: u32,
+}
+
+/// Takes this slot, as an end without a name.
+fn come(channel: &Channel<Arc<Peer>>, slot: u32) -> Member<Arc<Peer>> {
+    let me = channel.join(slot, 0).unwrap();
+    let mut publisher = me.publisher(slot as usize).unwrap();
+    publisher.publish(&me.incarnation().to_le_bytes()).unwrap();
+    me
+}
+
+/// A message of one end to another: of this kind, about a connection of this number that the sender has opened.
+fn frame(to: u32, from: u32, number: u32, kind: u8, text: &str) -> Vec<u8> {
+    let words = [to, from, number].map(u32::to_le_bytes).concat();
+    [&words, &[kind, 1, 0, 0][..], text.as_bytes()].concat()
+}
+
+/// The kind of a message that asks for a connection.
+const OPEN: u8 = 1;
+/// The kind of a message that a connection is over.
+const RESET: u8 = 6;
+
+fn incarnation_in(me: &Member<Arc<Peer>>, slot: u32) -> u32 {
+    match me.presence(slot).unwrap() {
+        Presence::Present { incarnation, .. } => incarnation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_of_many_connections_that_are_refused_at_once_is_told_so() {
+    /// As many as there can be with an endpoint.
+    const MOST: u32 = 1024;
+    let machines = Machines::new("4M");
+    let mut far = machines.start("forward --name far");
+    far.expect("joined");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let me = come(&channel, 1);
+    far.expect("here");
+    let to = incarnation_in(&me, 0);
+    let mut sender = me.sender(0).unwrap();
+    let mut receiver = me.multi_receiver().unwrap();
+    far.signal(Signal::STOP);
+    for number in 0..MOST {
+        let open = frame(to, me.incarnation(), number, OPEN, "127.0.0.1:1");
+        sender.send(&open, Some(limit())).unwrap();
+    }
+    far.signal(Signal::CONT);
+    let mut told = std::collections::BTreeSet::new();
+    while told.len() < MOST as usize {
+        let next = receiver.next(Some(limit())).unwrap();
+        let Some(message) = next else {
+            panic!("only {} of {MOST} were told", told.len());
+        };
+        let mut bytes = vec![0; message.len()];
+        message.read(0, &mut bytes).unwrap();
+        message.done().unwrap();
+        assert_eq!(bytes[12], RESET);
+        told.insert(bytes[8..12].to_vec());
+    }
+    far.end();
+}
+
+#[test]
+fn an_end_that_comes_again_and_again_and_hears_nothing_takes_no_memory_without_end() {
+    const TIMES: u32 = 400;
+    const REQUESTS: u32 = 128;
+    let machines = Machines::new("1M");
+    let mut far = machines.start("forward --name far");
+    far.expect("joined");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    // Longer than what is cut off, so that few answers fill the ring.
+    let target = format!("{}:1", "x".repeat(900));
+    let ask = |times| {
+        for _ in 0..times {
+            let me = come(&channel, 1);
+            let to = incarnation_in(&me, 0);
+            let mut sender = me.sender(0).unwrap();
+            for number in 0..REQUESTS {
+                let open = frame(to, me.incarnation(), number, OPEN, &target);
+                sender.send(&open, Some(limit())).unwrap();
+            }
+        }
+    };
+    ask(1);
+    far.expect("failed");
+    let before = far.memory();
+    ask(TIMES);
+    let after = far.memory();
+    assert!(after < before + (32 << 20), "{before} bytes, then {after}");
+    far.end();
 }
 
 #[test]
