@@ -15,11 +15,13 @@ mod settings;
 mod stream;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tokio::select;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::exit::Exit;
@@ -168,8 +170,9 @@ impl Program for Forwarder {
 impl Forwarder {
     /// Listens where that is not done yet.
     async fn listen(&mut self) -> Result<()> {
+        let turns = Arc::new(Semaphore::new(1));
         for forward in &self.settings.local[self.listeners.len()..] {
-            let listener = Listener::bind(&forward.listen).await;
+            let listener = Listener::bind(&forward.listen, &turns).await;
             let listener =
                 listener.with_context(|| format!("cannot listen on {}", forward.listen))?;
             self.listeners.push(Rc::new(listener));

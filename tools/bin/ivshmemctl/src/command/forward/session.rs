@@ -253,7 +253,10 @@ impl Session {
         key: Key,
         address: &Address,
     ) -> String {
-        let listener = match Listener::bind(address).await {
+        let Some(turns) = self.carrier.others.lookups(slot) else {
+            return "nobody is there".into();
+        };
+        let listener = match Listener::bind(address, &turns).await {
             Ok(listener) => listener,
             Err(error) => return format!("{address}: {error}"),
         };

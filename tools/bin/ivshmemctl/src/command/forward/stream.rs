@@ -144,10 +144,13 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens. Nobody but this user may connect to a UNIX socket.
-    pub async fn bind(address: &Address) -> io::Result<Self> {
+    /// Listens; a name is looked up when it is its turn. Nobody but this user may connect to a UNIX socket.
+    pub async fn bind(address: &Address, turns: &Arc<Semaphore>) -> io::Result<Self> {
         match address {
-            Address::Tcp(host, port) => Ok(Self::Tcp(TcpListener::bind((&host[..], *port)).await?)),
+            Address::Tcp(host, port) => {
+                let addresses = look_up(host, *port, turns).await?;
+                Ok(Self::Tcp(TcpListener::bind(&addresses[..]).await?))
+            }
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);

@@ -2,6 +2,7 @@
 
 //! What another endpoint cannot do by standing still, by taking long, or by malice.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -9,7 +10,7 @@ use std::sync::{mpsc, Arc};
 use std::time::Duration;
 
 use ivshmem::Memory;
-use ivshmem_channel::{Channel, Member, Presence, Sender};
+use ivshmem_channel::{Channel, Member, MultiReceiver, Presence, Sender};
 use ivshmem_peer::Peer;
 use rustix::fs::{mkfifoat, Mode, CWD};
 use rustix::process::Signal;
@@ -102,20 +103,28 @@ fn an_end_that_stood_still_for_long_begins_anew_with_the_others() {
     far.end();
 }
 
-#[test]
-fn names_that_take_long_to_look_up_take_few_threads() {
-    const NAMES: usize = 200;
-    let machines = Machines::new("1M");
-    let served = serve(echo);
-    // To look up a name there is to wait for somebody who writes into it.
+/// Names that are to be looked up.
+const NAMES: usize = 200;
+
+/// An endpoint with these options, where to look up a name is to wait for ever.
+fn start_without_names(machines: &Machines, options: &str) -> End {
+    // It waits for somebody who writes into it.
     let hosts = path_in(machines.directory.path(), "hosts");
     mkfifoat(CWD, &hosts, Mode::RUSR | Mode::WUSR).unwrap();
     let mut program = Command::new("unshare");
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
     program.args(["--mount", "sh", "-c", script, &hosts, PROGRAM]);
-    let far = format!("forward --name far --allow *:* --join {}", machines.socket);
-    let mut far = End::of(program, &far);
-    far.expect("joined");
+    let command = format!("forward {options} --join {}", machines.socket);
+    let mut end = End::of(program, &command);
+    end.expect("joined");
+    end
+}
+
+#[test]
+fn names_that_take_long_to_look_up_take_few_threads() {
+    let machines = Machines::new("1M");
+    let served = serve(echo);
+    let mut far = start_without_names(&machines, "--name far --allow *:*");
     let [port, slow] = [(); 2].map(|()| free_port());
     let mut near = machines.start(&format!(
         "forward -L {port}:far:127.0.0.1:{served} -L {slow}:far:some.name:80"
@@ -128,6 +137,28 @@ fn names_that_take_long_to_look_up_take_few_threads() {
     assert!(far.threads() < NAMES / 2, "{} threads", far.threads());
     expect_echo(&mut connect(port), MUCH);
     drop(waiting);
+}
+
+#[test]
+fn names_to_listen_at_that_take_long_to_look_up_take_few_threads() {
+    let machines = Machines::new("1M");
+    let mut far = start_without_names(&machines, "--name far --allow-listen *:*");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let me = come(&channel, 1);
+    far.expect("here");
+    let to = incarnation_in(&me, 0);
+    let mut sender = me.sender(0).unwrap();
+    let mut receiver = me.multi_receiver().unwrap();
+    for _ in 0..NAMES {
+        for (kind, text) in [(LISTEN, "some.name:80"), (OPEN, "127.0.0.1:1")] {
+            let asked = frame(to, me.incarnation(), 0, kind, text);
+            sender.send(&asked, Some(limit())).unwrap();
+        }
+        // By then it has begun with the first one, too.
+        assert_eq!(answer(&mut receiver)[12], RESET);
+    }
+    assert!(far.threads() < NAMES / 2, "{} threads", far.threads());
 }
 
 /// What a hostile end knows of another one.
@@ -152,8 +183,20 @@ fn frame(to: u32, from: u32, number: u32, kind: u8, text: &str) -> Vec<u8> {
 
 /// The kind of a message that asks for a connection.
 const OPEN: u8 = 1;
+/// The kind of a message that asks to listen.
+const LISTEN: u8 = 7;
 /// The kind of a message that a connection is over.
 const RESET: u8 = 6;
+
+/// The next message of others.
+fn answer(receiver: &mut MultiReceiver<Arc<Peer>>) -> Vec<u8> {
+    let message = receiver.next(Some(limit())).unwrap();
+    let message = message.expect("an answer");
+    let mut bytes = vec![0; message.len()];
+    message.read(0, &mut bytes).unwrap();
+    message.done().unwrap();
+    bytes
+}
 
 fn incarnation_in(me: &Member<Arc<Peer>>, slot: u32) -> u32 {
     match me.presence(slot).unwrap() {
@@ -182,15 +225,9 @@ fn each_of_many_connections_that_are_refused_at_once_is_told_so() {
         sender.send(&open, Some(limit())).unwrap();
     }
     far.signal(Signal::CONT);
-    let mut told = std::collections::BTreeSet::new();
+    let mut told = BTreeSet::new();
     while told.len() < MOST as usize {
-        let next = receiver.next(Some(limit())).unwrap();
-        let Some(message) = next else {
-            panic!("only {} of {MOST} were told", told.len());
-        };
-        let mut bytes = vec![0; message.len()];
-        message.read(0, &mut bytes).unwrap();
-        message.done().unwrap();
+        let bytes = answer(&mut receiver);
         assert_eq!(bytes[12], RESET);
         told.insert(bytes[8..12].to_vec());
     }
