@@ -198,6 +198,8 @@ impl<'a> Chat<'a> {
         match now {
             Presence::Present { peer_id, .. } => {
                 self.peer = Some(peer_id);
+                // Whoever was asked before, this one was not.
+                self.said_over = false;
                 self.notice("here", "is here", GOOD)?;
             }
             _ if !is_there(before) => {}

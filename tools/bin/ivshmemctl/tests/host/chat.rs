@@ -7,11 +7,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ivshmem_channel::{Channel, Layout};
+use ivshmem_channel::{Channel, Layout, Member};
 use ivshmem_peer::Peer;
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::{json, Value};
-use test_limit::{limit_argument, wait_until};
+use test_limit::{limit, limit_argument, wait_until};
 
 use super::{path_in, run, server, stderr, PROGRAM};
 
@@ -171,6 +171,40 @@ fn what_is_piped_in_comes_out_whole() {
         "{}",
         stderr(&output)
     );
+}
+
+/// The next message to the second slot.
+fn next_of(me: &Member<Arc<Peer>>) -> Vec<u8> {
+    let mut message = Vec::new();
+    let mut from = me.receiver(0).unwrap();
+    assert!(from.receive(&mut message, Some(limit())).unwrap());
+    message
+}
+
+#[test]
+fn whoever_comes_after_one_who_did_not_answer_is_asked_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let mut one = Talker::start(&socket, &[]);
+    one.expect_event("alone");
+    let link = Arc::new(Peer::join(&socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let other = channel.join(1, 0).unwrap();
+    one.expect_event("here");
+    drop(one.child.stdin.take());
+    assert_eq!(next_of(&other)[0], b'E');
+    // It does not see that nobody was there in between.
+    one.signal(Signal::STOP);
+    drop(other);
+    let next = channel.join(1, 0).unwrap();
+    one.signal(Signal::CONT);
+    let asked = next_of(&next);
+    assert_eq!(asked[0], b'E');
+    let answer = [b"H", &asked[1..]].concat();
+    let mut to = next.sender(0).unwrap();
+    to.send(&answer, Some(limit())).unwrap();
+    assert!(one.child.wait().unwrap().success());
 }
 
 #[test]
