@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use ivshmem_channel::Channel;
@@ -43,16 +44,7 @@ fn a_copy_survives_a_receiver_that_is_killed() {
     let incoming = directory.path().join("incoming");
     fs::create_dir(&incoming).unwrap();
     let limit = limit_argument();
-    let cp = |arguments: &[&str]| {
-        let common = ["--json", "cp", "--join", &socket, "--timeout", &limit];
-        let mut command = Command::new(PROGRAM);
-        command
-            .args(common)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command.spawn().unwrap()
-    };
+    let cp = |arguments: &[&str]| cp(&socket, &[&["--timeout", &limit], arguments].concat());
     let receive = ["--receive", incoming.to_str().unwrap()];
 
     let mut first = cp(&receive);
@@ -95,19 +87,83 @@ fn a_copy_without_a_receiver_says_what_to_run() {
     assert!(stderr(&late).contains("cp --receive"), "{}", stderr(&late));
 }
 
+/// Starts it with these arguments, on this server.
+fn cp(socket: &str, arguments: &[&str]) -> Child {
+    let mut command = Command::new(PROGRAM);
+    let command = command.args(["--json", "cp", "--join", socket]);
+    let command = command.args(arguments).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn a_file_that_has_no_length_arrives_whole() {
+    const FILE: &str = "/proc/version";
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let sender = cp(&socket, &[FILE]);
+    let receiver = cp(&socket, &["--receive", directory.path().to_str().unwrap()]);
+    let received = answer_of(&receiver.wait_with_output().unwrap());
+    let sent = answer_of(&sender.wait_with_output().unwrap());
+    let expected = fs::read(FILE).unwrap();
+    assert_eq!(
+        fs::read(directory.path().join("version")).unwrap(),
+        expected
+    );
+    assert_eq!(sent["size"], expected.len());
+    assert_eq!(received["size"], expected.len());
+}
+
+#[test]
+fn what_cannot_get_its_name_is_not_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let file = path_in(directory.path(), "file");
+    fs::write(&file, "contents").unwrap();
+    let incoming = directory.path().join("incoming");
+    let target = incoming.join("file");
+    fs::create_dir_all(&target).unwrap();
+    let receive = ["--receive", incoming.to_str().unwrap()];
+    let sender = cp(&socket, &[&file]);
+    let refused = cp(&socket, &receive).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    // The sender waits for the next try.
+    fs::remove_dir(&target).unwrap();
+    let received = answer_of(&cp(&socket, &receive).wait_with_output().unwrap());
+    assert_eq!(received["from"], 8, "it was sent again");
+    assert_eq!(fs::read_to_string(target).unwrap(), "contents");
+    let sent = sender.wait_with_output().unwrap();
+    assert!(sent.status.success(), "{}", stderr(&sent));
+}
+
+#[test]
+fn what_is_received_is_not_written_through_a_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    let [file, other] = ["file", "other"].map(|name| path_in(directory.path(), name));
+    fs::write(&file, "").unwrap();
+    fs::write(&other, "of somebody else").unwrap();
+    let incoming = directory.path().join("incoming");
+    fs::create_dir(&incoming).unwrap();
+    // The SHA-256 of nothing.
+    symlink(&other, incoming.join(".file.e3b0c44298fc1c14.part")).unwrap();
+    let mut sender = cp(&socket, &[&file]);
+    let receiver = cp(&socket, &["--receive", incoming.to_str().unwrap()]);
+    let refused = receiver.wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "of somebody else");
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+}
+
 #[test]
 fn a_name_that_steers_a_terminal_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
-    let receive = ["cp", "--join", &socket, "--receive"];
-    let receiver = Command::new(PROGRAM)
-        .args(receive)
-        .arg(directory.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let receiver = cp(&socket, &["--receive", directory.path().to_str().unwrap()]);
     let link = Arc::new(Peer::join(&socket).unwrap());
     let mut channel = None;
     test_limit::wait_until("the receiver has made the channel", || {

@@ -35,15 +35,13 @@ pub fn size(length: u64) -> String {
     }
 }
 
-/// The SHA-256 of all that can be read, in hexadecimal.
-pub fn checksum(mut source: impl Read) -> io::Result<String> {
+/// The SHA-256 of all that can be read, in hexadecimal, and how many bytes that are.
+pub fn checksum(mut source: impl Read) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
-    io::copy(&mut source, &mut hash)?;
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let size = io::copy(&mut source, &mut hash)?;
+    let bytes = hash.finalize();
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    Ok((digits.collect(), size))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use ivshmem::Link;
 use ivshmem_channel::Sender;
+use rustix::fs::OFlags;
 
 use super::copied::{bar, checksum, Copied};
 use super::note::{decode, Message, Note, SENDER};
@@ -68,7 +70,7 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
                 }
             }
             Some(Message::Note(Note::End { run })) => {
-                let Some(file) = incoming.take_if(|file| file.run == run) else {
+                let Some(mut file) = incoming.take_if(|file| file.run == run) else {
                     continue;
                 };
                 if file.next != file.size {
@@ -77,17 +79,15 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
                     say(&mut to, &Note::Resume { run, offset })?;
                     continue;
                 }
-                let copied = file.finish();
-                let wrong = copied.is_err();
-                say(
-                    &mut to,
-                    &if wrong {
-                        Note::Damaged { run }
-                    } else {
-                        Note::Done { run }
-                    },
-                )?;
-                return copied;
+                if !file.is_right()? {
+                    let damaged = file.damaged()?;
+                    say(&mut to, &Note::Damaged { run })?;
+                    return Err(damaged);
+                }
+                // If that fails, the sender waits for who receives it again, as always when a receiver fails.
+                let copied = file.finish()?;
+                say(&mut to, &Note::Done { run })?;
+                return Ok(copied);
             }
             _ => {}
         }
@@ -124,6 +124,8 @@ impl Incoming {
             .write(true)
             .create(true)
             .truncate(false)
+            // In a directory that others can write to, it may be a link to what is none of theirs.
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(&part)
             .with_context(what)?;
         let began = file.metadata().with_context(what)?.len().min(size);
@@ -157,18 +159,28 @@ impl Incoming {
         Ok(())
     }
 
-    /// Looks whether it is the right file, and gives it its name.
-    fn finish(mut self) -> Result<Copied> {
-        let what = || format!("cannot write {}", self.target.display());
+    /// Looks whether it is the file that was offered.
+    fn is_right(&mut self) -> Result<bool> {
+        let what = || format!("cannot write {}", self.part.display());
         self.bar.finish_and_clear();
         self.file.sync_all().with_context(what)?;
         self.file.seek(SeekFrom::Start(0)).with_context(what)?;
-        if checksum(&self.file).with_context(what)? != self.sha256 {
-            fs::remove_file(&self.part).with_context(what)?;
-            let message = "it arrived damaged and was removed: did the file, or somebody else the memory, change \
-                           meanwhile? Send it again";
-            return Err(failure(Exit::Wrong, message));
-        }
+        let (sha256, _) = checksum(&self.file).with_context(what)?;
+        Ok(sha256 == self.sha256)
+    }
+
+    /// Removes what is not: the error to end with.
+    fn damaged(self) -> Result<anyhow::Error> {
+        let what = || format!("cannot remove {}", self.part.display());
+        fs::remove_file(&self.part).with_context(what)?;
+        let message = "it arrived damaged and was removed: did the file, or somebody else the memory, change \
+                       meanwhile? Send it again";
+        Ok(failure(Exit::Wrong, message))
+    }
+
+    /// Gives it its name.
+    fn finish(self) -> Result<Copied> {
+        let what = || format!("cannot write {}", self.target.display());
         fs::rename(&self.part, &self.target).with_context(what)?;
         Ok(Copied {
             path: self.target,

@@ -44,8 +44,8 @@ struct Sending<'a> {
 pub fn run(seat: &Seat, path: &Path, timeout: Option<Duration>) -> Result<Copied> {
     let what = || format!("cannot read {}", path.display());
     let file = File::open(path).with_context(what)?;
-    let size = file.metadata().with_context(what)?.len();
-    let sha256 = checksum(&file).with_context(what)?;
+    // As many bytes as were read: what a file tells of itself may be 0, as in /proc, or change meanwhile.
+    let (sha256, size) = checksum(&file).with_context(what)?;
     let name = path.file_name().with_context(what)?.to_string_lossy();
     let run = seat.incarnation();
     let offer = Note::Offer {
