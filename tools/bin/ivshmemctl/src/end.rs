@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::completion;
 use crate::exit::{exit_of, failure, Exit};
-use crate::output::{Output, GOOD};
+use crate::output::{complain, Output, GOOD};
 use crate::socket;
 
 /// An endpoint's memory, doorbell and events, for any thread.
@@ -157,7 +157,7 @@ impl DeviceName {
             Named::Node(path) => Ok(AnyEndpoint::Driver(Endpoint::open(path)?)),
             Named::Unbound(function) => {
                 let endpoint = AnyEndpoint::of(&function)?;
-                eprintln!("note: by {}", endpoint.way());
+                complain(&format!("note: by {}", endpoint.way()));
                 Ok(endpoint)
             }
         }

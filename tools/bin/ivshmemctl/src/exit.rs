@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use anstyle::AnsiColor;
 use serde_json::json;
 
+use crate::output::complain;
+
 /// The exit codes. They are documented, and keep their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -157,13 +159,11 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     }
     let exit = exit_of(error);
     if json {
-        eprintln!(
-            "{}",
-            json!({ "error": format!("{error:#}"), "exit": exit.code() })
-        );
+        let value = json!({ "error": format!("{error:#}"), "exit": exit.code() });
+        complain(&value.to_string());
     } else {
         let red = AnsiColor::Red.on_default().bold();
-        anstream::eprintln!("{red}error:{red:#} {error:#}");
+        complain(&format!("{red}error:{red:#} {error:#}"));
     }
     exit.into()
 }

@@ -74,7 +74,7 @@ impl Output {
         if self.json {
             return self.answer(value, String::new);
         }
-        anstream::eprintln!("{style}* {text}{style:#}");
+        complain(&format!("{style}* {text}{style:#}"));
         Ok(())
     }
 
@@ -101,6 +101,11 @@ impl Output {
         });
         lines.collect()
     }
+}
+
+/// Writes a line to the standard error, without colours if that is no terminal. The work goes on if it cannot be written.
+pub fn complain(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// How far something is, in one line of the standard error; nothing where that is no terminal. `template` is

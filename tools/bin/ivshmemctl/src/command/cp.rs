@@ -16,7 +16,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::exit::{failure, Exit};
-use crate::output::Output;
+use crate::output::{complain, Output};
 use crate::parse;
 use crate::seat::{Busy, Table};
 use copied::size;
@@ -79,9 +79,7 @@ pub fn run(options: &Options, output: Output) -> Result<Exit> {
             false => "somebody sends already",
         },
         tell: &|| {
-            eprintln!(
-                "* waiting: another endpoint of this kind is there, or was until a moment ago"
-            )
+            complain("* waiting: another endpoint of this kind is there, or was until a moment ago")
         },
     };
     let copied = options

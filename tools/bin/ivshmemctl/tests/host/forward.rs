@@ -4,9 +4,11 @@
 
 mod others;
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use rustix::process::Signal;
 use test_limit::{limit, wait_until};
 
 use super::end::{End, Machines};
-use super::path_in;
+use super::{path_in, Server, PROGRAM};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 100;
@@ -150,6 +152,22 @@ fn who_stops_reading_what_an_end_tells_does_not_stop_it() {
         // Until then the connection is reset.
         stream.write_all(b"x").is_ok() && stream.read(&mut [0]).is_ok_and(|bytes| bytes == 1)
     });
+    near.end();
+}
+
+#[test]
+fn an_end_whose_standard_error_is_full_goes_on() {
+    let machines = Machines::new("1M");
+    let served = serve(echo);
+    let target = format!("127.0.0.1:{served}");
+    let mut far = Command::new(PROGRAM);
+    let far = far.args(["forward", "--name=far", "--allow", &target, "--join"]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let _far = Server(far.arg(&machines.socket).stderr(full).spawn().unwrap());
+    let port = free_port();
+    let mut near = machines.start(&format!("forward -L {port}:far:{target}"));
+    near.expect("here");
+    expect_echo(&mut connect(port), MUCH);
     near.end();
 }
 
