@@ -19,7 +19,7 @@ mod output;
 mod signals;
 mod stamp;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     match act(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // It is the exit code that tells if nobody can read this.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -56,6 +57,8 @@ fn act(cli: &Cli) -> Result<()> {
         .with_target(false)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // Otherwise a log that cannot be written ends the thread that carries a channel.
+        .log_internal_errors(false)
         .init();
     bridge::run(cli)
 }

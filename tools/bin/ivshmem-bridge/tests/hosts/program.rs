@@ -7,6 +7,7 @@ use std::process::Command;
 
 use test_limit::limit;
 
+use super::end::End;
 use super::host::Host;
 use super::{path_in, PROGRAM};
 
@@ -25,6 +26,22 @@ fn the_manual_and_completions_are_printed() {
         assert!(manual.contains(text), "{text}");
     }
     assert!(print(&["--print-completions", "bash"]).contains("--zenoh-config"));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let host = Host::new(&[]);
+    let _program = host.program();
+    let mut bridge = host.bridge(TO_ZENOH);
+    // Its files are there now.
+    bridge.expect("joined");
+    bridge.end();
+    let config = path_in(host.machines.directory.path(), "bridge.toml");
+    let mut full = Command::new("sh");
+    full.args(["-c", "exec \"$@\" 2>/dev/full", "sh", PROGRAM]);
+    let mut bridge = End::of(full, &format!("--stats 1 --config {config}"));
+    while !bridge.expect("status")["channels"][0]["away"].is_null() {}
+    bridge.end();
 }
 
 #[test]
