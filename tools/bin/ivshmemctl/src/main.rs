@@ -17,6 +17,7 @@ mod fullscreen;
 mod hex;
 mod manual;
 mod mesh;
+mod news;
 mod output;
 mod parse;
 mod sampling;

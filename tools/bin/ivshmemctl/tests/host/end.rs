@@ -80,6 +80,12 @@ impl End {
 
     /// The next thing of this kind that it tells; others before it are left out.
     pub fn expect(&mut self, event: &str) -> Value {
+        self.all_until(event).pop().expect("it is the last one")
+    }
+
+    /// All that it tells up to the next thing of this kind.
+    pub fn all_until(&mut self, event: &str) -> Vec<Value> {
+        let mut all = Vec::new();
         loop {
             let mut line = String::new();
             self.told.read_line(&mut line).unwrap();
@@ -89,8 +95,10 @@ impl End {
                 panic!("it ended before {event}: {text}");
             }
             let told: Value = serde_json::from_str(&line).unwrap();
-            if told["event"] == event {
-                return told;
+            let ends = told["event"] == event;
+            all.push(told);
+            if ends {
+                return all;
             }
         }
     }

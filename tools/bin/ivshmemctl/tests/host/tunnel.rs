@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ivshmem_channel::{Channel, Message};
 use ivshmem_peer::Peer;
@@ -238,6 +238,40 @@ fn an_end_that_takes_little_does_not_hold_up_the_others() {
             });
         }
     });
+}
+
+#[test]
+fn ends_that_come_again_and_again_do_not_fill_the_log() {
+    const ENDS: u8 = 63;
+    const TIMES: u8 = 8;
+    let machines = Machines::new("64M");
+    let space = Namespace::new();
+    let begin = Instant::now();
+    let mut end = tunnel(&machines, &space, "--address 10.1.0.1/24 --endpoints 64");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let come = |time: u8, slot: u8| {
+        let me = channel.join(slot.into(), 0).unwrap();
+        let address = [4, 10, 1, time, slot];
+        let told = [&me.incarnation().to_le_bytes()[..], &address].concat();
+        let mut publisher = me.publisher(slot.into()).unwrap();
+        publisher.publish(&told).unwrap();
+        me
+    };
+    let mut all = Vec::new();
+    for time in 1..=TIMES {
+        let _others: Vec<_> = (1..=ENDS).map(|slot| come(time, slot)).collect();
+        wait_until("all are known", || {
+            end.signal(Signal::USR1);
+            all.extend(end.all_until("status"));
+            let known = all.last().unwrap()["endpoints"].to_string();
+            known.matches(&format!("10.1.{time}.")).count() == usize::from(ENDS)
+        });
+    }
+    let news = all.iter().filter(|told| told["event"] == "here").count();
+    // A hundred each ten seconds.
+    let most = 100 * (begin.elapsed().as_secs() as usize / 10 + 1);
+    assert!(news <= most, "{news} of at most {most}");
 }
 
 #[test]

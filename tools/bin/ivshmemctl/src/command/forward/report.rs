@@ -3,13 +3,12 @@
 //! What is told of the work: as it happens, and when it is asked for.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
 
-use anstyle::Style;
 use serde_json::{json, Value};
 
 use super::address::{quoted, Forward};
 use crate::mesh::Neighbour;
+use crate::news::News;
 use crate::output::{printable, Output, GOOD, WARNING};
 
 /// Where something listens.
@@ -21,13 +20,9 @@ pub enum Side {
     There,
 }
 
-/// The most that is told in a while: another endpoint can cause as many events as it likes, and must not fill the log.
-const MOST_EVENTS: u32 = 100;
-const WHILE: Duration = Duration::from_secs(10);
-
 /// What is told, and where.
 pub struct Report {
-    output: Output,
+    news: News,
     ends: RefCell<Vec<Neighbour>>,
     /// Connections now, and since the start.
     open: Cell<u64>,
@@ -42,16 +37,13 @@ pub struct Report {
     invalid: Cell<u64>,
     /// The failure that was told last.
     told: RefCell<String>,
-    /// What was told in a while, and when that has begun.
-    events: Cell<u32>,
-    begun: Cell<Instant>,
 }
 
 impl Report {
     /// Nothing yet.
     pub fn new(output: Output) -> Self {
         Self {
-            output,
+            news: News::new(output),
             ends: RefCell::default(),
             open: Cell::default(),
             opened: Cell::default(),
@@ -60,34 +52,21 @@ impl Report {
             failed: Cell::default(),
             invalid: Cell::default(),
             told: RefCell::default(),
-            events: Cell::default(),
-            begun: Cell::new(Instant::now()),
         }
-    }
-
-    fn event(&self, value: &Value, text: &str, style: Style) {
-        if self.begun.get().elapsed() > WHILE {
-            self.begun.set(Instant::now());
-            self.events.set(0);
-        }
-        self.events.set(self.events.get() + 1);
-        if self.events.get() > MOST_EVENTS {
-            return;
-        }
-        self.output.notice(value, text, style);
     }
 
     /// An endpoint has come.
     pub fn here(&self, end: &Neighbour) {
         let value = json!({ "event": "here", "peer_id": end.peer_id, "name": name(end) });
-        self.event(&value, &format!("{} is here", described(end)), GOOD);
+        self.news
+            .tell(&value, &format!("{} is here", described(end)), GOOD);
     }
 
     /// An endpoint has left.
     pub fn left(&self, end: &Neighbour) {
         let value = json!({ "event": "left", "peer_id": end.peer_id, "name": name(end) });
         let text = format!("{} has left, or is silent", described(end));
-        self.event(&value, &text, WARNING);
+        self.news.tell(&value, &text, WARNING);
     }
 
     /// It is listened for this, here or at the other endpoint.
@@ -111,7 +90,7 @@ impl Report {
             Side::Here => format!("{listen} leads to {target} at {}", peer.described()),
             Side::There => format!("{listen} at {} leads to {target}", peer.described()),
         };
-        self.event(&value, &text, GOOD);
+        self.news.tell(&value, &text, GOOD);
     }
 
     /// A connection, or listening, has failed, here or at the other endpoint.
@@ -120,7 +99,7 @@ impl Report {
         let reason = printable(reason.as_bytes());
         if *self.told.borrow() != reason {
             let value = json!({ "event": "failed", "reason": reason });
-            self.event(&value, &reason, WARNING);
+            self.news.tell(&value, &reason, WARNING);
             *self.told.borrow_mut() = reason;
         }
     }

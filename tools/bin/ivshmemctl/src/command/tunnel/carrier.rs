@@ -15,9 +15,10 @@ use super::address::{self, Routes};
 use super::interface::Interface;
 use super::mtu;
 use super::pump::Pump;
-use super::status::{described, list, warn, Shared};
+use super::status::{described, list, Shared};
 use crate::exit::{failure, Exit};
 use crate::mesh::{Change, Mesh, Neighbour, Program, LOOK};
+use crate::news::News;
 use crate::output::{Output, GOOD, WARNING};
 
 /// How long another endpoint may have our address: for longer than one that has crashed seems to be there.
@@ -43,6 +44,7 @@ pub struct Carrier {
     settings: Settings,
     shared: Arc<Shared>,
     output: Output,
+    news: News,
     /// Stays while the memory is away, so that connections survive.
     interface: Option<(Vec<IpNet>, Arc<Interface>)>,
 }
@@ -70,6 +72,7 @@ impl Carrier {
             settings,
             shared,
             output,
+            news: News::new(output),
             interface: None,
         }
     }
@@ -167,9 +170,11 @@ impl Carrier {
             Some(_) => format!("{} is here", described(end)),
             None => format!("{} has left, or is silent", described(end)),
         };
-        self.output.notice(&value, &text, style);
+        self.news.tell(&value, &text, style);
         if let Some(end) = now.as_ref().filter(|end| has_any(end, addresses)) {
-            warn(self.output, "overlap", &overlap(end).to_string());
+            let text = overlap(end).to_string();
+            let value = json!({ "event": "overlap", "reason": text });
+            self.news.tell(&value, &text, WARNING);
         }
     }
 }
