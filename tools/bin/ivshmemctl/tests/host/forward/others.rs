@@ -143,17 +143,12 @@ fn names_that_take_long_to_look_up_take_few_threads() {
 fn names_to_listen_at_that_take_long_to_look_up_take_few_threads() {
     let machines = Machines::new("1M");
     let mut far = start_without_names(&machines, "--name far --allow-listen *:*");
-    let link = Arc::new(Peer::join(&machines.socket).unwrap());
-    let channel = Channel::open(link, 0).unwrap();
-    let me = come(&channel, 1);
+    let mut stranger = Stranger::new(&open(&machines));
     far.expect("here");
-    let to = incarnation_in(&me, 0);
-    let mut sender = me.sender(0).unwrap();
-    let mut receiver = me.multi_receiver().unwrap();
+    let mut receiver = stranger.me.multi_receiver().unwrap();
     for _ in 0..NAMES {
         for (kind, text) in [(LISTEN, "some.name:80"), (OPEN, "127.0.0.1:1")] {
-            let asked = frame(to, me.incarnation(), 0, kind, text);
-            sender.send(&asked, Some(limit())).unwrap();
+            stranger.ask(0, kind, text);
         }
         // By then it has begun with the first one, too.
         assert_eq!(answer(&mut receiver)[12], RESET);
@@ -167,18 +162,17 @@ struct Victim {
     incarnation: u32,
 }
 
-/// Takes this slot, as an end without a name.
-fn come(channel: &Channel<Arc<Peer>>, slot: u32) -> Member<Arc<Peer>> {
-    let me = channel.join(slot, 0).unwrap();
-    let mut publisher = me.publisher(slot as usize).unwrap();
-    publisher.publish(&me.incarnation().to_le_bytes()).unwrap();
-    me
-}
-
-/// A message of one end to another: of this kind, about a connection of this number that the sender has opened.
-fn frame(to: u32, from: u32, number: u32, kind: u8, text: &str) -> Vec<u8> {
-    let words = [to, from, number].map(u32::to_le_bytes).concat();
-    [&words, &[kind, 1, 0, 0][..], text.as_bytes()].concat()
+impl Victim {
+    /// The one in a slot, if there is one.
+    fn of(me: &Member<Arc<Peer>>, slot: u32) -> Option<Self> {
+        match me.presence(slot).unwrap() {
+            Presence::Present { incarnation, .. } => Some(Self {
+                sender: me.sender(slot).unwrap(),
+                incarnation,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// The kind of a message that asks for a connection.
@@ -198,10 +192,33 @@ fn answer(receiver: &mut MultiReceiver<Arc<Peer>>) -> Vec<u8> {
     bytes
 }
 
-fn incarnation_in(me: &Member<Arc<Peer>>, slot: u32) -> u32 {
-    match me.presence(slot).unwrap() {
-        Presence::Present { incarnation, .. } => incarnation,
-        other => panic!("{other:?}"),
+/// The channel of endpoints that are there.
+fn open(machines: &Machines) -> Channel<Arc<Peer>> {
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    Channel::open(link, 0).unwrap()
+}
+
+/// One in slot 1, without a name, who says to the endpoint in slot 0 what it likes.
+struct Stranger {
+    me: Member<Arc<Peer>>,
+    victim: Victim,
+}
+
+impl Stranger {
+    fn new(channel: &Channel<Arc<Peer>>) -> Self {
+        let me = channel.join(1, 0).unwrap();
+        let mut publisher = me.publisher(1).unwrap();
+        publisher.publish(&me.incarnation().to_le_bytes()).unwrap();
+        let victim = Victim::of(&me, 0).unwrap();
+        Self { me, victim }
+    }
+
+    /// Sends a message of this kind, about a connection of this number that this one has opened.
+    fn ask(&mut self, number: u32, kind: u8, text: &str) {
+        let words = [self.victim.incarnation, self.me.incarnation(), number];
+        let words = words.map(u32::to_le_bytes).concat();
+        let frame = [&words, &[kind, 1, 0, 0][..], text.as_bytes()].concat();
+        self.victim.sender.send(&frame, Some(limit())).unwrap();
     }
 }
 
@@ -212,17 +229,12 @@ fn each_of_many_connections_that_are_refused_at_once_is_told_so() {
     let machines = Machines::new("4M");
     let mut far = machines.start("forward --name far");
     far.expect("joined");
-    let link = Arc::new(Peer::join(&machines.socket).unwrap());
-    let channel = Channel::open(link, 0).unwrap();
-    let me = come(&channel, 1);
+    let mut stranger = Stranger::new(&open(&machines));
     far.expect("here");
-    let to = incarnation_in(&me, 0);
-    let mut sender = me.sender(0).unwrap();
-    let mut receiver = me.multi_receiver().unwrap();
+    let mut receiver = stranger.me.multi_receiver().unwrap();
     far.signal(Signal::STOP);
     for number in 0..MOST {
-        let open = frame(to, me.incarnation(), number, OPEN, "127.0.0.1:1");
-        sender.send(&open, Some(limit())).unwrap();
+        stranger.ask(number, OPEN, "127.0.0.1:1");
     }
     far.signal(Signal::CONT);
     let mut told = BTreeSet::new();
@@ -241,18 +253,14 @@ fn an_end_that_comes_again_and_again_and_hears_nothing_takes_no_memory_without_e
     let machines = Machines::new("1M");
     let mut far = machines.start("forward --name far");
     far.expect("joined");
-    let link = Arc::new(Peer::join(&machines.socket).unwrap());
-    let channel = Channel::open(link, 0).unwrap();
+    let channel = open(&machines);
     // Longer than what is cut off, so that few answers fill the ring.
     let target = format!("{}:1", "x".repeat(900));
     let ask = |times| {
         for _ in 0..times {
-            let me = come(&channel, 1);
-            let to = incarnation_in(&me, 0);
-            let mut sender = me.sender(0).unwrap();
+            let mut stranger = Stranger::new(&channel);
             for number in 0..REQUESTS {
-                let open = frame(to, me.incarnation(), number, OPEN, &target);
-                sender.send(&open, Some(limit())).unwrap();
+                stranger.ask(number, OPEN, &target);
             }
         }
     };
@@ -284,13 +292,7 @@ fn an_end_that_sends_anything_stops_nobody() {
     let mut victims: Vec<_> = slots
         .iter()
         .filter(|slot| **slot != me.slot())
-        .filter_map(|slot| match me.presence(*slot).unwrap() {
-            Presence::Present { incarnation, .. } => Some(Victim {
-                sender: me.sender(*slot).unwrap(),
-                incarnation,
-            }),
-            _ => None,
-        })
+        .filter_map(|slot| Victim::of(&me, *slot))
         .collect();
     assert_eq!(victims.len(), 2);
     let mut good = connect(port);
