@@ -159,7 +159,14 @@ fn what_is_received_is_not_written_through_a_link() {
 }
 
 #[test]
-fn a_name_that_steers_a_terminal_is_refused() {
+fn names_that_do_harm_are_refused() {
+    for name in ["\u{1b}[2Jfile", "../file", "/tmp/file", "..", ".profile"] {
+        is_refused(name);
+    }
+}
+
+/// Offers a file of this name to a receiver, which refuses it.
+fn is_refused(name: &str) {
     let directory = tempfile::tempdir().unwrap();
     let socket = path_in(directory.path(), "socket");
     let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
@@ -174,7 +181,7 @@ fn a_name_that_steers_a_terminal_is_refused() {
     let mut to = me.sender(1).unwrap();
     // The SHA-256 of nothing.
     let offer = json!({
-        "note": "offer", "run": 1, "size": 0, "name": "\u{1b}[2Jfile",
+        "note": "offer", "run": 1, "size": 0, "name": name,
         "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     });
     for note in [offer, json!({ "note": "end", "run": 1 })] {
@@ -185,5 +192,8 @@ fn a_name_that_steers_a_terminal_is_refused() {
     assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
     assert!(!stdout(&refused).contains('\u{1b}'));
     let text = stderr(&refused);
-    assert!(text.contains("which is not a file name"), "{text}");
+    assert!(
+        text.contains("which is hidden, or not a file name"),
+        "{text}"
+    );
 }

@@ -103,13 +103,18 @@ fn say(to: &mut Sender<Arc<dyn Link>>, note: &Note) -> Result<()> {
 impl Incoming {
     /// Opens what an earlier attempt has left, or nothing.
     fn open(directory: &Path, run: u32, size: u64, sha256: String, name: &str) -> Result<Self> {
-        // The name comes from another guest: it must not lead out of the directory, nor steer the terminal that shows it.
+        // The name comes from another guest: it must not lead out of the directory, nor steer the terminal that shows it, nor be
+        // one that programs read by themselves, such as a shell's.
         let name = match Path::new(name).file_name() {
-            Some(file) if file == name && !name.contains(char::is_control) => name,
+            Some(file)
+                if file == name && !name.contains(char::is_control) && !name.starts_with('.') =>
+            {
+                name
+            }
             _ => {
                 return Err(failure(
                     Exit::Wrong,
-                    format!("the sender offers {name:?}, which is not a file name"),
+                    format!("the sender offers {name:?}, which is hidden, or not a file name"),
                 ))
             }
         };
