@@ -17,7 +17,7 @@ use ivshmem::{
 };
 use ivshmem_protocol::{Event, PeerId};
 use nix::sys::signal::{SigSet, SigmaskHow};
-use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags};
 use rustix::fs::{fcntl_get_seals, fcntl_getfl, fstat, OFlags, SealFlags};
 use rustix::io::Errno;
 
@@ -389,10 +389,9 @@ fn heard_by_bells(state: &mut State, vector: u32) -> Result<(usize, Arc<OwnedFd>
     let taken = match &own.taken {
         Some(taken) => Arc::clone(taken),
         None => {
-            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-            let new =
-                eventfd(0, flags).map_err(|error| Error::io(error, "cannot make an eventfd"))?;
-            Arc::clone(own.taken.insert(Arc::new(new)))
+            let new = Eventfd::new();
+            let new = new.map_err(|error| Error::io(error, "cannot make an eventfd"))?;
+            Arc::clone(own.taken.insert(new.descriptor()))
         }
     };
     Ok((at, own.eventfd.descriptor(), taken))
