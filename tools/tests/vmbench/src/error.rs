@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// How many lines of a guest's console an error shows.
 const TAIL_LINES: usize = 40;
+/// How many it shows at most of a panic, which is shown from its first line on: a trace's length varies.
+const PANIC_LINES: usize = 200;
 
 /// Result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -22,7 +24,7 @@ pub enum Error {
     #[error("{0}")]
     Setup(String),
     /// The guest's kernel panicked.
-    #[error("guest {guest}: {line}{}", Tail(.log))]
+    #[error("guest {guest}: {line}{}", Tail::from(.log, .line))]
     Panic {
         /// Name of the guest.
         guest: String,
@@ -32,7 +34,7 @@ pub enum Error {
         log: String,
     },
     /// The guest is no longer there, and its kernel did not panic.
-    #[error("guest {guest}: {reason}{}", Tail(.log))]
+    #[error("guest {guest}: {reason}{}", Tail::of(.log))]
     Gone {
         /// Name of the guest.
         guest: String,
@@ -43,7 +45,7 @@ pub enum Error {
     },
     /// The guest is there but did not answer in time: it hangs, is stopped, or is slower than the
     /// limit allows.
-    #[error("guest {guest}: {what} not done within {} s{}", .limit.as_secs_f32(), Tail(.log))]
+    #[error("guest {guest}: {what} not done within {} s{}", .limit.as_secs_f32(), Tail::of(.log))]
     NoAnswer {
         /// Name of the guest.
         guest: String,
@@ -107,13 +109,39 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Shows the end of a console log below an error, or nothing if there is no log.
-struct Tail<'a>(&'a str);
+/// Shows the end of a console log below an error.
+struct Tail<'a> {
+    log: &'a str,
+    /// The first line that matters, if it is known.
+    from: Option<&'a str>,
+}
+
+impl<'a> Tail<'a> {
+    fn of(log: &'a str) -> Self {
+        Self { log, from: None }
+    }
+
+    fn from(log: &'a str, line: &'a str) -> Self {
+        let from = Some(line);
+        Self { log, from }
+    }
+
+    /// How many of the `lines` are left out.
+    fn skipped(&self, lines: &[&str]) -> usize {
+        let tail = lines.len().saturating_sub(TAIL_LINES);
+        let first = self
+            .from
+            .and_then(|from| lines.iter().position(|line| line.contains(from)));
+        first.map_or(tail, |first| {
+            first.clamp(lines.len().saturating_sub(PANIC_LINES), tail)
+        })
+    }
+}
 
 impl fmt::Display for Tail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<&str> = self.0.lines().collect();
-        let skipped = lines.len().saturating_sub(TAIL_LINES);
+        let lines: Vec<&str> = self.log.lines().collect();
+        let skipped = self.skipped(&lines);
         if lines.is_empty() {
             return write!(f, "\n(nothing on its console)");
         }
@@ -145,5 +173,21 @@ mod tests {
         assert!(text.contains("(60 lines above)"), "{text}");
         assert!(text.contains("\nline 60\n") && text.ends_with("\nline 99\n---"));
         assert!(!text.contains("line 59"));
+    }
+    #[test]
+    fn a_panic_is_shown_from_its_first_line_on() {
+        let panic = |trace: usize| Error::Panic {
+            guest: "a".into(),
+            line: "Kernel panic: no".into(),
+            log: format!(
+                "before\n[ 1.0] Kernel panic: no\n{}",
+                "trace\n".repeat(trace)
+            ),
+        };
+        let shown = |trace| panic(trace).to_string().lines().count() - 3; // the error, and a line on each side
+        assert_eq!(shown(10), 12, "all of a short console");
+        assert_eq!(shown(39), 40);
+        assert_eq!(shown(100), 101);
+        assert_eq!(shown(1000), PANIC_LINES);
     }
 }
