@@ -324,6 +324,10 @@ sandbox:
 sandbox-ready:
 	@$(SANDBOX)/prepare --quiet
 
+.PHONY: sandboxes
+sandboxes:
+	@for kernel in $(kernels); do KERNEL=$$kernel $(SANDBOX)/prepare --quiet || exit; done
+
 # --- Programs for guests ----------------------------------------------------------------------------------------------
 
 samples := $(wildcard samples/*.c samples/acrn/*.c)
@@ -742,7 +746,7 @@ help:
 	@echo '  ctl-static            ivshmemctl as a static program for guests without libraries, in'
 	@echo '                        tools/target/STATIC_TARGET/release, stripped'
 	@echo '  sandbox               the Debian tree with compilers, kernel and QEMU (700 MB to download); other'
-	@echo '                        targets make it when they need it'
+	@echo '                        targets make it when they need it. sandboxes: those of all kernels'
 	@echo
 	@echo '  install               what has been built (as root): the module for its kernel, udev rule and'
 	@echo '                        group, headers, library, programs, manual pages. One of these alone:'

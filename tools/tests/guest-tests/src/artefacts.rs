@@ -39,6 +39,11 @@ impl Kernel {
         Self(Some(name))
     }
 
+    /// Whether it is [`Kernel::DEFAULT`], whose guests run everything at full length.
+    pub fn is_default(self) -> bool {
+        self.0.is_none()
+    }
+
     /// Describes a guest that boots it.
     pub fn guest(self) -> Builder {
         match self.0 {
