@@ -50,8 +50,9 @@ fn pieces(region: u32, offset: u64, len: usize) -> impl Iterator<Item = Piece> {
         done += width.bytes() as usize;
         Some(Piece {
             range: start..done,
+            // Behind the end of everything there is nothing: it is not the beginning again.
             // CAST: An offset in a buffer.
-            at: offset.wrapping_add(start as u64),
+            at: offset.saturating_add(start as u64),
             width,
         })
     })

@@ -112,6 +112,27 @@ fn accesses_of_any_length_have_an_answer() {
     assert_eq!(word(&mut client, 0, 8), 2);
 }
 
+/// What lies beyond the end of the address space is not at its beginning.
+#[test]
+fn an_access_does_not_wrap_around() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    for (region, begin) in [(0, 0), (CONFIG, 0)] {
+        let mut before = [0; 64];
+        client.region_read(region, begin, &mut before).unwrap();
+        for to_end in 1..16 {
+            let at = u64::MAX - to_end;
+            client.region_write(region, at, &[0x55; 32]).unwrap();
+            let mut bytes = [0; 32];
+            client.region_read(region, at, &mut bytes).unwrap();
+            assert_eq!(bytes, [0xff; 32], "region {region}, {at:#x}");
+        }
+        let mut after = [0; 64];
+        client.region_read(region, begin, &mut after).unwrap();
+        assert_eq!(before, after, "region {region}");
+    }
+}
+
 #[test]
 fn rings_arrive_while_an_event_is_given() {
     let world = world();
