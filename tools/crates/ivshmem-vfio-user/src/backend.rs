@@ -24,7 +24,8 @@ const MAX_TRANSFER: usize = 1 << 20;
 pub(crate) struct Backend {
     host: Host,
     peer: PeerId,
-    attached: bool,
+    /// Whether it has the virtual machine's device; `None`: it has not asked for anything yet.
+    attached: Option<bool>,
 }
 
 /// One of the model's accesses that a request of any length becomes.
@@ -63,18 +64,25 @@ impl Backend {
         Self {
             host,
             peer,
-            attached: false,
+            attached: None,
         }
     }
 
     /// Attaches the virtual machine at its first request: `Server::run` does not say when somebody has
-    /// connected.
-    fn attach(&mut self) {
-        if !self.attached {
-            self.attached = true;
-            if let Err(error) = self.host.with(|model| model.attach(self.peer)) {
-                warn!("{error}");
-            }
+    /// connected. False if its device is another connection's.
+    fn attach(&mut self) -> bool {
+        let (host, peer) = (&self.host, self.peer);
+        *self.attached.get_or_insert_with(|| {
+            let result = host.with(|model| model.attach(peer));
+            let refused = |error: &_| warn!("{error}: who has connected now gets none");
+            result.inspect_err(refused).is_ok()
+        })
+    }
+
+    /// The connection is over.
+    pub fn detach(self) {
+        if self.attached == Some(true) {
+            self.host.detach(self.peer);
         }
     }
 
@@ -121,7 +129,10 @@ fn check_length(data: &[u8]) -> io::Result<()> {
 impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         check_length(data)?;
-        self.attach();
+        if !self.attach() {
+            data.fill(0xff);
+            return Ok(());
+        }
         for piece in pieces(region, offset, data.len()) {
             let value = self.read(region, piece.at, piece.width).to_le_bytes();
             let bytes = &mut data[piece.range];
@@ -132,7 +143,9 @@ impl ServerBackend for Backend {
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         check_length(data)?;
-        self.attach();
+        if !self.attach() {
+            return Ok(());
+        }
         for piece in pieces(region, offset, data.len()) {
             let mut value = [0; 8];
             let bytes = &data[piece.range];
@@ -161,8 +174,9 @@ impl ServerBackend for Backend {
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        self.attach();
-        self.host.with(|model| model.reset(self.peer));
+        if self.attach() {
+            self.host.with(|model| model.reset(self.peer));
+        }
         Ok(())
     }
 
@@ -177,8 +191,8 @@ impl ServerBackend for Backend {
         fds: Vec<File>,
     ) -> io::Result<()> {
         debug!(index, flags, start, count, fds = fds.len(), "set_irqs");
-        self.attach();
-        if index != VFIO_PCI_MSIX_IRQ_INDEX || flags & VFIO_IRQ_SET_ACTION_TRIGGER == 0 {
+        let trigger = flags & VFIO_IRQ_SET_ACTION_TRIGGER != 0;
+        if !self.attach() || index != VFIO_PCI_MSIX_IRQ_INDEX || !trigger {
             return Ok(());
         }
         let peer = self.peer;

@@ -289,6 +289,31 @@ fn a_reset_is_a_new_device() {
     assert_eq!(word(&mut client, 0, 0), 0);
 }
 
+/// Whoever comes second gets no device, and takes none away when it goes.
+#[test]
+fn a_machine_has_one_device_whatever_the_number_of_sockets() {
+    let world = world();
+    let other = world.directory.path().join("other");
+    let _other = world.host.listen(2, &other).unwrap();
+    let mut first = connect(world.endpoint.path());
+    first.region_write(0, 0, &7_u32.to_le_bytes()).unwrap();
+    for _ in 0..2 {
+        let mut second = connect(&other);
+        let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        second
+            .set_irqs(MSIX, GIVE, 0, 1, &[event.as_raw_fd()])
+            .unwrap();
+        second.reset().unwrap();
+        second.region_write(0, 0, &8_u32.to_le_bytes()).unwrap();
+        assert_eq!(word(&mut second, CONFIG, 0), u32::MAX);
+        assert_eq!(word(&mut second, 0, 8), u32::MAX);
+        second.shutdown().unwrap();
+    }
+    assert_eq!(word(&mut first, 0, 0), 7);
+    enable_msix(&mut first);
+    assert_eq!(world.host.ring(0, 2, 0).to_string(), "lost: the vector is masked");
+}
+
 #[test]
 fn sockets_come_and_go() {
     let world = world();
