@@ -10,7 +10,8 @@ use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX};
 use ivshmem_model::{PeerId, Width};
 use tracing::{debug, warn};
 use vfio_bindings::bindings::vfio::{
-    VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+    VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
+    VFIO_IRQ_SET_DATA_TYPE_MASK, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
 };
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 
@@ -84,6 +85,23 @@ impl Backend {
         if self.attached == Some(true) {
             self.host.detach(self.peer);
         }
+    }
+
+    /// Number of vectors of the device.
+    fn vectors(&self) -> u16 {
+        self.host.with(|model| {
+            let device = model.device(self.peer);
+            let msix = device.and_then(|device| device.msix.as_ref());
+            msix.map_or(0, |msix| msix.vectors())
+        })
+    }
+
+    /// Those vectors of the device that are `count` from `start` on.
+    fn range(&self, start: u32, count: u32) -> Range<u16> {
+        let vectors = self.vectors();
+        let first = u16::try_from(start).unwrap_or(vectors);
+        let len = u16::try_from(count).unwrap_or(vectors);
+        first..first.saturating_add(len).min(vectors)
     }
 
     fn read(&self, region: u32, offset: u64, width: Width) -> u64 {
@@ -175,13 +193,13 @@ impl ServerBackend for Backend {
 
     fn reset(&mut self) -> io::Result<()> {
         if self.attach() {
-            self.host.with(|model| model.reset(self.peer));
+            self.host.reset(self.peer);
         }
         Ok(())
     }
 
-    /// Event descriptors for vectors `start` to `start + count`; those without one lose theirs, and a
-    /// count of 0 takes all.
+    /// Event descriptors for vectors `start` to `start + count`: those without one lose theirs. Without the kind of data
+    /// that descriptors are, a count of 0 takes all, and any other signals those of the vectors.
     fn set_irqs(
         &mut self,
         index: u32,
@@ -195,21 +213,21 @@ impl ServerBackend for Backend {
         if !self.attach() || index != VFIO_PCI_MSIX_IRQ_INDEX || !trigger {
             return Ok(());
         }
-        let peer = self.peer;
-        let vectors = self.host.with(|model| {
-            let msix = model.device(peer).and_then(|device| device.msix.as_ref());
-            msix.map_or(0, |msix| msix.vectors())
-        });
-        let range = match count {
-            0 => 0..vectors,
-            _ => {
-                let first = u16::try_from(start).unwrap_or(vectors);
-                let len = u16::try_from(count).unwrap_or(vectors);
-                first..first.saturating_add(len).min(vectors)
-            }
-        };
+        let (host, peer) = (&self.host, self.peer);
         let mut fds = fds.into_iter();
-        range.for_each(|vector| self.host.set_event(peer, vector, fds.next()));
+        match (flags & VFIO_IRQ_SET_DATA_TYPE_MASK, count) {
+            (VFIO_IRQ_SET_DATA_NONE, 0) => {
+                (0..self.vectors()).for_each(|vector| host.set_event(peer, vector, None));
+            }
+            (VFIO_IRQ_SET_DATA_NONE, _) => {
+                (self.range(start, count)).for_each(|vector| host.try_event(peer, vector));
+            }
+            (VFIO_IRQ_SET_DATA_EVENTFD, _) => {
+                let range = self.range(start, count);
+                range.for_each(|vector| host.set_event(peer, vector, fds.next()));
+            }
+            _ => {}
+        }
         Ok(())
     }
 }

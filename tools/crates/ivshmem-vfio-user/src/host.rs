@@ -105,6 +105,25 @@ impl Host {
         }
     }
 
+    /// QEMU tries out its event descriptor for a vector, which has nothing to do with the device.
+    pub(crate) fn try_event(&self, peer: PeerId, vector: u16) {
+        let event = self.lock().events.get(&(peer, vector)).cloned();
+        if let Some(event) = event {
+            signal(peer, &event);
+        }
+    }
+
+    /// A virtual machine is reset. Its event descriptors stay, and so does what is known from them.
+    pub(crate) fn reset(&self, peer: PeerId) {
+        self.change(|state| {
+            state.region.reset(peer);
+            let owned = state.events.keys().filter(|(owner, _)| *owner == peer);
+            for (_, vector) in owned {
+                set_mask(&mut state.region, peer, *vector, false);
+            }
+        });
+    }
+
     /// The virtual machine has gone, with its event descriptors.
     pub(crate) fn detach(&self, peer: PeerId) {
         let gone = {

@@ -25,6 +25,8 @@ const MSIX: u32 = 2;
 const GIVE: u32 = 0x24;
 const NONE: u32 = 0x21;
 
+const LOST: &str = "lost: the vector is masked";
+
 struct World {
     host: Host,
     endpoint: Endpoint,
@@ -151,13 +153,13 @@ fn rings_arrive_while_an_event_is_given() {
         "nothing was asked of the device yet"
     );
     enable_msix(&mut client);
-    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(ring(3), LOST);
     client
         .set_irqs(MSIX, GIVE, 3, 1, &[event.as_raw_fd()])
         .unwrap();
     assert_eq!(count(), 0, "a lost ring does not come back");
     assert_eq!(ring(3), "sent");
-    assert_eq!(ring(4), "lost: the vector is masked");
+    assert_eq!(ring(4), LOST);
     assert_eq!(count(), 1);
     // By the register, as a guest does.
     client
@@ -165,12 +167,12 @@ fn rings_arrive_while_an_event_is_given() {
         .unwrap();
     assert_eq!(count(), 1);
     world.host.mask(2, 3, true);
-    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(ring(3), LOST);
     world.host.mask(2, 3, false);
     assert_eq!(ring(3), "sent");
     assert_eq!(count(), 1);
     client.set_irqs(MSIX, NONE, 0, 0, &[]).unwrap();
-    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(ring(3), LOST);
     assert_eq!(count(), 0);
 }
 
@@ -204,7 +206,7 @@ fn only_eventfds_are_taken() {
     }
     for vector in [0, 1] {
         let outcome = world.host.ring(0, 2, vector).to_string();
-        assert_eq!(outcome, "lost: the vector is masked");
+        assert_eq!(outcome, LOST);
     }
     assert_eq!(file.metadata().unwrap().len(), 0);
     drop(socket);
@@ -289,6 +291,44 @@ fn a_reset_is_a_new_device() {
     assert_eq!(word(&mut client, 0, 0), 0);
 }
 
+/// As with vfio in a kernel: who does not take them away first need not give them again.
+#[test]
+fn events_stay_when_the_device_is_reset() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+    client
+        .set_irqs(MSIX, GIVE, 3, 1, &[event.as_raw_fd()])
+        .unwrap();
+    client.reset().unwrap();
+    enable_msix(&mut client);
+    assert_eq!(world.host.ring(0, 2, 3).to_string(), "sent");
+    assert_eq!(world.host.ring(0, 2, 4).to_string(), LOST);
+}
+
+/// vfio's test of an interrupt: no descriptors, and not all of them at once.
+#[test]
+fn an_interrupt_can_be_tried_out() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let events: [File; 3] = std::array::from_fn(|vector| {
+        let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        let fds = [event.as_raw_fd()];
+        client.set_irqs(MSIX, GIVE, vector as u32, 1, &fds).unwrap();
+        event
+    });
+    client.set_irqs(MSIX, NONE, 1, 2, &[]).unwrap();
+    let counts = events.each_ref().map(|event| {
+        let mut bytes = [0; 8];
+        { event }
+            .read(&mut bytes)
+            .map_or(0, |_| u64::from_ne_bytes(bytes))
+    });
+    assert_eq!(counts, [0, 1, 1]);
+    enable_msix(&mut client);
+    assert_eq!(world.host.ring(0, 2, 2).to_string(), "sent");
+}
+
 /// Whoever comes second gets no device, and takes none away when it goes.
 #[test]
 fn a_machine_has_one_device_whatever_the_number_of_sockets() {
@@ -311,7 +351,7 @@ fn a_machine_has_one_device_whatever_the_number_of_sockets() {
     }
     assert_eq!(word(&mut first, 0, 0), 7);
     enable_msix(&mut first);
-    assert_eq!(world.host.ring(0, 2, 0).to_string(), "lost: the vector is masked");
+    assert_eq!(world.host.ring(0, 2, 0).to_string(), LOST);
 }
 
 #[test]
