@@ -2,6 +2,11 @@
 
 //! Machines that the program starts. A shell takes the place of QEMU: what it is told is its first argument.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
 use tempfile::TempDir;
 
 use crate::{program, text};
@@ -62,4 +67,36 @@ fn launched_machines_speak_with_their_names_and_decide_the_exit_code() {
         errors.contains("[VM2] QEMU ended with exit status: 2"),
         "{errors}"
     );
+}
+
+/// A machine that has ended is told of although others go on.
+#[test]
+fn the_end_of_a_machine_is_shown_when_it_comes() {
+    let shm = TempDir::new().unwrap();
+    let end = shm.path().join("end");
+    let made = Command::new("mkfifo").arg(&end).status().unwrap();
+    assert!(made.success());
+    let slots = ["--vm", "1", "-s", "6,ivshmem,dm:/t,2"];
+    let more = ["--vm", "2", "-s", "5,ivshmem,dm:/t,2"];
+    let script = format!("test {{vm}} = 2 || read line < {}; exit {{vm}}", text(&end));
+    let mut command = program(&["--launch", "--shm-dir", text(shm.path())]);
+    command.args(slots).args(more);
+    command.args(["--qemu", "sh -c", "--", &script]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let (tell, told) = mpsc::channel();
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let reader = thread::spawn(move || {
+        for line in errors.lines() {
+            let _ = tell.send(line.unwrap());
+        }
+    });
+    let expected = Ok("[VM2] QEMU ended with exit status: 2".into());
+    let found = told.recv_timeout(test_limit::limit());
+    // Lets the first one end, whatever has been found.
+    std::fs::write(&end, "now\n").unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    reader.join().unwrap();
+    let rest: Vec<_> = told.try_iter().collect();
+    assert_eq!(rest, ["[VM1] QEMU ended with exit status: 1"]);
 }
