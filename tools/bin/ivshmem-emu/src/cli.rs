@@ -216,20 +216,19 @@ fn print(matches: &ArgMatches, out: &mut dyn Write) -> io::Result<bool> {
 }
 
 impl Options {
-    /// Reads the command line; ends the program on wrong usage and after what it only has to print.
-    pub fn parse() -> Self {
+    /// Reads the command line; ends the program on wrong usage. `None` if it was only to print something, which is done.
+    pub fn parse() -> io::Result<Option<Self>> {
         let mut command = command();
         let matches = command.get_matches_mut();
-        match print(&matches, &mut io::stdout()) {
-            Ok(true) => std::process::exit(0),
-            Ok(false) => {}
-            Err(error) => command.error(ErrorKind::Io, error).exit(),
+        if print(&matches, &mut io::stdout())? {
+            return Ok(None);
         }
-        Self::from_matches(&matches).unwrap_or_else(|message| {
+        let options = Self::from_matches(&matches).unwrap_or_else(|message| {
             command
                 .error(ErrorKind::MissingRequiredArgument, message)
                 .exit()
-        })
+        });
+        Ok(Some(options))
     }
 
     fn from_matches(matches: &ArgMatches) -> Result<Self, &'static str> {

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 
 use crate::cli::Options;
 use crate::world::Seat;
@@ -76,28 +76,35 @@ fn quote(word: &str) -> String {
     }
 }
 
-/// Starts all machines, shows what they write with their names before it, and blocks until all have ended.
-/// True if all ended with the exit status 0.
+/// Starts all machines, shows what they write with their names before it, and which have ended badly, and blocks until
+/// all have ended. True if all ended with the exit status 0.
 ///
 /// A machine that outlives this process is ended by itself.
 pub fn run(machines: &[Machine]) -> Result<bool> {
     let mut running = Vec::new();
     for machine in machines {
-        running.push((machine.vm, start(machine)?));
+        let (vm, (child, readers)) = (machine.vm, start(machine)?);
+        running.push(thread::spawn(move || watch(vm, child, readers)));
     }
     let mut good = true;
-    for (vm, (mut child, readers)) in running {
-        let status = child.wait()?;
-        for reader in readers {
-            // It ends with the pipe; that it panicked would have been seen.
-            let _ = reader.join();
-        }
-        if !status.success() {
-            let _ = writeln!(std::io::stderr(), "[VM{vm}] QEMU ended with {status}");
-            good = false;
-        }
+    for machine in running {
+        let ended = machine.join().map_err(|_| anyhow!("a thread panicked"))?;
+        good &= ended?.success();
     }
     Ok(good)
+}
+
+/// Blocks until a machine has ended, and shows how if it was not well.
+fn watch(vm: u16, mut child: Child, readers: Readers) -> Result<ExitStatus> {
+    let status = child.wait()?;
+    for reader in readers {
+        // It ends with the pipe; that it panicked would have been seen.
+        let _ = reader.join();
+    }
+    if !status.success() {
+        let _ = writeln!(std::io::stderr(), "[VM{vm}] QEMU ended with {status}");
+    }
+    Ok(status)
 }
 
 type Readers = [JoinHandle<()>; 2];

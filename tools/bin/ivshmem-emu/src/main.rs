@@ -25,8 +25,29 @@ use tracing_subscriber::EnvFilter;
 use cli::Options;
 use world::Seat;
 
+/// What went wrong if nobody takes what is printed.
+const UNPRINTED: &str = "cannot write to the standard output";
+
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let result = match Options::parse() {
+        Ok(None) => Ok(true),
+        Ok(Some(options)) => {
+            start_log();
+            run(&options)
+        }
+        Err(error) => Err(error).context(UNPRINTED),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            note(format_args!("ivshmem-emu: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log() {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,vfio_user=warn"));
     tracing_subscriber::fmt()
@@ -36,14 +57,6 @@ fn main() -> ExitCode {
         // Otherwise a log that cannot be written ends the thread that serves a guest.
         .log_internal_errors(false)
         .init();
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            note(format_args!("ivshmem-emu: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Writes a line to standard error. What cannot be written changes nothing.
@@ -82,8 +95,7 @@ fn run(options: &Options) -> Result<bool> {
         ));
     }
     for machine in &machines {
-        writeln!(io::stdout(), "{}", machine.shell_line())
-            .context("cannot write to the standard output")?;
+        writeln!(io::stdout(), "{}", machine.shell_line()).context(UNPRINTED)?;
     }
     signals.forever().next();
     Ok(true)

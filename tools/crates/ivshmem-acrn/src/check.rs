@@ -193,11 +193,11 @@ fn member(
 pub(crate) fn region_id(text: &str) -> Result<u16, Rule> {
     let wrong = || Rule::RegionId(text.into());
     let hex = text.strip_prefix("0x").or(text.strip_prefix("0X"));
-    let id = match hex {
-        Some(digits) => u16::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    match id.map_err(|_| wrong())? {
+    let (digits, radix) = hex.map_or((text, 10), |digits| (digits, 16));
+    if digits.starts_with('+') {
+        return Err(wrong());
+    }
+    match u16::from_str_radix(digits, radix).map_err(|_| wrong())? {
         id if id == 0 || id >= FIRST_ID => Ok(id),
         _ => Err(wrong()),
     }

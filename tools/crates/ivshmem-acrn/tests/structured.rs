@@ -80,7 +80,7 @@ fn region_ids_as_the_tutorial_has_them() {
         let fields = format!("<IVSHMEM_REGION_ID>{text}</IVSHMEM_REGION_ID>");
         assert_eq!(scenario(&with(&fields)).unwrap().regions[0].id, id);
     }
-    for text in ["1", "0xFFF", "0x10000", "x", "-1"] {
+    for text in ["1", "0xFFF", "0x10000", "x", "-1", "+4096", "0x+1000"] {
         let fields = format!("<IVSHMEM_REGION_ID>{text}</IVSHMEM_REGION_ID>");
         assert_eq!(
             message(&with(&fields)),

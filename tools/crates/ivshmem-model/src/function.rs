@@ -36,8 +36,8 @@ pub struct Bar {
     pub mapped: Option<u64>,
 }
 
-/// What an address in a register that takes any is a multiple of: the bits below are the type.
-const ADDRESS_UNIT: u64 = 16;
+/// What each address in a base address register is a multiple of: the bits below are the type.
+pub(crate) const ADDRESS_UNIT: u64 = 16;
 
 impl Bar {
     /// The bits of the address that software can set, in both halves.

@@ -68,11 +68,19 @@ impl Msix {
     }
 
     /// Whether the vector's own mask bit is set.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such vector.
     pub fn entry_masked(&self, vector: u16) -> bool {
         self.table[usize::from(vector) * 4 + 3] & ENTRY_MASKED != 0
     }
 
     /// Whether the vector has a pending interrupt.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such vector, which is only noticed 64 at a time.
     pub fn is_pending(&self, vector: u16) -> bool {
         self.pending[usize::from(vector) / 32] & (1 << (vector % 32)) != 0
     }
@@ -83,6 +91,10 @@ impl Msix {
     }
 
     /// The message of the vector.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such vector.
     pub fn message(&self, vector: u16) -> Message {
         let entry = usize::from(vector) * 4;
         Message {

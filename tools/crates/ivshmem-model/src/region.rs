@@ -10,7 +10,7 @@ use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX, BAR_REGISTERS};
 
 use crate::event::{Event, Interrupt, Space};
 use crate::flavour::{Birth, Flavour, Lost, Outcome, PeerId, Ring};
-use crate::function::Function;
+use crate::function::{Function, ADDRESS_UNIT};
 use crate::memory::Memory;
 use crate::width::Width;
 
@@ -72,11 +72,11 @@ impl<M: Memory> Region<M> {
     ///
     /// # Panics
     ///
-    /// If the size of the memory is not a power of two: it could not be a BAR.
+    /// If the size of the memory is not a power of two from 16 bytes on: it could not be a BAR.
     pub fn new(flavour: impl Flavour + 'static, memory: M) -> Self {
         assert!(
-            memory.len().is_power_of_two(),
-            "the shared memory has {} bytes, which is not a power of two",
+            memory.len().is_power_of_two() && memory.len() >= ADDRESS_UNIT,
+            "the shared memory has {} bytes, which is not a power of two from {ADDRESS_UNIT} on",
             memory.len()
         );
         Self {

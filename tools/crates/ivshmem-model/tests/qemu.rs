@@ -24,6 +24,19 @@ fn vectors_that_qemu_takes() {
     }
 }
 
+/// The lowest four bits of a base address register are its type.
+#[test]
+fn memory_that_cannot_be_a_bar() {
+    for bytes in [0, 1, 8, 24] {
+        let new = || Region::new(Qemu::plain(), vec![0; bytes]);
+        assert!(std::panic::catch_unwind(new).is_err(), "{bytes}");
+    }
+    let mut region = Region::new(Qemu::plain(), vec![0; 16]);
+    region.attach(0).unwrap();
+    region.config_write(0, 0x18, Width::U32, u32::MAX);
+    assert_eq!(region.config_read(0, 0x18, Width::U32), 0xffff_fffc);
+}
+
 /// `msix_init_exclusive_bar`: 4 KiB are enough for up to 128 vectors.
 #[test]
 fn sizes_of_bar1() {

@@ -172,3 +172,19 @@ fn only_stratovirt_s_host_raises_vectors() {
     assert_eq!(region.next_interrupt().unwrap().message.data, 0x42);
     assert_eq!(raise(&mut region, 1), Outcome::Sent);
 }
+
+/// Neither when it is raised nor when it is unmasked.
+#[test]
+fn stratovirt_does_not_look_at_the_bus_master_bit() {
+    let mut region = region(Vmm::STRATOVIRT);
+    region.config_write(VM, offset::COMMAND, Width::U16, COMMAND_MEMORY.into());
+    assert_eq!(raise(&mut region, 0), Outcome::Pending);
+    assert_eq!(raise(&mut region, 1), Outcome::Pending);
+    // One is unmasked by its own bit, the other one with all.
+    region.bar_write(VM, 1, 16 + 12, Width::U32, 0);
+    region.config_write(VM, offset::MSIX_CONTROL, Width::U16, MSIX_ENABLE.into());
+    assert_eq!(region.next_interrupt().unwrap().vector, 1);
+    region.bar_write(VM, 1, 12, Width::U32, 0);
+    assert_eq!(region.next_interrupt().unwrap().vector, 0);
+    assert_eq!(raise(&mut region, 1), Outcome::Sent);
+}

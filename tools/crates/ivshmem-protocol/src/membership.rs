@@ -147,11 +147,13 @@ impl Membership {
         found.is_some_and(|found| found.leaving)
     }
 
-    /// Number of places that are taken: by connections, and by fixed IDs that nobody has now. One that is
+    /// Number of places that are taken: by connections, and by fixed IDs that no connection has now. One that is
     /// being dropped keeps its place until it is gone, or there could be any number of those.
     pub fn places(&self) -> usize {
-        let away = |id: &&PeerId| !self.contains(**id);
-        self.recipients.len() + self.reserved.iter().filter(away).count()
+        // No two connections have the same fixed ID.
+        let others = self.recipients.values();
+        let others = others.filter(|found| !self.is_reserved(found.id));
+        self.reserved.len() + others.count()
     }
 
     /// Changes how many clients there can be at the same time. Those who are there stay.

@@ -10,7 +10,8 @@ use ivshmem_abi::pci::{BAR_MEMORY, BAR_MSIX};
 use ivshmem_model::{PeerId, Width};
 use tracing::{debug, warn};
 use vfio_bindings::bindings::vfio::{
-    VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+    VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
+    VFIO_IRQ_SET_DATA_TYPE_MASK, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
 };
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 
@@ -24,7 +25,8 @@ const MAX_TRANSFER: usize = 1 << 20;
 pub(crate) struct Backend {
     host: Host,
     peer: PeerId,
-    attached: bool,
+    /// Whether it has the virtual machine's device; `None`: it has not asked for anything yet.
+    attached: Option<bool>,
 }
 
 /// One of the model's accesses that a request of any length becomes.
@@ -50,8 +52,9 @@ fn pieces(region: u32, offset: u64, len: usize) -> impl Iterator<Item = Piece> {
         done += width.bytes() as usize;
         Some(Piece {
             range: start..done,
+            // Behind the end of everything there is nothing: it is not the beginning again.
             // CAST: An offset in a buffer.
-            at: offset.wrapping_add(start as u64),
+            at: offset.saturating_add(start as u64),
             width,
         })
     })
@@ -62,19 +65,43 @@ impl Backend {
         Self {
             host,
             peer,
-            attached: false,
+            attached: None,
         }
     }
 
     /// Attaches the virtual machine at its first request: `Server::run` does not say when somebody has
-    /// connected.
-    fn attach(&mut self) {
-        if !self.attached {
-            self.attached = true;
-            if let Err(error) = self.host.with(|model| model.attach(self.peer)) {
-                warn!("{error}");
-            }
+    /// connected. False if its device is another connection's.
+    fn attach(&mut self) -> bool {
+        let (host, peer) = (&self.host, self.peer);
+        *self.attached.get_or_insert_with(|| {
+            let result = host.with(|model| model.attach(peer));
+            let refused = |error: &_| warn!("{error}: who has connected now gets none");
+            result.inspect_err(refused).is_ok()
+        })
+    }
+
+    /// The connection is over.
+    pub fn detach(self) {
+        if self.attached == Some(true) {
+            self.host.detach(self.peer);
         }
+    }
+
+    /// Number of vectors of the device.
+    fn vectors(&self) -> u16 {
+        self.host.with(|model| {
+            let device = model.device(self.peer);
+            let msix = device.and_then(|device| device.msix.as_ref());
+            msix.map_or(0, |msix| msix.vectors())
+        })
+    }
+
+    /// Those vectors of the device that are `count` from `start` on.
+    fn range(&self, start: u32, count: u32) -> Range<u16> {
+        let vectors = self.vectors();
+        let first = u16::try_from(start).unwrap_or(vectors);
+        let len = u16::try_from(count).unwrap_or(vectors);
+        first..first.saturating_add(len).min(vectors)
     }
 
     fn read(&self, region: u32, offset: u64, width: Width) -> u64 {
@@ -120,7 +147,10 @@ fn check_length(data: &[u8]) -> io::Result<()> {
 impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         check_length(data)?;
-        self.attach();
+        if !self.attach() {
+            data.fill(0xff);
+            return Ok(());
+        }
         for piece in pieces(region, offset, data.len()) {
             let value = self.read(region, piece.at, piece.width).to_le_bytes();
             let bytes = &mut data[piece.range];
@@ -131,7 +161,9 @@ impl ServerBackend for Backend {
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         check_length(data)?;
-        self.attach();
+        if !self.attach() {
+            return Ok(());
+        }
         for piece in pieces(region, offset, data.len()) {
             let mut value = [0; 8];
             let bytes = &data[piece.range];
@@ -160,13 +192,14 @@ impl ServerBackend for Backend {
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        self.attach();
-        self.host.with(|model| model.reset(self.peer));
+        if self.attach() {
+            self.host.reset(self.peer);
+        }
         Ok(())
     }
 
-    /// Event descriptors for vectors `start` to `start + count`; those without one lose theirs, and a
-    /// count of 0 takes all.
+    /// Event descriptors for vectors `start` to `start + count`: those without one lose theirs. Without the kind of data
+    /// that descriptors are, a count of 0 takes all, and any other signals those of the vectors.
     fn set_irqs(
         &mut self,
         index: u32,
@@ -176,25 +209,25 @@ impl ServerBackend for Backend {
         fds: Vec<File>,
     ) -> io::Result<()> {
         debug!(index, flags, start, count, fds = fds.len(), "set_irqs");
-        self.attach();
-        if index != VFIO_PCI_MSIX_IRQ_INDEX || flags & VFIO_IRQ_SET_ACTION_TRIGGER == 0 {
+        let trigger = flags & VFIO_IRQ_SET_ACTION_TRIGGER != 0;
+        if !self.attach() || index != VFIO_PCI_MSIX_IRQ_INDEX || !trigger {
             return Ok(());
         }
-        let peer = self.peer;
-        let vectors = self.host.with(|model| {
-            let msix = model.device(peer).and_then(|device| device.msix.as_ref());
-            msix.map_or(0, |msix| msix.vectors())
-        });
-        let range = match count {
-            0 => 0..vectors,
-            _ => {
-                let first = u16::try_from(start).unwrap_or(vectors);
-                let len = u16::try_from(count).unwrap_or(vectors);
-                first..first.saturating_add(len).min(vectors)
-            }
-        };
+        let (host, peer) = (&self.host, self.peer);
         let mut fds = fds.into_iter();
-        range.for_each(|vector| self.host.set_event(peer, vector, fds.next()));
+        match (flags & VFIO_IRQ_SET_DATA_TYPE_MASK, count) {
+            (VFIO_IRQ_SET_DATA_NONE, 0) => {
+                (0..self.vectors()).for_each(|vector| host.set_event(peer, vector, None));
+            }
+            (VFIO_IRQ_SET_DATA_NONE, _) => {
+                (self.range(start, count)).for_each(|vector| host.try_event(peer, vector));
+            }
+            (VFIO_IRQ_SET_DATA_EVENTFD, _) => {
+                let range = self.range(start, count);
+                range.for_each(|vector| host.set_event(peer, vector, fds.next()));
+            }
+            _ => {}
+        }
         Ok(())
     }
 }

@@ -36,8 +36,9 @@ pub struct Endpoint {
 impl Host {
     /// Listens for the QEMU of a virtual machine at a socket path, and serves one after the other.
     ///
-    /// The virtual machine is attached to the region while its QEMU is connected. A socket that nobody
-    /// listens on is replaced. A path that is not UTF-8 is refused.
+    /// The virtual machine is attached to the region from its QEMU's first request to the end of the connection. It has
+    /// one device of a region: if it has other sockets, whoever connects there meanwhile gets a device that answers
+    /// nothing. A socket that nobody listens on is replaced. A path that is not UTF-8 is refused.
     pub fn listen(&self, peer: PeerId, path: &Path) -> io::Result<Endpoint> {
         Endpoint::start(self.clone(), peer, path)
     }
@@ -112,7 +113,7 @@ fn serve(server: &Server, host: &Host, peer: PeerId, stopping: &AtomicBool) {
     while !stopping.load(Ordering::Relaxed) {
         let mut backend = Backend::new(host.clone(), peer);
         let result = catch_unwind(AssertUnwindSafe(|| server.run(&mut backend)));
-        host.detach(peer);
+        backend.detach();
         match result {
             Ok(Ok(())) => info!("virtual machine {peer} has gone"),
             Ok(Err(_)) if stopping.load(Ordering::Relaxed) => {}

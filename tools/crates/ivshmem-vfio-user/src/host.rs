@@ -3,18 +3,16 @@
 //! A region of the model, shared by the threads that serve its virtual machines.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::fs::File;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ivshmem_abi::pci::BAR_MSIX;
 use ivshmem_model::flavour::{Outcome, Ring};
 use ivshmem_model::{PeerId, Region, Width};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::{Errno, FdFlags};
 use tracing::{debug, error};
 
+use crate::event::Event;
 use crate::Backing;
 
 /// Bytes of an MSI-X table entry, and of what stands before its mask bit.
@@ -23,7 +21,8 @@ const ENTRY_CONTROL: u64 = 12;
 
 /// A region whose virtual machines are QEMUs. Clones are the same region.
 ///
-/// Calls block for as long as another thread is in the region, which is microseconds.
+/// Calls block for as long as another thread is in the region, which is microseconds, and those that interrupt a machine
+/// as long as that holds its event descriptor up; see [the crate's documentation](crate#trust).
 #[derive(Clone, Debug)]
 pub struct Host {
     state: Arc<Mutex<State>>,
@@ -34,8 +33,11 @@ pub struct Host {
 struct State {
     region: Region<Backing>,
     /// Event descriptors that QEMU gave, by virtual machine and vector.
-    events: BTreeMap<(PeerId, u16), File>,
+    events: BTreeMap<(PeerId, u16), Arc<Event>>,
 }
+
+/// Interrupts for machines, whose event descriptors are signalled when nobody's call waits for it.
+type Signals = Vec<(PeerId, Arc<Event>)>;
 
 impl Host {
     /// A host for a region to which nobody is attached.
@@ -51,9 +53,18 @@ impl Host {
 
     /// Does something with the region, and delivers the interrupts that follow from it.
     pub fn with<R>(&self, action: impl FnOnce(&mut Region<Backing>) -> R) -> R {
-        let mut state = self.lock();
-        let result = action(&mut state.region);
-        state.deliver();
+        self.change(|state| action(&mut state.region))
+    }
+
+    /// Does something with everything, and delivers the interrupts that follow from it.
+    fn change<R>(&self, action: impl FnOnce(&mut State) -> R) -> R {
+        let (result, signals) = {
+            let mut state = self.lock();
+            (action(&mut state), state.signals())
+        };
+        for (peer, event) in signals {
+            signal(peer, &event);
+        }
         result
     }
 
@@ -67,16 +78,7 @@ impl Host {
     /// QEMU says only when a guest unmasks a vector for the first time. A test that needs the loss of a ring during
     /// a later mask states it with this.
     pub fn mask(&self, peer: PeerId, vector: u16, masked: bool) {
-        let control = u64::from(vector) * ENTRY + ENTRY_CONTROL;
-        self.with(|region| {
-            region.bar_write(
-                peer,
-                BAR_MSIX as usize,
-                control,
-                Width::U32,
-                u64::from(masked),
-            );
-        });
+        self.with(|region| set_mask(region, peer, vector, masked));
     }
 
     pub(crate) fn memory(&self) -> &Backing {
@@ -84,29 +86,56 @@ impl Host {
     }
 
     /// QEMU gives an event descriptor for a vector, or takes it away.
-    pub(crate) fn set_event(&self, peer: PeerId, vector: u16, event: Option<File>) {
-        let event = event.filter(|event| {
-            prepare(event)
+    pub(crate) fn set_event(&self, peer: PeerId, vector: u16, file: Option<File>) {
+        let event = file.map(Event::new).and_then(|event| {
+            event
                 .inspect_err(|reason| error!("virtual machine {peer}: vector {vector}: {reason}"))
-                .is_ok()
+                .ok()
         });
-        let installed = event.is_some();
-        {
-            let mut state = self.lock();
+        let old = self.change(|state| {
+            // The guest's table is QEMU's; this is all that is known of its mask bit.
+            set_mask(&mut state.region, peer, vector, event.is_none());
             match event {
-                Some(event) => state.events.insert((peer, vector), event),
+                Some(event) => state.events.insert((peer, vector), Arc::new(event)),
                 None => state.events.remove(&(peer, vector)),
-            };
+            }
+        });
+        if let Some(old) = old {
+            Event::retire(old);
         }
-        // The guest's table is QEMU's; this is all that is known of its mask bit.
-        self.mask(peer, vector, !installed);
+    }
+
+    /// QEMU tries out its event descriptor for a vector, which has nothing to do with the device.
+    pub(crate) fn try_event(&self, peer: PeerId, vector: u16) {
+        let event = self.lock().events.get(&(peer, vector)).cloned();
+        if let Some(event) = event {
+            signal(peer, &event);
+        }
+    }
+
+    /// A virtual machine is reset. Its event descriptors stay, and so does what is known from them.
+    pub(crate) fn reset(&self, peer: PeerId) {
+        self.change(|state| {
+            state.region.reset(peer);
+            let owned = state.events.keys().filter(|(owner, _)| *owner == peer);
+            for (_, vector) in owned {
+                set_mask(&mut state.region, peer, *vector, false);
+            }
+        });
     }
 
     /// The virtual machine has gone, with its event descriptors.
     pub(crate) fn detach(&self, peer: PeerId) {
-        let mut state = self.lock();
-        state.region.detach(peer);
-        state.events.retain(|(owner, _), _| *owner != peer);
+        let gone = {
+            let mut state = self.lock();
+            state.region.detach(peer);
+            let events = mem::take(&mut state.events).into_iter();
+            let (gone, kept) = events.partition(|((owner, _), _)| *owner == peer);
+            state.events = kept;
+            gone
+        };
+        let gone: BTreeMap<_, _> = gone;
+        gone.into_values().for_each(Event::retire);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,49 +145,29 @@ impl Host {
 }
 
 impl State {
-    fn deliver(&mut self) {
+    /// What is to be signalled now.
+    fn signals(&mut self) -> Signals {
+        let mut signals = Signals::new();
         while let Some(interrupt) = self.region.next_interrupt() {
             let (peer, vector) = (interrupt.peer, interrupt.vector);
-            match self.events.get_mut(&(peer, vector)) {
-                Some(event) => {
-                    if let Err(reason) = signal(event) {
-                        debug!("cannot interrupt virtual machine {peer}: {reason}");
-                    }
-                }
+            match self.events.get(&(peer, vector)) {
+                Some(event) => signals.push((peer, Arc::clone(event))),
                 None => debug!("virtual machine {peer} has no event for vector {vector}"),
             }
         }
+        signals
     }
 }
 
-/// Makes sure that a descriptor is an eventfd, and that nobody's ring waits for its machine.
-fn prepare(event: &File) -> io::Result<()> {
-    // With any other file, poll() and write() can block: another program can be behind it.
-    let kind = fs::read_link(format!("/proc/self/fd/{}", event.as_raw_fd()))?;
-    if kind.as_os_str() != "anon_inode:[eventfd]" {
-        let message = format!("{} is no eventfd, and not used", kind.display());
-        return Err(io::Error::other(message));
+fn signal(peer: PeerId, event: &Event) {
+    if let Err(reason) = event.signal() {
+        debug!("cannot interrupt virtual machine {peer}: {reason}");
     }
-    // `vfio_user` receives descriptors without it.
-    rustix::io::fcntl_setfd(event, FdFlags::CLOEXEC)?;
-    // As QEMU has it already.
-    Ok(rustix::io::ioctl_fionbio(event, true)?)
 }
 
-/// Adds 1 to an event's counter. One that is full says that the machine was interrupted already.
-fn signal(event: &File) -> Result<(), Errno> {
-    // Not left to O_NONBLOCK alone, which QEMU shares and can clear.
-    let mut fds = [PollFd::new(event, PollFlags::OUT)];
-    // A signal ends this look only where there is no room.
-    match poll(&mut fds, Some(&Timespec::default())) {
-        Ok(0) | Err(Errno::INTR) => return Ok(()),
-        other => other?,
-    };
-    if !fds[0].revents().contains(PollFlags::OUT) {
-        return Ok(());
-    }
-    match rustix::io::write(event, &1u64.to_ne_bytes()) {
-        Ok(_) | Err(Errno::AGAIN) => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Sets or clears the mask bit of a vector in the model's table.
+fn set_mask(region: &mut Region<Backing>, peer: PeerId, vector: u16, masked: bool) {
+    let control = u64::from(vector) * ENTRY + ENTRY_CONTROL;
+    let (bar, value) = (BAR_MSIX as usize, u64::from(masked));
+    region.bar_write(peer, bar, control, Width::U32, value);
 }

@@ -37,6 +37,11 @@
 //! takes no more holds up nobody who rings it, one that is no eventfd is not used, and [anonymous](Backing::anonymous) memory
 //! cannot be resized. But it has all of the region's memory, and see the next section for that of this process.
 //!
+//! One thing cannot be avoided. A QEMU can clear O_NONBLOCK of its event descriptor, and fill it in the moment between the
+//! look whether there is room and the write: then the machine that rings it just then waits, and its next QEMU too, until
+//! the one that did this takes the descriptor away or goes. Nobody else waits. Give machines that must not harm each other
+//! different regions.
+//!
 //! # Defects of the crate `vfio_user` 0.1.7 that are worked round here
 //!
 //! - A BAR's descriptor is sent only with a list of mappable areas: BAR2 gets one area that is all of it.
@@ -44,7 +49,8 @@
 //!   remains of the message is taken for the next one: no access here fails, except one of more than 1 MiB, which no
 //!   client may send.
 //! - It panics on a malformed version message: the thread that serves a connection catches that and goes on.
-//! - It allocates as many bytes as an access says, up to 4 GiB, before anything here can look: whoever can connect to a
+//! - It takes what has come of a header for all of it: a client has to send each at once, as QEMU does.
+//! - It allocates as many bytes as an access or a version message says, up to 4 GiB, before anything here can look: whoever can connect to a
 //!   socket can make the server run out of memory. Keep the sockets where only the QEMUs' user can connect.
 //! - It receives descriptors without close-on-exec, and programs that are started at that moment inherit them. Those that
 //!   are kept get the flag here.
@@ -56,6 +62,7 @@
 mod backend;
 mod backing;
 mod endpoint;
+mod event;
 mod host;
 mod layout;
 

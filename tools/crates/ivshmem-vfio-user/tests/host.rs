@@ -25,6 +25,8 @@ const MSIX: u32 = 2;
 const GIVE: u32 = 0x24;
 const NONE: u32 = 0x21;
 
+const LOST: &str = "lost: the vector is masked";
+
 struct World {
     host: Host,
     endpoint: Endpoint,
@@ -112,6 +114,27 @@ fn accesses_of_any_length_have_an_answer() {
     assert_eq!(word(&mut client, 0, 8), 2);
 }
 
+/// What lies beyond the end of the address space is not at its beginning.
+#[test]
+fn an_access_does_not_wrap_around() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    for (region, begin) in [(0, 0), (CONFIG, 0)] {
+        let mut before = [0; 64];
+        client.region_read(region, begin, &mut before).unwrap();
+        for to_end in 1..16 {
+            let at = u64::MAX - to_end;
+            client.region_write(region, at, &[0x55; 32]).unwrap();
+            let mut bytes = [0; 32];
+            client.region_read(region, at, &mut bytes).unwrap();
+            assert_eq!(bytes, [0xff; 32], "region {region}, {at:#x}");
+        }
+        let mut after = [0; 64];
+        client.region_read(region, begin, &mut after).unwrap();
+        assert_eq!(before, after, "region {region}");
+    }
+}
+
 #[test]
 fn rings_arrive_while_an_event_is_given() {
     let world = world();
@@ -130,13 +153,13 @@ fn rings_arrive_while_an_event_is_given() {
         "nothing was asked of the device yet"
     );
     enable_msix(&mut client);
-    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(ring(3), LOST);
     client
         .set_irqs(MSIX, GIVE, 3, 1, &[event.as_raw_fd()])
         .unwrap();
     assert_eq!(count(), 0, "a lost ring does not come back");
     assert_eq!(ring(3), "sent");
-    assert_eq!(ring(4), "lost: the vector is masked");
+    assert_eq!(ring(4), LOST);
     assert_eq!(count(), 1);
     // By the register, as a guest does.
     client
@@ -144,12 +167,12 @@ fn rings_arrive_while_an_event_is_given() {
         .unwrap();
     assert_eq!(count(), 1);
     world.host.mask(2, 3, true);
-    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(ring(3), LOST);
     world.host.mask(2, 3, false);
     assert_eq!(ring(3), "sent");
     assert_eq!(count(), 1);
     client.set_irqs(MSIX, NONE, 0, 0, &[]).unwrap();
-    assert_eq!(ring(3), "lost: the vector is masked");
+    assert_eq!(ring(3), LOST);
     assert_eq!(count(), 0);
 }
 
@@ -183,7 +206,7 @@ fn only_eventfds_are_taken() {
     }
     for vector in [0, 1] {
         let outcome = world.host.ring(0, 2, vector).to_string();
-        assert_eq!(outcome, "lost: the vector is masked");
+        assert_eq!(outcome, LOST);
     }
     assert_eq!(file.metadata().unwrap().len(), 0);
     drop(socket);
@@ -266,6 +289,69 @@ fn a_reset_is_a_new_device() {
     assert_eq!(word(&mut client, 0, 0), 7);
     client.reset().unwrap();
     assert_eq!(word(&mut client, 0, 0), 0);
+}
+
+/// As with vfio in a kernel: who does not take them away first need not give them again.
+#[test]
+fn events_stay_when_the_device_is_reset() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+    client
+        .set_irqs(MSIX, GIVE, 3, 1, &[event.as_raw_fd()])
+        .unwrap();
+    client.reset().unwrap();
+    enable_msix(&mut client);
+    assert_eq!(world.host.ring(0, 2, 3).to_string(), "sent");
+    assert_eq!(world.host.ring(0, 2, 4).to_string(), LOST);
+}
+
+/// vfio's test of an interrupt: no descriptors, and not all of them at once.
+#[test]
+fn an_interrupt_can_be_tried_out() {
+    let world = world();
+    let mut client = connect(world.endpoint.path());
+    let events: [File; 3] = std::array::from_fn(|vector| {
+        let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        let fds = [event.as_raw_fd()];
+        client.set_irqs(MSIX, GIVE, vector as u32, 1, &fds).unwrap();
+        event
+    });
+    client.set_irqs(MSIX, NONE, 1, 2, &[]).unwrap();
+    let counts = events.each_ref().map(|event| {
+        let mut bytes = [0; 8];
+        { event }
+            .read(&mut bytes)
+            .map_or(0, |_| u64::from_ne_bytes(bytes))
+    });
+    assert_eq!(counts, [0, 1, 1]);
+    enable_msix(&mut client);
+    assert_eq!(world.host.ring(0, 2, 2).to_string(), "sent");
+}
+
+/// Whoever comes second gets no device, and takes none away when it goes.
+#[test]
+fn a_machine_has_one_device_whatever_the_number_of_sockets() {
+    let world = world();
+    let other = world.directory.path().join("other");
+    let _other = world.host.listen(2, &other).unwrap();
+    let mut first = connect(world.endpoint.path());
+    first.region_write(0, 0, &7_u32.to_le_bytes()).unwrap();
+    for _ in 0..2 {
+        let mut second = connect(&other);
+        let event = File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        second
+            .set_irqs(MSIX, GIVE, 0, 1, &[event.as_raw_fd()])
+            .unwrap();
+        second.reset().unwrap();
+        second.region_write(0, 0, &8_u32.to_le_bytes()).unwrap();
+        assert_eq!(word(&mut second, CONFIG, 0), u32::MAX);
+        assert_eq!(word(&mut second, 0, 8), u32::MAX);
+        second.shutdown().unwrap();
+    }
+    assert_eq!(word(&mut first, 0, 0), 7);
+    enable_msix(&mut first);
+    assert_eq!(world.host.ring(0, 2, 0).to_string(), LOST);
 }
 
 #[test]

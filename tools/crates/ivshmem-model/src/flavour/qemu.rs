@@ -35,6 +35,8 @@ pub struct Qemu {
     pub(super) vectors: u16,
     /// Vectors of each virtual machine for which there is an eventfd.
     pub(super) eventfds: u16,
+    /// Whether a message is lost while the bus master bit is clear.
+    pub(super) needs_master: bool,
 }
 
 impl Qemu {
@@ -46,6 +48,7 @@ impl Qemu {
         Self {
             vectors: 0,
             eventfds: 0,
+            needs_master: true,
         }
     }
 
@@ -57,6 +60,7 @@ impl Qemu {
         Some(Self {
             vectors,
             eventfds: vectors,
+            needs_master: true,
         })
     }
 
@@ -64,6 +68,24 @@ impl Qemu {
     /// vectors are lost.
     pub const fn with_eventfds(self, eventfds: u16) -> Self {
         Self { eventfds, ..self }
+    }
+
+    /// `msix_handle_mask_update`: a pending vector that is not masked any more is sent.
+    fn send_unmasked(self, function: &mut Function, vector: u16, was_masked: bool) {
+        let Some(msix) = &function.msix else { return };
+        if was_masked && !masked(&function.config, msix, vector) && msix.is_pending(vector) {
+            if let Some(msix) = &mut function.msix {
+                msix.set_pending(vector, false);
+            }
+            if self.may_send(function) {
+                function.send(vector);
+            }
+        }
+    }
+
+    /// Whether messages arrive.
+    fn may_send(self, function: &Function) -> bool {
+        !self.needs_master || function.config.command(COMMAND_MASTER)
     }
 
     /// Size of BAR1 and offset of the pending bits in it.
@@ -78,19 +100,6 @@ impl Qemu {
 /// `msix_is_masked`.
 pub(super) fn masked(config: &Config, msix: &Msix, vector: u16) -> bool {
     !msix::unmasked(config) || msix.entry_masked(vector)
-}
-
-/// `msix_handle_mask_update`: a pending vector that is not masked any more is sent.
-fn send_unmasked(function: &mut Function, vector: u16, was_masked: bool) {
-    let Some(msix) = &function.msix else { return };
-    if was_masked && !masked(&function.config, msix, vector) && msix.is_pending(vector) {
-        if let Some(msix) = &mut function.msix {
-            msix.set_pending(vector, false);
-        }
-        if function.config.command(COMMAND_MASTER) {
-            function.send(vector);
-        }
-    }
 }
 
 /// `pci_bar_address`: where a BAR decodes, if it does.
@@ -208,7 +217,7 @@ impl Flavour for Qemu {
         map(function);
         if !was_unmasked && function.msix.is_some() {
             for vector in 0..self.vectors {
-                send_unmasked(function, vector, true);
+                self.send_unmasked(function, vector, true);
             }
         }
     }
@@ -266,7 +275,7 @@ impl Flavour for Qemu {
                 // CAST: The half that this piece is.
                 *word = (value >> piece.shift) as u32;
             }
-            send_unmasked(function, vector, was_masked);
+            self.send_unmasked(function, vector, was_masked);
         }
     }
 
@@ -288,7 +297,7 @@ impl Flavour for Qemu {
             }
             return Outcome::Pending;
         }
-        if !function.config.command(COMMAND_MASTER) {
+        if !self.may_send(function) {
             return Outcome::Lost(Lost::NotMaster);
         }
         function.send(vector);

@@ -145,6 +145,7 @@ impl Vmm {
         Qemu {
             vectors,
             eventfds: vectors,
+            needs_master: false,
         }
     }
 
@@ -281,7 +282,7 @@ impl Flavour for Vmm {
     }
 
     /// The host raises a vector. StratoVirt: `notify` (`devices/src/pci/msix.rs`), which keeps what comes while MSI-X
-    /// is off, and does not look at the bus master bit.
+    /// is off, and does not look at the bus master bit; nor do `table_write` and `write_config`, which send what was kept.
     fn interrupt(&self, function: &mut Function, vector: u16) -> Outcome {
         let raised = self.interrupts.is_some_and(|interrupts| interrupts.raised);
         let Some(msix) = function.msix.as_mut().filter(|_| raised) else {

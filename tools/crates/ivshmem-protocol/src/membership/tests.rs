@@ -165,6 +165,25 @@ fn expelled_one_gets_the_rest_of_its_handshake() {
     assert_eq!(stage.join(ONE), Ok(2));
 }
 
+/// The one that is being dropped has the place that is kept for its ID.
+#[test]
+fn fixed_one_that_is_expelled_has_one_place() {
+    let mut stage = Stage::new(2);
+    stage.membership.reserve(0.into()).unwrap();
+    assert_eq!(stage.membership.places(), 1);
+    stage.join_as(Some(0), ONE).unwrap();
+    assert_eq!(stage.membership.places(), 1);
+    let connection = stage.connection(0);
+    assert!(stage.membership.expel(connection));
+    assert_eq!(stage.membership.places(), 1);
+    assert_eq!(stage.join(ONE), Ok(1));
+    assert_eq!(stage.join(ONE), Err(JoinError::Full(2)));
+    stage.membership.remove(connection);
+    assert_eq!(stage.membership.places(), 2);
+    stage.join_as(Some(0), ONE).unwrap();
+    assert_eq!(stage.membership.places(), 2);
+}
+
 #[test]
 fn leaving_makes_room_but_frees_no_id() {
     let mut stage = Stage::new(2);
