@@ -119,7 +119,8 @@ impl OpenFile for File {
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        let mut before = "seen:\t";
+        seq_print!(to, "seen:\t");
+        let mut before = "";
         for seen in (0..).map_while(|vector| self.cursor().seen(vector)) {
             seq_print!(to, "{}{}", before, seen);
             before = " ";

@@ -7,7 +7,7 @@
 //! what they point to. So the memory can be given back as soon as the entries are gone.
 //!
 //! One fault puts in all entries of its page table that lie in the area: 2 MiB of small pages or 1
-//! GiB of large ones, with 4 KiB pages.
+//! GiB of large ones, with 4 KiB pages. Elsewhere than on x86 it puts in a single large one.
 
 use kernel::{
     bindings,

@@ -116,6 +116,24 @@ TEST(event_page_shows_no_interrupts)
 	EXPECT_EQ(0, page->dead);
 }
 
+/* Also "seen", which has no values here. */
+TEST(every_line_of_fdinfo_has_a_name)
+{
+	char path[64], line[256];
+	FILE *info;
+	int seen = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", plain_open(O_RDONLY));
+	info = fopen(path, "re");
+	ASSERT_TRUE(info);
+	while (fgets(line, sizeof(line), info)) {
+		EXPECT_TRUE(line[strcspn(line, ":\n")] == ':');
+		seen += !strcmp(line, "seen:\t\n");
+	}
+	EXPECT_EQ(1, seen);
+	fclose(info);
+}
+
 TEST(unknown_commands_are_ENOTTY_here_too)
 {
 	EXPECT_ERRNO(ENOTTY, ioctl(plain_open(O_RDWR), _IO('i', 0xaf), 0));

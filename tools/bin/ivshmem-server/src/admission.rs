@@ -114,8 +114,7 @@ fn check(
     door: &Door,
     socket: &OwnedFd,
 ) -> Result<Credentials, Refusal> {
-    let needed = 1 + usize::from(region.config.most_vectors());
-    if !common.keeper.has_room(needed) {
+    if !common.keeper.has_room(1 + missing_eventfds(region, door)) {
         return Err(Refusal::Store);
     }
     if region.drained {
@@ -138,6 +137,18 @@ fn check(
 fn fixed_id(region: &Region, door: &Door) -> Option<PeerId> {
     let peer = door.peer.map(|index| &region.config.peers[index]);
     peer.map(|peer| PeerId::from(peer.id))
+}
+
+/// Number of eventfds that are not there yet for who comes through a door.
+fn missing_eventfds(region: &Region, door: &Door) -> usize {
+    let fixed = fixed_id(region, door);
+    if fixed.is_some_and(|id| region.doorbells.contains_key(&id)) {
+        return 0;
+    }
+    let own = door
+        .peer
+        .and_then(|index| region.config.peers[index].vectors);
+    usize::from(own.unwrap_or(region.vectors.get()))
 }
 
 /// What has to be there before a client can become a member.

@@ -149,8 +149,8 @@ pub struct RegionOptions {
 
     /// Interrupt vectors of each client
     ///
-    /// Must be at least the vectors= of every QEMU that connects: with fewer, QEMU aborts when
-    /// its guest unmasks a vector that the server did not provide. With more, QEMU logs an
+    /// Must be at least the vectors= of every QEMU that connects: with fewer, QEMU with KVM aborts
+    /// when its guest unmasks a vector that the server did not provide. With more, QEMU logs an
     /// error for each one that it has no use for, and works.
     #[arg(short = 'n', long, value_name = "N", default_value_t = DEFAULT_VECTORS,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_VECTORS)))]

@@ -37,6 +37,10 @@ const OWN_DESCRIPTORS: u64 = 40;
 /// Descriptors of a region beside those of its clients: memory twice, listener and lock.
 const REGION_DESCRIPTORS: u64 = 4;
 
+/// What of a region, and of a server with one, is kept beside what is of its clients: memory, listener and lock; journal,
+/// and sockets for status, commands and hand-over with their locks.
+const STORED_OF_REGION: u64 = 10;
+
 /// What a server is told to do.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -132,6 +136,13 @@ impl Config {
                 .iter()
                 .map(RegionConfig::descriptors)
                 .sum::<u64>()
+    }
+
+    /// Number of descriptors that a service manager keeps when all clients are there, as the help of `--fd-store`
+    /// says it. With room for fewer the server refuses clients before [`RegionConfig::max_peers`] is reached.
+    pub fn stored_descriptors(&self) -> u64 {
+        let regions = self.regions.iter();
+        regions.map(RegionConfig::stored_descriptors).sum()
     }
 
     /// Number of descriptors that clients which do not read can have sent to them at the same time: three quarters
@@ -244,17 +255,22 @@ impl RegionConfig {
 
     fn descriptors(&self) -> u64 {
         let clients = u64::from(self.max_peers) * (u64::from(self.vectors) + 1);
-        let fixed = self.peers.iter().map(|peer| {
-            // Listener and lock, and vectors beyond those that all have.
-            2 + u64::from(peer.vectors.unwrap_or(0).saturating_sub(self.vectors))
-        });
-        REGION_DESCRIPTORS + clients + fixed.sum::<u64>()
+        // Listener and lock, and vectors beyond those that all have.
+        let fixed = 2 * self.peers.len() as u64 + self.more_vectors();
+        REGION_DESCRIPTORS + clients + fixed
     }
 
-    /// Vectors of the client that has most of them.
-    pub(crate) fn most_vectors(&self) -> u16 {
+    fn stored_descriptors(&self) -> u64 {
+        let clients = u64::from(self.max_peers) * (u64::from(self.vectors) + 2);
+        let fixed = self.peers.len() as u64 + self.more_vectors();
+        STORED_OF_REGION + clients + fixed
+    }
+
+    /// Number of vectors that clients with a fixed ID have beyond those that all have.
+    fn more_vectors(&self) -> u64 {
+        let more = |own: u16| u64::from(own.saturating_sub(self.vectors));
         let own = self.peers.iter().filter_map(|peer| peer.vectors);
-        own.fold(self.vectors, u16::max)
+        own.map(more).sum()
     }
 
     /// The number of vectors as checked by [`check`](Self::check).

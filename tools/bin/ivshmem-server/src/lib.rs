@@ -15,9 +15,9 @@
 //! # What the server warrants
 //!
 //! * The memory never changes its size: it is a sealed memfd, unless a file is asked for.
-//! * All clients have the same number of vectors, [`RegionConfig::vectors`]. It must be at least the
-//!   `vectors=` of every QEMU: one that gets fewer aborts when its guest unmasks a vector for
-//!   which there is no eventfd. More than `vectors=` does no harm but for a line in QEMU's log.
+//! * All clients have the same number of vectors, [`RegionConfig::vectors`], except those with a fixed
+//!   ID and a number of their own. It must be at least the `vectors=` of every QEMU: one with KVM
+//!   that gets fewer aborts when its guest unmasks a vector for which there is no eventfd. More than `vectors=` does no harm but for a line in QEMU's log.
 //! * No client hears of an ID again that it was told left, because QEMU does not survive that. IDs
 //!   are given out in order. When they run out, the last ones are used again and again, as fixed
 //!   ones are, without anybody being told who leaves.

@@ -91,7 +91,7 @@ fn serve(cli: &Cli, background: Option<Background>, serviced: bool) -> anyhow::R
     let places = confine::places(&config, cli);
     let manager = ServiceManager::from_environment().context("cannot reach NOTIFY_SOCKET")?;
     if let Some(manager) = manager.as_ref().filter(|_| cli.fd_store) {
-        limits::check_store(manager.room(), config.descriptors());
+        limits::check_store(manager.room(), config.stored_descriptors());
     }
     let take_over = match &cli.take_over {
         None => None,

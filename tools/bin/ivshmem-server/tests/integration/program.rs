@@ -317,12 +317,20 @@ fn limits_that_are_too_low_are_told() {
     let expected = "all peers together need 144 open files, but the limit is 100";
     assert!(line.contains(expected), "{line}");
 
-    let mut low = Command::new(args[0]);
-    low.args(&args[1..]).arg("--fd-store");
-    low.env("NOTIFY_SOCKET", &notify).env("FDSTORE", "100");
-    let line = first_line(&mut low);
-    let expected = "all peers together need 144 descriptors in the store, but it takes 100";
+    // The least that the help of --fd-store asks for, and one less.
+    let store = 20 * (4 + 2) + 10;
+    let first_line_with = |room: u32| {
+        let mut server = Command::new(args[0]);
+        server.args(&args[1..]).arg("--fd-store");
+        server.env("NOTIFY_SOCKET", &notify);
+        server.env("FDSTORE", room.to_string());
+        first_line(&mut server)
+    };
+    let line = first_line_with(store - 1);
+    let expected = "all peers together need 130 descriptors in the store, but it takes 129";
     assert!(line.contains(expected), "{line}");
+    let line = first_line_with(store);
+    assert!(!line.contains("in the store"), "{line}");
 }
 
 #[test]

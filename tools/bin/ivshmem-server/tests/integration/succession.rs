@@ -473,6 +473,34 @@ fn nobody_is_let_in_who_cannot_be_kept() {
     while refused() {}
 }
 
+/// As much room as the help of --fd-store asks for.
+#[test]
+fn room_is_needed_for_the_vectors_of_who_comes() {
+    const MANY: usize = 20;
+    let place = Place::new();
+    let config = place.directory.path().join("config.toml");
+    let fixed = place.directory.path().join("fixed");
+    let text = format!(
+        "[[region]]\nname = 'r'\nsocket-path = {:?}\nvectors = {VECTORS}\nmax-peers = 2\n\
+         [[region.peer]]\nname = 'vm'\nid = 5\nsocket-path = {fixed:?}\nvectors = {MANY}\n",
+        place.path
+    );
+    std::fs::write(&config, text).unwrap();
+    let room = (VECTORS + 2) + (MANY + 2 + 1) + 10;
+    let manager = Manager::with_room(&place.directory.path().join("notify"), room, true);
+    let _server = manager.start(&["--fd-store", "--config", config.to_str().unwrap()]);
+    let let_in = |path| {
+        let connection = Connection::open(path);
+        assert!(matches!(connection.receive(), Some((0, None))));
+        connection
+    };
+    let many = let_in(&fixed);
+    let _few = let_in(&place.path);
+    drop(many);
+    // Its eventfds have been kept.
+    let_in(&fixed);
+}
+
 #[test]
 fn vectors_do_not_change_by_taking_over() {
     let place = Place::new();

@@ -182,8 +182,8 @@ mod tests {
         let file = open_file(info).unwrap();
         assert_eq!(file.seen, [12, 0, 3]);
         assert_eq!((file.mask, file.eventfds), (0xff, 8));
-        // Nothing is armed: the line is not even begun.
-        let plain = "flags:\t0100000\n\nmask:\t0\neventfds:\t0\n";
+        // Nothing is armed.
+        let plain = "flags:\t0100000\nseen:\t\nmask:\t0\neventfds:\t0\n";
         assert_eq!(open_file(plain).unwrap().seen, [0; 0]);
         assert_eq!(open_file("flags:\t02\n"), None);
     }
