@@ -188,8 +188,29 @@ impl Cli {
 }
 
 #[cfg(test)]
+mod printed;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_refused(line: &str) -> bool {
+        let result = program().try_get_matches_from(line.split(' '));
+        let refused = |error: clap::Error| assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        result.map_err(refused).is_err()
+    }
+
+    #[test]
+    fn launch_takes_as_many_vectors_as_the_server() {
+        assert!(!is_refused("ivshmemctl launch --vectors=256"));
+        assert!(is_refused("ivshmemctl launch --vectors=257"));
+    }
+
+    #[test]
+    fn a_report_that_is_shown_again_and_again_has_an_interval() {
+        assert!(!is_refused("ivshmemctl server status --watch=1ms socket"));
+        assert!(is_refused("ivshmemctl server status --watch=0 socket"));
+    }
 
     #[test]
     fn command_line_is_consistent() {

@@ -123,7 +123,7 @@ impl DeviceName {
         }
         if !name.contains('/') && name.parse::<u32>().is_err() {
             return Some(format!(
-                "{name} is no device: give N of /dev/ivshmemN, a path, or a PCI address such as 0000:00:04.0"
+                "{name} is not a device: give N of /dev/ivshmemN, a path, or a PCI address such as 0000:00:04.0"
             ));
         }
         let mut devices = Sysfs::default().functions().into_iter();

@@ -82,14 +82,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Err(_) => humantime::parse_duration(text).ok(),
     };
     time.ok_or_else(|| {
-        format!("'{text}' is no time: write seconds such as 5 or 0.1, or a unit too, such as 100ms or 2m")
+        format!("'{text}' is not a time: write seconds such as 5 or 0.1, or a unit too, such as 100ms or 2m")
     })
 }
 
 /// A time between two looks, as [`duration`] takes it: without any, a command would do nothing but look.
 pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err(format!("'{text}' is no interval: give more than 0")),
+        Duration::ZERO => Err(format!("'{text}' is not an interval: give more than 0")),
         interval => Ok(interval),
     }
 }
@@ -156,7 +156,7 @@ mod tests {
         for bad in ["", "-1", "nan", "inf", "1e30", "5 parsecs", "foo"] {
             let said = duration(bad).unwrap_err();
             assert!(
-                said.starts_with(&format!("'{bad}' is no time: write")),
+                said.starts_with(&format!("'{bad}' is not a time: write")),
                 "{said}"
             );
         }

@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     NoArea,
     #[error("there is no room for the area: {0}")]
     NoRoom(Invalid),
-    #[error("{0} is no device, no server's socket and no file")]
+    #[error("{0} is neither a device nor a server's socket nor a file")]
     Kind(String),
     #[error("cannot open {path}")]
     Open {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use ivshmem::MAX_RING_VECTOR;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -42,7 +43,7 @@ pub struct Options {
     size: u64,
 
     /// Vectors of each guest
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=2048))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_RING_VECTOR) + 1))]
     vectors: u16,
 
     /// The server's socket

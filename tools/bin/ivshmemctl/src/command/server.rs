@@ -46,7 +46,7 @@ Examples:
     Status {
         /// Show it again and again, at this interval
         #[arg(short, long, value_name = "TIME", num_args = 0..=1, require_equals = true,
-              default_missing_value = "1s", value_parser = parse::duration)]
+              default_missing_value = "1s", value_parser = parse::interval)]
         watch: Option<Duration>,
 
         /// The server's --status-socket
@@ -238,7 +238,7 @@ fn read(socket: UnixStream, path: &Path, option: &str) -> Result<Value> {
         return Err(failure(Exit::Failure, message));
     }
     let advice =
-        || format!("{path}: this is no ivshmem-server's answer: give the socket of {option}");
+        || format!("{path}: this is not an answer of ivshmem-server: give the socket of {option}");
     let mut text = String::new();
     lines.read_line(&mut text).with_context(advice)?;
     serde_json::from_str(&text).with_context(advice)

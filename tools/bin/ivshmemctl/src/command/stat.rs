@@ -13,9 +13,9 @@ use crate::output::Output;
 
 /// Show what the driver has counted: interrupts, doorbells, wake-ups, open files
 ///
-/// interrupts, of each armed vector; doorbells that this guest rang; wake_ups of threads that slept in the driver;
-/// held_back, how often a vector was, because peers rang without a pause: all since the driver was bound. opens, mappings
-/// and eventfds are those that there are now. Takes no right to the node.
+/// interrupts: those of each armed vector; doorbells: how many this guest rang; wake_ups: of threads that slept in the
+/// driver; held_back: how often a vector was held back because peers rang without a pause. These count since the driver
+/// was bound. opens, mappings and eventfds: how many there are now. Needs no permission to open the node.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -21,7 +21,7 @@ const PAGE: u64 = 20;
 /// Print what the driver counts, a line for each interval
 ///
 /// The counters of `stat`: those that only go up as rates per second, the others as they are. Interrupts are those
-/// of all vectors; `monitor` tells them apart. Takes no right to the node.
+/// of all vectors; `monitor` tells them apart. Needs no permission to open the node.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -186,7 +186,7 @@ pub fn name(text: &str) -> Result<String, String> {
         && text.chars().all(good)
         && text.parse::<u32>().is_err();
     is_name.then(|| text.into()).ok_or_else(|| {
-        format!("{text:?} is not a name: use up to {LONGEST_NAME} letters, digits, dots and dashes, and not a number alone")
+        format!("{text:?} is not a name: use up to {LONGEST_NAME} letters, digits, dots, dashes and underscores, and not a number alone")
     })
 }
 

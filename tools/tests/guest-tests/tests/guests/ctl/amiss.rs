@@ -109,7 +109,7 @@ pub fn no_device(fleet: &Fleet) -> Result<(), Failed> {
         )?;
     }
     refused(a, "info -d 9", 3, "`ivshmemctl list` shows all")?;
-    refused(a, "info -d foo", 3, "foo is no device: give N of")?;
+    refused(a, "info -d foo", 3, "foo is not a device: give N of")?;
     refused(a, "info -d 0000:00:1f.7", 3, "see lspci -d 1af4:1110")?;
     refused(a, "info -d /dev/null", 3, "is no node of the driver")
 }
