@@ -43,7 +43,8 @@ pub struct Options {
     size: u64,
 
     /// Vectors of each guest
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_RING_VECTOR) + 1))]
+    #[arg(long, value_name = "N", default_value_t = 8,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_RING_VECTOR) + 1))]
     vectors: u16,
 
     /// The server's socket
