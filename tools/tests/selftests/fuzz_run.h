@@ -120,6 +120,12 @@ static void have_all_memory(void)
 
 static const struct program *running;
 
+/*
+ * Where all threads have what they need, and the calls begin. Later, it could get the address of a mapping of the device that
+ * a thread still uses after another one unmapped it.
+ */
+static pthread_barrier_t start;
+
 /* Makes every so-manieth call. */
 static void *run_thread(void *number)
 {
@@ -134,6 +140,7 @@ static void *run_thread(void *number)
 	if (failing)
 		have_all_memory();
 	fail_nth = failing ? fail_nth_open() : -1;
+	pthread_barrier_wait(&start);
 	for (unsigned int i = thread; i < running->calls; i += running->threads)
 		make_call(f, running->numbers[i], fail_nth);
 	return NULL;
@@ -165,6 +172,7 @@ static void run_program(const struct program *program)
 
 	running = program;
 	prepare_process();
+	pthread_barrier_init(&start, NULL, program->threads);
 	for (unsigned int i = 1; i < program->threads; i++)
 		if (pthread_create(&threads[i], NULL, run_thread, (void *)(uintptr_t)i))
 			fail("no thread");
