@@ -393,13 +393,13 @@ else
 	cd tools && $(default_signals) cargo test --package guest-tests --test guests
 endif
 
-# Random programs of system calls, as many as one likes, and others with another seed.
-PROGRAMS ?= 10000
+# Random programs of system calls, as many as one likes, and others with another seed. CASE: only these.
+PROGRAMS ?= 2500
 SEED ?= 1
 .PHONY: fuzz
 fuzz: guest
 	+@$(MAKE) modules KDIR=sandbox
-	cd tools && IVSHMEM_FUZZ=$(PROGRAMS) IVSHMEM_FUZZ_SEED=$(SEED) cargo test --package guest-tests --test guests -- fuzz::
+	cd tools && IVSHMEM_FUZZ=$(PROGRAMS) IVSHMEM_FUZZ_SEED=$(SEED) cargo test --package guest-tests --test guests -- $(or $(CASE),fuzz::)
 
 # Everything that stresses the driver at once, for so many hours, in one guest. SEED: those of a soak before.
 .PHONY: soak
@@ -796,7 +796,7 @@ help:
 	@echo '  ARCH=arm64            the same as KERNEL=arm64; may also be given with a kernel of that'
 	@echo '                        architecture'
 	@echo '  CLIPPY=1              build the module with clippy, in build/clippy'
-	@echo '  CASE=NAME             for test-debug-kernel and coverage: only cases with NAME in their names'
+	@echo '  CASE=NAME             for test-debug-kernel, fuzz and coverage: only cases with NAME in their names'
 	@echo '  PLANTED=NAMES         for test-planted: only these bugs'
 	@echo '  V=1                   show the compilers'\'' command lines'
 	@echo '  PREFIX=DIR            install everything but the module below DIR (/usr/local)'

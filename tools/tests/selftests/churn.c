@@ -166,31 +166,6 @@ static unsigned int claims(void)
 	return count;
 }
 
-/* The first cache that has @limit more objects than before; NULL if there is none. */
-static const char *grown(const struct slabs *before, const struct slabs *after, long limit)
-{
-	for (unsigned int i = 0; i < before->n && i < after->n; i++)
-		if (after->caches[i].objects - before->caches[i].objects >= limit)
-			return after->caches[i].name;
-	return NULL;
-}
-
-/* Nothing that each round could have left behind is there; what the kernel frees late may take a while. */
-static void check_slabs(const struct slabs *before, unsigned int rounds)
-{
-	static struct slabs after;
-	const char *cache;
-
-	for (;;) {
-		read_slabs(&after);
-		cache = grown(before, &after, rounds);
-		if (!cache)
-			return;
-		test_waits_for("slab cache %s to shrink, which grew by an object for each round", cache);
-		usleep(100000);
-	}
-}
-
 static void unbind_and_bind(unsigned int rounds)
 {
 	char bus_id[IVSHMEM_BUS_ID_LEN];
@@ -282,7 +257,7 @@ int main(int argc, char **argv)
 	if (opens) {
 		test_limit_start();
 		open_and_close(rounds);
-		check_slabs(&slabs, rounds);
+		wait_for_slabs(&slabs, rounds);
 		return 0;
 	}
 	for (int user = 0; user < USERS; user++)
@@ -303,7 +278,7 @@ int main(int argc, char **argv)
 	if (rounds && claims() != claimed)
 		fail("%u claims in /proc/iomem, there were %u", claims(), claimed);
 	if (rounds >= LEAK_ROUNDS)
-		check_slabs(&slabs, rounds);
+		wait_for_slabs(&slabs, rounds);
 	puts("churn: passed");
 	return 0;
 }

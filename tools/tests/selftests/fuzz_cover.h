@@ -50,7 +50,8 @@ static inline unsigned int cover_collect(uint8_t seen[COVER_SEEN])
 	for (uint64_t i = 1; i <= places; i++) {
 		uint64_t hash = cover[i] * 0x9e3779b97f4a7c15ull >> 48;
 
-		fresh += !__atomic_exchange_n(&seen[hash], 1, __ATOMIC_RELAXED);
+		if (!__atomic_load_n(&seen[hash], __ATOMIC_RELAXED))
+			fresh += !__atomic_exchange_n(&seen[hash], 1, __ATOMIC_RELAXED);
 	}
 	return fresh;
 }

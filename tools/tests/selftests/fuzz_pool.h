@@ -207,7 +207,7 @@ static inline bool touch_copy(volatile char *to, const volatile char *from, size
 {
 	sigjmp_buf failed;
 
-	if (sigsetjmp(failed, 1)) {
+	if (sigsetjmp(failed, 0)) {
 		touching = NULL;
 		return false;
 	}

@@ -46,7 +46,10 @@ static inline void shrink_slabs(void)
 	closedir(caches);
 }
 
-/* Objects in use of each slab cache, after what can be reclaimed was. */
+/*
+ * Objects in use of each slab cache, after what can be reclaimed was. Not of that for the areas of
+ * vmalloc(), some thousands of which the kernel keeps before it frees those of threads that ended.
+ */
 static inline void read_slabs(struct slabs *slabs)
 {
 	FILE *info = fopen("/proc/slabinfo", "re");
@@ -59,8 +62,46 @@ static inline void read_slabs(struct slabs *slabs)
 	slabs->n = 0;
 	while (slabs->n < CACHES && fgets(line, sizeof(line), info))
 		slabs->n += sscanf(line, "%47s %ld", slabs->caches[slabs->n].name,
-				   &slabs->caches[slabs->n].objects) == 2;
+				   &slabs->caches[slabs->n].objects) == 2 &&
+			    strcmp(slabs->caches[slabs->n].name, "vmap_area") != 0;
 	fclose(info);
+}
+
+/* Objects of the cache @name; 0 if it is not there. */
+static inline long slab_objects(const struct slabs *slabs, const char *name)
+{
+	for (unsigned int i = 0; i < slabs->n; i++)
+		if (!strcmp(slabs->caches[i].name, name))
+			return slabs->caches[i].objects;
+	return 0;
+}
+
+/* The first cache that has @limit more objects than before; NULL if there is none. */
+static inline const char *grown(const struct slabs *before, const struct slabs *after, long limit)
+{
+	for (unsigned int i = 0; i < after->n; i++) {
+		const char *name = after->caches[i].name;
+
+		if (after->caches[i].objects - slab_objects(before, name) >= limit)
+			return name;
+	}
+	return NULL;
+}
+
+/* Waits until no cache has @limit more objects than before: what the kernel frees late may take a while. */
+static inline void wait_for_slabs(const struct slabs *before, long limit)
+{
+	static struct slabs after;
+	const char *cache;
+
+	for (;;) {
+		read_slabs(&after);
+		cache = grown(before, &after, limit);
+		if (!cache)
+			return;
+		test_waits_for("slab cache %s to shrink, which has grown by %ld objects", cache, limit);
+		usleep(100000);
+	}
 }
 
 #endif /* SLABS_H */

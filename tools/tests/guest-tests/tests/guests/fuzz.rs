@@ -13,8 +13,8 @@ use vmbench::{Guest, Region};
 use super::churn::PORT;
 use super::unplug::{plug, unplug};
 
-/// Programs of each case. From 300 on, each kind of call is to succeed.
-const PROGRAMS: &str = "400";
+/// Programs of each case, of some 400 calls each. From 20,000 calls on, each kind of call is to succeed.
+const PROGRAMS: &str = "100";
 
 /// Large enough for large pages.
 const SIZE: u64 = 8 << 20;
