@@ -639,7 +639,7 @@ int ivshmem_channel_link_ring(const struct ivshmem_channel_link *link,
  * for that descriptor instead.
  *
  * Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
- * link is null, or there is no such vector; -ENODEV.
+ * link is null, or there is no such vector, which is known of a server's a second after the link was opened; -ENODEV.
  */
 int ivshmem_channel_link_wait(const struct ivshmem_channel_link *link,
                               uint64_t vectors,

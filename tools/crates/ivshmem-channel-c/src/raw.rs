@@ -116,7 +116,7 @@ pub extern "C" fn ivshmem_channel_link_ring(link: Option<&Link>, peer: u32, vect
 /// for that descriptor instead.
 ///
 /// Returns 0; -EAGAIN or -ETIMEDOUT; -EOPNOTSUPP if this end cannot be rung, as without the driver by sysfs; -EINVAL if the
-/// link is null, or there is no such vector; -ENODEV.
+/// link is null, or there is no such vector, which is known of a server's a second after the link was opened; -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn ivshmem_channel_link_wait(
     link: Option<&Link>,

@@ -2,11 +2,12 @@
 
 //! Doorbells: eventfds that processes which need not be friendly share with us.
 
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
+use ivshmem::ring_eventfd;
+use rustix::event::{eventfd, EventfdFlags};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use rustix::io::{preadv2, Errno, ReadWriteFlags};
 
@@ -37,23 +38,9 @@ impl Eventfd {
         Arc::clone(&self.0)
     }
 
-    /// Adds 1, so that the owner is woken. A counter that is full says that the owner was rung and has not
-    /// looked, which is as good.
-    pub fn ring(&self) -> Result<(), Errno> {
-        // Not left to O_NONBLOCK alone, which others can clear.
-        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
-        // A signal ends this look only where there is no room.
-        match poll(&mut fds, Some(&Timespec::default())) {
-            Ok(0) | Err(Errno::INTR) => return Ok(()),
-            other => other?,
-        };
-        if !fds[0].revents().contains(PollFlags::OUT) {
-            return Ok(());
-        }
-        match rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error),
-        }
+    /// Adds 1, so that the owner is woken.
+    pub fn ring(&self) -> io::Result<()> {
+        ring_eventfd(self)
     }
 
     /// Takes the counter, 0 if it was not rung. Never blocks, whatever others have done to O_NONBLOCK. An error if this is
@@ -82,6 +69,7 @@ mod tests {
 
     use nix::sys::pthread::{pthread_kill, pthread_self};
     use nix::sys::signal::Signal;
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
     use signal_hook::consts::SIGUSR2;
 
     use super::*;

@@ -2,6 +2,7 @@
 
 //! A peer: joins, maps, rings, is rung.
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -30,6 +31,9 @@ use crate::JoinError;
 
 /// How long a server may take to greet if nothing else is said.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after joining the last of our vectors may come, which the protocol does not tell from others.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// How to join.
 #[derive(Clone, Debug)]
@@ -161,7 +165,8 @@ fn wait_readable(connection: &Connection, left: Duration) -> Result<(), Greeting
 /// A host process's end: memory and doorbells, as an [`Endpoint`](ivshmem::Endpoint) is in a guest.
 ///
 /// A thread of its own reads what the server says. A ring wakes each [`Bell`], and one of the threads that wait
-/// for rings, which wakes the others; [`Waiter::wait`] gives each ring to one of them. Waits are not interrupted by signals, and
+/// for rings, which wakes the others; [`Waiter::wait`] gives each ring to one of them; a vector that has not come a second after
+/// joining is one that there is not. Waits are not interrupted by signals, and
 /// that thread has all of them blocked. Dropping it leaves, but for the copy of a child that was forked, which is of no other use.
 #[derive(Debug)]
 pub struct Peer {
@@ -172,6 +177,8 @@ pub struct Peer {
     memory: OwnedFd,
     sealed: bool,
     board: Arc<Board>,
+    /// When it has joined.
+    joined: Instant,
     listener: Option<JoinHandle<()>>,
     /// Ends the listener.
     stop: Eventfd,
@@ -212,6 +219,7 @@ impl Peer {
             sealed: fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
             memory,
             board,
+            joined: Instant::now(),
             listener: Some(listener),
             stop,
             process: Process::this(),
@@ -292,6 +300,18 @@ impl Peer {
         Ok(true)
     }
 
+    /// Blocks until our vector `vector` is there; `false` if the time is over before it is known whether it comes.
+    fn await_vector(&self, vector: usize, timeout: Option<Duration>) -> Result<bool> {
+        let arrival = ARRIVAL.saturating_sub(self.joined.elapsed());
+        let limit = timeout.map_or(arrival, |limit| limit.min(arrival));
+        let there = |state: &State| (state.own.len() > vector).then_some(());
+        match self.board.wait(Some(limit), there) {
+            Some(()) => Ok(true),
+            None if limit < arrival => Ok(false),
+            None => Err(no_vector(vector, self.board.look(|state| state.own.len()))),
+        }
+    }
+
     fn doorbell(&self, peer: u32, vector: u32) -> Option<Eventfd> {
         let vector = usize::try_from(vector).ok()?;
         self.board.look(|state| {
@@ -312,7 +332,7 @@ impl Drop for Peer {
             return;
         }
         let rung = self.stop.ring();
-        debug_assert_eq!(rung, Ok(()));
+        debug_assert!(rung.is_ok(), "{rung:?}");
         if let Some(listener) = self.listener.take() {
             // It does not panic; if it did, there is nobody to tell.
             let _ = listener.join();
@@ -374,17 +394,21 @@ fn cannot_wait(error: Errno) -> Error {
     Error::io(error, "cannot wait for doorbells")
 }
 
+/// Why there is no vector `vector` among so many.
+fn no_vector(vector: impl Display, vectors: usize) -> Error {
+    match vectors {
+        0 => Error::NoDoorbell,
+        _ => Error::Argument(format!(
+            "there is no vector {vector}: take one below {vectors}"
+        )),
+    }
+}
+
 /// The number of our vector `vector`, its doorbell, and what is added to when that was taken from.
 fn heard_by_bells(state: &mut State, vector: u32) -> Result<(usize, Arc<OwnedFd>, Arc<OwnedFd>)> {
     let vectors = state.own.len();
-    if vectors == 0 {
-        return Err(Error::NoDoorbell);
-    }
     let at = usize::try_from(vector).ok().filter(|at| *at < vectors);
-    let at = at.ok_or_else(|| {
-        let text = format!("there is no vector {vector}: take one below {vectors}");
-        Error::Argument(text)
-    })?;
+    let at = at.ok_or_else(|| no_vector(vector, vectors))?;
     let own = &mut state.own[at];
     let taken = match &own.taken {
         Some(taken) => Arc::clone(taken),
@@ -403,9 +427,16 @@ impl Waiter for Peer {
     }
 
     fn wait(&self, vectors: u64, timeout: Option<Duration>) -> Result<u64> {
-        let pending = self.board.wait_rung(timeout, |state| {
-            Some(state.take(vectors)).filter(|p| *p != 0)
-        });
+        let begin = Instant::now();
+        // Of all vectors, which 0 stands for, there has to be one.
+        let highest = vectors.checked_ilog2().unwrap_or(0) as usize;
+        if !self.await_vector(highest, timeout)? {
+            return Ok(0);
+        }
+        let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+        let pending = self
+            .board
+            .wait_rung(left, |state| Some(state.take(vectors)).filter(|p| *p != 0));
         Ok(pending.map_err(cannot_wait)?.unwrap_or(0))
     }
 

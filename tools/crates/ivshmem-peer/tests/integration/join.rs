@@ -253,6 +253,8 @@ fn without_vectors_a_word_that_changes_ends_the_wait() {
     let peer = options().vectors(0).join_over(socket).unwrap();
     assert_eq!(peer.vectors(), 0);
     assert!(matches!(peer.bell(0), Err(Error::NoDoorbell)));
+    let wait = peer.wait(0, Some(limit()));
+    assert!(matches!(wait, Err(Error::NoDoorbell)));
     let begin = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {

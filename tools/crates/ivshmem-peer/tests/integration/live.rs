@@ -71,6 +71,20 @@ fn a_peer_rings_itself() {
 }
 
 #[test]
+fn waiting_for_a_vector_that_is_not_there_is_an_error() {
+    let region = region();
+    let peer = join(&region);
+    for (vectors, timeout) in [
+        (1 << VECTORS, Some(limit())),
+        (1 << 63, None),
+        (1 | 1 << VECTORS, Some(Duration::ZERO)),
+    ] {
+        let error = peer.wait(vectors, timeout).unwrap_err().to_string();
+        assert!(error.contains("take one below 4"), "{error}");
+    }
+}
+
+#[test]
 fn a_wait_takes_only_its_vectors() {
     let region = region();
     let peer = join(&region);
