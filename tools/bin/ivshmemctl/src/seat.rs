@@ -3,17 +3,16 @@
 //! A place in the channel through which two endpoints of this program talk.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use ivshmem::Link;
+use ivshmem::Doorbell;
 use ivshmem_channel::{Channel, Error, Layout, Member};
 
 use crate::claim;
-use crate::end::End;
+use crate::end::{AnyLink, End};
 use crate::exit::{failure, Exit};
 use crate::parse;
 
@@ -26,6 +25,9 @@ const VECTOR: u32 = 0;
 /// How long a seat may take before somebody is told: longer than one who crashed, or is slow to leave, keeps it.
 const SOON: Duration = Duration::from_secs(4);
 
+/// How often to show that one lives: several times in what the channel takes for silence.
+const BEAT: Duration = Duration::from_millis(250);
+
 /// How often in a row the channel may be recreated: endpoints that start together need a few.
 const MOST_RESETS: u32 = 64;
 
@@ -33,7 +35,7 @@ const MOST_RESETS: u32 = 64;
 const LASTING: Duration = Duration::from_secs(1);
 
 /// A place that was taken.
-pub type Seat = Member<Arc<dyn Link>>;
+pub type Seat = Member<AnyLink>;
 
 /// The options that say where the channel is.
 #[derive(Args, Clone, Debug)]
@@ -72,14 +74,14 @@ impl Table {
         busy: &Busy<'_>,
         mut talk: impl FnMut(&Seat) -> Result<T>,
     ) -> Result<T> {
-        let link: Arc<dyn Link> = self.end.link()?;
+        let link = self.end.link()?;
         let mut overwrite = self.overwrite;
         let mut resets = 0;
         loop {
             let begin = Instant::now();
             let talked = self
                 .join(&link, slots, busy, overwrite)
-                .and_then(|seat| talk(&seat))
+                .and_then(|seat| attended(&link, &seat, || talk(&seat)))
                 .map_err(advise);
             overwrite = false;
             match talked {
@@ -100,7 +102,7 @@ impl Table {
 
     fn join(
         &self,
-        link: &Arc<dyn Link>,
+        link: &AnyLink,
         slots: &[u32],
         busy: &Busy<'_>,
         overwrite: bool,
@@ -128,7 +130,7 @@ impl Table {
 }
 
 impl Busy<'_> {
-    fn join(&self, channel: &Channel<Arc<dyn Link>>, slots: &[u32]) -> Result<Seat> {
+    fn join(&self, channel: &Channel<AnyLink>, slots: &[u32]) -> Result<Seat> {
         let begin = Instant::now();
         loop {
             // It waits itself, for longer than one who crashed keeps its seat.
@@ -142,6 +144,25 @@ impl Busy<'_> {
             }
         }
     }
+}
+
+/// Does `talk` while a thread shows that the seat has somebody who lives: reading a large file takes long, and so may whoever reads
+/// what is written.
+fn attended<T>(link: &AnyLink, seat: &Seat, talk: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (over, talks) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while talks.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+                // Before it is touched. Who talks finds out why.
+                if link.is_gone() || seat.beat().is_err() {
+                    return;
+                }
+            }
+        });
+        let talked = talk();
+        drop(over);
+        talked
+    })
 }
 
 /// Says by which option a channel is recreated.

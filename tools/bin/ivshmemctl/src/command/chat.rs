@@ -5,16 +5,15 @@
 mod input;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anstyle::Style;
 use anyhow::Result;
 use clap::Args;
-use ivshmem::Link;
 use ivshmem_channel::{Error, Presence, Receiver, Sender};
 use serde_json::json;
 
+use crate::end::AnyLink;
 use crate::exit::{failure, Exit};
 use crate::output::{printable, Output, GOOD, WARNING};
 use crate::parse;
@@ -103,8 +102,8 @@ const TAKEN: &str = "both slots are taken";
 
 struct Chat<'a> {
     seat: &'a Seat,
-    to: Sender<Arc<dyn Link>>,
-    from: Receiver<Arc<dyn Link>>,
+    to: Sender<AnyLink>,
+    from: Receiver<AnyLink>,
     options: &'a Options,
     output: Output,
     /// The other endpoint's slot, and who was seen there last.
@@ -195,23 +194,23 @@ impl<'a> Chat<'a> {
     /// Tells who came or left. Returns whether somebody has left.
     fn turn(&mut self, now: Presence) -> Result<bool> {
         let before = std::mem::replace(&mut self.other, now);
-        match now {
-            Presence::Present { peer_id, .. } => {
-                self.peer = Some(peer_id);
-                // Whoever was asked before, this one was not.
-                self.said_over = false;
-                self.notice("here", "is here", GOOD)?;
-            }
-            _ if !is_there(before) => {}
-            Presence::Absent => self.notice("left", "has left", WARNING)?,
-            Presence::Lost { .. } => {
-                let text = "is silent: it crashed, or its guest is stopped";
-                self.notice("lost", text, WARNING)?;
-            }
-        }
-        let left = is_there(before) && !is_there(now);
+        // Another one may have its place already.
+        let left = is_there(before) && incarnation(before) != incarnation(now);
         if left {
             self.alone = Instant::now();
+            match now {
+                Presence::Lost { .. } => {
+                    let text = "is silent: it crashed, or its guest is stopped";
+                    self.notice("lost", text, WARNING)?;
+                }
+                _ => self.notice("left", "has left", WARNING)?,
+            }
+        }
+        if let Presence::Present { peer_id, .. } = now {
+            self.peer = Some(peer_id);
+            // Whoever was asked before, this one was not.
+            self.said_over = false;
+            self.notice("here", "is here", GOOD)?;
         }
         Ok(left)
     }
@@ -290,7 +289,15 @@ fn notice(output: Output, event: &str, peer: Option<u32>, text: &str, style: Sty
 }
 
 fn is_there(presence: Presence) -> bool {
-    matches!(presence, Presence::Present { .. })
+    incarnation(presence).is_some()
+}
+
+/// The number of who is there.
+fn incarnation(presence: Presence) -> Option<u32> {
+    match presence {
+        Presence::Present { incarnation, .. } => Some(incarnation),
+        _ => None,
+    }
 }
 
 fn name(peer: Option<u32>) -> String {

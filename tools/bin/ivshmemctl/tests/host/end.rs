@@ -3,8 +3,9 @@
 //! A command that runs until a signal ends it, and tells in JSON what happens.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
@@ -43,10 +44,27 @@ impl Machines {
         self.server = Some(server(&arguments));
     }
 
+    /// The same with so many bytes.
+    pub fn restart_with(&mut self, size: &'static str) {
+        self.size = size;
+        self.restart();
+    }
+
     /// Starts a command as an endpoint of this memory.
     pub fn start(&self, command: &str) -> End {
         End::start(&format!("{command} --join {}", self.socket))
     }
+}
+
+/// What a program can write to that has no room, and what could be read from to make some.
+pub fn stalled() -> (OwnedFd, UnixStream) {
+    let (mut full, reader) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    for bytes in [4096, 1] {
+        while full.write(&[b' '; 4096][..bytes]).is_ok() {}
+    }
+    full.set_nonblocking(false).unwrap();
+    (full.into(), reader)
 }
 
 /// A process, killed when this is dropped.
@@ -111,9 +129,19 @@ impl End {
 
     /// Bytes of memory that it has in use.
     pub fn memory(&self) -> u64 {
+        self.bytes("VmRSS:")
+    }
+
+    /// The most bytes of memory that it had in use.
+    pub fn peak(&self) -> u64 {
+        self.bytes("VmHWM:")
+    }
+
+    /// A number of `/proc/PID/status`.
+    fn bytes(&self, name: &str) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib: u64 = line
             .unwrap()
             .trim()

@@ -62,22 +62,74 @@ impl Input {
 
 fn read(longest: usize, lines: &SyncSender<io::Result<Vec<u8>>>) {
     let mut stdin = io::stdin().lock();
-    loop {
-        let mut line = Vec::new();
-        // CAST: usize has 64 bits.
-        let read = stdin
-            .by_ref()
-            .take(longest as u64)
-            .read_until(b'\n', &mut line);
-        if matches!(read, Ok(0)) {
+    let mut rest = Vec::new();
+    while let Some(line) = next_line(&mut stdin, longest, &mut rest).transpose() {
+        let failed = line.is_err();
+        if lines.send(line).is_err() || failed {
             return;
         }
-        if line.last() == Some(&b'\n') {
-            line.pop();
+    }
+}
+
+/// The next line, without its end, or the next part of one that is longer than `longest` bytes; `None` at the end. What is read
+/// of a character that does not fit is left in `rest`, with which the next part begins.
+fn next_line(
+    source: &mut impl BufRead,
+    longest: usize,
+    rest: &mut Vec<u8>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut line = std::mem::take(rest);
+    // CAST: usize has 64 bits.
+    let room = (longest - line.len()) as u64;
+    source.by_ref().take(room).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() == longest {
+        match source.fill_buf()?.first() {
+            Some(b'\n') => source.consume(1),
+            _ => *rest = line.split_off(whole(&line)),
         }
-        let failed = read.is_err();
-        if lines.send(read.map(|_| line)).is_err() || failed {
-            return;
+    }
+    Ok(Some(line))
+}
+
+/// Bytes before a character of UTF-8 of which only the beginning is there.
+fn whole(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => text.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(mut text: &[u8]) -> Vec<Vec<u8>> {
+        let mut rest = Vec::new();
+        let next = || next_line(&mut text, 8, &mut rest).unwrap();
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn a_line_is_cut_after_its_longest_part() {
+        let cut: [(&[u8], &[&[u8]]); 8] = [
+            (b"", &[]),
+            (b"\n", &[b""]),
+            (b"a\nb", &[b"a", b"b"]),
+            (b"12345678\n\n9", &[b"12345678", b"", b"9"]),
+            (b"12345678", &[b"12345678"]),
+            (b"123456789\n", &[b"12345678", b"9"]),
+            ("1234567\u{e4}\n".as_bytes(), &[b"1234567", b"\xc3\xa4"]),
+            // What is no text is cut anywhere, and the beginning of a character may be the end.
+            (b"\xff123456\xe2\x82", &[b"\xff123456\xe2", b"\x82"]),
+        ];
+        for (text, expected) in cut {
+            assert_eq!(lines(text), expected, "{text:?}");
         }
+        assert_eq!(lines(b"1234567\xc3"), [&b"1234567"[..], b"\xc3"]);
     }
 }

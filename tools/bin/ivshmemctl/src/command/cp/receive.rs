@@ -6,18 +6,18 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use ivshmem::Link;
 use ivshmem_channel::Sender;
 use rustix::fs::OFlags;
 
 use super::copied::{bar, checksum, Copied};
 use super::note::{decode, Message, Note, SENDER};
+use crate::end::AnyLink;
 use crate::exit::{failure, Exit};
+use crate::output::complain;
 use crate::seat::Seat;
 
 /// A file that is on its way.
@@ -57,8 +57,10 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
                 let mut file = incoming.take();
                 if file.as_ref().is_none_or(|file: &Incoming| file.run != run) {
                     // The old one's bar is cleared before there is another one.
-                    drop(file);
-                    file = Some(Incoming::open(directory, run, size, sha256, &name)?);
+                    let before = file.inspect(|file| file.bar.finish_and_clear());
+                    let next = Incoming::open(directory, run, size, sha256, &name)?;
+                    before.inspect(|before| before.yield_to(&next));
+                    file = Some(next);
                 }
                 let offset = file.as_ref().map_or(0, |file| file.next);
                 incoming = file;
@@ -81,12 +83,12 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
                 }
                 if !file.is_right()? {
                     let damaged = file.damaged()?;
-                    say(&mut to, &Note::Damaged { run })?;
+                    tell(&mut to, &Note::Damaged { run });
                     return Err(damaged);
                 }
                 // If that fails, the sender waits for who receives it again, as always when a receiver fails.
                 let copied = file.finish()?;
-                say(&mut to, &Note::Done { run })?;
+                tell(&mut to, &Note::Done { run });
                 return Ok(copied);
             }
             _ => {}
@@ -94,7 +96,16 @@ pub fn run(seat: &Seat, directory: &Path, timeout: Option<Duration>) -> Result<C
     }
 }
 
-fn say(to: &mut Sender<Arc<dyn Link>>, note: &Note) -> Result<()> {
+/// Says what became of a file, which is so whether the sender gets to know it or not.
+fn tell(to: &mut Sender<AnyLink>, note: &Note) {
+    if let Err(error) = say(to, note) {
+        complain(&format!(
+            "* the sender was not told what became of it: {error:#}"
+        ));
+    }
+}
+
+fn say(to: &mut Sender<AnyLink>, note: &Note) -> Result<()> {
     // The sender reads whatever it does, and notes are few: the ring has room, or the sender is gone for good.
     const PATIENCE: Duration = Duration::from_secs(60);
     Ok(to.send(&note.encode(), Some(PATIENCE))?)
@@ -149,6 +160,16 @@ impl Incoming {
             bar,
             part,
         })
+    }
+
+    /// Goes, as another file is offered. What has come of it is kept, since it may be offered again; but not if that is nothing, or
+    /// the other one has its name: then it has changed.
+    fn yield_to(&self, next: &Self) {
+        let of_use = self.next > 0 && self.target != next.target;
+        if self.part != next.part && !of_use {
+            // It may be gone.
+            let _ = fs::remove_file(&self.part);
+        }
     }
 
     /// Writes a piece, if it is the next one: others were on their way before we said where we are.

@@ -5,15 +5,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ivshmem::Link;
 use ivshmem_channel::{Error, Receiver, Sender};
 
 use super::copied::{bar, checksum, Copied};
 use super::note::{decode, piece_header, Message, Note, HEADER, RECEIVER};
+use crate::end::AnyLink;
 use crate::exit::{failure, Exit};
 use crate::seat::Seat;
 
@@ -28,8 +27,8 @@ struct Sending<'a> {
     offer: Note,
     run: u32,
     size: u64,
-    to: Sender<Arc<dyn Link>>,
-    from: Receiver<Arc<dyn Link>>,
+    to: Sender<AnyLink>,
+    from: Receiver<AnyLink>,
     /// Whether the receiver has to be told of the file, once more.
     to_offer: bool,
     /// What comes next; `None` until the receiver has said it.
