@@ -3,6 +3,7 @@
 //! What fills a terminal's screen, and is drawn again and again.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,8 +15,13 @@ use ratatui::style::Stylize;
 use ratatui::widgets::Block;
 use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
 
+use crate::signals::ended_while_drawing;
+
 /// What a console counts as that does not know its size, as a serial one: columns and rows.
 const UNKNOWN: (u16, u16) = (80, 24);
+
+/// How often to look whether a signal came, which does not end the wait for a key.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is shown.
 pub trait View {
@@ -26,23 +32,32 @@ pub trait View {
     fn look(&mut self) -> Result<bool>;
 }
 
-/// Shows a view, which looks again after each `interval`, until a key, the view or the number of intervals ends it.
+/// Shows a view, which looks again after each `interval`, until a key, a signal, the view or the number of intervals ends it.
 pub fn run(view: &mut impl View, interval: Duration, limit: Option<u64>) -> Result<()> {
-    let mut terminal = init()?;
-    let result = (|| {
-        let mut intervals = 0;
-        while limit.is_none_or(|limit| intervals < limit) {
-            terminal.draw(|frame| view.draw(frame))?;
-            if key_within(interval)? || !view.look()? {
-                break;
-            }
-            intervals += 1;
-        }
-        Ok(())
-    })();
+    let ended = ended_while_drawing()?;
+    let shown = show(view, interval, limit, &ended);
     // Before any message, which would be lost with the screen.
-    ratatui::try_restore()?;
-    result
+    let restored = ratatui::try_restore();
+    shown?;
+    Ok(restored?)
+}
+
+fn show(
+    view: &mut impl View,
+    interval: Duration,
+    limit: Option<u64>,
+    ended: &AtomicBool,
+) -> Result<()> {
+    let mut terminal = init()?;
+    let mut intervals = 0;
+    while limit.is_none_or(|limit| intervals < limit) {
+        terminal.draw(|frame| view.draw(frame))?;
+        if is_ended_within(interval, ended)? || !view.look()? {
+            break;
+        }
+        intervals += 1;
+    }
+    Ok(())
 }
 
 /// Draws a frame with this title, and a foot that also says how to end. Returns what is inside.
@@ -68,13 +83,16 @@ fn init() -> Result<DefaultTerminal> {
     Ok(terminal)
 }
 
-/// Waits for the interval to pass; true if a key said to end before.
-fn key_within(interval: Duration) -> Result<bool> {
+/// Waits for the interval to pass; true if a key or a signal said to end before.
+fn is_ended_within(interval: Duration, ended: &AtomicBool) -> Result<bool> {
     let begin = Instant::now();
-    loop {
+    while !ended.load(Ordering::Relaxed) {
         let left = interval.saturating_sub(begin.elapsed());
-        if !event::poll(left)? {
-            return Ok(false);
+        if !event::poll(left.min(LOOK))? {
+            if left <= LOOK {
+                return Ok(false);
+            }
+            continue;
         }
         let Event::Key(key) = event::read()? else {
             continue;
@@ -84,4 +102,5 @@ fn key_within(interval: Duration) -> Result<bool> {
             return Ok(true);
         }
     }
+    Ok(true)
 }

@@ -20,6 +20,7 @@ mod mesh;
 mod news;
 mod output;
 mod parse;
+mod queue;
 mod sampling;
 mod seat;
 mod signals;

@@ -5,9 +5,12 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Result;
 use comfy_table::{presets, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+use crate::queue::Queue;
 
 /// What is good.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -24,6 +27,8 @@ const HEADER: Style = Style::new().bold();
 pub struct Output {
     json: bool,
     terminal: bool,
+    /// What writes, if that is another thread.
+    queue: Option<&'static Queue>,
 }
 
 impl Output {
@@ -32,6 +37,24 @@ impl Output {
         Self {
             json,
             terminal: io::stdout().is_terminal(),
+            queue: None,
+        }
+    }
+
+    /// The same for work that goes on however slowly anybody reads: what cannot be written in time is left out.
+    pub fn detached(self) -> Result<Self> {
+        // As long as the program.
+        let queue = Box::leak(Box::new(Queue::start()?));
+        Ok(Self {
+            queue: Some(queue),
+            ..self
+        })
+    }
+
+    /// Waits until what is [detached](Self::detached) is written, for a second at most.
+    pub fn finish(self) {
+        if let Some(queue) = self.queue {
+            queue.finish();
         }
     }
 
@@ -59,13 +82,13 @@ impl Output {
             true => serde_json::to_string(value)?,
             false => text(),
         };
-        if text.is_empty() {
-            return Ok(());
+        match self.queue {
+            _ if text.is_empty() => {}
+            // The work goes on if it cannot be written.
+            Some(queue) => queue.put(move || drop(write_answer(&text))),
+            None => write_answer(&text)?,
         }
-        let mut stdout = anstream::stdout().lock();
-        writeln!(stdout, "{}", text.strip_suffix('\n').unwrap_or(&text))?;
-        // Whoever reads the other end of a pipe is not kept waiting for the next answer.
-        stdout.flush()
+        Ok(())
     }
 
     /// Tells what happened: in JSON an object among the answers, else a line of the standard error, not among the
@@ -74,7 +97,11 @@ impl Output {
         if self.json {
             return self.answer(value, String::new);
         }
-        complain(&format!("{style}* {text}{style:#}"));
+        let text = format!("{style}* {text}{style:#}");
+        match self.queue {
+            Some(queue) => queue.put(move || complain(&text)),
+            None => complain(&text),
+        }
         Ok(())
     }
 
@@ -101,6 +128,13 @@ impl Output {
         });
         lines.collect()
     }
+}
+
+fn write_answer(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    writeln!(stdout, "{}", text.strip_suffix('\n').unwrap_or(text))?;
+    // Whoever reads the other end of a pipe is not kept waiting for the next answer.
+    stdout.flush()
 }
 
 /// Writes a line to the standard error, without colours if that is no terminal. The work goes on if it cannot be written.
@@ -175,7 +209,12 @@ mod tests {
     fn a_table_is_columns_with_a_header() {
         let table = |terminal| {
             let json = false;
-            let output = Output { json, terminal };
+            let queue = None;
+            let output = Output {
+                json,
+                terminal,
+                queue,
+            };
             output.table(&["A", "B"], [vec!["100".into(), "2".into()]])
         };
         assert_eq!(table(false), "A    B\n100  2\n");

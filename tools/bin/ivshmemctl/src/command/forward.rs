@@ -88,6 +88,7 @@ pub struct Options {
 
 /// Forwards until a signal comes.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let output = output.detached()?;
     let purpose = Purpose {
         notice: NOTICE,
         least_ring: LEAST_RING,

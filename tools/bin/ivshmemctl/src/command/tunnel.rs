@@ -72,6 +72,7 @@ pub struct Options {
 
 /// Carries until a signal comes.
 pub fn run(options: &Options, output: Output) -> Result<Exit> {
+    let output = output.detached()?;
     check(&options.address)?;
     let purpose = Purpose {
         notice: NOTICE,

@@ -2,6 +2,7 @@
 
 //! Runs a program on a mesh until a signal ends it, and takes it back there whenever the memory was away.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::neighbours::Mesh;
 use crate::end::Joined;
 use crate::exit::Exit;
 use crate::output::{Output, GOOD, WARNING};
+use crate::signals::heeds_hangup;
 
 /// Pause between two tries to come back.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -49,13 +51,16 @@ pub fn serve(
         output.answer(&value, || text)
     };
     let done = LocalSet::new().block_on(&runtime, async {
-        let [mut hangup, mut interrupt, mut terminate, mut ask] = signals()?;
+        let [mut interrupt, mut terminate, mut ask] = signals()?;
+        let mut hangup = heeds_hangup()
+            .then(|| handle(SignalKind::hangup()))
+            .transpose()?;
         let work = stay(area, purpose, output, program);
         tokio::pin!(work);
         loop {
             let ended = select! {
                 done = &mut work => return done,
-                _ = hangup.recv() => true,
+                () = heard(&mut hangup) => true,
                 _ = interrupt.recv() => true,
                 _ = terminate.recv() => true,
                 _ = ask.recv() => false,
@@ -70,17 +75,28 @@ pub fn serve(
     });
     // A thread may still wait for a slot.
     runtime.shutdown_background();
+    output.finish();
     done.map(|()| Exit::Success)
 }
 
-fn signals() -> Result<[Signal; 4]> {
-    let handle = |kind| signal(kind).context("cannot handle signals");
+fn signals() -> Result<[Signal; 3]> {
     Ok([
-        handle(SignalKind::hangup())?,
         handle(SignalKind::interrupt())?,
         handle(SignalKind::terminate())?,
         handle(SignalKind::user_defined1())?,
     ])
+}
+
+fn handle(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("cannot handle signals")
+}
+
+/// Ends when the signal comes, if it is heeded.
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => pending().await,
+    }
 }
 
 /// Joins and works, again and again.
@@ -148,7 +164,7 @@ fn tell_joined(output: Output, mesh: &Mesh) {
 /// Ends when the server that was joined was lost and there is one again.
 async fn server_is_back(joined: Option<Joined>) -> Result<()> {
     let Some(joined) = joined else {
-        return std::future::pending().await;
+        return pending().await;
     };
     let joined = Arc::new(joined);
     loop {

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{kill_process, Pid, Signal};
 use test_limit::{limit, wait_until};
 
-use super::end::{End, Machines};
+use super::end::{stalled, End, Machines};
 use super::{path_in, Server, PROGRAM};
 
 /// Connections at a time.
@@ -169,6 +169,57 @@ fn an_end_whose_standard_error_is_full_goes_on() {
     near.expect("here");
     expect_echo(&mut connect(port), MUCH);
     near.end();
+}
+
+#[test]
+fn an_end_whose_output_nobody_reads_goes_on_and_ends() {
+    let machines = Machines::new("1M");
+    let served = serve(echo);
+    let target = format!("127.0.0.1:{served}");
+    let (full, _reader) = stalled();
+    let mut far = Command::new(PROGRAM);
+    let far = far.args(["--json", "forward", "--name=far", "--allow", &target]);
+    let far = far.args(["--join", &machines.socket]).stdout(full);
+    let mut far = Server(far.spawn().unwrap());
+    let port = free_port();
+    let mut near = machines.start(&format!("forward -L {port}:far:{target}"));
+    near.expect("here");
+    expect_echo(&mut connect(port), MUCH);
+    near.end();
+    kill_process(Pid::from_child(&far.0), Signal::TERM).unwrap();
+    let mut ended = None;
+    wait_until("it ends", || {
+        ended = far.0.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success());
+}
+
+#[test]
+fn with_nohup_an_end_goes_on_when_its_terminal_is_closed() {
+    let machines = Machines::new("1M");
+    let mut nohup = Command::new("nohup");
+    nohup.arg(PROGRAM);
+    let mut end = End::of(nohup, &format!("forward --join {}", machines.socket));
+    end.expect("joined");
+    end.signal(Signal::HUP);
+    // The last thing that it tells when it ends is one.
+    end.status();
+    end.status();
+    end.end();
+}
+
+#[test]
+fn what_is_no_connection_is_not_counted_as_one_that_failed() {
+    let machines = Machines::new("1M");
+    let mut far = machines.start("forward --name far");
+    far.expect("joined");
+    let mut near = machines.start("forward -R 1:far:127.0.0.1:1");
+    near.expect("failed");
+    for end in [&mut near, &mut far] {
+        let status = end.status();
+        assert_eq!(status["connections"]["failed"], 0, "{status}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{kill_process, Pid, Signal};
 use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
-use rustix::termios::{tcsetwinsize, Winsize};
+use rustix::termios::{tcgetattr, tcsetwinsize, LocalModes, Winsize};
 use test_limit::limit_argument;
 
 use super::{path_in, server, Server, PROGRAM};
@@ -22,6 +22,11 @@ pub struct OnTerminal {
 impl OnTerminal {
     /// `size` is rows and columns; a serial console has 0 and 0.
     pub fn start(arguments: &[&str], size: (u16, u16)) -> Self {
+        Self::of(PROGRAM, arguments, size)
+    }
+
+    /// The same by another program.
+    pub fn of(program: &str, arguments: &[&str], size: (u16, u16)) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
@@ -42,7 +47,7 @@ impl OnTerminal {
                 .unwrap()
                 .into()
         };
-        let child = Command::new(PROGRAM)
+        let child = Command::new(program)
             .args(arguments)
             .env("TERM", "xterm")
             .stdin(open())
@@ -74,8 +79,18 @@ impl OnTerminal {
         self.screen.write_all(keys).unwrap();
     }
 
+    /// Whether lines are shown and edited as they are typed: not while a program draws.
+    fn edits_lines(&self) -> bool {
+        let modes = tcgetattr(&self.screen).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
     /// All that it writes until it ends.
     pub fn output(mut self) -> String {
+        self.rest()
+    }
+
+    fn rest(&mut self) -> String {
         let mut output = Vec::new();
         let mut some = [0; 4096];
         // The end of the last program that had the terminal open is an error, EIO.
@@ -99,6 +114,24 @@ fn monitor_draws_on_a_console_without_a_size() {
     assert!(output.contains("\x1b[?1049l"), "{output:?}");
     assert!(screen.contains("vector 0"), "{screen:?}");
     assert!(screen.contains("vector 1"), "{screen:?}");
+}
+
+#[test]
+fn who_is_told_to_end_leaves_the_terminal_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=1"]);
+    for signal in [Signal::TERM, Signal::INT] {
+        // Nothing is drawn again, so that a signal is all that can end it.
+        let monitor = ["monitor", "--join", &socket, "--interval", "1h"];
+        let mut monitor = OnTerminal::start(&monitor, (24, 80));
+        monitor.read_until("vector 0");
+        assert!(!monitor.edits_lines());
+        kill_process(Pid::from_child(monitor.child()), signal).unwrap();
+        let last = monitor.rest();
+        assert!(last.contains("\x1b[?1049l"), "{last:?}");
+        assert!(monitor.edits_lines());
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ivshmem_channel::{Channel, Message};
+use ivshmem_channel::{Channel, Member, Message};
 use ivshmem_peer::Peer;
 use rustix::process::Signal;
 use test_limit::wait_until;
@@ -288,6 +288,78 @@ fn ends_meet_again_when_the_server_was_started_anew() {
         end.expect("joined");
     }
     wait_until("they meet again", || spaces[0].ping("10.1.0.2", 56));
+}
+
+/// One in slot 1 that tells to have an address.
+fn stranger(channel: &Channel<Arc<Peer>>, address: [u8; 4]) -> Member<Arc<Peer>> {
+    let me = channel.join(1, 0).unwrap();
+    let incarnation = me.incarnation().to_le_bytes();
+    let told = [&incarnation[..], &[4], &address].concat();
+    me.publisher(1).unwrap().publish(&told).unwrap();
+    me
+}
+
+#[test]
+fn an_end_that_was_there_does_not_end_because_another_one_has_its_address() {
+    let machines = Machines::new("1M");
+    let space = Namespace::new();
+    let mut end = tunnel(&machines, &space, "--address 10.1.0.1/24");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link.clone(), 0).unwrap();
+    let layout = channel.plan().layout().clone();
+    let channel = Channel::create(link, 0, &layout).unwrap();
+    let thief = stranger(&channel, [10, 1, 0, 1]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ending = Ending(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                thief.beat().unwrap();
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        end.expect("away");
+        end.expect("joined");
+        let reason = end.expect("overlap")["reason"].to_string();
+        assert!(reason.contains("an --address of its own"), "{reason}");
+    });
+    end.end();
+}
+
+#[test]
+fn whoever_takes_a_place_at_once_is_not_taken_for_the_one_before() {
+    let machines = Machines::new("1M");
+    let space = Namespace::new();
+    let mut end = tunnel(&machines, &space, "--address 10.1.0.1/24");
+    let link = Arc::new(Peer::join(&machines.socket).unwrap());
+    let channel = Channel::open(link, 0).unwrap();
+    let first = stranger(&channel, [10, 1, 0, 2]);
+    end.expect("here");
+    end.signal(Signal::STOP);
+    drop(first);
+    let _second = stranger(&channel, [10, 1, 0, 3]);
+    end.signal(Signal::CONT);
+    let told = end.all_until("here");
+    assert_eq!(told[0]["event"], "left", "{told:?}");
+    assert_eq!(told[0]["addresses"][0], "10.1.0.2");
+    assert_eq!(told[1]["addresses"][0], "10.1.0.3");
+}
+
+#[test]
+fn packets_get_shorter_when_the_memory_has_become_smaller() {
+    let mut machines = Machines::new("4M");
+    let spaces = [(); 2].map(|()| Namespace::new());
+    let up = |(space, n)| tunnel(&machines, space, &format!("--address 10.1.0.{n}/24"));
+    let mut ends: Vec<_> = spaces.iter().zip(1..).map(up).collect();
+    wait_until("they meet", || spaces[0].ping("10.1.0.2", LARGE));
+    machines.restart_with("256K");
+    for end in &mut ends {
+        end.expect("away");
+        end.expect("joined");
+        assert!(end.expect("up")["mtu"].as_u64() < Some(10_000));
+    }
+    wait_until("large packets arrive", || spaces[0].ping("10.1.0.2", LARGE));
+    assert!(ends[0].status()["mtu"].as_u64() < Some(10_000));
 }
 
 #[test]

@@ -31,8 +31,6 @@ pub struct Report {
     broken: Cell<u64>,
     /// Connections that came to nothing before they were among these.
     refused: Cell<u64>,
-    /// All that failed: connections, and what is none, such as listening.
-    failed: Cell<u64>,
     /// Messages that were none.
     invalid: Cell<u64>,
     /// The failure that was told last.
@@ -49,7 +47,6 @@ impl Report {
             opened: Cell::default(),
             broken: Cell::default(),
             refused: Cell::default(),
-            failed: Cell::default(),
             invalid: Cell::default(),
             told: RefCell::default(),
         }
@@ -95,7 +92,6 @@ impl Report {
 
     /// A connection, or listening, has failed, here or at the other endpoint.
     pub fn fail(&self, reason: &str) {
-        self.failed.set(self.failed.get() + 1);
         let reason = printable(reason.as_bytes());
         if *self.told.borrow() != reason {
             let value = json!({ "event": "failed", "reason": reason });
@@ -134,7 +130,8 @@ impl Report {
             .iter()
             .map(|end| json!({ "peer_id": end.peer_id, "name": name(end) }));
         let (open, opened) = (self.open.get(), self.opened.get());
-        let (failed, invalid) = (self.failed.get(), self.invalid.get());
+        let failed = self.broken.get() + self.refused.get();
+        let invalid = self.invalid.get();
         let value = json!({
             "event": "status",
             "endpoints": list.collect::<Vec<_>>(),
@@ -142,12 +139,11 @@ impl Report {
             "invalid": invalid,
         });
         let made = opened - self.broken.get();
-        let lost = self.broken.get() + self.refused.get();
         let mut text = String::new();
         for end in ends.iter() {
             text += &format!("{}\n", described(end));
         }
-        text += &format!("connections: {made} made, {lost} failed, {open} open\n");
+        text += &format!("connections: {made} made, {failed} failed, {open} open\n");
         if invalid > 0 {
             text += &format!("invalid messages: {invalid}\n");
         }

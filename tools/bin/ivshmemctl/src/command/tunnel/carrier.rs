@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anstyle::Style;
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
@@ -52,7 +53,12 @@ pub struct Carrier {
 impl Program for Carrier {
     async fn run(&mut self, mut mesh: Mesh) -> Result<()> {
         let addresses = self.addresses(mesh.peer_id)?;
-        await_addresses(&mut mesh, &addresses).await?;
+        let other = await_addresses(&mut mesh, &addresses).await?;
+        // Who had them before goes on as if that one had come later.
+        let first = self.interface.is_none();
+        if let Some(other) = other.filter(|_| first) {
+            return Err(overlap(&other));
+        }
         let interface = self.interface(&addresses, mesh.ring)?;
         mesh.tell(&address::encode(&addresses))?;
         let mut pump = Pump::start(&mesh, interface, self.shared.clone(), self.output)?;
@@ -60,7 +66,7 @@ impl Program for Carrier {
             // This one finds out first that the memory was taken away, which nobody may touch then.
             biased;
             failed = pump.failed() => Err(failed),
-            done = self.watch(mesh, &addresses) => done,
+            done = self.watch(mesh, &addresses, first) => done,
         }
     }
 }
@@ -99,18 +105,33 @@ impl Carrier {
         Ok(vec![address])
     }
 
-    /// The interface with these addresses: that of before if it has them.
+    /// The interface with these addresses: that of before if it has them. The memory may be smaller now, or larger, and so may
+    /// packets.
     fn interface(&mut self, addresses: &[IpNet], ring: u32) -> Result<Arc<Interface>> {
-        if let Some((before, interface)) = &self.interface {
-            if before == addresses {
-                return Ok(interface.clone());
-            }
-        }
-        // Before another one of the same name.
-        self.interface = None;
         let mtu = self.settings.mtu.unwrap_or_else(|| mtu::default(ring));
-        let interface = Arc::new(Interface::new(&self.settings.name, mtu, addresses)?);
-        let name = interface.name();
+        // Another one is dropped before there is one of the same name.
+        let before = self.interface.take();
+        let before = before.filter(|(before, _)| before == addresses);
+        let is_same = self.shared.state().mtu == mtu;
+        let interface = match before {
+            Some((_, interface)) => {
+                if !is_same {
+                    interface.set_mtu(mtu)?;
+                    self.tell_up(interface.name(), mtu, addresses);
+                }
+                interface
+            }
+            None => {
+                let interface = Interface::new(&self.settings.name, mtu, addresses)?;
+                self.tell_up(interface.name(), mtu, addresses);
+                Arc::new(interface)
+            }
+        };
+        self.interface = Some((addresses.into(), interface.clone()));
+        Ok(interface)
+    }
+
+    fn tell_up(&self, name: &str, mtu: u16, addresses: &[IpNet]) {
         let event = json!({ "event": "up", "name": name, "mtu": mtu, "addresses": addresses });
         let text = format!("{name} is up: {}, MTU {mtu}", list(addresses));
         self.output.notice(&event, &text, GOOD);
@@ -118,12 +139,10 @@ impl Carrier {
         state.name = name.into();
         state.mtu = mtu;
         state.addresses = addresses.into();
-        self.interface = Some((addresses.into(), interface.clone()));
-        Ok(interface)
     }
 
     /// Looks who is there.
-    async fn watch(&self, mut mesh: Mesh, addresses: &[IpNet]) -> Result<()> {
+    async fn watch(&self, mut mesh: Mesh, addresses: &[IpNet], first: bool) -> Result<()> {
         let (mut look, begin) = (ticks(), Instant::now());
         loop {
             mesh.look()?;
@@ -135,7 +154,7 @@ impl Carrier {
                 self.tell(change, addresses);
             }
             // Two who have come at the same time have both found the address free: one of them gives up.
-            if begin.elapsed() < RACE {
+            if first && begin.elapsed() < RACE {
                 let before = |other: &&Neighbour| other.slot < mesh.member.slot();
                 let mut others = mesh.neighbours().filter(before);
                 if let Some(other) = others.find(|other| has_any(other, addresses)) {
@@ -156,39 +175,38 @@ impl Carrier {
 
     /// Tells who came or left.
     fn tell(&self, (before, now): &Change, addresses: &[IpNet]) {
-        let (event, end, style) = match (before, now) {
-            (_, Some(end)) => ("here", end, GOOD),
-            (Some(end), None) => ("left", end, WARNING),
-            (None, None) => return,
-        };
-        let value = json!({
-            "event": event,
-            "peer_id": end.peer_id,
-            "addresses": address::decode(&end.notice),
-        });
-        let text = match now {
-            Some(_) => format!("{} is here", described(end)),
-            None => format!("{} has left, or is silent", described(end)),
-        };
-        self.news.tell(&value, &text, style);
-        if let Some(end) = now.as_ref().filter(|end| has_any(end, addresses)) {
+        let incarnation = |end: &Neighbour| end.incarnation;
+        let stays = before.as_ref().map(incarnation) == now.as_ref().map(incarnation);
+        // Another one may have its place already.
+        if let Some(end) = before.as_ref().filter(|_| !stays) {
+            let text = format!("{} has left, or is silent", described(end));
+            self.tell_of(end, "left", &text, WARNING);
+        }
+        let Some(end) = now else { return };
+        self.tell_of(end, "here", &format!("{} is here", described(end)), GOOD);
+        if has_any(end, addresses) {
             let text = overlap(end).to_string();
             let value = json!({ "event": "overlap", "reason": text });
             self.news.tell(&value, &text, WARNING);
         }
     }
+
+    fn tell_of(&self, end: &Neighbour, event: &str, text: &str, style: Style) {
+        let addresses = address::decode(&end.notice);
+        let value = json!({ "event": event, "peer_id": end.peer_id, "addresses": addresses });
+        self.news.tell(&value, text, style);
+    }
 }
 
-/// Waits until nobody else has one of our addresses: whoever had them may have crashed.
-async fn await_addresses(mesh: &mut Mesh, addresses: &[IpNet]) -> Result<()> {
+/// Waits until nobody else has one of our addresses, for whoever had them may have crashed: who has one after that time.
+async fn await_addresses(mesh: &mut Mesh, addresses: &[IpNet]) -> Result<Option<Neighbour>> {
     let begin = Instant::now();
     loop {
         mesh.look()?;
         let other = mesh.neighbours().find(|other| has_any(other, addresses));
         match other {
-            None => return Ok(()),
-            Some(other) if begin.elapsed() > OVERLAP => return Err(overlap(other)),
-            Some(_) => sleep(LOOK).await,
+            Some(_) if begin.elapsed() <= OVERLAP => sleep(LOOK).await,
+            other => return Ok(other.cloned()),
         }
     }
 }

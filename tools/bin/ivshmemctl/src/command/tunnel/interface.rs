@@ -60,6 +60,12 @@ impl Interface {
         &self.name
     }
 
+    /// Changes its MTU.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        let set = self.device.set_mtu(mtu);
+        set.with_context(|| format!("cannot change the MTU of {} to {mtu}", self.name))
+    }
+
     /// The next packet that the kernel sends, in `buffer`: its length, `None` if there is none now.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
         match self.device.recv(buffer) {
