@@ -13,6 +13,7 @@ use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::{retry_on_intr, Errno};
 
 use crate::exit::Exit;
+use crate::output::complain;
 use crate::signals;
 
 /// Ctrl-], which leaves, as with telnet and virsh.
@@ -40,12 +41,14 @@ pub fn run(options: &Options) -> Result<Exit> {
         let socket = options.socket.display();
         format!("cannot connect to {socket}: is the guest running, with a console there?")
     })?;
+    // A guest that takes nothing must not keep anybody from leaving.
+    console.set_nonblocking(true)?;
     let signals = signals::readable()?;
     let on_terminal = io::stdin().is_terminal();
-    let raw = on_terminal.then(RawMode::enter).transpose()?;
     if on_terminal {
-        eprint!("Connected. Ctrl-] leaves.\r\n");
+        complain("Connected. Ctrl-] leaves.");
     }
+    let raw = on_terminal.then(RawMode::enter).transpose()?;
     let ended = carry(&console, &signals, on_terminal);
     drop(raw);
     ended.context("the console failed").map(|()| Exit::Success)
@@ -54,13 +57,19 @@ pub fn run(options: &Options) -> Result<Exit> {
 fn carry(console: &UnixStream, signals: &UnixStream, on_terminal: bool) -> io::Result<()> {
     let stdin = io::stdin();
     let mut input_open = true;
+    // What was typed and the guest has not taken.
+    let mut typed = Vec::new();
     loop {
         let (from_machine, from_user) = {
+            let both = match typed.is_empty() {
+                true => PollFlags::IN,
+                false => PollFlags::IN | PollFlags::OUT,
+            };
             let mut watched = vec![
-                PollFd::new(console, PollFlags::IN),
+                PollFd::new(console, both),
                 PollFd::new(signals, PollFlags::IN),
             ];
-            if input_open {
+            if input_open && typed.is_empty() {
                 watched.push(PollFd::new(&stdin, PollFlags::IN));
             }
             retry_on_intr(|| poll(&mut watched, None))?;
@@ -74,12 +83,17 @@ fn carry(console: &UnixStream, signals: &UnixStream, on_terminal: bool) -> io::R
         if from_machine && !to_user(console)? {
             return Ok(());
         }
+        let mut leaves = false;
         if from_user {
-            match to_machine(console, on_terminal)? {
+            match from_stdin(on_terminal, &mut typed)? {
                 Input::More => (),
                 Input::Closed => input_open = false,
-                Input::Leave => return Ok(()),
+                Input::Leave => leaves = true,
             }
+        }
+        to_machine(console, &mut typed)?;
+        if leaves {
+            return Ok(());
         }
     }
 }
@@ -89,8 +103,11 @@ fn to_user(mut console: &UnixStream) -> io::Result<bool> {
     let mut bytes = [0; 4096];
     let length = match console.read(&mut bytes) {
         Ok(length) => length,
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
-        Err(error) => return Err(error),
+        Err(error) => match error.kind() {
+            ErrorKind::ConnectionReset => 0,
+            ErrorKind::WouldBlock => return Ok(true),
+            _ => return Err(error),
+        },
     };
     let mut screen = io::stdout().lock();
     screen.write_all(&bytes[..length])?;
@@ -104,21 +121,35 @@ enum Input {
     Leave,
 }
 
-fn to_machine(mut console: &UnixStream, on_terminal: bool) -> io::Result<Input> {
+/// Adds what was typed.
+fn from_stdin(on_terminal: bool, typed: &mut Vec<u8>) -> io::Result<Input> {
     let mut bytes = [0; 4096];
     // Not by io::Stdin, whose buffer poll does not see.
     let length = match rustix::io::read(io::stdin(), &mut bytes) {
         Ok(0) | Err(Errno::IO) => return Ok(Input::Closed),
         length => length?,
     };
-    let typed = &bytes[..length];
-    let end = typed.iter().position(|byte| on_terminal && *byte == LEAVE);
-    match console.write_all(&typed[..end.unwrap_or(length)]) {
-        // It has ended: reading will say so.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
-        _ => (),
-    }
+    let bytes = &bytes[..length];
+    let end = bytes.iter().position(|byte| on_terminal && *byte == LEAVE);
+    typed.extend(&bytes[..end.unwrap_or(length)]);
     Ok(end.map_or(Input::More, |_| Input::Leave))
+}
+
+/// Writes what the guest takes now.
+fn to_machine(mut console: &UnixStream, typed: &mut Vec<u8>) -> io::Result<()> {
+    if typed.is_empty() {
+        return Ok(());
+    }
+    match console.write(typed) {
+        Ok(length) => drop(typed.drain(..length)),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock => {}
+            // It has ended: reading will say so.
+            ErrorKind::BrokenPipe => typed.clear(),
+            _ => return Err(error),
+        },
+    }
+    Ok(())
 }
 
 /// The terminal passes on each key, as long as this lives.

@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::exit::Exit;
-use crate::output::{Output, BAD, GOOD, WARNING};
+use crate::output::{printable, Output, BAD, GOOD, WARNING};
 use finding::{Finding, State};
 use patient::Patient;
 
@@ -55,17 +55,36 @@ fn findings(patient: &Patient) -> Vec<Finding> {
     findings
 }
 
+/// For people. Arguments of other users' processes are part of it.
 fn text(finding: &Finding) -> String {
     let (style, word) = match finding.state {
         State::Good => (GOOD, "good"),
         State::Note => (WARNING, "note"),
         State::Problem => (BAD, "problem"),
     };
-    let mut text = format!("{style}{word:<8}{style:#}{}\n", finding.found);
+    let found = printable(finding.found.as_bytes());
+    let mut text = format!("{style}{word:<8}{style:#}{found}\n");
     let remedy = finding.remedy.iter().flat_map(|remedy| remedy.lines());
     for (number, line) in remedy.enumerate() {
         let mark = if number == 0 { "->" } else { "  " };
-        text += &format!("        {mark} {line}\n");
+        text += &format!("        {mark} {}\n", printable(line.as_bytes()));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_others_cannot_steer_a_terminal() {
+        let found = "QEMU 42: the memory in /tmp/\x1b[2Jx is without share=on";
+        let text = text(&Finding::problem(
+            "guests",
+            found,
+            "rm /tmp/\x1b[2Jx\nagain",
+        ));
+        assert!(!text.contains("\x1b[2J"), "{text:?}");
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+    }
 }

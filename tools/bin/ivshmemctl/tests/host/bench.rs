@@ -4,8 +4,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
+use ivshmem::Memory;
+use ivshmem_peer::Peer;
 use serde_json::Value;
+use test_limit::wait_until;
 
 use crate::server::{path_in, server, Server};
 use crate::{answer_of, first_other, run, stderr, PROGRAM};
@@ -52,4 +56,32 @@ fn a_host_measures_all_but_what_takes_a_device() {
     }
     let alone = run(&["bench", "--join", &socket]);
     assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+}
+
+/// Commands: messages, and words whose change is waited for.
+const KINDS: [u32; 2] = [5, 1];
+
+#[test]
+fn whoever_serves_is_there_for_others_when_one_was_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = path_in(directory.path(), "socket");
+    let _server = server(&["-S", &socket, "--size=1M", "--vectors=2"]);
+    let serve = ["bench", "--serve", "--join", &socket];
+    let _serve = Server(Command::new(PROGRAM).args(serve).spawn().unwrap());
+    let other = first_other(&socket, 2);
+    let bench = ["--json", "bench", "--join", &socket, &other, "--time"];
+    let link = Peer::join(&socket).unwrap();
+    // 512 KiB, which end 4 KiB before the end, begin with the command.
+    let command = link.size() - (516 << 10);
+    for kind in KINDS {
+        let mut killed = Command::new(PROGRAM);
+        let killed = killed.args(bench).arg("200ms").stdout(Stdio::null());
+        let mut killed = Server(killed.spawn().unwrap());
+        wait_until("it measures that", || {
+            assert_eq!(killed.0.try_wait().unwrap(), None);
+            link.load32(command, Ordering::Acquire).unwrap() & 0xff == kind
+        });
+        drop(killed);
+        answer_of(&run(&[&bench[..], &["1ms"]].concat()));
+    }
 }

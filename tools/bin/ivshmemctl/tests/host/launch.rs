@@ -5,13 +5,17 @@
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde_json::Value;
+use test_limit::wait_until;
 use vmbench::build::static_binary;
 
 use super::terminal::OnTerminal;
@@ -206,6 +210,80 @@ fn consoles_show_what_guests_say_until_the_user_leaves() {
     let absent = run(&["console", &first]);
     assert_eq!(absent.status.code(), Some(1));
     assert!(stderr(&absent).contains("is the guest running"));
+}
+
+/// A program in the place of QEMU, and where each that runs leaves a line.
+fn sleeper_in(directory: &Path) -> (String, String) {
+    let [program, file] = ["sleeper", "started"].map(|name| path_in(directory, name));
+    let script = format!("#!/bin/sh\necho started >>{file}\nexec sleep 1h\n");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    (program, file)
+}
+
+#[test]
+fn guests_go_on_when_nobody_reads_what_is_told_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, file) = sleeper_in(directory.path());
+    let memory = path_in(directory.path(), "memory");
+    let (closed, _) = UnixStream::pair().unwrap();
+    let mut launch = Command::new(PROGRAM);
+    let launch = launch.args(["launch", "--vms=2", "--plain", "--qemu", &program]);
+    let launch = launch.args(["--memory-file", &memory]);
+    let launch = launch.stdout(OwnedFd::from(closed));
+    let mut launch = Launched(launch.spawn().unwrap());
+    wait_until("both are started", || {
+        assert_eq!(launch.0.try_wait().unwrap(), None);
+        std::fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == 2)
+    });
+    kill_process(Pid::from_child(&launch.0), Signal::TERM).unwrap();
+    assert!(launch.0.wait().unwrap().success());
+}
+
+/// A socket at which whoever connects is heard by nobody.
+fn deaf_console(directory: &Path) -> (UnixListener, String) {
+    let socket = path_in(directory, "console");
+    (UnixListener::bind(&socket).unwrap(), socket)
+}
+
+#[test]
+fn a_console_that_takes_nothing_can_be_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_listener, socket) = deaf_console(directory.path());
+    let mut console = Command::new(PROGRAM);
+    let console = console.args(["console", &socket]).stdin(Stdio::piped());
+    let mut console = console.spawn().unwrap();
+    let stdin = console.stdin.take().unwrap();
+    rustix::io::ioctl_fionbio(&stdin, true).unwrap();
+    // Until nothing goes on: the socket is full, and then the pipe.
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_secs(1) {
+        match (&stdin).write(&[b'x'; 4096]) {
+            Ok(_) => last = Instant::now(),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    kill_process(Pid::from_child(&console), Signal::TERM).unwrap();
+    let mut ended = None;
+    wait_until("it ends", || {
+        ended = console.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success());
+}
+
+#[test]
+fn a_console_goes_on_without_a_standard_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, socket) = deaf_console(directory.path());
+    let script = "exec \"$0\" console \"$1\" 2>/dev/full";
+    let shell = ["-c", script, PROGRAM, &socket];
+    let mut terminal = OnTerminal::of("sh", &shell, (24, 80));
+    let (mut guest, _) = listener.accept().unwrap();
+    guest.write_all(b"login:").unwrap();
+    terminal.read_until("login:");
+    terminal.type_keys(b"\x1d");
+    terminal.output();
 }
 
 #[test]

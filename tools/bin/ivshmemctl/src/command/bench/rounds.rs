@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, Context, Result};
 use ivshmem::{Doorbell, Endpoint, Waiter};
-use ivshmem_channel::{Channel, Layout, Receiver, Sender};
+use ivshmem_channel::{Channel, Error, Layout, Receiver, Sender};
 
 use super::party::{Helper, Kind, Party, Way};
 use super::report::{Report, Unit};
@@ -65,10 +65,19 @@ pub fn serve(party: &Party) -> Result<Exit> {
         let way = Way::ALL.iter().find(|(way, _)| *way as u32 == last & KIND);
         match (way, last & KIND) {
             (Some((way, _)), _) => answer_words(party, *way, asker)?,
-            (None, MESSAGES) => answer_messages(party)?,
+            (None, MESSAGES) => match answer_messages(party) {
+                // What is wrong with a channel is of the one who made it: another one may make another.
+                Err(error) if is_of_channel(&error) => {}
+                answered => answered?,
+            },
             _ => {}
         }
     }
+}
+
+fn is_of_channel(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<Error>();
+    error.is_some_and(|error| !matches!(error, Error::Link(_)))
 }
 
 fn answer_words(party: &Party, way: Way, asker: u32) -> Result<()> {
@@ -116,8 +125,22 @@ impl<'a> Partner<'a> {
         };
         let peer = peer.unwrap_or(party.link.peer_id());
         let partner = Self { party, peer, child };
+        partner.release()?;
         partner.command(HELLO)?;
         Ok(partner)
+    }
+
+    /// Ends what the other endpoint may still do for one who was killed: it waits for a word, or for a message.
+    fn release(&self) -> Result<()> {
+        self.party.store(PING, STOP)?;
+        self.channel()?;
+        Ok(())
+    }
+
+    fn channel(&self) -> Result<Channel<AnyLink>> {
+        let link = self.party.link.clone();
+        let layout = Layout::duplex(RING);
+        Ok(Channel::create(link, self.party.place(CHANNEL), &layout)?)
     }
 
     /// Has the other endpoint begin with something; again and again, for it may not be there yet.
@@ -207,9 +230,7 @@ impl<'a> Partner<'a> {
     }
 
     fn messages(&self) -> Result<Ends> {
-        let layout = Layout::duplex(RING);
-        let link = self.party.link.clone();
-        let channel = Channel::create(link, self.party.place(CHANNEL), &layout)?;
+        let channel = self.channel()?;
         self.command(MESSAGES)?;
         let member = channel.join(0, self.party.vector)?;
         Ok((member.sender(1)?, member.receiver(1)?))

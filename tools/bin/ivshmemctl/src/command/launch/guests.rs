@@ -56,7 +56,7 @@ pub fn run(
         if let Some(socket) = console {
             wait_for_console(socket, &mut guest, &ended)?;
         }
-        tell(&guest, vm, console, output)?;
+        tell(&guest, vm, console, output);
         running.push(guest);
     }
     while !ended.load(Ordering::Relaxed) && !running.is_empty() {
@@ -81,13 +81,13 @@ fn wait_for_console(socket: &Path, guest: &mut Process, ended: &AtomicBool) -> R
     Ok(())
 }
 
-fn tell(guest: &Process, vm: usize, console: Option<&PathBuf>, output: Output) -> Result<()> {
+/// Guests go on if nobody reads it.
+fn tell(guest: &Process, vm: usize, console: Option<&PathBuf>, output: Output) {
     let (name, pid) = (&guest.name, guest.child.id());
-    output.answer(&json!({ "vm": vm, "pid": pid, "console": console }), || {
+    let _ = output.answer(&json!({ "vm": vm, "pid": pid, "console": console }), || {
         let console = console.map(|socket| format!("; ivshmemctl console {}", socket.display()));
         format!("{name}: process {pid}{}", console.unwrap_or_default())
-    })?;
-    Ok(())
+    });
 }
 
 /// Returns when it takes connections, of which it tells as it would tell systemd, or a signal came. Trying to connect
