@@ -133,6 +133,7 @@ impl End {
     }
 
     /// The most bytes of memory that it had in use.
+    #[allow(dead_code)] // Here; the tests of the bridge have these processes too.
     pub fn peak(&self) -> u64 {
         self.bytes("VmHWM:")
     }
