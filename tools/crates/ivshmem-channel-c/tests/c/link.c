@@ -101,9 +101,9 @@ static void doorbell(void)
 		return;
 	}
 	CHECK(ivshmem_channel_link_wait(memory_link, 0, 0, &rung) == -EAGAIN && rung == 0);
-	/* A server sends vectors one by one: that one does not come is known after a while. */
-	CHECK(ivshmem_channel_link_wait(memory_link, UINT64_C(1) << 63, MINUTES, &rung) == -EINVAL);
-	CHECK(ivshmem_channel_link_wait(memory_link, UINT64_C(1) << 63, 0, &rung) == -EINVAL);
+	/* A device may have 64. A server sends vectors one by one: whether one is to come is known after a second. */
+	fd = ivshmem_channel_link_wait(memory_link, UINT64_C(1) << 63, 0, &rung);
+	CHECK(fd == -EINVAL || fd == -EAGAIN);
 	fd = ivshmem_channel_link_fd(memory_link, 0);
 	CHECK(fd >= 0 && ivshmem_channel_link_fd(memory_link, 0) == fd);
 	CHECK(ivshmem_channel_link_heard(memory_link, 0) == 0);
