@@ -9,8 +9,9 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::{write, Errno};
 
 /// Adds 1 to an eventfd, so that whoever waits for it is woken; for implementations of [`Doorbell`](crate::Doorbell) elsewhere.
-/// A counter that is full says that it was rung and nobody has looked, which is as good. Does not block, also where others
-/// have cleared `O_NONBLOCK`.
+/// A counter that is full says that it was rung and nobody has looked, which is as good. Where others
+/// have cleared `O_NONBLOCK` it blocks only if they also fill the counter between the look at it and the write, until there is
+/// room.
 ///
 /// # Errors
 ///
